@@ -1,0 +1,1 @@
+"""Labelled backdoored and benign encoders, made to measure the detector with."""

@@ -1,0 +1,1 @@
+"""The paper's method and what we added, on tensors. No Hub, no files, no printing."""

@@ -1,0 +1,1 @@
+"""The only room that knows transformers' and checkpoints' insides."""

@@ -1,0 +1,217 @@
+"""The error tree. Errors carry data; the command line finds the words.
+
+Knows: what can go wrong, as types with fields. Refuses to know: exit codes, advice, how anything is printed (`amdet_hub.cli._errors` owns
+those). Every error that leaves a public function of this package is an `AmdetError`; library errors are chained as `__cause__`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amdet_hub.records import ScanReport
+
+
+class AmdetError(Exception):
+    """Base of every error of this package. `str(error)` is one plain sentence without advice."""
+
+
+class TargetError(AmdetError):
+    """A scan target could not be understood (`"org/model"`, `hf://...`, a URL, `./dir`, a `.safetensors` file).
+
+    Args:
+        target: what was asked for, verbatim.
+        reason: why it cannot be used.
+    """
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(f"'{target}' is not a usable target: {reason}")
+        self.target, self.reason = target, reason
+
+
+class ConfigError(AmdetError):
+    """A setting (flag, environment variable, configuration file, accelerator option) has an unusable value."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason = name, reason
+
+
+class HubError(AmdetError):
+    """Something between us and the Hub failed.
+
+    Args:
+        message: one sentence.
+        repo_id: the repository asked for, when there is one.
+        endpoint: base URL of the Hub that was asked, when known.
+    """
+
+    def __init__(self, message: str, *, repo_id: str | None = None, endpoint: str | None = None) -> None:
+        super().__init__(message)
+        self.repo_id, self.endpoint = repo_id, endpoint
+
+
+class RepoNotFound(HubError):
+    """The repository does not exist, or is private and the token (if any) does not open it. `token_sent` says which to suspect."""
+
+    def __init__(self, repo_id: str, *, token_sent: bool, endpoint: str | None = None) -> None:
+        super().__init__(f"repository '{repo_id}' was not found (or it is private)", repo_id=repo_id, endpoint=endpoint)
+        self.token_sent = token_sent
+
+
+class RepoGated(HubError):
+    """The repository asks for its terms to be accepted first, at `terms_url`."""
+
+    def __init__(self, repo_id: str, *, terms_url: str, endpoint: str | None = None) -> None:
+        super().__init__(f"repository '{repo_id}' is gated", repo_id=repo_id, endpoint=endpoint)
+        self.terms_url = terms_url
+
+
+class RevisionNotFound(HubError):
+    """The repository exists, the branch, tag or commit does not."""
+
+    def __init__(self, repo_id: str, revision: str, *, endpoint: str | None = None) -> None:
+        super().__init__(f"repository '{repo_id}' has no revision '{revision}'", repo_id=repo_id, endpoint=endpoint)
+        self.revision = revision
+
+
+class FileNotInRepo(HubError):
+    """A file that was listed or expected is not in the repository at the pinned commit."""
+
+    def __init__(self, repo_id: str, path: str, *, endpoint: str | None = None) -> None:
+        super().__init__(f"'{repo_id}' has no file '{path}'", repo_id=repo_id, endpoint=endpoint)
+        self.path = path
+
+
+class AccessDenied(HubError):
+    """The Hub refused the token (401) or the right to do this (403). `action` names what was tried."""
+
+    def __init__(self, action: str, *, status: int, repo_id: str | None = None, endpoint: str | None = None) -> None:
+        super().__init__(f"the Hub refused to {action} (HTTP {status})", repo_id=repo_id, endpoint=endpoint)
+        self.action, self.status = action, status
+
+
+class RateLimited(HubError):
+    """HTTP 429. `retry_after_s` is the server's own figure in seconds, None when it named none."""
+
+    def __init__(self, *, retry_after_s: float | None, repo_id: str | None = None, endpoint: str | None = None) -> None:
+        super().__init__("the Hub asks us to slow down (HTTP 429)", repo_id=repo_id, endpoint=endpoint)
+        self.retry_after_s = retry_after_s
+
+
+class HubUnavailable(HubError):
+    """The Hub did not answer, or answered 5xx, after every retry. `status` is None when there was no answer at all."""
+
+    def __init__(self, reason: str, *, status: int | None = None, repo_id: str | None = None, endpoint: str | None = None) -> None:
+        super().__init__(f"the Hub could not be reached: {reason}", repo_id=repo_id, endpoint=endpoint)
+        self.reason, self.status = reason, status
+
+
+class OfflineMiss(HubError):
+    """Offline mode is on and the file is not in the local cache."""
+
+    def __init__(self, repo_id: str, path: str) -> None:
+        super().__init__(f"offline, and '{path}' of '{repo_id}' is not in the cache", repo_id=repo_id)
+        self.path = path
+
+
+class DownloadCorrupt(HubError):
+    """A body ended early or its sha256 is not the one the repository states. Nothing of it is kept."""
+
+    def __init__(self, repo_id: str, path: str, *, expected: str, actual: str, endpoint: str | None = None) -> None:
+        super().__init__(f"'{path}' of '{repo_id}' arrived damaged: expected {expected}, got {actual}", repo_id=repo_id, endpoint=endpoint)
+        self.path, self.expected, self.actual = path, expected, actual
+
+
+class CommitConflict(HubError):
+    """The branch moved between reading and writing (HTTP 412: stale `parent_commit`). Nothing was written."""
+
+    def __init__(self, repo_id: str, *, parent_commit: str, endpoint: str | None = None) -> None:
+        super().__init__(
+            f"'{repo_id}' changed while we were writing (expected parent {parent_commit[:12]})", repo_id=repo_id, endpoint=endpoint
+        )
+        self.parent_commit = parent_commit
+
+
+class PullRequestClosed(HubError):
+    """An earlier pull request of ours was closed by the owner; another one is not opened."""
+
+    def __init__(self, repo_id: str, *, number: int, endpoint: str | None = None) -> None:
+        super().__init__(f"pull request #{number} on '{repo_id}' was closed by its owner", repo_id=repo_id, endpoint=endpoint)
+        self.number = number
+
+
+class ResourceError(AmdetError):
+    """This machine lacks something. `resource` is "disk", "memory" or "time"; amounts in bytes (or seconds), None when unknown."""
+
+    def __init__(self, resource: str, message: str, *, needed: float | None = None, available: float | None = None) -> None:
+        super().__init__(message)
+        self.resource, self.needed, self.available = resource, needed, available
+
+
+class OutputError(AmdetError):
+    """A report could not be written to `path`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"cannot write '{path}': {reason}")
+        self.path, self.reason = path, reason
+
+
+class NothingToScan(AmdetError):
+    """The repository holds no text encoder of a supported family.
+
+    Args:
+        target: the repository or path.
+        found: what was found instead, one short phrase each.
+        pickle_only: weights exist, but only as pickles, which are not loaded.
+    """
+
+    def __init__(self, target: str, found: tuple[str, ...], *, pickle_only: bool = False) -> None:
+        what = "; ".join(found) if found else "no recognised model files"
+        super().__init__(f"'{target}' holds no CLIP-family text encoder that can be scanned; found: {what}")
+        self.target, self.found, self.pickle_only = target, found, pickle_only
+
+
+class BadRepository(AmdetError):
+    """A file of the scanned repository is broken or hostile: malformed JSON, header, index, path or value.
+
+    Args:
+        path: the file in the repository.
+        reason: what is wrong, naming the key or tensor.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"'{path}' cannot be used: {reason}")
+        self.path, self.reason = path, reason
+
+
+class BadWeights(BadRepository):
+    """The tensors do not make the encoder its config describes: missing, extra, misshapen or non-finite. `tensor` names the first."""
+
+    def __init__(self, path: str, tensor: str, reason: str) -> None:
+        super().__init__(path, f"tensor '{tensor}' {reason}")
+        self.tensor = tensor
+
+
+class CardError(AmdetError):
+    """A model card cannot be spliced: duplicated or unbalanced amdet-hub markers, or bytes that are not UTF-8."""
+
+
+class ReportError(AmdetError):
+    """A stored report cannot be read: not JSON, an unknown `schema_version`, or fields that contradict each other."""
+
+
+class ShapeError(AmdetError):
+    """A tensor at a public door has the wrong shape. The message names the argument, what came and what was expected."""
+
+
+class Interrupted(AmdetError):
+    """The user stopped the scan (Ctrl-C).
+
+    Args:
+        report: the partial `ScanReport` (`complete` is False) with everything that was finished, None when nothing had started.
+    """
+
+    def __init__(self, report: ScanReport | None = None) -> None:
+        super().__init__("the scan was interrupted")
+        self.report = report
