@@ -409,7 +409,10 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
 
 def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError as error:
+            raise ReportError(f"{where}: {str(data)[:20]}... is too large a number") from error
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise ReportError(f"{where}: expected {kind.__name__}, found {type(data).__name__}")
     return data

@@ -1,0 +1,289 @@
+"""`ScanConfig`: every number that can change a verdict, in one frozen record with a fingerprint. Standard library only.
+
+A default stands here once, with its source. "paper" is AMDET, arXiv 2512.00343, released code, CLIP-L path; "ours" is a choice of this
+project. A scan report carries the whole record and its sha256.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from amdet_hub.errors import ConfigError, ReportError
+from amdet_hub.records import fingerprint, from_dict, to_dict
+
+Preset = Literal["standard", "paper"]
+PRESETS: tuple[Preset, ...] = ("standard", "paper")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """The vocabulary sweep and the confirmation of what it finds (ours).
+
+    Attributes:
+        screen_prompts: prompts that every token of the vocabulary is tried in, once.
+        n_finalists: best tokens of that pass, which go on to all prompts and copy counts.
+        n_null: random tokens that go with them and give the null distribution.
+        n_prompts: prompts of the second pass; the cross-prompt variance is taken over them.
+        n_heldout_prompts: further prompts, never seen by the sweep, on which a candidate must hold.
+        prompt_tokens: every prompt is cut to this many tokens, so that all of them batch.
+        copies: how often the token stands before the end marker. One copy is the plain form; an injection that replaces a letter
+            trains several copies at once, so a second form with more copies is tried too.
+        collapse_floor: least scale of the collapse z, in natural-log units of variance: 0.05 is a change of 5 %.
+        divergence_floor: least scale of the divergence z, in natural-log units of the mean squared difference.
+        n_candidates: best tokens that go on to the confirmation, alone and repeated.
+        n_paired: best tokens whose ordered pairs are confirmed too.
+        n_pieces: best tokens that accretion combines.
+        n_accretions: best tokens that accretion starts from.
+        max_pieces: longest trigger that accretion builds from pieces.
+        batch_rows: candidate rows per forward pass at the start; halved when memory runs out.
+    """
+
+    screen_prompts: int = 4
+    n_finalists: int = 1024
+    n_null: int = 2048
+    n_prompts: int = 8
+    n_heldout_prompts: int = 16
+    prompt_tokens: int = 10
+    copies: tuple[int, ...] = (1, 3)
+    collapse_floor: float = 0.05
+    divergence_floor: float = 0.25
+    n_candidates: int = 16
+    n_paired: int = 4
+    n_pieces: int = 8
+    n_accretions: int = 3
+    max_pieces: int = 4
+    batch_rows: int = 8192
+
+
+@dataclass(frozen=True)
+class InversionConfig:
+    """Gradient inversion of a pseudo-trigger.
+
+    Attributes:
+        pseudo_tokens: K, how many vectors are inserted after the first K positions (paper: 1).
+        restarts: independent starts, optimised as one batch (paper: 1).
+        steps: optimiser steps (paper: at most 640).
+        learning_rate: of Adam (paper: 0.08).
+        weight_decay: of Adam, L2 form (paper: 1e-5).
+        n_prompts: prompts the loss is taken over (paper: 4,000, split 80/20).
+        heldout_share: share of them kept for the gates (paper: 0.2).
+        batch_size: prompts a step (paper: 10).
+        epochs: passes over the training prompts (paper: 2).
+        weight_clean: weight of the similarity to the suspect's untriggered features (paper: 0.1).
+        weight_reference: weight of the similarity to the reference's triggered features (paper: 0.1).
+    """
+
+    pseudo_tokens: int = 1
+    restarts: int = 8
+    steps: int = 80
+    learning_rate: float = 0.5
+    weight_decay: float = 0.0
+    n_prompts: int = 24
+    heldout_share: float = 1 / 3
+    batch_size: int = 8
+    epochs: int = 0
+    weight_clean: float = 0.1
+    weight_reference: float = 0.1
+
+
+@dataclass(frozen=True)
+class PaperGates:
+    """The published gates. Source for every value: AMDET's released CLIP-L code; they do not transfer to other encoders (README).
+
+    Attributes:
+        open_loss: gates are tried once the running mean loss is below this.
+        stop_loss: a running mean loss below this ends the epoch.
+        check_every: gates are tried on every such step.
+        assimilation: a held-out prompt passes gate 1 above this mean token similarity...
+        assimilation_rate: ...and the gate opens above this share of prompts.
+        consistency: similarity to the first held-out prompt's features, gate 2.
+        consistency_rate: share for gate 2.
+        reference_similarity: gate 3 wants the mean similarity to the reference's features below this...
+        reference_rate: ...on more than this share of prompts.
+        landscape_rate: gate 4 wants more than this share of positive Hessian eigenvalues.
+    """
+
+    open_loss: float = -0.76
+    stop_loss: float = -0.85
+    check_every: int = 2
+    assimilation: float = 0.8
+    assimilation_rate: float = 0.8
+    consistency: float = 0.92
+    consistency_rate: float = 0.995
+    reference_similarity: float = 0.0
+    reference_rate: float = 0.95
+    landscape_rate: float = 0.8
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the standard detector's evidence starts to speak for a backdoor. Source: BENCHMARKS.md, "Where the thresholds come from".
+
+    Attributes:
+        sweep_score: of the best token, a robust z over the vocabulary.
+        sweep_score_alone: the same without a reference, where every strong word of an innocent encoder stands out too.
+        trigger_success: share of held-out prompts captured beyond the reference's share, at the best place.
+        trigger_collapse: natural log of the cross-prompt variance that the trigger removes beyond the reference, on held-out prompts; 1 is 63 %.
+        inversion_gain: gain of the best inverted mixture beyond the role-swapped null's.
+        same_success: candidates this close to the best success rate count as equally good; the shortest of them is named.
+    """
+
+    sweep_score: float = 5.5
+    sweep_score_alone: float = 30.0
+    trigger_success: float = 0.7
+    trigger_collapse: float = 1.0
+    inversion_gain: float = 0.25
+    same_success: float = 0.1
+
+
+@dataclass(frozen=True)
+class LandscapeConfig:
+    """The loss landscape around an inverted vector (paper: 50 x 50 grid, +-10 along each direction, eigenvalues counted above 1e-6).
+
+    `relative_radius` measures the radius in norms of the vector instead: a mixture of token embeddings is many times shorter than the paper's
+    N(0, 1) vectors, and a radius of 10 would leave every token far behind (ours).
+    """
+
+    grid: int = 50
+    radius: float = 10.0
+    relative_radius: bool = False
+    positive_above: float = 1e-6
+
+
+_LEAST: Mapping[str, float] = {
+    "seed": 0,
+    "sweep.screen_prompts": 2,  # a variance over prompts needs two
+    "sweep.n_finalists": 1,
+    "sweep.n_null": 1,
+    "sweep.n_prompts": 2,
+    "sweep.n_heldout_prompts": 2,
+    "sweep.prompt_tokens": 1,
+    "sweep.copies": 1,
+    "sweep.collapse_floor": 0,
+    "sweep.divergence_floor": 0,
+    "sweep.n_candidates": 1,
+    "sweep.n_paired": 0,
+    "sweep.n_pieces": 0,
+    "sweep.n_accretions": 0,
+    "sweep.max_pieces": 1,
+    "sweep.batch_rows": 1,
+    "inversion.pseudo_tokens": 1,
+    "inversion.restarts": 1,
+    "inversion.steps": 1,
+    "inversion.learning_rate": 0,
+    "inversion.weight_decay": 0,
+    "inversion.n_prompts": 3,
+    "inversion.heldout_share": 0,
+    "inversion.batch_size": 1,
+    "inversion.epochs": 0,
+    "landscape.grid": 3,  # a second difference needs three points
+    "landscape.radius": 0,
+    "gates.check_every": 1,
+}
+"""The least value of each setting that has one; a number outside its range would fail in the middle of a scan, or make one that cannot find."""
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """Everything that can change a verdict. `preset` names where the values came from; `seed` drives every random choice."""
+
+    preset: Preset = "standard"
+    seed: int = 0
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    inversion: InversionConfig = field(default_factory=InversionConfig)
+    landscape: LandscapeConfig = field(default_factory=LandscapeConfig)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    gates: PaperGates = field(default_factory=PaperGates)
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ConfigError("preset", f"'{self.preset}' is none of {', '.join(PRESETS)}")
+        for name, least in _LEAST.items():
+            value = _setting(self, name)
+            values = value if isinstance(value, tuple) else (value,)
+            if not values or not all(isinstance(v, int | float) and math.isfinite(v) and v >= least for v in values):
+                raise ConfigError(name, f"{value} is not {least} or more")
+        if self.sweep.screen_prompts > self.sweep.n_prompts:
+            raise ConfigError("sweep.screen_prompts", f"{self.sweep.screen_prompts} is more than sweep.n_prompts, {self.sweep.n_prompts}")
+        if not 0 < self.inversion.heldout_share < 1:
+            raise ConfigError("inversion.heldout_share", f"{self.inversion.heldout_share} is not between 0 and 1")
+
+    @classmethod
+    def for_preset(cls, preset: str, *, seed: int = 0) -> ScanConfig:
+        """The configuration of a preset.
+
+        Raises:
+            ConfigError: there is no such preset, or the seed is negative.
+        """
+        if preset == "standard":
+            return cls(preset="standard", seed=seed, landscape=STANDARD_LANDSCAPE)
+        if preset == "paper":
+            return cls(preset="paper", seed=seed, inversion=PAPER_INVERSION)
+        raise ConfigError("preset", f"'{preset}' is none of {', '.join(PRESETS)}")
+
+    def replace(self, **overrides: Any) -> ScanConfig:
+        """A copy with other values. Keys are field names; a part's field is written with a double underscore: `inversion__steps=10`.
+
+        Raises:
+            ConfigError: no field has that name, or a value is out of its range.
+        """
+        top: dict[str, Any] = {}
+        for key, value in overrides.items():
+            part, _, name = key.partition("__")
+            holder: Any = top.get(part, getattr(self, part, None))
+            if part not in _field_names(self) or (name and name not in _field_names(holder)):
+                raise ConfigError(key, "is not a scan setting")
+            top[part] = dataclasses.replace(holder, **{name: value}) if name else value
+        return dataclasses.replace(self, **top)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; `ScanConfig.from_dict` reads it back."""
+        data: dict[str, Any] = to_dict(self)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ScanConfig:
+        """The configuration stored in a report. Raises: ReportError when fields are missing, unknown or out of range."""
+        try:
+            return from_dict(cls, dict(data))
+        except ConfigError as error:
+            raise ReportError(f"ScanConfig: {error}") from error
+
+    def fingerprint(self) -> str:
+        """sha256 (64 hex digits) of the canonical form: two scans with the same fingerprint asked the same question."""
+        return fingerprint(self.to_dict())
+
+
+def _setting(config: ScanConfig, name: str) -> Any:
+    """The value of `"seed"` or `"sweep.copies"`."""
+    part, _, inner = name.partition(".")
+    value = getattr(config, part)
+    return getattr(value, inner) if inner else value
+
+
+def _field_names(value: Any) -> frozenset[str]:
+    """The names of a record's fields; none for what is not a record."""
+    return frozenset(f.name for f in dataclasses.fields(value)) if dataclasses.is_dataclass(value) else frozenset()
+
+
+PAPER_INVERSION = InversionConfig(
+    pseudo_tokens=1,
+    restarts=1,
+    steps=640,
+    learning_rate=0.08,
+    weight_decay=1e-5,
+    n_prompts=4000,
+    heldout_share=0.2,
+    batch_size=10,
+    epochs=2,
+    weight_clean=0.1,
+    weight_reference=0.1,
+)
+"""The published inversion, K = 1, one start from N(0, 1)."""
+
+STANDARD_LANDSCAPE = LandscapeConfig(grid=21, radius=0.5, relative_radius=True)
+"""Half the vector's own norm to each side; 21 x 21 points resolve it at a fifth of the published cost (ours)."""
