@@ -1,0 +1,63 @@
+"""What the local Hub reads out of a README.md: the YAML block, as the Hub's server reads it, and whether the server would take it.
+
+Refuses to know: Markdown, and what our own sections mean.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import yaml
+
+YAML_BLOCK = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))")
+"""The server's own pattern. Source: huggingface_hub 2.4, `repocard.REGEX_YAML_BLOCK`."""
+
+MAX_NODES = 20_000
+"""A block that unfolds to more values than this is refused."""
+
+EMPTY_WARNING = "empty or missing yaml metadata in repo card"
+
+
+def card_data(readme: bytes) -> dict[str, Any] | None:
+    """The front matter as plain JSON data; None when there is none, or when it is not a mapping that YAML can read."""
+    data, error = _parse(readme.decode("utf-8", errors="replace"))
+    return data if error is None and data else None
+
+
+def validate_card(content: str) -> tuple[list[str], list[str]]:
+    """What `/api/validate-yaml` says of a README: its errors and its warnings, one sentence each."""
+    data, error = _parse(content)
+    if error is not None:
+        return [error], []
+    return [], [] if data else [EMPTY_WARNING]
+
+
+def _parse(content: str) -> tuple[dict[str, Any], str | None]:
+    match = YAML_BLOCK.match(content.removeprefix("\ufeff"))  # the server's `\s` (JavaScript) skips a byte order mark, Python's does not
+    if match is None:
+        return {}, None
+    try:
+        data = _plain(yaml.safe_load(match.group(2)), [MAX_NODES])
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date like 2026-13-99, or too many nodes
+        return {}, f"YAML metadata error: {' '.join(str(error).split())}"
+    if data is None:
+        return {}, None
+    if not isinstance(data, dict):
+        return {}, "YAML metadata error: the metadata must be a mapping"
+    return data, None
+
+
+def _plain(value: Any, budget: list[int]) -> Any:
+    """YAML has dates, sets, NaN and aliases that unfold without end; JSON has not. `budget` counts the nodes left."""
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise ValueError("the metadata is too large")
+    if isinstance(value, dict):
+        return {str(key): _plain(item, budget) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item, budget) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)

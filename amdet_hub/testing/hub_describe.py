@@ -1,0 +1,165 @@
+"""A repository as the JSON the client reads: model info, tree entries, refs, commits. Pure functions of the stored state.
+
+Refuses to know: HTTP, users, and what a model is; `cardData` is the README's own claim.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from amdet_hub.testing.hub_cards import card_data
+from amdet_hub.testing.hub_http import HubRefusal
+from amdet_hub.testing.hub_storage import Commit, FileEntry, Repository
+
+
+def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, security: bool = False) -> dict[str, Any]:
+    """The answer of `/api/models/{id}`. `blobs` adds size, blob id and LFS facts to `siblings`, `security` the scan status of the files."""
+    card = card_data(commit.files["README.md"].blob.read()) if "README.md" in commit.files else None
+    info: dict[str, Any] = {
+        "_id": hashlib.sha1(repo.repo_id.encode(), usedforsecurity=False).hexdigest()[:24],
+        "id": repo.repo_id,
+        "modelId": repo.repo_id,
+        "author": repo.namespace or None,
+        "sha": commit.sha,
+        "lastModified": commit.date,
+        "createdAt": repo.created,
+        "private": repo.private,
+        "gated": "auto" if repo.gated else False,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": _tags(card),
+        "siblings": [_sibling(entry, blobs=blobs) for entry in commit.files.values()],
+        "usedStorage": sum(entry.blob.size for entry in commit.files.values()),
+    }
+    if card is not None:
+        info["cardData"] = card
+        info.update({key: card[key] for key in ("library_name", "pipeline_tag") if isinstance(card.get(key), str)})
+    if security:
+        info["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
+    return info
+
+
+EXPANDABLE = frozenset(
+    "author baseModels cardData childrenModelCount config createdAt disabled downloads downloadsAllTime evalResults gated gguf inference "
+    "inferenceProviderMapping lastModified library_name likes mask_token model-index pipeline_tag private resourceGroup safetensors sha "
+    "siblings spaces tags transformersInfo trendingScore usedStorage widgetData".split()
+)
+"""Properties that `expand` may name. Source: huggingface_hub 2.4, `hf_api.ExpandModelProperty_T`."""
+
+
+def expanded(info: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Only the named properties of a model info, and its id.
+
+    Raises:
+        HubRefusal: 400, a name that no model has.
+    """
+    wanted = set(names)
+    if unknown := sorted(wanted - EXPANDABLE):
+        raise HubRefusal(400, f"Invalid expand property '{unknown[0]}'")
+    kept = {key: value for key, value in info.items() if key in wanted or key in ("_id", "id")}
+    if "baseModels" in wanted and (base := _base_models(info.get("cardData") or {})):
+        kept["baseModels"] = {"relation": "finetune", "models": [{"id": name} for name in base]}
+    return kept
+
+
+def _base_models(card: dict[str, Any]) -> list[str]:
+    claimed = card.get("base_model")
+    names = claimed if isinstance(claimed, list) else [claimed]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _tags(card: dict[str, Any] | None) -> list[str]:
+    if card is None:
+        return []
+    tags = card.get("tags")
+    found = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    found += [f"base_model:{name}" for name in _base_models(card)]
+    return found + ([f"license:{card['license']}"] if isinstance(card.get("license"), str) else [])
+
+
+def _sibling(entry: FileEntry, *, blobs: bool) -> dict[str, Any]:
+    data: dict[str, Any] = {"rfilename": entry.path}
+    if blobs:
+        data.update(blobId=entry.oid, size=entry.blob.size)
+        if entry.lfs:
+            data["lfs"] = {"sha256": entry.blob.sha256, "size": entry.blob.size, "pointerSize": len(entry.pointer)}
+    return data
+
+
+def file_info(repo: Repository, entry: FileEntry, *, expand: bool) -> dict[str, Any]:
+    """One file as a row of `tree` or `paths-info`."""
+    data: dict[str, Any] = {"type": "file", "oid": entry.oid, "size": entry.blob.size, "path": entry.path}
+    if entry.lfs:
+        data["lfs"] = {"oid": entry.blob.sha256, "size": entry.blob.size, "pointerSize": len(entry.pointer)}
+    if expand:
+        data["lastCommit"] = _last_commit(repo.commits[entry.commit_sha])
+        data["securityFileStatus"] = {"status": "safe", "avScan": {"virusFound": False, "virusNames": None}, "pickleImportScan": None}
+    return data
+
+
+def folder_info(repo: Repository, commit: Commit, path: str, *, expand: bool) -> dict[str, Any] | None:
+    """One folder as a row of `tree` or `paths-info`; None when no file lies under it."""
+    inside = [entry for name, entry in commit.files.items() if name.startswith(f"{path}/")]
+    if not inside:
+        return None
+    oid = hashlib.sha1("".join(f"{e.path}:{e.oid}\n" for e in inside).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+    data: dict[str, Any] = {"type": "directory", "oid": oid, "size": 0, "path": path}
+    if expand:
+        data["lastCommit"] = _last_commit(max((repo.commits[e.commit_sha] for e in inside), key=lambda c: c.date))
+    return data
+
+
+def _last_commit(commit: Commit) -> dict[str, str]:
+    return {"id": commit.sha, "title": commit.title, "date": commit.date}
+
+
+def tree(repo: Repository, commit: Commit, under: str, *, recursive: bool, expand: bool) -> list[dict[str, Any]]:
+    """The rows of a folder (`""` is the root), sorted by path; with `recursive` also those of every folder below.
+
+    Raises:
+        HubRefusal: 404 EntryNotFound, there is no such folder.
+    """
+    prefix = f"{under}/" if under else ""
+    files = [entry for path, entry in commit.files.items() if path.startswith(prefix)]
+    if under and not files:
+        raise HubRefusal(404, f'{under} does not exist on "{commit.sha}"', code="EntryNotFound", headers={"X-Repo-Commit": commit.sha})
+    rows: dict[str, dict[str, Any]] = {}
+    for entry in files:
+        parts = entry.path[len(prefix) :].split("/")
+        for depth in range(1, len(parts) if recursive else min(len(parts), 2)):
+            folder = prefix + "/".join(parts[:depth])
+            if folder not in rows and (row := folder_info(repo, commit, folder, expand=expand)):
+                rows[folder] = row
+        if recursive or len(parts) == 1:
+            rows[entry.path] = file_info(repo, entry, expand=expand)
+    return [rows[path] for path in sorted(rows)]
+
+
+def refs(repo: Repository, *, pull_requests: bool) -> dict[str, Any]:
+    """The answer of `/refs`."""
+
+    def under(prefix: str, keep: str = "") -> list[dict[str, str]]:
+        named = ((ref, sha) for ref, sha in repo.refs.items() if ref.startswith(prefix))
+        return [{"name": keep + ref.removeprefix(prefix), "ref": ref, "targetCommit": sha} for ref, sha in named]
+
+    data: dict[str, Any] = {"branches": under("refs/heads/"), "converts": [], "tags": under("refs/tags/")}
+    if pull_requests:
+        data["pullRequests"] = under("refs/pr/", "refs/pr/")
+    return data
+
+
+def commit_row(commit: Commit, *, formatted: bool) -> dict[str, Any]:
+    """One row of the list of commits."""
+    row: dict[str, Any] = {
+        "id": commit.sha,
+        "authors": [{"user": commit.author}],
+        "date": commit.date,
+        "title": commit.title,
+        "message": commit.message,
+    }
+    if formatted:
+        row["formatted"] = {"title": commit.title, "message": commit.message}
+    return row

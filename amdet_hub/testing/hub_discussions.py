@@ -1,0 +1,157 @@
+"""Discussions and pull requests of the local Hub, and the JSON the client reads them from.
+
+Knows: events, states, the difference a pull request makes. Refuses to know: who may do what, and HTTP.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from amdet_hub.testing.hub_storage import Commit, Repository
+
+PullRequestStatus = Literal["draft", "open", "closed", "merged"]
+DEFAULT_TITLE = "Upload files"
+
+
+@dataclass(frozen=True)
+class LocalPullRequest:
+    """A pull request as a test sees it. `description` is its first comment; `comments` are those after it, oldest first."""
+
+    number: int
+    title: str
+    author: str
+    status: str
+    head_sha: str
+    description: str
+    comments: tuple[str, ...] = ()
+
+
+@dataclass
+class Discussion:
+    """A discussion or pull request with everything that happened to it, oldest first."""
+
+    repo_id: str
+    number: int
+    title: str
+    author: str
+    is_pull_request: bool
+    created: str
+    status: str = "open"
+    events: list[dict[str, Any]] = field(default_factory=list)
+    base_sha: str | None = None
+    merge_commit: str | None = None
+
+    @property
+    def ref(self) -> str:
+        """The branch of a pull request."""
+        return f"refs/pr/{self.number}"
+
+    def matches(self, *, kind: str, status: str, author: str | None) -> bool:
+        """Whether the client's three filters let this one through. A draft counts as open, a merged one as closed."""
+        if kind not in ("", "all") and (kind == "pull_request") != self.is_pull_request:
+            return False
+        if status not in ("", "all") and (status == "open") != (self.status in ("open", "draft")):
+            return False
+        return author in (None, "", self.author)
+
+    def comment(self, author: str, text: str, date: str) -> dict[str, Any]:
+        """Add a comment and return its event."""
+        latest = {"raw": text, "html": "", "updatedAt": date, "author": {"name": author}}
+        return self._add("comment", author, date, {"edited": False, "hidden": False, "latest": latest, "history": []})
+
+    def edit(self, event: dict[str, Any], author: str, text: str, date: str) -> dict[str, Any]:
+        """Replace the text of a comment; what it was stays in its history."""
+        data = event["data"]
+        data["history"].append(data["latest"])
+        data["latest"] = {"raw": text, "html": "", "updatedAt": date, "author": {"name": author}}
+        data["edited"] = True
+        return event
+
+    def hide(self, event: dict[str, Any], author: str, date: str) -> dict[str, Any]:
+        """Hide a comment: its text is gone."""
+        event["data"].update(hidden=True, latest={"raw": "", "html": "", "updatedAt": date, "author": {"name": author}}, history=[])
+        return event
+
+    def set_status(self, status: str, author: str, date: str) -> dict[str, Any]:
+        """Open, close or mark as merged."""
+        self.status = status
+        return self._add("status-change", author, date, {"status": status})
+
+    def set_title(self, title: str, author: str, date: str) -> dict[str, Any]:
+        """Rename it."""
+        old, self.title = self.title, title
+        return self._add("title-change", author, date, {"from": old, "to": title})
+
+    def add_commit(self, commit: Commit) -> dict[str, Any]:
+        """Note a commit on the pull request's branch."""
+        return self._add("commit", commit.author, commit.date, {"subject": commit.title, "oid": commit.sha})
+
+    def event(self, event_id: str) -> dict[str, Any] | None:
+        """The event of that id."""
+        return next((e for e in self.events if e["id"] == event_id), None)
+
+    def _add(self, kind: str, author: str, date: str, data: dict[str, Any]) -> dict[str, Any]:
+        name = f"{self.repo_id}/{self.number}/{len(self.events)}".encode()
+        event_id = hashlib.sha1(name, usedforsecurity=False).hexdigest()[:24]
+        self.events.append({"id": event_id, "type": kind, "createdAt": date, "author": {"name": author, "type": "user"}, "data": data})
+        return self.events[-1]
+
+    def as_local(self, repo: Repository) -> LocalPullRequest:
+        """What `LocalHub.pull_requests` shows."""
+        texts = [e["data"]["latest"]["raw"] for e in self.events if e["type"] == "comment"]
+        return LocalPullRequest(self.number, self.title, self.author, self.status, repo.refs[self.ref], texts[0], tuple(texts[1:]))
+
+
+def summary(discussion: Discussion) -> dict[str, Any]:
+    """One row of the list of discussions."""
+    return {
+        "num": discussion.number,
+        "title": discussion.title,
+        "author": {"name": discussion.author, "type": "user"},
+        "status": discussion.status,
+        "createdAt": discussion.created,
+        "isPullRequest": discussion.is_pull_request,
+        "repo": {"name": discussion.repo_id, "type": "model"},
+        "numComments": sum(e["type"] == "comment" for e in discussion.events),
+        "pinned": False,
+    }
+
+
+def details(discussion: Discussion, repo: Repository, *, with_diff: bool) -> dict[str, Any]:
+    """One discussion with its events, and for a pull request its target, conflicts and difference."""
+    data = {**summary(discussion), "events": discussion.events}
+    if not discussion.is_pull_request:
+        return data
+    head, main = repo.commits[repo.refs[discussion.ref]], repo.commits[repo.refs["refs/heads/main"]]
+    data["changes"] = {"base": "refs/heads/main"}
+    if discussion.merge_commit:
+        data["changes"]["mergeCommitId"] = discussion.merge_commit
+    data["filesWithConflicts"] = [] if discussion.merge_commit else list(repo.conflicts(main, head))
+    if with_diff:
+        base = repo.commits[discussion.base_sha] if discussion.base_sha else repo.merge_base(main, head)
+        data["diff"] = diff(repo, base, head)
+    return data
+
+
+def diff(repo: Repository, old: Commit, new: Commit) -> str:
+    """The unified diff between two commits; LFS files appear as their pointers."""
+    out: list[str] = []
+    for path in sorted(repo.changed_paths(old, new)):
+        before, after = _lines(old, path), _lines(new, path)
+        out.append(f"diff --git a/{path} b/{path}\n")
+        names = (f"a/{path}" if path in old.files else "/dev/null", f"b/{path}" if path in new.files else "/dev/null")
+        lines = difflib.unified_diff(before, after, *names)
+        out.extend(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    return "".join(out)
+
+
+def _lines(commit: Commit, path: str) -> list[str]:
+    if path not in commit.files:
+        return []
+    entry = commit.files[path]
+    data = entry.pointer if entry.lfs else entry.blob.read()
+    return io.StringIO(data.decode("utf-8", errors="replace"), newline="\n").readlines()

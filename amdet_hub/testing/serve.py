@@ -1,0 +1,90 @@
+"""`python -m amdet_hub.testing.serve org/model=FOLDER ...`: a local Hub with these repositories, until Ctrl-C.
+
+Knows: the command line around `LocalHub`. Refuses to know: torch, and any network but loopback. To try the real command line on encoders of your own:
+
+    python -m amdet_hub.testing.serve org/base=./base org/suspect=./suspect > hub.env &
+    . ./hub.env        # once it says that it serves
+    amdet-hub scan org/suspect --reference org/base
+    kill %1
+
+Standard output holds the lines to export and nothing else; the rest goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from amdet_hub.testing.local_hub import LocalHub
+
+USER, TOKEN = "visitor", "hf_local_visitor"
+"""Who the printed lines sign in as: may read everything and open pull requests."""
+
+
+def main(argv: Sequence[str] | None = None, *, stop: threading.Event | None = None) -> int:
+    """Serve until `stop` is set, or until Ctrl-C or SIGTERM.
+
+    Args:
+        argv: the command line, without the program's name.
+        stop: for callers in the same process; None makes one that the two signals set.
+
+    Returns:
+        0 when it was stopped, 2 with one sentence on standard error when a repository or the port cannot be served.
+    """
+    args = _parser().parse_args(argv)
+    if stop is None:
+        stop = _stopped_by_signals()
+    try:
+        with LocalHub(port=args.port) as hub:
+            hub.add_user(USER, token=TOKEN)
+            for repo_id, folder in args.models:
+                hub.add_model(repo_id, folder)
+            for name, value in hub.environment(USER).items():
+                sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+            sys.stdout.flush()
+            sys.stderr.write(f"Serving {len(args.models)} repositories at {hub.endpoint}. Ctrl-C stops.\n")
+            stop.wait()
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+def _stopped_by_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    return stop
+
+
+def _model(text: str) -> tuple[str, Path]:
+    repo_id, equals, folder = text.partition("=")
+    if not repo_id or not equals or not folder:
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form org/model=FOLDER")
+    if not Path(folder).is_dir():
+        raise argparse.ArgumentTypeError(f"'{folder}' is not a folder")
+    return repo_id, Path(folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m amdet_hub.testing.serve",
+        description="Serve folders as repositories of a Hub on this machine, and print the environment that leads to it.",
+    )
+    parser.add_argument("models", nargs="+", type=_model, metavar="org/model=FOLDER", help="a repository and the folder with its files")
+    parser.add_argument("--port", type=int, default=0, help="of the Hub; default: a free one")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
