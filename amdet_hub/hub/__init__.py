@@ -1,1 +1,43 @@
-"""The only room that talks to the Hugging Face Hub, or to a folder in its place."""
+"""The only room that talks to the Hugging Face Hub, or to a folder in its place.
+
+* `refs`: what the user typed -> `RepoRef`.
+* `settings`: how to reach the Hub, and as whom.
+* `resolve`: `RepoRef` -> a `RepoSource` pinned to one commit; `remote` and `local` are its two implementations, `download` moves the bytes.
+* `publish`: files -> one pull request, opened or updated in place.
+
+Everything read here is hostile text. Every error that leaves is an `amdet_hub.errors.AmdetError`. The names below are loaded on first use, so
+that importing this package does not import the Hub's client. Its telemetry is off unless the user's environment says otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amdet_hub.hub.publish import PushResult, push_files, whoami
+    from amdet_hub.hub.refs import is_repo_id, parse_target
+    from amdet_hub.hub.resolve import open_at, open_source
+    from amdet_hub.hub.settings import HubSettings
+
+__all__ = ["HubSettings", "PushResult", "is_repo_id", "open_at", "open_source", "parse_target", "push_files", "whoami"]
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read once, when the client is imported
+
+_HOMES = {
+    "HubSettings": "settings",
+    "PushResult": "publish",
+    "is_repo_id": "refs",
+    "open_at": "resolve",
+    "open_source": "resolve",
+    "parse_target": "refs",
+    "push_files": "publish",
+    "whoami": "publish",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"amdet_hub.hub.{_HOMES[name]}"), name)

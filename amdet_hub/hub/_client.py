@@ -1,0 +1,185 @@
+"""The Hub's client, kept to our rules: every request has a time limit, every wait is ours, every error is one of `amdet_hub.errors`.
+
+Left alone, the client waits without limit for an answer, sleeps through a `Retry-After` of any length, and tries five times with pauses of its
+own. Inside `ask`, hooks on its session give every request `timeout_s`, end an attempt at once on 429, on 5xx and when a request is repeated
+after no answer, and leave the decision to the one loop here. Outside `ask` the session behaves as it always does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, constants, get_session
+from huggingface_hub.utils import build_hf_headers, httpx  # type: ignore[attr-defined]  # exported by name only at run time
+from tqdm import tqdm
+
+from amdet_hub import __version__
+from amdet_hub.errors import DownloadCorrupt, HubUnavailable, RateLimited
+from amdet_hub.hub._errors import Question, status_error, translate
+from amdet_hub.hub.settings import HubSettings
+
+if os.environ.get("HF_HUB_DISABLE_TELEMETRY", "").upper() in constants.ENV_VARS_TRUE_VALUES:
+    # The package's `__init__` sets the variable, which comes too late when somebody else imported the client before us.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+
+T = TypeVar("T")
+
+LIBRARY_NAME = "amdet-hub"
+"""How our requests name themselves, with the version."""
+
+MAX_RATE_LIMIT_WAIT_S = 5.0
+"""A `Retry-After` up to this is waited for, once; a longer one is the user's to decide about."""
+
+FIRST_PAUSE_S = 0.5
+"""Pause before the second attempt; doubled before each further one."""
+
+MAX_PAUSE_S = 4.0
+
+
+_PASSING = (HubUnavailable, DownloadCorrupt)
+"""What may be gone at the next attempt: no answer, an ailing server, a body that ended early. A wrong hash is found later, not in `ask`."""
+
+
+@dataclass
+class _Attempt:
+    question: Question
+    timeout_s: float
+    unanswered: tuple[str, str] | None = None
+
+
+_attempt: ContextVar[_Attempt | None] = ContextVar("amdet_hub_attempt", default=None)
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    """Drops the client's own warnings about our attempts: they show signed addresses, and what they say is in our errors."""
+    return _attempt.get() is None or record.levelno >= logging.ERROR
+
+
+for _handler in logging.getLogger("huggingface_hub").handlers:
+    _handler.addFilter(_is_for_people)
+
+
+def endpoint_of(settings: HubSettings) -> str:
+    """The base URL that `settings` mean, without a slash at its end."""
+    return settings.endpoint or constants.ENDPOINT.rstrip("/")
+
+
+def cache_of(settings: HubSettings) -> Path:
+    """The Hub cache that `settings` mean."""
+    return settings.cache_dir or Path(constants.HF_HUB_CACHE).expanduser()
+
+
+def is_offline(settings: HubSettings) -> bool:
+    """Whether the network must not be used."""
+    return settings.offline or bool(constants.is_offline_mode())
+
+
+def api_of(settings: HubSettings) -> HfApi:
+    """The client for `settings`."""
+    return HfApi(endpoint=endpoint_of(settings), token=settings.token, library_name=LIBRARY_NAME, library_version=__version__)
+
+
+def headers_of(settings: HubSettings) -> dict[str, str]:
+    """The headers of a request that is made without the client's own methods: the token, if any, and who asks."""
+    return dict(build_hf_headers(token=settings.token, library_name=LIBRARY_NAME, library_version=__version__))
+
+
+def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, retries: int | None = None) -> T:
+    """The result of `request`, which uses the client; tried again after a passing failure, with a pause that grows.
+
+    Args:
+        question: what is asked, for the words of an error.
+        settings: time limit and number of retries.
+        request: called once for each attempt; must be safe to repeat unless `retries` is 0.
+        retries: instead of `settings.max_retries`. A write passes 0: an answer that got lost may have been a yes.
+
+    Raises:
+        RateLimited: 429, and the server names no short wait, or has done so already.
+        HubUnavailable: no answer, or 5xx, after every attempt.
+        DownloadCorrupt: a body that ended early, after every attempt.
+        HubError: any other refusal.
+        ResourceError: the disk is full or cannot be written.
+    """
+    retries = settings.max_retries if retries is None else retries
+    pause_s, waited = FIRST_PAUSE_S, False
+    while True:
+        try:
+            with _policed(question, settings):
+                return request()
+        except Exception as error:  # everything the client can raise is translated here, and what is not is raised again
+            known = translate(error, question)
+            if known is None:
+                raise
+            if isinstance(known, RateLimited) and not waited and _is_short(known.retry_after_s):
+                waited, wait_s = True, known.retry_after_s or 0.0
+            elif isinstance(known, _PASSING) and retries > 0:
+                retries, wait_s, pause_s = retries - 1, pause_s, min(2 * pause_s, MAX_PAUSE_S)
+            elif known is error:
+                raise
+            else:
+                raise known from error
+        time.sleep(wait_s)
+
+
+def _is_short(retry_after_s: float | None) -> bool:
+    return retry_after_s is not None and retry_after_s <= MAX_RATE_LIMIT_WAIT_S
+
+
+@contextlib.contextmanager
+def _policed(question: Question, settings: HubSettings) -> Iterator[None]:
+    hooks = get_session().event_hooks
+    for kind, hook in (("request", _on_request), ("response", _on_response)):
+        if hook not in hooks[kind]:  # the session is shared and may have been replaced since the last time
+            hooks[kind].append(hook)
+    token = _attempt.set(_Attempt(question, settings.timeout_s))
+    try:
+        yield
+    finally:
+        _attempt.reset(token)
+
+
+def _on_request(request: httpx.Request) -> None:
+    attempt = _attempt.get()
+    if attempt is None:
+        return
+    request.extensions["timeout"] = httpx.Timeout(attempt.timeout_s).as_dict()
+    this = (request.method, str(request.url))
+    if attempt.unanswered == this:  # the client tries again by itself; it would do so for half a minute
+        question = attempt.question
+        raise HubUnavailable(f"{request.url.host} does not answer", repo_id=question.repo_id, endpoint=question.endpoint)
+    attempt.unanswered = this
+
+
+def _on_response(response: httpx.Response) -> None:
+    attempt = _attempt.get()
+    if attempt is None:
+        return
+    attempt.unanswered = None
+    if (error := status_error(response.status_code, response.headers, attempt.question)) is not None:
+        raise error
+
+
+def silent_progress(callback: Callable[[int], None] | None) -> type[Any]:
+    """A `tqdm` class that draws nothing and calls `callback` with the bytes so far; for the client's `tqdm_class`."""
+
+    class SilentProgress(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs["disable"] = True
+            super().__init__(*args, **kwargs)
+            self.n = kwargs.get("initial") or 0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.n += n or 0
+            if callback is not None:
+                callback(int(self.n))
+            return None
+
+    return SilentProgress

@@ -1,0 +1,121 @@
+"""One Hub repository at one commit, as a `RepoSource`. Asks for the commit once and lists it; `download` moves the bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from huggingface_hub.hf_api import RepoFile as ClientFile
+
+from amdet_hub.errors import BadRepository, FileNotInRepo, HubError, OfflineMiss
+from amdet_hub.hub import _client, _listings
+from amdet_hub.hub._errors import Question
+from amdet_hub.hub._front_matter import MAX_CARD_BYTES, CardClaims, card_claims
+from amdet_hub.hub._paths import MAX_FILES, checked_listing
+from amdet_hub.hub.download import Downloads
+from amdet_hub.hub.settings import HubSettings
+from amdet_hub.records import ProgressCallback, RepoFile, RepoSnapshot
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class HubSource:
+    """Read access to a Hub repository pinned to one commit; implements `RepoSource`. Made by `open`."""
+
+    def __init__(self, snapshot: RepoSnapshot, downloads: Downloads) -> None:
+        self._snapshot, self._downloads = snapshot, downloads
+
+    @classmethod
+    def open(cls, repo_id: str, revision: str | None, settings: HubSettings) -> Self:
+        """Pin `revision` (None: the default branch) of a repository. Raises: as `amdet_hub.hub.resolve.open_source`."""
+        endpoint, cache = _client.endpoint_of(settings), _client.cache_of(settings)
+        if _client.is_offline(settings):
+            known = _listings.recall(cache, repo_id, endpoint=endpoint, revision=revision)
+            if known is None or known.commit_sha is None:
+                raise OfflineMiss(repo_id, revision or "main")
+            return cls(known, Downloads(repo_id, known.commit_sha, settings))
+        snapshot = _pinned(repo_id, revision, settings)
+        downloads = Downloads(repo_id, snapshot.commit_sha or "", settings)
+        claims = _claims(snapshot, downloads)
+        snapshot = RepoSnapshot(
+            repo_id,
+            "hub",
+            snapshot.commit_sha,
+            snapshot.files,
+            base_models=claims.base_models,
+            gated=snapshot.gated,
+            private=snapshot.private,
+            license=claims.license,
+        )
+        _listings.remember(cache, snapshot, endpoint=endpoint, revision=revision)
+        return cls(snapshot, downloads)
+
+    @property
+    def snapshot(self) -> RepoSnapshot:
+        """The pinned listing."""
+        return self._snapshot
+
+    def read_small(self, path: str, *, max_bytes: int) -> bytes:
+        """Whole content of a small file, verified and kept in the cache.
+
+        Raises:
+            FileNotInRepo: it is not listed.
+            BadRepository: it is larger than `max_bytes`; it is not asked for then.
+            HubError: as `Downloads.fetch`.
+        """
+        file = self._listed(path)
+        if file.size_bytes > max_bytes:
+            raise BadRepository(path, f"it is larger than the {max_bytes:,} bytes that such a file may have")
+        return self._downloads.fetch(file).read_bytes()
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Bytes `start <= i < stop` of a file, fewer only at its end. Raises: FileNotInRepo; as `Downloads.read_range`."""
+        return self._downloads.read_range(self._listed(path), start, stop)
+
+    def fetch(self, path: str, progress: ProgressCallback | None = None) -> Path:
+        """A local path of the whole file, verified. Raises: FileNotInRepo; as `Downloads.fetch`."""
+        return self._downloads.fetch(self._listed(path), progress)
+
+    def _listed(self, path: str) -> RepoFile:
+        file = self._snapshot.file(path)
+        if file is None:
+            raise FileNotInRepo(self._snapshot.repo_id, path)
+        return file
+
+
+def _pinned(repo_id: str, revision: str | None, settings: HubSettings) -> RepoSnapshot:
+    api = _client.api_of(settings)
+    question = Question(f"read '{repo_id}'", _client.endpoint_of(settings), repo_id, revision)
+    info = _client.ask(question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s))
+    sha = info.sha
+    if not isinstance(sha, str) or not _listings.is_commit_sha(sha):
+        raise HubError("the Hub's answer names no commit", repo_id=repo_id, endpoint=question.endpoint)
+    listing = _client.ask(question, settings, lambda: list(_listed(api.list_repo_tree(repo_id, recursive=True, revision=sha))))
+    return RepoSnapshot(repo_id, "hub", sha, checked_listing(listing), gated=bool(info.gated), private=bool(info.private))
+
+
+def _listed(rows: Any) -> Iterator[RepoFile]:
+    """The files among the rows of a tree, in our form."""
+    count = 0
+    for row in rows:
+        if not isinstance(row, ClientFile):
+            continue
+        path, size_bytes = row.path, row.size
+        if not isinstance(path, str) or not isinstance(size_bytes, int) or size_bytes < 0:
+            raise BadRepository(str(path), "its row in the listing cannot be read")
+        sha256 = row.lfs.sha256 if row.lfs is not None else None
+        if sha256 is not None and (not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None):
+            raise BadRepository(path, "the sha256 that the listing states is none")
+        count += 1
+        if count > MAX_FILES:
+            raise BadRepository(path, f"the repository lists more than {MAX_FILES:,} files")
+        yield RepoFile(path, size_bytes, sha256, row.blob_id if isinstance(row.blob_id, str) else None)
+
+
+def _claims(snapshot: RepoSnapshot, downloads: Downloads) -> CardClaims:
+    card = snapshot.file("README.md")
+    if card is None or card.size_bytes > MAX_CARD_BYTES:
+        return CardClaims()
+    return card_claims(downloads.fetch(card).read_bytes())

@@ -1,0 +1,64 @@
+"""How to reach the Hub, as whom, and within which limits. Standard library only; nothing here changes a verdict."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from amdet_hub.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """One way to reach a Hub. Valid at birth; its `repr` never shows the token.
+
+    Attributes:
+        endpoint: base URL of the Hub; None means `HF_ENDPOINT`, else the public Hub.
+        token: access token; None means the one the Hub's client finds (environment, `hf auth login`), if any.
+        cache_dir: the Hub's cache folder; None means the client's own.
+        offline: use the cache only. Also on when `HF_HUB_OFFLINE` is set.
+        timeout_s: longest silence of the server that one request endures, in seconds.
+        max_download_bytes: most bytes that one repository may cost, files already in the cache aside; None means no limit.
+        max_retries: how often a request that failed for a passing reason (no answer, 5xx) is tried again.
+
+    Raises:
+        ConfigError: a value is unusable.
+    """
+
+    endpoint: str | None = None
+    token: str | None = field(default=None, repr=False)
+    cache_dir: Path | None = None
+    offline: bool = False
+    timeout_s: float = 30.0
+    max_download_bytes: int | None = None
+    max_retries: int = 3
+
+    def __post_init__(self) -> None:
+        if self.endpoint is not None:
+            object.__setattr__(self, "endpoint", _checked_endpoint(self.endpoint))
+        if self.cache_dir is not None:
+            object.__setattr__(self, "cache_dir", Path(os.path.abspath(self.cache_dir.expanduser())))
+        if self.token is not None and (not self.token or not self.token.isascii() or not self.token.isprintable() or " " in self.token):
+            raise ConfigError("token", "it is empty or holds characters that no token has")
+        if not math.isfinite(self.timeout_s) or self.timeout_s <= 0:
+            raise ConfigError("timeout", f"{self.timeout_s} is not a positive number of seconds")
+        if self.max_download_bytes is not None and self.max_download_bytes < 0:
+            raise ConfigError("max-download", f"{self.max_download_bytes} is negative")
+        if self.max_retries < 0:
+            raise ConfigError("max-retries", f"{self.max_retries} is negative")
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    try:
+        parts = urlsplit(endpoint)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError("endpoint", "it is not a URL") from error
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        raise ConfigError("endpoint", "it must look like https://huggingface.co")
+    if parts.username or parts.password:
+        raise ConfigError("endpoint", "it may not carry a user name or password")
+    return endpoint.rstrip("/")
