@@ -1,0 +1,121 @@
+"""CLIP's text tower: causal attention, pooled at the end-of-text token, and an exact incremental form for vocabulary sweeps.
+
+Knows CLIP's mask and pooling rules. Refuses to know files and configs beyond `TowerConfig`. Shapes: see `amdet_hub.detect.protocol`.
+Source: transformers `models/clip/modeling_clip.py` (`CLIPTextModel.forward`), masks included.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+from transformers.masking_utils import create_causal_mask
+
+from amdet_hub.detect.protocol import PrefixCache
+from amdet_hub.encoders.names import PROJECTION
+from amdet_hub.encoders.tower import TextTower, layer_config
+from amdet_hub.errors import ShapeError
+from amdet_hub.records import TowerConfig
+
+LEGACY_EOS = 2
+"""OpenAI's configs carry this wrong id; transformers then pools at the largest id of the sequence. Source: `CLIPTextModel.forward`."""
+
+
+class ClipTextEncoder(TextTower):
+    """A CLIP text tower, with or without projection. Implements `IncrementalTextEncoder`."""
+
+    @classmethod
+    def _empty(cls, config: TowerConfig) -> CLIPTextModel:
+        return CLIPTextModel(CLIPTextConfig(**layer_config(config)))
+
+    def _encode_exactly(self, hidden: Tensor) -> Tensor:
+        mask = create_causal_mask(config=self._model.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
+        output = self._model.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True)
+        return self._final_norm(output.last_hidden_state)
+
+    def pool_positions(self, input_ids: Tensor) -> Tensor:
+        """`input_ids (B, T)` -> `(B,)` int64: the first end-of-text token, or the largest id for legacy configs."""
+        ids = input_ids.to(device=self.device, dtype=torch.int)
+        if self.config.eos_token_id == LEGACY_EOS:
+            return ids.argmax(dim=-1)
+        return (ids == self.config.eos_token_id).int().argmax(dim=-1)
+
+    def pool(self, features: Tensor, input_ids: Tensor) -> Tensor:
+        """`features (B, T, D)`, `input_ids (B, T)` -> `(B, P)` float32: the pooled feature, projected where there is a projection.
+
+        Raises:
+            ShapeError: the batch or the length of the two differ.
+        """
+        if features.shape[:2] != input_ids.shape:
+            raise ShapeError(f"input_ids has shape {tuple(input_ids.shape)}, expected {tuple(features.shape[:2])} like features")
+        rows = torch.arange(features.shape[0], device=features.device)
+        pooled = features[rows, self.pool_positions(input_ids).to(features.device)].float()  # (B, D)
+        return F.linear(pooled, self._extra[PROJECTION]) if PROJECTION in self._extra else pooled
+
+    def prefix_cache(self, hidden: Tensor) -> PrefixCache:
+        """`hidden (B, T0, D)`, positions 0..T0-1 -> their keys and values, layer by layer, each `(B, H, T0, Dh)` in the product dtype.
+
+        Raises:
+            ShapeError: `hidden` is not `(B, T0, D)`.
+        """
+        self._check_hidden(hidden)
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
+        x, last = hidden.float(), len(self._layers) - 1
+        for i, layer in enumerate(self._layers):
+            q, k, v = self._project(layer, x)
+            keys.append(k.contiguous())
+            values.append(v.contiguous())
+            if i < last:  # the last layer's own output is not needed
+                mixed = F.scaled_dot_product_attention(q, k, v, is_causal=x.shape[1] > 1)
+                x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
+        return PrefixCache(tuple(keys), tuple(values))
+
+    def extend(self, cache: PrefixCache, hidden: Tensor) -> Tensor:
+        """Run C continuations of N new positions after each cached prefix.
+
+        All `B * C * N` rows go through each linear layer at once, and the prefix is read in place: nothing is copied per continuation.
+
+        Args:
+            cache: from `prefix_cache`, B prompts of length T0.
+            hidden: `(B, C, N, D)`, token + position embedding of positions T0..T0+N-1.
+
+        Returns:
+            `(B, C, N, D)` float32 features, those of `encode` on the concatenation.
+
+        Raises:
+            ShapeError: `hidden` is not `(B, C, N, D)` with the cache's B, or is too long for the position table.
+        """
+        self._check_extension(cache, hidden)
+        b, c, n, _ = hidden.shape
+        x = hidden.float().flatten(1, 2)  # (B, C*N, D)
+        future = torch.ones(n, n, dtype=torch.bool, device=hidden.device).triu(1) if n > 1 else None
+        for layer, k0, v0 in zip(self._layers, cache.keys, cache.values, strict=True):
+            q, k, v = (t.view(*t.shape[:2], c, n, t.shape[3]) for t in self._project(layer, x))  # each (B, H, C, N, Dh)
+            x = self._finish_layer(layer, x, _attend(q, k, v, k0, v0, future).reshape(b, c * n, -1))
+        return self._final_norm(x).view(hidden.shape)
+
+    def _check_extension(self, cache: PrefixCache, hidden: Tensor) -> None:
+        longest, d, b = self.config.max_position_embeddings, self.config.hidden_size, cache.keys[0].shape[0]
+        if hidden.ndim != 4 or hidden.shape[0] != b or hidden.shape[3] != d:
+            raise ShapeError(f"hidden has shape {tuple(hidden.shape)}, expected ({b}, C, N, {d})")
+        if not 1 <= hidden.shape[2] <= longest - cache.length:
+            raise ShapeError(f"{hidden.shape[2]} new positions after {cache.length} do not fit {longest}")
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, k0: Tensor, v0: Tensor, future: Tensor | None) -> Tensor:
+    """Attention of new positions over the whole prefix and, causally, over themselves.
+
+    `q, k, v (B, H, C, N, Dh)`, `k0, v0 (B, H, T0, Dh)`, `future (N, N)` True where a position must not look -> `(B, C, N, H*Dh)`.
+    """
+    b, h, c, n, dh = q.shape
+    q = q * dh**-0.5
+    to_prefix = (q.flatten(2, 3) @ k0.transpose(-1, -2)).view(b, h, c, n, -1)  # (B, H, C, N, T0)
+    to_new = (q * k).sum(-1, keepdim=True) if future is None else q @ k.transpose(-1, -2)  # (B, H, C, N, N)
+    if future is not None:
+        to_new = to_new.masked_fill(future, -torch.inf)
+    weights = torch.cat([to_prefix, to_new], dim=-1).softmax(-1, dtype=torch.float32).to(q.dtype)  # (B, H, C, N, T0+N)
+    old, new = weights[..., :-n], weights[..., -n:]
+    mixed = (old.flatten(2, 3) @ v0).view(q.shape) + (new * v if future is None else new @ v)
+    return mixed.permute(0, 2, 3, 1, 4).reshape(b, c, n, h * dh)

@@ -1,0 +1,78 @@
+"""JSON from a stranger: small, no duplicate keys, no NaN, not deep. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from amdet_hub.errors import BadRepository
+from amdet_hub.records import RepoSource
+
+MAX_CONFIG_BYTES = 4 << 20
+"""A real `config.json` or `model_index.json` is under 10 kB; a shard index of a large pipeline stays below 1 MB."""
+MAX_DEPTH = 32
+"""Nesting that no configuration needs more than; real ones stay below 6."""
+
+
+def read_json_object(source: RepoSource, path: str, *, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
+    """The object in a repository's JSON file.
+
+    Raises:
+        BadRepository: not UTF-8, not JSON, not an object, a key twice, NaN or an overflowing number, or nested too deep.
+        HubError: it could not be read.
+    """
+    return parse_json_object(source.read_small(path, max_bytes=max_bytes), path)
+
+
+def parse_json_object(data: bytes, path: str) -> dict[str, Any]:
+    """The object in `data`; `path` names it in errors. Raises: BadRepository, as `read_json_object`."""
+    value = parse_json(data, path)
+    if not isinstance(value, dict):
+        raise BadRepository(path, "it is not a JSON object")
+    return value
+
+
+def parse_json(data: bytes, path: str) -> Any:
+    """Any JSON value in `data`; `path` names it in errors. Raises: BadRepository, as `read_json_object`, but for the object."""
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_number)
+    except UnicodeDecodeError as error:
+        raise BadRepository(path, "it is not UTF-8 text") from error
+    except RecursionError as error:
+        raise BadRepository(path, "it is nested too deep") from error
+    except ValueError as error:  # also JSONDecodeError, and integers of thousands of digits
+        said = "a number of thousands of digits" if "integer string conversion" in str(error) else str(error)[:120]
+        raise BadRepository(path, f"it is not acceptable JSON: {said}") from error
+    if _depth(value) > MAX_DEPTH:
+        raise BadRepository(path, "it is nested too deep")
+    return value
+
+
+def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in items:
+        if key in result:  # readers disagree on which one wins
+            raise ValueError(f"the key '{key[:80]}' appears twice")
+        result[key] = value
+    return result
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        nested = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [child for children in nested for child in children if isinstance(child, dict | list)]
+    return depth

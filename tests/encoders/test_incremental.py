@@ -1,0 +1,91 @@
+"""Running new positions after a cached prefix equals running everything."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from amdet_hub.encoders.clip import ClipTextEncoder
+from amdet_hub.encoders.names import tower_shapes
+from amdet_hub.errors import ShapeError
+from amdet_hub.records import TowerConfig
+
+CPU = torch.device("cpu")
+B, C, T0, D = 3, 5, 8, 64
+
+
+@pytest.fixture(scope="module")
+def encoder() -> ClipTextEncoder:
+    config = TowerConfig("clip", D, 4 * D, 3, 4, 77, 600, "quick_gelu", 1e-5, 598, 599, 599, 24)
+    generator = torch.Generator().manual_seed(0)
+    tensors = {name: torch.randn(shape, generator=generator) * 0.15 for name, shape in tower_shapes(config).items()}
+    return ClipTextEncoder.from_tensors(config, tensors, CPU, torch.float32)
+
+
+def concatenated(encoder: ClipTextEncoder, prefix: Tensor, new: Tensor) -> Tensor:
+    """`(B, C, N, D)` features of the new positions, each continuation run as a whole sequence."""
+    return torch.stack([encoder.encode(torch.cat([prefix, new[:, c]], dim=1))[:, prefix.shape[1] :] for c in range(new.shape[1])], dim=1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("length", [1, T0, 73])
+def test_extension_equals_the_whole_sequence(encoder: ClipTextEncoder, n: int, length: int) -> None:
+    torch.manual_seed(n)
+    prefix, new = torch.randn(B, length, D), torch.randn(B, C, n, D)
+    cache = encoder.prefix_cache(prefix)
+    assert cache.length == length
+    assert cache.keys[0].shape == cache.values[-1].shape == (B, 4, length, D // 4)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.extend(cache, new), concatenated(encoder, prefix, new), atol=1e-5, rtol=1e-5)
+
+
+def test_continuations_do_not_see_each_other(encoder: ClipTextEncoder) -> None:
+    prefix, new = torch.randn(B, T0, D), torch.randn(B, C, 3, D)
+    cache = encoder.prefix_cache(prefix)
+    changed = new.clone()
+    changed[:, 2] = torch.randn(B, 3, D)
+    before, after = encoder.extend(cache, new), encoder.extend(cache, changed)
+    others = [0, 1, 3, 4]
+    torch.testing.assert_close(before[:, others], after[:, others], atol=1e-6, rtol=1e-6)
+    assert (before[:, 2] - after[:, 2]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_extension_in_bfloat16_matches_encode_in_bfloat16(encoder: ClipTextEncoder, n: int) -> None:
+    torch.manual_seed(0)
+    low = encoder.to(CPU, torch.bfloat16)
+    prefix, new = torch.randn(B, T0, D), torch.randn(B, C, n, D)
+    cache = low.prefix_cache(prefix)
+    assert cache.keys[0].dtype == torch.bfloat16
+    with torch.no_grad():
+        features = low.extend(cache, new)
+        assert features.dtype == torch.float32
+        exact = concatenated(encoder, prefix, new)
+        spread = exact.std()
+        assert (features - concatenated(low, prefix, new)).abs().max() < 0.05 * spread
+        assert (features - exact).abs().max() < 0.1 * spread
+
+
+def test_gradients_flow_through_the_extension(encoder: ClipTextEncoder) -> None:
+    prefix = torch.randn(B, T0, D)
+    new = torch.randn(B, C, 2, D, requires_grad=True)
+    with torch.no_grad():
+        cache = encoder.prefix_cache(prefix)
+    (a,) = torch.autograd.grad(encoder.extend(cache, new)[:, :, -1].square().sum(), new)
+    (b,) = torch.autograd.grad(concatenated(encoder, prefix, new)[:, :, -1].square().sum(), new)
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(B, C, D), (B + 1, C, 1, D), (B, C, 1, D - 1), (B, C, 0, D), (B, C, 70, D)])
+def test_wrong_extensions_are_named(encoder: ClipTextEncoder, shape: tuple[int, ...]) -> None:
+    cache = encoder.prefix_cache(torch.randn(B, T0, D))
+    with pytest.raises(ShapeError):
+        encoder.extend(cache, torch.zeros(shape))
+
+
+def test_tensors_handed_out_build_the_same_encoder(encoder: ClipTextEncoder) -> None:
+    again = ClipTextEncoder.from_tensors(encoder.config, encoder.tensors(), CPU, torch.float32)
+    hidden = torch.randn(2, 10, D)
+    assert torch.equal(again.encode(hidden), encoder.encode(hidden))
+    assert encoder.tensors().keys() == tower_shapes(encoder.config).keys()

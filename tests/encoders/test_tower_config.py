@@ -1,0 +1,203 @@
+"""Configs: defaults and nesting as transformers has them; types and ranges checked; redirections refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from transformers import CLIPConfig, CLIPTextConfig, SiglipConfig, SiglipTextConfig
+
+from amdet_hub.encoders.architectures import judge_config
+from amdet_hub.encoders.header import TensorInfo
+from amdet_hub.encoders.names import canonical_name, find_prefix, stored_name, tower_shapes
+from amdet_hub.encoders.tower_config import inferred_config, tower_config
+from amdet_hub.errors import BadRepository
+from amdet_hub.records import Family, TowerConfig
+
+COMPARED = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "hidden_act",
+    "layer_norm_eps",
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"model_type": "clip_text_model"},
+        {"model_type": "clip_text_model", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "eos_token_id": 2},
+        {"model_type": "clip", "text_config": {"hidden_act": "gelu", "max_position_embeddings": 248}},
+        {"model_type": "clip"},
+        {
+            "model_type": "clip",
+            "text_config": {"eos_token_id": 2, "hidden_act": "gelu"},
+            "text_config_dict": {"hidden_size": 768, "num_attention_heads": 12},
+        },
+        {"model_type": "clip", "text_config": {"eos_token_id": 2}, "text_config_dict": None},
+    ],
+)
+def test_clip_values_are_those_transformers_ends_up_with(data: dict[str, Any]) -> None:
+    ours = tower_config(data, "config.json", "clip", projection_dim=None)
+    theirs: Any = (
+        CLIPTextConfig(**data) if data["model_type"] == "clip_text_model" else CLIPConfig(**json.loads(json.dumps(data))).text_config
+    )
+    for name in (*COMPARED, "eos_token_id", "bos_token_id", "pad_token_id"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"model_type": "siglip_text_model"},
+        {"model_type": "siglip", "text_config": {"model_type": "siglip_text_model", "vocab_size": 256000}},
+        {"model_type": "siglip", "text_config": {"hidden_size": 1152, "num_attention_heads": 16, "projection_size": 1536}},
+        {"model_type": "siglip", "text_config": {"max_position_embeddings": 16}},
+    ],
+)
+def test_siglip_values_are_those_transformers_ends_up_with(data: dict[str, Any]) -> None:
+    ours = tower_config(data, "config.json", "siglip", projection_dim=None)
+    theirs: Any = (
+        SiglipTextConfig(**data) if data["model_type"] == "siglip_text_model" else SiglipConfig(**json.loads(json.dumps(data))).text_config
+    )
+    for name in COMPARED:
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert ours.projection_dim == theirs.projection_size
+    assert ours.eos_token_id == 1  # the class default 49407 lies outside the vocabulary
+    assert ours.pad_token_id == (0 if ours.vocab_size == 256000 else 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden_size", "768"),
+        ("hidden_size", 768.0),
+        ("hidden_size", True),
+        ("hidden_size", None),
+        ("hidden_size", 10**12),
+        ("hidden_size", 510),
+        ("num_hidden_layers", 0),
+        ("num_hidden_layers", 10**6),
+        ("num_attention_heads", -8),
+        ("vocab_size", 10**9),
+        ("max_position_embeddings", 10**9),
+        ("intermediate_size", 0),
+        ("hidden_act", "org/kernel"),
+        ("hidden_act", ["gelu"]),
+        ("layer_norm_eps", 0),
+        ("layer_norm_eps", 1.0),
+        ("layer_norm_eps", True),
+        ("layer_norm_eps", "1e-5"),
+        ("eos_token_id", 49408),
+        ("eos_token_id", [49407]),
+        ("eos_token_id", None),
+        ("transformers_weights", "evil.safetensors"),
+    ],
+)
+def test_bad_values_are_named(key: str, value: Any) -> None:
+    with pytest.raises(BadRepository, match=key.partition("_weights")[0]) as caught:
+        tower_config({"model_type": "clip_text_model", key: value}, "te/config.json", "clip", projection_dim=None)
+    assert caught.value.path == "te/config.json"
+
+
+@pytest.mark.parametrize("part", ["text_config", "text_config_dict"])
+def test_nested_configs_must_be_objects(part: str) -> None:
+    with pytest.raises(BadRepository, match=part):
+        tower_config({"model_type": "clip", part: [1]}, "config.json", "clip", projection_dim=None)
+
+
+def test_ids_that_frame_prompts_fall_back_on_the_end_token() -> None:
+    config = tower_config({"bos_token_id": None, "pad_token_id": -1, "eos_token_id": 7}, "c", "clip", projection_dim=None)
+    assert (config.bos_token_id, config.pad_token_id, config.eos_token_id) == (7, 7, 7)
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "judgement"),
+    [
+        ({"architectures": ["CLIPModel"], "model_type": "clip"}, None, "supported"),
+        ({"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}, "CLIPTextModelWithProjection", "supported"),
+        ({"model_type": "siglip"}, None, "supported"),
+        ({"architectures": ["CLIPTextModel"]}, None, "supported"),
+        ({"model_type": "siglip2"}, None, "unsupported"),
+        ({"architectures": ["ChineseCLIPModel"], "model_type": "chinese_clip"}, None, "unsupported"),
+        ({"model_type": "altclip"}, None, "unsupported"),
+        ({"architectures": ["CLIPSegForImageSegmentation"], "model_type": "clipseg"}, None, "unsupported"),
+        ({"architectures": ["CLIPModel"], "model_type": "clip", "quantization_config": {"load_in_8bit": True}}, None, "unsupported"),
+        ({"model_type": "clip", "text_config": {"quantization_config": {}}}, None, "unsupported"),
+        ({"architectures": ["MyCLIP"], "model_type": "clip", "auto_map": {"AutoModel": "evil.MyCLIP"}}, None, "unsupported"),
+        ({"architectures": ["CLIPModel"], "model_type": "bert"}, None, "unsupported"),
+        ({"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"}, None, "other"),
+        ({"architectures": ["BertModel"], "model_type": "bert"}, None, "other"),
+        ({"architectures": 5, "model_type": ["clip"]}, None, "other"),
+        ({}, None, "other"),
+    ],
+)
+def test_architectures_are_judged(data: dict[str, Any], declared: str | None, judgement: str) -> None:
+    _, verdict, why = judge_config(data, declared)
+    assert verdict == judgement
+    assert bool(why) is (verdict != "supported")
+
+
+def described(config: TowerConfig, prefix: str) -> dict[str, TensorInfo]:
+    return {stored_name(name, prefix): TensorInfo("F16", shape, 0, 0) for name, shape in tower_shapes(config).items()}
+
+
+@pytest.mark.parametrize("prefix", ["text_model.", ""])
+@pytest.mark.parametrize(
+    ("family", "width", "layers", "heads", "act", "projection"),
+    [
+        ("clip", 768, 12, 12, "quick_gelu", None),
+        ("clip", 768, 12, 12, "quick_gelu", 768),
+        ("clip", 512, 12, 8, "quick_gelu", None),
+        ("clip", 1280, 32, 20, "gelu", 1280),
+        ("clip", 1024, 23, 16, "gelu", None),
+        ("siglip", 1152, 27, 16, "gelu_pytorch_tanh", 1152),
+        ("siglip", 768, 12, 12, "gelu_pytorch_tanh", 768),
+    ],
+)
+def test_sizes_are_read_from_the_tensors(
+    prefix: str, family: Family, width: int, layers: int, heads: int, act: str, projection: int | None
+) -> None:
+    eps = 1e-6 if family == "siglip" else 1e-5
+    config = TowerConfig(family, width, 4 * width, layers, heads, 64, 49408, act, eps, 1, 1, 1, projection)
+    tensors = described(config, prefix)
+    assert find_prefix(tensors) == prefix
+    found = inferred_config(tensors, prefix, "x.safetensors")
+    assert found == config or (family == "clip" and tower_shapes(found) == tower_shapes(config))
+    assert (found.family, found.num_attention_heads, found.hidden_act, found.layer_norm_eps) == (family, heads, act, eps)
+    assert found.eos_token_id == (49407 if family == "clip" else 1)
+
+
+def test_sizes_that_cannot_be_known_are_refused() -> None:
+    odd = TowerConfig("clip", 100, 400, 1, 4, 64, 600, "gelu", 1e-5, 1, 1, 1)
+    with pytest.raises(BadRepository, match="attention heads"):
+        inferred_config(described(odd, ""), "", "x")
+    tensors = described(odd, "")
+    tensors["embeddings.token_embedding.weight"] = TensorInfo("F16", (7,), 0, 0)
+    with pytest.raises(BadRepository, match="wrong rank"):
+        inferred_config(tensors, "", "x")
+    del tensors["embeddings.token_embedding.weight"]
+    with pytest.raises(BadRepository, match="is missing"):
+        inferred_config(tensors, "", "x")
+
+
+def test_names_outside_the_tower_have_no_canonical_form() -> None:
+    assert canonical_name("text_model.final_layer_norm.bias", "text_model.") == "final_layer_norm.bias"
+    assert canonical_name("final_layer_norm.bias", "") == "final_layer_norm.bias"
+    for name in ("vision_model.encoder.layers.0.mlp.fc1.bias", "logit_scale", "visual_projection.weight", "text_projection.bias"):
+        assert canonical_name(name, "text_model.") is None
+        assert canonical_name(name, "") is None
+
+
+def test_defaults_follow_the_installed_transformers() -> None:
+    """A transformers release that changes a default makes this test fail, and the table in tower_config.py wrong."""
+    clip = tower_config({}, "c", "clip", projection_dim=None)
+    siglip = tower_config({}, "c", "siglip", projection_dim=None)
+    for name in COMPARED:
+        assert getattr(clip, name) == getattr(CLIPTextConfig(), name)
+        assert getattr(siglip, name) == getattr(SiglipTextConfig(), name)
