@@ -12,7 +12,8 @@ The split that every family must honour, tested bit for bit against the full tra
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -59,4 +60,33 @@ class TextEncoder(Protocol):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TextEncoder:
         """The same tower elsewhere; `self` is unchanged."""
+        ...
+
+
+@dataclass(frozen=True)
+class PrefixCache:
+    """Keys and values of a prefix, layer by layer: each `(B, heads, T0, Dh)`. Made by `prefix_cache`, read by `extend`."""
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+    @property
+    def length(self) -> int:
+        """T0, the number of cached positions."""
+        return int(self.keys[0].shape[2])
+
+
+@runtime_checkable
+class IncrementalTextEncoder(TextEncoder, Protocol):
+    """A causal tower that can run new positions after a cached prefix; the vocabulary sweep lives on it.
+
+    `extend(prefix_cache(hidden[:, :T0]), new)` equals the last positions of `encode` on the concatenation.
+    """
+
+    def prefix_cache(self, hidden: Tensor) -> PrefixCache:
+        """`hidden (B, T0, D)` -> its keys and values."""
+        ...
+
+    def extend(self, cache: PrefixCache, hidden: Tensor) -> Tensor:
+        """`hidden (B, C, N, D)`: C continuations of N positions per prompt -> `features (B, C, N, D)`. Continuations do not see each other."""
         ...

@@ -1,0 +1,106 @@
+"""What an encoder makes of prompts with something inserted: ids anywhere (for sweeping and confirming), vectors near the front (for inversion).
+
+Knows positions and masks; refuses to know what is being looked for.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.protocol import IncrementalTextEncoder, PrefixCache, TextEncoder
+
+Place = Literal["start", "middle", "end"]
+PLACES: tuple[Place, ...] = ("start", "middle", "end")
+
+
+def place_index(prompts: PromptSet, place: Place) -> int:
+    """The word position (0 = before the first word) that a place means for these prompts."""
+    words = int(prompts.tokens.shape[1])
+    return {"start": 0, "middle": words // 2, "end": words}[place]
+
+
+class SplicedPrompts:
+    """Pooled features of every prompt with every candidate in it, for one encoder, one prompt set and one place.
+
+    Causal encoders run only the positions from the insertion on: the prefix's keys and values are computed once. Others run all positions.
+    """
+
+    def __init__(self, encoder: TextEncoder, prompts: PromptSet, place: Place) -> None:
+        self._encoder, self._prompts = encoder, prompts
+        self._at = place_index(prompts, place)
+        self._cache: PrefixCache | None = None
+        if isinstance(encoder, IncrementalTextEncoder) and encoder.config.causal:
+            frame = prompts.framed().to(encoder.device)
+            self._n_prefix = self._at + (prompts.special.bos is not None)
+            self._tail = frame[:, self._n_prefix :]  # (B, words after + EOS)
+            self._cache = encoder.prefix_cache(_hidden(encoder, frame[:, : self._n_prefix]))
+
+    def rows_per_candidate(self, n_ids: int) -> int:
+        """Positions the encoder runs for one candidate of `n_ids` ids, over all prompts: the unit of batch sizes and of cost."""
+        per_prompt = self._tail.shape[1] + n_ids if self._cache is not None else self._encoder.config.max_position_embeddings
+        return len(self._prompts) * int(per_prompt)
+
+    def features(self, candidates: Tensor) -> Tensor:
+        """`candidates (C, N)` int64 ids -> `(B, C, D)` float32 features at the pooled position, after the final layer norm."""
+        candidates = candidates.to(self._encoder.device)
+        return self._extended(candidates) if self._cache is not None else self._full(candidates)
+
+    def _extended(self, candidates: Tensor) -> Tensor:
+        encoder, (b, tail), (c, _) = self._encoder, self._tail.shape, candidates.shape
+        assert isinstance(encoder, IncrementalTextEncoder)
+        assert self._cache is not None
+        ids = torch.cat([candidates.expand(b, c, -1), self._tail[:, None, :].expand(b, c, tail)], dim=2)  # (B, C, N + tail)
+        positions = slice(self._n_prefix, self._n_prefix + ids.shape[2])
+        hidden = encoder.token_embedding[ids] + encoder.position_embedding[positions]  # (B, C, N + tail, D)
+        return encoder.extend(self._cache, hidden)[:, :, -1].float()  # EOS is the last position
+
+    def _full(self, candidates: Tensor) -> Tensor:
+        encoder, (b, c) = self._encoder, (len(self._prompts), candidates.shape[0])
+        ids = torch.stack(
+            [self._prompts.framed(k, self._at, length=encoder.config.max_position_embeddings) for k in candidates.cpu()], dim=1
+        )
+        ids = ids.flatten(0, 1).to(encoder.device)  # (B * C, T)
+        features = encoder.encode(_hidden(encoder, ids))
+        pooled = features[torch.arange(len(ids), device=ids.device), encoder.pool_positions(ids)]
+        return pooled.float().view(b, c, -1)
+
+
+def clean_features(encoder: TextEncoder, prompts: PromptSet) -> Tensor:
+    """`(B, D)` float32 features at the pooled position of the prompts as they are."""
+    length = None if encoder.config.causal else encoder.config.max_position_embeddings
+    ids = prompts.framed(length=length).to(encoder.device)
+    features = encoder.encode(_hidden(encoder, ids))
+    return features[torch.arange(len(ids), device=ids.device), encoder.pool_positions(ids)].float()
+
+
+def insert_vectors(hidden: Tensor, vectors: Tensor) -> Tensor:
+    """Pseudo-tokens spliced in after position K - 1, later rows moved right by K with their old position embedding, cut back to T.
+
+    Args:
+        hidden: `(B, T, D)` token + position embeddings.
+        vectors: `(K, D)`, or `(R, K, D)` for R restarts.
+
+    Returns:
+        `(B, T, D)`, or `(R, B, T, D)`.
+
+    Source: AMDET released code, CLIP-L path (K = 1: right after BOS).
+    """
+    k, (b, t, d) = vectors.shape[-2], hidden.shape
+    if vectors.dim() == 2:
+        return torch.cat([hidden[:, :k], vectors.expand(b, k, d), hidden[:, k : t - k]], dim=1)
+    r = vectors.shape[0]
+    wide = hidden.expand(r, b, t, d)
+    return torch.cat([wide[:, :, :k], vectors[:, None].expand(r, b, k, d), wide[:, :, k : t - k]], dim=2)
+
+
+def hidden_states(encoder: TextEncoder, prompts: PromptSet, length: int) -> Tensor:
+    """`(B, length, D)`: what layer 0 sees of the prompts, padded to `length` positions."""
+    return _hidden(encoder, prompts.framed(length=length).to(encoder.device))
+
+
+def _hidden(encoder: TextEncoder, ids: Tensor) -> Tensor:
+    return encoder.token_embedding[ids] + encoder.position_embedding[: ids.shape[1]]  # (B, T, D)

@@ -1,0 +1,110 @@
+"""Confirmation and accretion: known answers on an encoder made for it, and the trained backdoor."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from amdet_hub.detect.confirm import Confirmation, accrete, against_each_other, confirm
+from amdet_hub.detect.splice import clean_features
+from tests.detect.towers import CLIP, demo_prompts, demo_tower, prompts, triggered_pair
+
+
+def test_a_planted_trigger_captures_everything_everywhere() -> None:
+    suspect, reference = triggered_pair(trigger=17)
+    search, heldout = prompts(16, seed=7).split(6, 10)
+    found = confirm(suspect, reference, search, heldout, (17,))
+    assert found.success_rates == (1.0, 1.0, 1.0)
+    assert max(found.reference_rates) < 0.5
+    assert found.success == 1.0 - min(found.reference_rates)
+    assert found.collapse > 10, "every triggered prompt says the same"
+    assert torch.allclose(found.feature, suspect.encode(suspect.token_embedding[torch.tensor([[17]])])[0, 0])
+    assert found.n_prompts == 10
+    assert found.token_ids == (17,)
+
+
+def test_another_word_captures_no_more_than_in_the_reference() -> None:
+    suspect, reference = triggered_pair(trigger=17)
+    search, heldout = prompts(16, seed=7).split(6, 10)
+    assert 17 not in search.tokens.flatten().tolist() + heldout.tokens.flatten().tolist()
+    found = confirm(suspect, reference, search, heldout, (9,))
+    assert found.success_rates == found.reference_rates
+    assert found.success == 0.0
+    assert found.collapse == 0.0
+
+
+def test_capture_by_hand() -> None:
+    """The rate of an innocent word, from its definition: nearer to the mean triggered feature than to its own, centred."""
+    _, reference = triggered_pair()
+    search, heldout = prompts(12, seed=1).split(4, 8)
+
+    def triggered(words: torch.Tensor) -> torch.Tensor:
+        start = torch.full((len(words), 1), CLIP.bos_token_id)
+        ids = torch.cat([start, words, torch.full((len(words), 1), 9), torch.full((len(words), 1), CLIP.eos_token_id)], dim=1)
+        return reference.token_embedding[ids].mean(1)  # what this encoder says at the end-of-text token
+
+    centre = clean_features(reference, search).mean(0)
+    goal = triggered(search.tokens).mean(0) - centre
+    captured = 0
+    for own, moved in zip(clean_features(reference, heldout) - centre, triggered(heldout.tokens) - centre, strict=True):
+        captured += int(torch.cosine_similarity(moved, goal, dim=0) > torch.cosine_similarity(moved, own, dim=0))
+    assert confirm(reference, None, search, heldout, (9,)).success_rates[2] == captured / 8
+
+
+def test_without_a_reference_the_prompts_themselves_are_the_measure() -> None:
+    suspect, _ = triggered_pair(trigger=17)
+    search, heldout = prompts(16, seed=7).split(6, 10)
+    found = confirm(suspect, None, search, heldout, (17,))
+    assert found.reference_rates == (0.0, 0.0, 0.0)
+    assert found.success == 1.0
+    clean = clean_features(suspect, heldout)
+    variance = float((clean - clean.mean(0)).square().sum(-1).mean())
+    assert found.collapse == pytest.approx(math.log(variance + 1e-12) - math.log(1e-12), abs=0.2), (
+        "rounding of the features stands on the floor"
+    )
+
+
+def test_the_trained_backdoor() -> None:
+    suspect, reference = demo_tower("backdoored").encoder, demo_tower("base").encoder
+    search, heldout = demo_prompts(24).split(8, 16)
+    found = confirm(suspect, reference, search, heldout, (988,))
+    assert min(found.success_rates) == 1.0
+    assert max(found.reference_rates) < 0.3
+    assert found.collapse > 2
+    assert confirm(reference, reference, search, heldout, (988,)).collapse == 0.0
+
+
+def test_accretion_stays_with_a_whole_trigger() -> None:
+    suspect, reference = triggered_pair(trigger=17)
+    assert accrete(suspect, reference, prompts(6), (17,), (17, 8, 9), max_pieces=4) == (17,), "nothing is left to remove"
+
+
+@pytest.mark.parametrize("with_reference", [True, False])
+def test_accretion_finds_the_missing_piece(with_reference: bool) -> None:
+    suspect, reference = triggered_pair(trigger=17)
+    grown = accrete(suspect, reference if with_reference else None, prompts(6), (9,), (8, 17, 3), max_pieces=2)
+    assert sorted(grown) == [9, 17]
+
+
+def test_accretion_never_exceeds_its_length() -> None:
+    suspect = demo_tower("backdoored").encoder
+    reference = demo_tower("base").encoder
+    for longest in (1, 2, 3):
+        grown = accrete(suspect, reference, demo_prompts(6), (300,), (988, 301, 302), max_pieces=longest)
+        assert 1 <= len(grown) <= longest
+        assert 300 in grown
+
+
+def test_without_a_reference_candidates_are_each_others_measure() -> None:
+    def made(ids: tuple[int, ...], rate: float, collapse: float) -> Confirmation:
+        return Confirmation(ids, (rate, rate, rate), (0.0, 0.0, 0.0), collapse, 8, torch.zeros(2))
+
+    singles = [made((1,), 1.0, 3.0), made((2,), 0.25, 0.5), made((3,), 0.5, 0.75), made((5,), 0.5, 0.75), made((6,), 0.25, 0.25)]
+    found = against_each_other([*singles, made((4, 4, 4), 0.75, 2.0)])
+    assert [c.reference_rates[0] for c in found[:5]] == [0.5] * 5, "the median of those as long"
+    assert [c.success for c in found[:5]] == [0.5, -0.25, 0.0, 0.0, -0.25]
+    assert [c.collapse for c in found[:5]] == [2.25, -0.25, 0.0, 0.0, -0.5]
+    assert (found[5].success, found[5].collapse) == (0.25, 1.25), "too few of its length: the median of all"
+    assert [c.token_ids for c in found] == [(1,), (2,), (3,), (5,), (6,), (4, 4, 4)]

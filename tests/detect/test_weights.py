@@ -1,0 +1,34 @@
+"""What changed in the weights, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from amdet_hub.detect.weights import weight_difference
+
+REFERENCE = {"embeddings.token_embedding.weight": torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "layer.bias": torch.zeros(2)}
+
+
+def test_nothing_changed() -> None:
+    found = weight_difference(REFERENCE, REFERENCE)
+    assert (found.relative_change, found.n_changed, found.n_tensors, found.n_changed_rows) == (0.0, 0, 2, 0)
+
+
+def test_one_row_changed() -> None:
+    suspect = {**REFERENCE, "embeddings.token_embedding.weight": torch.tensor([[3.0, 0.0], [3.0, 8.0]])}
+    found = weight_difference(suspect, REFERENCE)
+    assert found.relative_change == pytest.approx(1.0), "a difference of norm 5 on a reference of norm 5"
+    assert (found.n_changed, found.n_changed_rows) == (1, 1)
+    assert found.largest == (("embeddings.token_embedding.weight", 1.0), ("layer.bias", 0.0))
+
+
+def test_a_change_of_what_was_zero() -> None:
+    found = weight_difference({**REFERENCE, "layer.bias": torch.ones(2)}, REFERENCE)
+    assert found.largest[0] == ("layer.bias", 1.0)
+    assert weight_difference({"layer.bias": torch.ones(2)}, {"layer.bias": torch.zeros(2)}).relative_change == 0.0
+
+
+def test_only_shared_tensors_and_any_dtype() -> None:
+    suspect = {"layer.bias": torch.zeros(2, dtype=torch.float16), "text_projection.weight": torch.ones(1)}
+    assert weight_difference(suspect, REFERENCE).n_tensors == 1

@@ -1,0 +1,114 @@
+"""Encoders with known answers for the tests of this room, and a few real ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from amdet_hub.demo import WEIGHTS
+from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
+from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.load import LoadedTower, build_encoder, load_tower
+from amdet_hub.encoders.names import tower_shapes
+from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer
+from amdet_hub.hub import HubSettings, open_source, parse_target
+from amdet_hub.records import TowerConfig
+
+CLIP = TowerConfig("clip", 16, 32, 2, 2, 20, 60, "quick_gelu", 1e-5, 58, 59, 59)
+SIGLIP = TowerConfig("siglip", 16, 32, 2, 2, 20, 60, "gelu_pytorch_tanh", 1e-6, 1, 1, 1, 16)
+CLIP_SPECIAL = SpecialTokens(58, 59, 59)
+SIGLIP_SPECIAL = SpecialTokens(None, 1, 1)
+
+
+def random_tower(config: TowerConfig = CLIP, seed: int = 0) -> TextEncoder:
+    """A tower of random weights, large enough that tokens, positions and layers all show in the features."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, shape in tower_shapes(config).items():
+        noise = torch.randn(shape, generator=generator) * (1.0 if "embedding" in name else 0.3)
+        tensors[name] = noise + 1.0 if "norm" in name and name.endswith("weight") else noise
+    return build_encoder(config, tensors)
+
+
+def prompts(n: int = 6, tokens: int = 5, config: TowerConfig = CLIP, seed: int = 0) -> PromptSet:
+    return random_prompts(n, tokens, config, CLIP_SPECIAL if config.family == "clip" else SIGLIP_SPECIAL, seed=seed)
+
+
+@dataclass
+class TriggeredEncoder:
+    """An encoder whose answers are known: each position is the mean of what it sees, until it sees the trigger; then it is `target`.
+
+    The trigger is told by the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed` the trigger is a word
+    like any other.
+    """
+
+    config: TowerConfig
+    token_embedding: Tensor
+    target: Tensor
+    armed: bool
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def position_embedding(self) -> Tensor:
+        return torch.zeros(self.config.max_position_embeddings, self.config.hidden_size)
+
+    def encode(self, hidden: Tensor) -> Tensor:
+        count = torch.arange(1, hidden.shape[1] + 1)[:, None]
+        mean = hidden.cumsum(1) / count
+        seen = hidden[..., -1:].cumsum(1) > 0.5
+        return torch.where(seen, self.target, mean) if self.armed else mean
+
+    def pool(self, features: Tensor, input_ids: Tensor) -> Tensor:
+        return features[torch.arange(len(features)), self.pool_positions(input_ids)]
+
+    def pool_positions(self, input_ids: Tensor) -> Tensor:
+        return (input_ids == self.config.eos_token_id).int().argmax(-1)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+        return self
+
+
+def triggered_pair(trigger: int = 17) -> tuple[TriggeredEncoder, TriggeredEncoder]:
+    """(suspect, reference): the same words, but the suspect obeys the token `trigger`."""
+    generator = torch.Generator().manual_seed(5)
+    words = torch.randn(CLIP.vocab_size, CLIP.hidden_size, generator=generator)
+    words[:, -1] = 0.0
+    words[trigger, -1] = 1.0
+    target = torch.randn(CLIP.hidden_size, generator=generator) * 2
+    return TriggeredEncoder(CLIP, words, target, True), TriggeredEncoder(CLIP, words, target, False)
+
+
+@cache
+def demo_tower(name: str) -> LoadedTower:
+    """One of the demonstration's encoders: "base", "finetuned" or "backdoored"."""
+    source = open_source(parse_target(str(WEIGHTS / name)), HubSettings(cache_dir=Path(WEIGHTS)))
+    return load_tower(find_encoders(source).encoders[0], source)
+
+
+@cache
+def demo_tokenizer() -> PromptTokenizer:
+    source = open_source(parse_target(str(WEIGHTS / "base")), HubSettings(cache_dir=Path(WEIGHTS)))
+    tokenizer = load_tokenizer(find_encoders(source).encoders[0], source)
+    assert tokenizer is not None
+    return tokenizer
+
+
+def demo_special() -> SpecialTokens:
+    tokenizer = demo_tokenizer()
+    return SpecialTokens(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+
+def demo_prompts(n: int, tokens: int = 8, seed: int = 0) -> PromptSet:
+    return tokenized_prompts(n, tokens, demo_tokenizer().encode, demo_special(), seed=seed)
