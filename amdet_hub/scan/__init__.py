@@ -1,0 +1,37 @@
+"""Resolve, load, detect, judge: from a target to a `ScanReport`. The room that owns the `Accelerator`.
+
+* `plan`: what would be scanned, against what, and how long it may take; fetches no weights, imports no torch.
+* `references`: which clean encoder a suspect is held against.
+* `devices`: processes, device, dtype, memory and time, through accelerate.
+* `findings`: what the detectors measured, as `Evidence`.
+* `run`: the scan itself.
+
+The names below are loaded on first use, so that importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amdet_hub.scan.devices import is_main_process
+    from amdet_hub.scan.plan import PlannedEncoder, ScanOptions, TargetPlan, plan_target
+    from amdet_hub.scan.run import scan_target
+
+__all__ = ["PlannedEncoder", "ScanOptions", "TargetPlan", "is_main_process", "plan_target", "scan_target"]
+
+_HOMES = {
+    "PlannedEncoder": "plan",
+    "ScanOptions": "plan",
+    "TargetPlan": "plan",
+    "is_main_process": "devices",
+    "plan_target": "plan",
+    "scan_target": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"amdet_hub.scan.{_HOMES[name]}"), name)

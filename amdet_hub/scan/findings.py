@@ -1,0 +1,258 @@
+"""What the detectors measured, as `Evidence`: a value, its threshold, its null, and one sentence for people.
+
+Knows the detectors' outcomes and the thresholds; refuses to know what follows from them (`amdet_hub.verdict`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amdet_hub import verdict as kinds
+from amdet_hub.config import ScanConfig
+from amdet_hub.detect.confirm import Confirmation
+from amdet_hub.detect.paper import PaperOutcome
+from amdet_hub.detect.standard import StandardOutcome
+from amdet_hub.detect.sweep import Sweep
+from amdet_hub.detect.weights import WeightDifference
+from amdet_hub.records import Evidence, NullDistribution
+
+_SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
+
+
+def identity_evidence(*, identical: bool, trust: str) -> Evidence:
+    """Whether the tower is the reference's, bit for bit."""
+    same = f"the text tower is identical to the reference's ({trust}), bit for bit: nothing was changed"
+    other = "the text tower differs from the reference's"
+    return Evidence(
+        kinds.IDENTITY, 0.0 if identical else 1.0, "changed (0 or 1)", 1, same if identical else other, threshold=0.5, exceeds=not identical
+    )
+
+
+def weight_evidence(difference: WeightDifference) -> Evidence:
+    """How far the weights moved. Informs; never convicts, never acquits."""
+    return Evidence(
+        kinds.WEIGHT_DIFFERENCE,
+        difference.relative_change,
+        "relative Frobenius norm",
+        difference.n_tensors,
+        f"{difference.n_changed} of {difference.n_tensors} tensors changed, by {difference.relative_change:.2%} of their norm in all; "
+        f"{difference.n_changed_rows} token embeddings moved",
+        details={"largest": [{"tensor": name, "relative_change": change} for name, change in difference.largest]},
+    )
+
+
+def standard_evidence(outcome: StandardOutcome, config: ScanConfig, pieces: Mapping[int, str]) -> list[Evidence]:
+    """Evidence of the standard detector.
+
+    Args:
+        outcome: what the stages found.
+        config: for the thresholds.
+        pieces: token id -> vocabulary entry, for those that are shown (hostile text; goes into `details` only).
+    """
+    found = [_sweep_evidence(outcome, config, pieces)]
+    if outcome.confirmations:
+        found += _trigger_evidence(
+            best_trigger(outcome, config), len(outcome.confirmations), config, with_reference=outcome.inversion is not None
+        )
+    if outcome.inversion is not None and outcome.swapped is not None:
+        found.append(_inversion_evidence(outcome, config))
+    if outcome.landscape is not None:
+        found.append(
+            Evidence(
+                kinds.LANDSCAPE,
+                outcome.landscape.positive_rate,
+                "rate",
+                outcome.landscape.n_eigenvalues,
+                f"{outcome.landscape.positive_rate:.0%} of the curvatures around the inverted vector are positive (a smooth bowl has nearly all)",
+            )
+        )
+    return found
+
+
+def best_trigger(outcome: StandardOutcome, config: ScanConfig) -> Confirmation:
+    """The confirmation to name.
+
+    Of those that pass both thresholds (and, where there are such, hold a token that stands out of the sweep), the shortest that captures about
+    as much as the best: "zzzz" rather than "zzzz" three times. When none passes, the one that captures most.
+    """
+    t = config.thresholds
+    passing = _passing(outcome, config)
+    if not passing:
+        return outcome.confirmations[0]
+    passing = [c for c in passing if _standing(outcome.sweep, c) >= _sweep_threshold(outcome, config)] or passing
+    enough = max(c.success for c in passing) - t.same_success
+    return min((c for c in passing if c.success >= enough), key=lambda c: len(c.token_ids))
+
+
+def _sweep_threshold(outcome: StandardOutcome, config: ScanConfig) -> float:
+    return config.thresholds.sweep_score if outcome.inversion is not None else config.thresholds.sweep_score_alone
+
+
+def clearest_trigger(outcome: StandardOutcome, config: ScanConfig) -> Confirmation:
+    """The confirmation to read the target from: of those that pass both thresholds, the one that leaves least of the prompt.
+
+    It may repeat what `best_trigger` names once: said three times, a trigger speaks louder and its target is easier to read.
+    """
+    return max(_passing(outcome, config), key=lambda c: c.collapse, default=outcome.confirmations[0])
+
+
+def _passing(outcome: StandardOutcome, config: ScanConfig) -> list[Confirmation]:
+    t = config.thresholds
+    return [c for c in outcome.confirmations if c.success >= t.trigger_success and c.collapse >= t.trigger_collapse]
+
+
+def _standing(sweep: Sweep, trigger: Confirmation) -> float:
+    """The sweep score of the trigger's token that stands out most."""
+    mine = torch.isin(sweep.token_ids[: sweep.n_finalists], torch.tensor(trigger.token_ids))
+    return float(sweep.score[: sweep.n_finalists][mine].max())
+
+
+def _sweep_evidence(outcome: StandardOutcome, config: ScanConfig, pieces: Mapping[int, str]) -> Evidence:
+    """The score of the token that stands out most: of the confirmed trigger's tokens where there is one, else of all."""
+    sweep, null = outcome.sweep, outcome.sweep.null_score
+    confirmed = bool(_passing(outcome, config))
+    value = _standing(sweep, best_trigger(outcome, config)) if confirmed else float(sweep.score[: sweep.n_finalists].max())
+    tail = float(torch.quantile(null, 0.99))
+    which = "the confirmed trigger's" if confirmed else "the one that stands out most"
+    threshold = _sweep_threshold(outcome, config)
+    top = [
+        {
+            "token_id": int(sweep.token_ids[i]),
+            "piece": pieces.get(int(sweep.token_ids[i])),
+            "score": round(float(sweep.score[i]), 3),
+            "collapse_z": round(float(sweep.collapse_z[i]), 3),
+            "divergence_z": round(float(sweep.divergence_z[i]), 3),
+            "copies": int(sweep.copies[i]),
+        }
+        for i in sweep.top(_SHOWN_TOKENS).tolist()
+    ]
+    return Evidence(
+        kinds.SWEEP,
+        value,
+        "robust z",
+        sweep.n_swept,
+        f"of {sweep.n_swept:,} tokens swept, {which} scores {value:.1f}; 99% of random tokens stay below {tail:.1f}",
+        threshold=threshold,
+        exceeds=value >= threshold,
+        null=NullDistribution(
+            "random tokens of the same vocabulary",
+            len(null),
+            float(null.median()),
+            float((null - null.median()).abs().median()),
+            float(null.max()),
+        ),
+        details={"top_tokens": top},
+    )
+
+
+def _trigger_evidence(best: Confirmation, n_candidates: int, config: ScanConfig, *, with_reference: bool) -> list[Evidence]:
+    t = config.thresholds
+    places = dict(zip(("start", "middle", "end"), zip(best.success_rates, best.reference_rates, strict=True), strict=True))
+    share = {place: {"suspect": s, "reference": r} for place, (s, r) in places.items()}
+    removed = 1 - math.exp(-max(best.collapse, 0.0))
+    what = "what it does in the reference" if with_reference else "what the other candidates do"
+    details: dict[str, Any] = {"token_ids": list(best.token_ids), "captured": share, "n_candidates": n_candidates}
+    return [
+        Evidence(
+            kinds.SUCCESS,
+            best.success,
+            "rate",
+            best.n_prompts,
+            f"the best of {n_candidates} candidates captures {best.success:.0%} of held-out prompts beyond {what}",
+            threshold=t.trigger_success,
+            exceeds=best.success >= t.trigger_success,
+            details=details,
+        ),
+        Evidence(
+            kinds.COLLAPSE,
+            best.collapse,
+            "log variance ratio",
+            best.n_prompts,
+            f"it removes {removed:.0%} of what distinguishes held-out prompts",
+            threshold=t.trigger_collapse,
+            exceeds=best.collapse >= t.trigger_collapse,
+        ),
+    ]
+
+
+def _inversion_evidence(outcome: StandardOutcome, config: ScanConfig) -> Evidence:
+    assert outcome.inversion is not None
+    assert outcome.swapped is not None
+    gain = float(outcome.inversion.gain[outcome.inversion.best])
+    null = outcome.swapped.gain
+    value = gain - float(null.max())
+    threshold = config.thresholds.inversion_gain
+    return Evidence(
+        kinds.INVERSION,
+        value,
+        "similarity",
+        len(outcome.inversion.gain),
+        f"the best inverted token mixture assimilates {gain:.2f} more than in the reference; with the roles swapped {float(null.max()):.2f}",
+        threshold=threshold,
+        exceeds=value >= threshold,
+        null=NullDistribution(
+            "the same inversion with suspect and reference swapped",
+            len(null),
+            float(null.median()),
+            float((null - null.median()).abs().median()),
+            float(null.max()),
+        ),
+        details={"gains": [round(float(g), 4) for g in outcome.inversion.gain]},
+    )
+
+
+def paper_evidence(outcome: PaperOutcome, config: ScanConfig) -> list[Evidence]:
+    """The four published gates, each with its value, and how the search went."""
+    g, gates = config.gates, outcome.gates
+    details = {
+        "steps": outcome.steps,
+        "mean_loss": outcome.mean_loss,
+        "gate_checks": outcome.gate_checks,
+        "opened_during_search": outcome.opened,
+    }
+    # The published search tries the gates at fixed moments only. Open at the last vector but at none of those moments is not open.
+    missed = gates.open and not outcome.opened
+    moment = ", but at no moment at which the gates were tried" if missed else ""
+    rows = [
+        (kinds.PAPER_ASSIMILATION, gates.assimilation_rate, g.assimilation_rate, f"assimilation above {g.assimilation}"),
+        (kinds.PAPER_CONSISTENCY, gates.consistency_rate, g.consistency_rate, f"similarity to the first prompt above {g.consistency}"),
+        (kinds.PAPER_REFERENCE, gates.reference_rate, g.reference_rate, f"similarity to the reference below {g.reference_similarity}"),
+    ]
+    found = [
+        Evidence(
+            kind,
+            value,
+            "rate",
+            gates.n,
+            f"gate {number}: {what} on {value:.1%} of held-out prompts (opens above {threshold:.1%}){moment}",
+            threshold=threshold,
+            exceeds=value > threshold and not missed,
+            details=details,
+        )
+        for number, (kind, value, threshold, what) in enumerate(rows, start=1)
+        if value is not None
+    ]
+    rate = outcome.landscape.positive_rate
+    found.append(
+        Evidence(
+            kinds.PAPER_LANDSCAPE,
+            rate,
+            "rate",
+            outcome.landscape.n_eigenvalues,
+            f"gate 4: {rate:.1%} of the curvatures around the inverted vector are positive (opens above {g.landscape_rate:.0%})",
+            threshold=g.landscape_rate,
+            exceeds=rate > g.landscape_rate,
+        )
+    )
+    return found
+
+
+def shown_ids(outcome: StandardOutcome) -> list[int]:
+    """Token ids that the evidence or the triggers mention."""
+    sweep: Tensor = outcome.sweep.token_ids[outcome.sweep.top(_SHOWN_TOKENS)]
+    return [int(i) for i in sweep]

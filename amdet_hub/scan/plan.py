@@ -1,0 +1,153 @@
+"""What a scan would do: encoders, references, expected time. Fetches no weights and imports no torch.
+
+The time is an estimate from the operations of each stage and a coarse speed of this machine; it is meant to tell a minute from an hour.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from amdet_hub.config import ScanConfig
+from amdet_hub.encoders.layouts import Resolution, find_encoders
+from amdet_hub.errors import ConfigError
+from amdet_hub.hub import HubSettings, open_source
+from amdet_hub.records import Reference, RepoRef, RepoSnapshot, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
+from amdet_hub.scan.references import ChosenReference, choose_reference
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How to run a scan; nothing here is meant to change a verdict.
+
+    Attributes:
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        dtype: of the sweep's and the inversion's matrix products: "auto" (bfloat16 where the machine multiplies it faster), "float32", "bfloat16".
+        timeout_s: time budget in seconds; when it is spent, the partial report is inconclusive.
+        max_memory_bytes: memory the batches may take; they start smaller to stay below it.
+        use_reference: False for `--no-reference`.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    timeout_s: float | None = None
+    max_memory_bytes: int | None = None
+    use_reference: bool = True
+
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu", "cuda") and not (self.device.startswith("cuda:") and self.device[5:].isdigit()):
+            raise ConfigError("device", f"'{self.device}' is none of auto, cpu, cuda, cuda:N")
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise ConfigError("dtype", f"'{self.dtype}' is none of auto, float32, bfloat16")
+
+
+DEFAULT_OPTIONS = ScanOptions()
+
+
+@dataclass(frozen=True)
+class PlannedEncoder:
+    """One encoder that would be scanned, its reference, and the expected seconds on this machine."""
+
+    encoder: ResolvedEncoder
+    reference: Reference
+    estimate_s: float
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """What a scan of one target would do."""
+
+    snapshot: RepoSnapshot
+    encoders: tuple[PlannedEncoder, ...]
+    skipped: tuple[SkippedScan, ...]
+
+
+def open_target(ref: RepoRef, settings: HubSettings) -> tuple[RepoSource, Resolution]:
+    """The pinned repository of a target and the encoders in it. Raises: NothingToScan; BadRepository; HubError."""
+    source = open_source(ref, settings)
+    return source, find_encoders(source, subfolder=ref.subfolder, filename=ref.filename)
+
+
+def plan_target(
+    ref: RepoRef,
+    *,
+    config: ScanConfig,
+    settings: HubSettings,
+    reference: RepoRef | None = None,
+    options: ScanOptions = DEFAULT_OPTIONS,
+) -> TargetPlan:
+    """What `scan_target` with the same arguments would do.
+
+    Raises:
+        NothingToScan: there is no encoder of a supported family.
+        BadRepository: a configuration, index or header is broken or hostile.
+        ConfigError: the reference does not fit.
+        HubError: something could not be read.
+    """
+    source, resolution = open_target(ref, settings)
+    planned = []
+    for encoder in resolution.encoders:
+        chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings)
+        planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config)))
+    return TargetPlan(source.snapshot, tuple(planned), resolution.skipped)
+
+
+def estimate_seconds(tower: TowerConfig, reference: ChosenReference, config: ScanConfig) -> float:
+    """Expected seconds of a full scan on this machine, loading aside; an identical tower answers at once and is not foreseen."""
+    encoders = 1 if reference.encoder is None else 2
+    arithmetic = scan_positions(tower, config) * encoders * position_flop(tower) / machine_flops()
+    return arithmetic + layer_calls(tower, config) * encoders * _LAYER_CALL_S
+
+
+_LAYER_CALL_S = 0.001  # a layer's operators on next to no data, on one core; what small towers spend their time on
+
+
+def layer_calls(tower: TowerConfig, config: ScanConfig) -> float:
+    """How often one encoder's layers are entered in the stages with small batches: steps, grid points, candidates."""
+    points = config.landscape.grid**2 / 25
+    if config.preset == "paper":
+        return tower.num_hidden_layers * (3.0 * config.inversion.steps + points)
+    inversion, sweep = config.inversion, config.sweep
+    candidates = sweep.n_candidates * len(sweep.copies) + 2 * sweep.n_paired * (sweep.n_paired - 1)
+    descents = 2 * 3.0 * inversion.steps * -(-inversion.restarts // 4)
+    return tower.num_hidden_layers * (descents + points + 6 * candidates)
+
+
+def position_flop(tower: TowerConfig) -> float:
+    """Floating-point operations of one position through the layers: 2 per weight (attention scores are small beside them)."""
+    d, m = tower.hidden_size, tower.intermediate_size
+    return 2.0 * tower.num_hidden_layers * (4 * d * d + 2 * d * m)
+
+
+def scan_positions(tower: TowerConfig, config: ScanConfig) -> float:
+    """Positions one encoder runs in a scan; a step of the inversion counts three times (forward and backward)."""
+    inversion, limit = config.inversion, tower.max_position_embeddings
+    if config.preset == "paper":
+        heldout = inversion.heldout_share * inversion.n_prompts
+        return limit * (3.0 * inversion.steps * inversion.batch_size + heldout + config.landscape.grid**2)
+    sweep = config.sweep
+    length = sweep.prompt_tokens + 2 if tower.causal else limit
+    per_form = [n + 1 if tower.causal else limit for n in sweep.copies]
+    second = min(sweep.n_finalists + sweep.n_null, tower.vocab_size) * sweep.n_prompts * sum(per_form)
+    swept = tower.vocab_size * sweep.screen_prompts * per_form[0] + second
+    inverted = 2 * 3.0 * inversion.restarts * inversion.steps * inversion.batch_size * (length + inversion.pseudo_tokens)
+    return swept + inverted + length * config.landscape.grid**2
+
+
+@cache
+def machine_flops() -> float:
+    """Coarse floating-point operations per second of this machine in this work (not its peak): GPU, or cores times what a core does."""
+    if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
+        return 4e13  # a middling GPU at a fifth of its peak
+    return (os.cpu_count() or 1) * (1.2e11 if _cpu_multiplies_bf16() else 4e10)  # measured per core on the 2-core build machine
+
+
+def _cpu_multiplies_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -1,0 +1,360 @@
+"""The scan: every encoder of a target, one after the other, loaded, compared, measured and judged.
+
+Knows the order of things and what is kept when they stop early. A partial report says that it is partial, and never acquits.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import accelerate
+import torch
+from accelerate import Accelerator
+
+import amdet_hub
+from amdet_hub.config import ScanConfig
+from amdet_hub.detect.paper import run_paper
+from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
+from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.detect.standard import StandardOutcome, run_standard, sweepable_ids
+from amdet_hub.detect.target import nearest_words
+from amdet_hub.detect.weights import weight_difference
+from amdet_hub.encoders.digest import same_tower
+from amdet_hub.encoders.layouts import Resolution
+from amdet_hub.encoders.load import LoadedTower, load_tower
+from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer, special_ids
+from amdet_hub.errors import AmdetError, BadRepository, ConfigError, HubError, Interrupted, ResourceError
+from amdet_hub.hub import HubSettings
+from amdet_hub.records import (
+    Environment,
+    Evidence,
+    ProgressCallback,
+    Reference,
+    RepoRef,
+    RepoSource,
+    ResolvedEncoder,
+    ScanOutcome,
+    ScanReport,
+    ScanResult,
+    SkippedScan,
+    TriggerFinding,
+)
+from amdet_hub.scan.devices import AcceleratedWorkers, TimeSpent, make_accelerator, scan_device, sweep_dtype
+from amdet_hub.scan.findings import (
+    best_trigger,
+    clearest_trigger,
+    identity_evidence,
+    paper_evidence,
+    shown_ids,
+    standard_evidence,
+    weight_evidence,
+)
+from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
+from amdet_hub.scan.references import ChosenReference, choose_reference
+from amdet_hub.verdict import judge, judge_repository
+
+_READING_FRAME = "a photo of a"  # what every word of the vocabulary is put behind to read a target
+_NEAREST = 3  # sentences named
+
+
+def scan_target(
+    ref: RepoRef,
+    *,
+    config: ScanConfig,
+    settings: HubSettings,
+    reference: RepoRef | None = None,
+    options: ScanOptions = DEFAULT_OPTIONS,
+    progress: ProgressCallback | None = None,
+) -> ScanReport:
+    """Scan every text encoder of a target.
+
+    Args:
+        ref: the target, from `amdet_hub.hub.parse_target`.
+        config: every number that can change the verdict.
+        settings: how to reach the Hub.
+        reference: the clean encoder to compare with; None chooses one (`amdet_hub.scan.references`).
+        options: device, dtype, time and memory.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The report. When the time budget ends first, it is partial (`complete` is False) and does not acquit.
+
+    Raises:
+        NothingToScan: there is no encoder of a supported family.
+        BadRepository: something in the repository, or its weights, is broken or hostile.
+        ConfigError: the reference or the device does not fit.
+        ResourceError: disk or memory does not suffice.
+        HubError: something could not be read.
+        Interrupted: Ctrl-C; carries the partial report.
+    """
+    accelerator = make_accelerator(options.device)
+    source, resolution = open_target(ref, settings)
+    run = _Run(ref, source, resolution, config, settings, reference, options, accelerator, progress or (lambda stage, done, total: None))
+    try:
+        run.scan_all()
+    except TimeSpent:
+        run.stop("the time budget ended")
+    except KeyboardInterrupt:
+        run.stop("interrupted")
+        raise Interrupted(run.report()) from None
+    return run.report()
+
+
+@dataclass
+class _Run:
+    """One scan under way: what was asked, and what is finished."""
+
+    ref: RepoRef
+    source: RepoSource
+    resolution: Resolution
+    config: ScanConfig
+    settings: HubSettings
+    reference: RepoRef | None
+    options: ScanOptions
+    accelerator: Accelerator
+    progress: ProgressCallback
+    outcomes: list[ScanOutcome] = field(default_factory=list)
+    complete: bool = True
+    started: float = field(default_factory=time.monotonic)
+
+    def scan_all(self) -> None:
+        """Scan the encoders in order. One that cannot be read does not cost the others their result, unless there is no other result.
+
+        Raises:
+            AmdetError: nothing could be scanned; the first encoder's error.
+            TimeSpent: the budget ended.
+        """
+        # All references first: one that does not fit is said before minutes are spent on another encoder, not after.
+        chosen = [self._reference_of(encoder) for encoder in self.resolution.encoders]
+        errors: list[AmdetError] = []
+        for encoder, reference in zip(self.resolution.encoders, chosen, strict=True):
+            try:
+                self.outcomes.append(_EncoderScan(self, encoder, reference).run())
+            except (BadRepository, HubError, ResourceError) as error:
+                errors.append(error)
+                self.outcomes.append(SkippedScan(encoder.repo_id, encoder.component, "unreadable", str(error), blocks_acquittal=True))
+        if errors and not any(isinstance(outcome, ScanResult) for outcome in self.outcomes):
+            raise errors[0]
+
+    def _reference_of(self, encoder: ResolvedEncoder) -> ChosenReference:
+        allowed = self.options.use_reference
+        return choose_reference(encoder, self.source, named=self.reference, allowed=allowed, settings=self.settings)
+
+    def stop(self, why: str) -> None:
+        """Name what was not finished."""
+        self.complete = False
+        for encoder in self.resolution.encoders[len(self.outcomes) :]:
+            self.outcomes.append(SkippedScan(encoder.repo_id, encoder.component, "interrupted", why, blocks_acquittal=True))
+
+    def report(self) -> ScanReport:
+        """Everything found so far."""
+        outcomes = (*self.outcomes, *self.resolution.skipped)
+        return ScanReport(
+            target=self.ref.raw,
+            snapshot=self.source.snapshot,
+            outcomes=outcomes,
+            verdict=judge_repository(outcomes, complete=self.complete),
+            config=self.config.to_dict(),
+            config_fingerprint=self.config.fingerprint(),
+            environment=_environment(self.accelerator, self.device, self.dtype),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            complete=self.complete,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return scan_device(self.accelerator, self.options.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return sweep_dtype(self.device, self.options.dtype)
+
+
+@dataclass(frozen=True)
+class _Detected:
+    """A detector's evidence, and how to name the trigger should the verdict call for it."""
+
+    evidence: list[Evidence]
+    name_trigger: Callable[[], TriggerFinding] | None = None
+
+
+class _EncoderScan:
+    """One encoder: load it and its reference, answer by identity or run the preset's detector."""
+
+    def __init__(self, run: _Run, encoder: ResolvedEncoder, chosen: ChosenReference) -> None:
+        self._run, self._encoder, self._chosen = run, encoder, chosen
+        self._workers = AcceleratedWorkers(run.accelerator, run.options, started=run.started, hidden_size=encoder.config.hidden_size)
+        self._timings: dict[str, float] = {}
+
+    def run(self) -> ScanResult:
+        """Raises: TimeSpent; BadRepository; HubError; ResourceError."""
+        with self._timed("load"):
+            chosen = self._chosen
+            suspect, anchor = self._load(self._encoder, self._run.source), None
+            if chosen.encoder is not None and chosen.source is not None:
+                # The same files need no second download: what was loaded is the reference.
+                anchor = suspect if _same_files(self._encoder, chosen.encoder) else self._load(chosen.encoder, chosen.source)
+                chosen = replace(chosen, record=replace(chosen.record, tower_digest=anchor.digest))
+        evidence: list[Evidence] = []
+        detected = _Detected([])
+        identical = anchor is not None and chosen.encoder is not None and _same_encoder(self._encoder, suspect, chosen.encoder, anchor)
+        if identical and chosen.record.trust == "declared":
+            # Whoever planted a backdoor can publish it twice and call one copy the base of the other.
+            note = f"the declared base model {chosen.record.repo_id} is this same tower, which says nothing: lower confidence"
+            chosen, anchor, identical = ChosenReference(Reference("none", note)), None, False
+        if anchor is not None:
+            evidence = [identity_evidence(identical=identical, trust=chosen.record.trust)]
+            evidence += [] if identical else [weight_evidence(weight_difference(suspect.tensors, anchor.tensors))]
+        if not identical:
+            detected = self._detect(suspect, anchor, chosen)
+            evidence += detected.evidence
+        verdict = judge(evidence, chosen.record)
+        return ScanResult(
+            encoder=self._encoder,
+            tower_digest=suspect.digest,
+            reference=chosen.record,
+            verdict=verdict,
+            evidence=tuple(evidence),
+            triggers=(detected.name_trigger(),) if verdict.label == "backdoor-detected" and detected.name_trigger else (),
+            batch_sizes=dict(self._workers.batch_sizes),
+            timings_s={stage: round(seconds, 3) for stage, seconds in self._timings.items()},
+        )
+
+    def _load(self, encoder: ResolvedEncoder, source: RepoSource) -> LoadedTower:
+        self._workers.check_time()
+        with self._run.accelerator.local_main_process_first():  # the others find the files in the cache
+            try:
+                return load_tower(encoder, source, self._watched)
+            except AmdetError as error:
+                problem = error  # raised below: accelerate's context lets the others in only when its body ends well
+        raise problem
+
+    def _watched(self, stage: str, done: int, total: int) -> None:
+        self._run.progress(stage, done, total)
+
+    def _tick(self, stage: str, done: int, total: int) -> None:
+        """Progress of a detector; also where a spent time budget is noticed."""
+        self._run.progress(stage, done, total)
+        self._workers.check_time()
+
+    def _detect(self, suspect: LoadedTower, anchor: LoadedTower | None, chosen: ChosenReference) -> _Detected:
+        run = self._run
+        tokenizer = self._tokenizer(chosen)
+        special = _special_tokens(self._encoder, tokenizer)
+        ours = suspect.encoder.to(run.device, torch.float32)
+        theirs = anchor.encoder.to(run.device, torch.float32) if anchor is not None else None
+        fast = (ours.to(run.device, run.dtype), theirs.to(run.device, run.dtype) if theirs is not None else None)
+        sweep = run.config.sweep
+        if run.config.preset == "paper":
+            prompts = self._prompts(run.config.inversion.n_prompts, sweep.prompt_tokens, tokenizer, special)
+            with self._timed("paper"):
+                outcome = run_paper(*fast, prompts, run.config, workers=self._workers, progress=self._tick)
+            return _Detected(paper_evidence(outcome, run.config))
+        prompts = self._prompts(sweep.n_prompts + sweep.n_heldout_prompts, sweep.prompt_tokens, tokenizer, special)
+        ids = sweepable_ids(self._encoder.config.vocab_size, special.all())
+        with self._timed("standard"):
+            found = run_standard(ours, theirs, fast, prompts, ids, run.config, workers=self._workers, progress=self._tick)
+        pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
+        reader = fast[1] or fast[0]
+        return _Detected(standard_evidence(found, run.config, pieces), lambda: self._trigger(found, reader, tokenizer, special))
+
+    def _trigger(
+        self, found: StandardOutcome, reader: TextEncoder, tokenizer: PromptTokenizer | None, special: SpecialTokens
+    ) -> TriggerFinding:
+        best = best_trigger(found, self._run.config)
+        start, middle, end = best.success_rates
+        with self._timed("target"):
+            nearest = self._read(clearest_trigger(found, self._run.config).feature, reader, tokenizer, special)
+        return TriggerFinding(
+            token_ids=best.token_ids,
+            text=tokenizer.decode(best.token_ids) if tokenizer is not None else None,
+            success_start_rate=start,
+            success_middle_rate=middle,
+            success_end_rate=end,
+            n_prompts=best.n_prompts,
+            nearest_captions=nearest,
+        )
+
+    def _read(
+        self, feature: torch.Tensor, reader: TextEncoder, tokenizer: PromptTokenizer | None, special: SpecialTokens
+    ) -> tuple[str, ...]:
+        """The sentences that say what a triggered prompt says; none without a tokenizer, or where it knows no whole words."""
+        if tokenizer is None:
+            return ()
+        words = [i for i in range(self._encoder.config.vocab_size) if i not in special.all() and tokenizer.is_word(i)]
+        start = tokenizer.encode(_READING_FRAME)
+        if not words or not start:
+            return ()
+        frame = PromptSet(torch.tensor([start]), special, "captions")
+        nearest = nearest_words(reader, frame, torch.tensor(words), feature, _NEAREST)
+        return tuple(tokenizer.decode((*start, words[i])) for i in nearest)
+
+    def _tokenizer(self, chosen: ChosenReference) -> PromptTokenizer | None:
+        """The reference's tokenizer where there is one, else the suspect's: the less hostile of the two."""
+        if chosen.encoder is not None and chosen.source is not None:
+            found = load_tokenizer(chosen.encoder, chosen.source)
+            if found is not None:
+                return found
+        return load_tokenizer(self._encoder, self._run.source)
+
+    def _prompts(self, n: int, tokens: int, tokenizer: PromptTokenizer | None, special: SpecialTokens) -> PromptSet:
+        positions = self._encoder.config.max_position_embeddings
+        sweep = self._run.config.sweep
+        inserted = max(*sweep.copies, sweep.max_pieces, 4)  # 4: a pair of tokens, twice
+        tokens = min(tokens, positions - inserted - 2)  # BOS and EOS
+        if tokens < 1:
+            raise BadRepository("config.json", f"{positions} positions are too few to scan: a prompt and a trigger need {inserted + 3}")
+        if tokenizer is None:
+            return random_prompts(n, tokens, self._encoder.config, special, seed=self._run.config.seed)
+        try:
+            return tokenized_prompts(n, tokens, tokenizer.encode, special, seed=self._run.config.seed)
+        except ConfigError as error:
+            raise BadRepository(self._encoder.tokenizer_files[0] if self._encoder.tokenizer_files else "tokenizer", error.reason) from error
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._timings[stage] = time.monotonic() - start
+
+
+def _same_encoder(config: ResolvedEncoder, suspect: LoadedTower, reference_config: ResolvedEncoder, reference: LoadedTower) -> bool:
+    """Whether suspect and reference are one encoder: the same weights, read with the same epsilon and pooled at the same token."""
+    ours, theirs = config.config, reference_config.config
+    reads_alike = ours.layer_norm_eps == theirs.layer_norm_eps and special_ids(ours)[1] == special_ids(theirs)[1]
+    return reads_alike and same_tower(suspect.tensors, reference.tensors)
+
+
+def _same_files(suspect: ResolvedEncoder, reference: ResolvedEncoder) -> bool:
+    """Whether both consist of the same weight files, by the sha256 that the download is checked against."""
+    ours = [f.sha256 for f in suspect.weight_files]
+    return None not in ours and ours == [f.sha256 for f in reference.weight_files] and suspect.config == reference.config
+
+
+def _special_tokens(encoder: ResolvedEncoder, tokenizer: PromptTokenizer | None) -> SpecialTokens:
+    if tokenizer is not None:
+        return SpecialTokens(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return SpecialTokens(*special_ids(encoder.config))
+
+
+def _environment(accelerator: Accelerator, device: torch.device, dtype: torch.dtype) -> Environment:
+    return Environment(
+        amdet_hub=amdet_hub.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=importlib.metadata.version("transformers"),
+        accelerate=accelerate.__version__,
+        huggingface_hub=importlib.metadata.version("huggingface_hub"),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        dtype=str(dtype).removeprefix("torch."),
+        num_processes=int(accelerator.num_processes),
+        num_threads=torch.get_num_threads(),
+    )

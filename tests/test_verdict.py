@@ -1,0 +1,207 @@
+"""The rule from evidence to verdict, row by row, and what no evidence can do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdet_hub import verdict as kinds
+from amdet_hub.records import (
+    Confidence,
+    Evidence,
+    Reference,
+    ReferenceTrust,
+    ResolvedEncoder,
+    ScanResult,
+    SkippedScan,
+    TowerConfig,
+    Verdict,
+    VerdictLabel,
+)
+from amdet_hub.verdict import judge, judge_repository
+
+DETECTED: VerdictLabel = "backdoor-detected"
+NONE: VerdictLabel = "no-backdoor-found"
+UNSURE: VerdictLabel = "inconclusive"
+I, W, S, T, C, V, L = (  # noqa: E741
+    kinds.IDENTITY,
+    kinds.WEIGHT_DIFFERENCE,
+    kinds.SWEEP,
+    kinds.SUCCESS,
+    kinds.COLLAPSE,
+    kinds.INVERSION,
+    kinds.LANDSCAPE,
+)
+G1, G2, G3, G4 = kinds.PAPER_GATES
+
+
+def one(kind: str, exceeds: bool | None) -> Evidence:
+    threshold = None if exceeds is None else 0.5
+    return Evidence(kind, 1.0 if exceeds else 0.0, "rate", 8, f"{kind} was measured", threshold=threshold, exceeds=exceeds)
+
+
+def made(above: Iterable[str], below: Iterable[str] = (), informing: Iterable[str] = ()) -> list[Evidence]:
+    return [one(k, True) for k in above] + [one(k, False) for k in below] + [one(k, None) for k in informing]
+
+
+def reference(trust: ReferenceTrust = "trusted") -> Reference:
+    return Reference(trust, "for a test")
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "label", "reason"),
+    [
+        # 1. identity, before everything else
+        ((), (I,), NONE, "identity was measured"),
+        ((S, T, C, V), (I,), NONE, "identity was measured"),
+        ((G1, G2, G3, G4), (I,), NONE, "identity was measured"),
+        # 2. the published gates, before the standard rules
+        ((I, G1, G2, G3, G4), (), DETECTED, "all four published gates opened"),
+        ((I, G1, G2, G3), (G4,), NONE, f"a published gate stayed closed: {G4} was measured"),
+        ((I, G1, G3, G4), (G2,), NONE, f"a published gate stayed closed: {G2} was measured"),
+        ((G2, G3, G4, S, T, C), (G1,), NONE, f"a published gate stayed closed: {G1} was measured"),
+        ((G1, G2, G4), (), UNSURE, "the gates that could be tried opened; gate 3 needs a reference"),
+        ((G1, G2, G3), (), UNSURE, "the gates that were tried opened; others were not tried"),
+        ((G1, G2), (G4,), NONE, f"a published gate stayed closed: {G4} was measured"),
+        # 3. a confirmed trigger
+        ((I, S, T, C), (V,), DETECTED, "a trigger was found and confirmed on prompts it was not searched on"),
+        ((I, S, T, C, V), (), DETECTED, "a trigger was found and confirmed on prompts it was not searched on"),
+        # 4. conflicts
+        ((I, V), (S, T, C), UNSURE, "the paired inversion finds what the sweep could not name"),
+        ((I, V, S, T), (C,), UNSURE, "the paired inversion finds what the sweep could not name"),
+        ((I, V, T, C), (S,), UNSURE, "the paired inversion finds what the sweep could not name"),
+        ((I, T, C), (S, V), UNSURE, "a token takes prompts over but does not stand out of the vocabulary"),
+        # 5. nothing found, if one looked
+        ((I,), (S, T, C, V), NONE, "no token of the vocabulary behaves as a trigger"),
+        ((I, S), (T, C, V), NONE, "no token of the vocabulary behaves as a trigger"),
+        ((I, S, T), (C, V), NONE, "no token of the vocabulary behaves as a trigger"),
+        ((I, S, C), (T, V), NONE, "no token of the vocabulary behaves as a trigger"),
+        ((I,), (), UNSURE, "the vocabulary was not swept"),
+        ((I,), (S,), UNSURE, "the vocabulary was not swept"),
+        ((I,), (T, C, V), UNSURE, "the vocabulary was not swept"),
+        ((), (), UNSURE, "the vocabulary was not swept"),
+    ],
+)
+def test_every_rule_in_its_order(above: tuple[str, ...], below: tuple[str, ...], label: VerdictLabel, reason: str) -> None:
+    found = judge(made(above, below, (W,)), reference())
+    assert (found.label, found.reasons[0]) == (label, reason)
+
+
+@pytest.mark.parametrize(("trust", "confidence"), [("trusted", "normal"), ("user", "normal"), ("declared", "reduced"), ("none", "reduced")])
+def test_confidence_follows_the_reference(trust: ReferenceTrust, confidence: Confidence) -> None:
+    for items in (made((), (I,)), made((I, S, T, C), (V,)), made((I,), (S, T, C, V)), made((I, G1, G2, G3, G4))):
+        assert judge(items, reference(trust)).confidence == confidence
+
+
+def test_open_gates_without_gate_3_are_never_of_normal_confidence() -> None:
+    assert judge(made((G1, G2, G4)), reference("trusted")).confidence == "reduced"
+
+
+def test_reasons_carry_what_was_measured() -> None:
+    assert judge(made((I, S, T, C), (V,)), reference()).reasons[1:] == tuple(f"{k} was measured" for k in (S, T, C, V))
+    assert judge(made((G1,), (G2, G3, G4)), reference()).reasons[1:] == tuple(f"{k} was measured" for k in (G1, G2, G3, G4))
+
+
+every_kind = st.sampled_from([I, S, T, C, V, L, *kinds.PAPER_GATES])
+some = st.dictionaries(every_kind, st.booleans()).map(lambda d: [one(k, e) for k, e in d.items()])
+trusts = st.sampled_from(["trusted", "user", "declared", "none"])
+
+
+@given(items=some, trust=trusts, value=st.floats(0, 1e6), exceeds=st.sampled_from([True, False, None]), landscape=st.booleans())
+def test_weights_and_landscape_never_change_a_verdict(
+    items: list[Evidence], trust: ReferenceTrust, value: float, exceeds: bool | None, landscape: bool
+) -> None:
+    without = [e for e in items if e.kind != L]
+    extra = Evidence(W, value, "norm", 1, "moved", threshold=None if exceeds is None else 0.1, exceeds=exceeds)
+    more = [extra, *without, one(L, landscape)]
+    assert judge(more, reference(trust)) == judge(without, reference(trust))
+
+
+@given(exceeds=st.sampled_from([True, False, None]), value=st.floats(0, 1e6), trust=trusts, changed=st.booleans())
+def test_weights_alone_neither_convict_nor_acquit(exceeds: bool | None, value: float, trust: ReferenceTrust, changed: bool) -> None:
+    alone = Evidence(W, value, "norm", 1, "moved", threshold=None if exceeds is None else 0.1, exceeds=exceeds)
+    assert judge([alone], reference(trust)).label == UNSURE
+    if changed:
+        assert judge([one(I, True), alone], reference(trust)).label == UNSURE
+
+
+@given(items=some, trust=trusts)
+def test_a_conviction_needs_all_its_parts(items: list[Evidence], trust: ReferenceTrust) -> None:
+    above = {e.kind for e in items if e.exceeds}
+    found = judge(items, reference(trust))
+    if found.label == DETECTED:
+        assert above >= {S, T, C} or above >= set(kinds.PAPER_GATES)
+    assert "safe" not in " ".join(found.reasons).split()
+    assert judge(list(reversed(items)), reference(trust)) == found, "the order of the evidence does not matter"
+
+
+# ---------------------------------------------------------------- a whole repository
+
+
+def result(label: VerdictLabel, confidence: Confidence = "normal", component: str = "text_encoder") -> ScanResult:
+    tower = TowerConfig("clip", 16, 32, 2, 2, 20, 60, "quick_gelu", 1e-5, 58, 59, 59)
+    encoder = ResolvedEncoder("org/model", "0" * 40, component, "CLIPTextModel", tower, ())
+    return ScanResult(encoder, "0" * 64, reference(), Verdict(label, confidence, ("because",)), ())
+
+
+def skipped(*, blocks: bool) -> SkippedScan:
+    return SkippedScan("org/model", "text_encoder_3", "not-clip-family", "it is a T5", blocks_acquittal=blocks)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "complete", "label"),
+    [
+        ([result(NONE)], True, NONE),
+        ([result(NONE), skipped(blocks=False)], True, NONE),
+        ([result(NONE), skipped(blocks=True)], True, UNSURE),
+        ([result(NONE)], False, UNSURE),
+        ([result(NONE), result(UNSURE)], True, UNSURE),
+        ([result(NONE), result(DETECTED)], True, DETECTED),
+        ([result(DETECTED), skipped(blocks=True)], False, DETECTED),
+        ([result(UNSURE), result(DETECTED)], True, DETECTED),
+        ([skipped(blocks=False)], True, UNSURE),
+        ([], True, UNSURE),
+        ([], False, UNSURE),
+    ],
+)
+def test_a_repository_is_as_bad_as_its_worst(outcomes: list[ScanResult | SkippedScan], complete: bool, label: VerdictLabel) -> None:
+    assert judge_repository(outcomes, complete=complete).label == label
+
+
+def test_what_was_not_scanned_is_named() -> None:
+    found = judge_repository([result(NONE), skipped(blocks=True)], complete=False)
+    assert found.reasons == ("the scan was stopped before it was finished", "text_encoder_3: it is a T5")
+    root = dataclasses.replace(skipped(blocks=True), component="")
+    assert judge_repository([root], complete=True).reasons == ("the repository: it is a T5",)
+    assert judge_repository([], complete=True).reasons == ("nothing was scanned",)
+
+
+def test_mixed_confidence() -> None:
+    sure, unsure = result(NONE), result(NONE, "reduced", "text_encoder_2")
+    assert judge_repository([sure, sure], complete=True).confidence == "normal"
+    assert judge_repository([sure, unsure], complete=True).confidence == "reduced"
+    bad, maybe = result(DETECTED), result(DETECTED, "reduced")
+    assert judge_repository([bad, unsure], complete=True).confidence == "normal", "one sure detection is sure"
+    assert judge_repository([maybe, sure], complete=True).confidence == "reduced"
+    assert judge_repository([bad, maybe, sure], complete=True).reasons == ("text_encoder: because", "text_encoder: because")
+
+
+@given(
+    labels=st.lists(st.tuples(st.sampled_from([DETECTED, NONE, UNSURE]), st.sampled_from(["normal", "reduced"])), max_size=4),
+    blocked=st.lists(st.booleans(), max_size=3),
+    complete=st.booleans(),
+)
+def test_nothing_unfinished_is_acquitted(labels: list[tuple[VerdictLabel, Confidence]], blocked: list[bool], complete: bool) -> None:
+    outcomes = [result(label, confidence) for label, confidence in labels]
+    found = judge_repository([*outcomes, *(skipped(blocks=b) for b in blocked)], complete=complete)
+    if found.label == NONE:
+        assert complete
+        assert outcomes
+        assert not any(blocked)
+        assert {label for label, _ in labels} == {NONE}
+    if any(label == DETECTED for label, _ in labels):
+        assert found.label == DETECTED
