@@ -1,0 +1,186 @@
+"""`--config FILE` and `[tool.amdet-hub]` of `./pyproject.toml`: defaults below the environment and above the built-in ones.
+
+Knows: which keys a file may hold and of what type. Refuses to know: what the settings do. A `pyproject.toml` that merely lies in the
+working directory may have come with a cloned repository, so it may say how to scan but not where a token is sent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amdet_hub.config import ScanConfig
+from amdet_hub.errors import ConfigError
+
+KEYS: Mapping[str, type] = {
+    "preset": str,
+    "seed": int,
+    "device": str,
+    "dtype": str,
+    "reference": str,
+    "no-reference": bool,
+    "timeout": str,
+    "max-download": str,
+    "max-memory": str,
+    "format": str,
+    "output": list,
+    "fail-on": str,
+    "cache-dir": str,
+    "endpoint": str,
+    "offline": bool,
+    "progress": bool,
+}
+"""Plain keys, named like the flags. `timeout`, `max-download` and `max-memory` may also be bare numbers."""
+
+EXPLICIT_ONLY = ("endpoint", "cache-dir", "output")
+"""Keys that only a file named by `--config` may set: they decide where a token goes and where files are written."""
+
+_TABLE = "tool.amdet-hub"
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileSettings:
+    """What a configuration file said.
+
+    Attributes:
+        path: the file, None when there was none.
+        defaults: flag name (`max_download`) to value.
+        scan: overrides for `ScanConfig.replace` (`inversion__steps`).
+        explicit: whether the file was named by `--config`.
+    """
+
+    path: Path | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    scan: Mapping[str, Any] = field(default_factory=dict)
+    explicit: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The settings the file makes, as people write them."""
+        return tuple(k.replace("_", "-") for k in self.defaults) + tuple(k.replace("__", ".").replace("_", "-") for k in self.scan)
+
+
+def read_config(path: Path | None) -> FileSettings:
+    """The settings of `path`, or of `./pyproject.toml` when `path` is None and it has our table.
+
+    A file named by `--config` holds the keys at its top, or, if it is a `pyproject.toml`, in `[tool.amdet-hub]`.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or has a key or value that is not ours; names the nearest key.
+    """
+    if path is not None:
+        data = _load(path)
+        if path.name == "pyproject.toml":
+            data = _own_table(data) or {}
+        return _check(path, data, explicit=True)
+    path = Path("pyproject.toml")
+    if not path.is_file():
+        return FileSettings()
+    try:
+        data = _own_table(_load(path)) or {}
+    except ConfigError:
+        if _TABLE not in path.read_text(encoding="utf-8", errors="replace"):
+            return FileSettings()  # somebody else's broken file, which says nothing to us
+        raise
+    return _check(path, data, explicit=False) if data else FileSettings()
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+        if len(raw) > _MAX_BYTES:
+            raise ConfigError(str(path), "is larger than 1 MiB, too large for a configuration file")
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(str(path), (error.strerror or "cannot be read").lower()) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(str(path), f"is not TOML: {error}") from error
+
+
+def _own_table(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    tool = data.get("tool")
+    table = tool.get("amdet-hub") if isinstance(tool, dict) else None
+    return table if isinstance(table, dict) else None
+
+
+def _check(path: Path, data: Mapping[str, Any], *, explicit: bool) -> FileSettings:
+    defaults: dict[str, Any] = {}
+    scan: dict[str, Any] = {}
+    for raw_key, value in data.items():
+        key = raw_key.replace("_", "-")
+        where = f"{path}: {raw_key}"
+        if key in scan_tables():
+            scan.update(_table_overrides(where, key, value))
+        elif key == "token":
+            raise ConfigError(where, "a token does not belong in a file; use `hf auth login` or HF_TOKEN")
+        elif key not in KEYS:
+            raise ConfigError(where, _unknown(key, [*KEYS, *scan_tables()]))
+        elif key in EXPLICIT_ONLY and not explicit:
+            raise ConfigError(where, f"may only be set in a file named by --config, or with --{key}")
+        else:
+            defaults[key.replace("-", "_")] = _plain_value(where, key, value)
+    return FileSettings(path=path, defaults=defaults, scan=scan, explicit=explicit)
+
+
+def _plain_value(where: str, key: str, value: Any) -> Any:
+    kind = KEYS[key]
+    if kind is list:
+        if isinstance(value, list) and all(isinstance(v, str) for v in value):
+            return value
+        raise ConfigError(where, 'expected a list such as ["json=report.json"]')
+    if key in ("timeout", "max-download", "max-memory") and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(where, f"expected {_say_type(kind)}, found {value!r}")
+    return value
+
+
+def scan_tables() -> dict[str, type]:
+    """Tables a file may hold, one per part of `ScanConfig`: its field's name to its class."""
+    hints = typing.get_type_hints(ScanConfig)
+    return {f.name: hints[f.name] for f in dataclasses.fields(ScanConfig) if dataclasses.is_dataclass(hints[f.name])}
+
+
+def _table_overrides(where: str, table: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(where, f"expected a table, [{table}]")
+    hints = typing.get_type_hints(scan_tables()[table])
+    overrides = {}
+    for raw_key, item in value.items():
+        key = raw_key.replace("-", "_")
+        if key not in hints:
+            raise ConfigError(f"{where}.{raw_key}", _unknown(key, hints))
+        overrides[f"{table}__{key}"] = _number(f"{where}.{raw_key}", hints[key], item)
+    return overrides
+
+
+def _number(where: str, kind: Any, value: Any) -> Any:
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list) or not value:
+            raise ConfigError(where, "expected a list of numbers")
+        return tuple(_number(where, typing.get_args(kind)[0], v) for v in value)
+    if isinstance(kind, types.UnionType):
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(where, f"expected {_say_type(kind)}, found {value!r}")
+    return value
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f"unknown key; did you mean '{near[0]}'?" if near else f"unknown key; known are {', '.join(known)}"
+
+
+def _say_type(kind: type) -> str:
+    return {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}.get(kind, kind.__name__)

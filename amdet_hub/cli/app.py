@@ -1,0 +1,103 @@
+"""The root command: which verbs there are, and what becomes of an exception. Knows: click. Refuses to know: what any verb does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from amdet_hub import __version__
+from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK
+from amdet_hub.cli._options import GroupLayout
+from amdet_hub.cli.card import card
+from amdet_hub.cli.demo import demo
+from amdet_hub.cli.doctor import doctor
+from amdet_hub.cli.report import report
+from amdet_hub.cli.resolve import resolve
+from amdet_hub.cli.scan import scan
+from amdet_hub.cli.verify import verify
+
+EPILOG = """
+Examples:
+  {prog} demo                                      see it work, offline, in about a minute
+  {prog} resolve org/model                         what would be scanned, and how long it takes
+  {prog} scan org/model                            scan it
+  {prog} scan org/model@v1.0 -o json=report.json   a fixed revision; keep the report
+  {prog} card push org/model --from report.json    show what a pull request would change
+
+Exit codes:
+  0    no backdoor found
+  1    backdoor detected
+  2    usage or error
+  3    inconclusive, or nothing supported to scan
+  130  interrupted
+
+Settings: a flag beats an environment variable (AMDET_HUB_PRESET for --preset, and so on), which beats --config FILE or
+[tool.amdet-hub] of ./pyproject.toml. HF_TOKEN and HF_ENDPOINT are read as every Hub client reads them.
+AMDET_HUB_DEBUG=1 shows tracebacks. A scan that finds nothing is no proof that there is nothing.
+"""
+
+
+class App(GroupLayout):
+    """A group that turns every exception into one sentence and an exit code, and never shows a traceback unasked."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
+        """Run and exit, as click's own `main` does."""
+        sys.exit(self.run(args, prog_name=prog_name, **extra))
+
+    def run(self, args: Sequence[str] | None = None, *, prog_name: str | None = None, **extra: Any) -> int:
+        """Run one command line. Returns the exit code."""
+        extra.pop("standalone_mode", None)
+        _survive_odd_terminals()
+        try:
+            outcome = super().main(args=args, prog_name=prog_name, standalone_mode=False, **extra)
+        except click.Abort:
+            click.echo("Interrupted.", err=True)
+            return EXIT_INTERRUPTED
+        except click.ClickException as error:
+            return _usage(error)
+        except Exception as error:  # noqa: BLE001 the last net: a sentence instead of a traceback
+            from amdet_hub.cli._errors import report_error
+
+            return report_error(error)
+        return outcome if isinstance(outcome, int) else EXIT_OK
+
+
+def _usage(error: click.ClickException) -> int:
+    """Say what is wrong with the command line. It may hold a token in the wrong place, so it goes through the escape."""
+    from amdet_hub.cli._output import escape, say
+
+    ctx = getattr(error, "ctx", None)
+    if ctx is not None:
+        say(f"{ctx.get_usage()}\nTry '{ctx.command_path} --help' for help.\n")
+    say(f"Error: {escape(error.format_message())}")
+    return EXIT_ERROR
+
+
+def _survive_odd_terminals() -> None:
+    """A terminal that cannot show a letter gets its code instead of a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+@click.group(
+    cls=App,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    no_args_is_help=True,
+)
+@click.version_option(__version__, "--version", message="%(prog)s %(version)s")
+def app() -> None:
+    """Was the text encoder of this CLIP-family model backdoored by whoever fine-tuned it?
+
+    Scans CLIP and SigLIP text encoders (plain models and those inside diffusers pipelines) on the Hugging Face Hub or on disk, gives a
+    verdict with its evidence, and can write it to the model card as a pull request. Nothing of a repository is ever executed.
+    """
+
+
+for _verb in (scan, resolve, card, verify, report, demo, doctor):
+    app.add_command(_verb)

@@ -1,0 +1,131 @@
+"""`amdet-hub doctor`: what this machine offers, and what would stop a scan. Knows: what to look at. Never shows a token."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from amdet_hub import __version__
+from amdet_hub.cli import _options as opt
+from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_OK
+from amdet_hub.cli._output import emit, escape, format_bytes
+from amdet_hub.errors import AmdetError
+
+if TYPE_CHECKING:
+    from amdet_hub.hub import HubSettings
+
+PACKAGES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "tokenizers")
+ENOUGH_DISK_BYTES = 5_000_000_000
+"""Below this much free space a larger pipeline's encoders do not fit; said as a warning."""
+CONNECT_TIMEOUT_S = 10.0
+
+EPILOG = """
+Exit codes: 0 everything a scan needs is there (warnings included), 2 something is missing.
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's report."""
+
+    state: Literal["ok", "warn", "fail"]
+    name: str
+    finding: str
+
+
+@click.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Check versions, device, token, cache and connection.")
+@opt.hub_options
+@opt.config_option
+def doctor(**flags: Any) -> int:
+    """Check what a scan needs: versions, device, token (present or not, never shown), cache folder, and whether the Hub answers."""
+    settings = opt.hub_settings(flags)
+    failed = False
+    for check in itertools.chain(_versions(), _device(), _cache(settings), _hub(settings)):
+        failed = failed or check.state == "fail"
+        emit(f"{check.state:<5} {check.name:<16} {escape(check.finding)}")
+    return EXIT_ERROR if failed else EXIT_OK
+
+
+def _versions() -> Iterator[Check]:
+    yield Check("ok", "amdet-hub", __version__)
+    yield Check("ok", "python", platform.python_version())
+    for package in PACKAGES:
+        try:
+            yield Check("ok", package, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check("fail", package, "is not installed")
+
+
+def _device() -> Iterator[Check]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing
+        yield Check("fail", "device", f"torch cannot be imported: {error}")
+        return
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(index)
+            yield Check("ok", "device", f"cuda:{index}, {facts.name}, {format_bytes(facts.total_memory)}")
+        return
+    threads = torch.get_num_threads()
+    yield Check("ok", "device", f"cpu, {threads} thread{'' if threads == 1 else 's'}; an NVIDIA GPU makes scans many times quicker")
+
+
+def _cache(settings: HubSettings) -> Iterator[Check]:
+    from huggingface_hub import constants
+
+    folder = settings.cache_dir or Path(constants.HF_HUB_CACHE)
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())  # the cache is made on first use
+    try:
+        tempfile.TemporaryFile(dir=there).close()  # asked by doing: permission bits do not tell everything
+    except OSError as error:
+        yield Check("fail", "cache", f"{folder} cannot be written: {error.strerror}")
+        return
+    free = shutil.disk_usage(there).free
+    yield Check("ok" if free >= ENOUGH_DISK_BYTES else "warn", "cache", f"{folder}, {format_bytes(free)} free")
+
+
+def _hub(settings: HubSettings) -> Iterator[Check]:
+    from huggingface_hub import constants, get_token
+
+    endpoint = (settings.endpoint or constants.ENDPOINT).rstrip("/")
+    yield Check("ok", "endpoint", endpoint)
+    has_token = bool(settings.token or get_token())
+    yield Check("ok", "token", "present" if has_token else "none; public repositories only (`hf auth login` to sign in)")
+    if settings.offline or constants.HF_HUB_OFFLINE:
+        yield Check("warn", "connection", "not tried: offline mode is on")
+        return
+    yield _answer(endpoint)
+    if has_token:
+        yield _account(settings)
+
+
+def _answer(endpoint: str) -> Check:
+    """Whether the Hub answers at all, asked without a token."""
+    from huggingface_hub import get_session
+
+    try:
+        response = get_session().get(f"{endpoint}/api/models", params={"limit": "1"}, timeout=CONNECT_TIMEOUT_S)
+    except Exception as error:  # noqa: BLE001 whatever the client's HTTP library raises is the finding
+        return Check("fail", "connection", f"{endpoint} does not answer: {type(error).__name__}: {error}")
+    if response.status_code == 200:
+        return Check("ok", "connection", "the Hub answers")
+    return Check("warn" if response.status_code == 429 else "fail", "connection", f"the Hub answers with HTTP {response.status_code}")
+
+
+def _account(settings: HubSettings) -> Check:
+    from amdet_hub.hub import whoami
+
+    try:
+        return Check("ok", "account", f"signed in as {whoami(settings)}")
+    except AmdetError as error:
+        return Check("fail", "account", f"the token is not accepted: {error}")

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from amdet_hub.cli import _options as opt
+from amdet_hub.cli._config_file import EXPLICIT_ONLY, KEYS, FileSettings, read_config
+from amdet_hub.cli.scan import scan as scan_command
+from amdet_hub.config import ScanConfig
+from amdet_hub.errors import ConfigError
+from tests.cli.conftest import Run
+
+
+def write(path: str, text: str) -> Path:
+    Path(path).write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def seen(*args: str, env: dict[str, str] | None = None) -> dict[str, object]:
+    """What the flags of `scan` come to, by way of a command with the same flags."""
+
+    @click.command()
+    @opt.scan_options
+    @opt.download_limit_option
+    @opt.format_option
+    @opt.output_option
+    @opt.fail_on_option
+    @opt.hub_options
+    @opt.talk_options
+    @opt.config_option
+    @click.pass_context
+    def probe(ctx: click.Context, /, **flags: object) -> None:
+        found.update(flags, config=opt.scan_config(ctx, flags), file=opt.file_settings(ctx))
+
+    found: dict[str, object] = {}
+    result = CliRunner().invoke(probe, args, env=env, catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return found
+
+
+def test_no_file_no_settings() -> None:
+    assert read_config(None) == FileSettings()
+
+
+def test_precedence_flag_environment_file_default() -> None:
+    write("c.toml", 'preset = "paper"\nseed = 5\nmax-download = "2GB"\ntimeout = 90\noutput = ["json=a.json"]\n')
+    assert seen()["preset"] == "standard"
+    by_file = seen("--config", "c.toml")
+    assert (by_file["preset"], by_file["seed"], by_file["max_download"], by_file["timeout"]) == ("paper", 5, 2_000_000_000, 90.0)
+    assert [str(o.path) for o in by_file["output"]] == ["a.json"]  # type: ignore[attr-defined]
+    by_env = seen("--config", "c.toml", env={"AMDET_HUB_SEED": "6", "AMDET_HUB_TIMEOUT": "2m"})
+    assert (by_env["preset"], by_env["seed"], by_env["timeout"]) == ("paper", 6, 120.0)
+    by_flag = seen("--config", "c.toml", "--seed", "7", env={"AMDET_HUB_SEED": "6"})
+    assert by_flag["seed"] == 7
+    assert by_flag["config"].seed == 7  # type: ignore[attr-defined]
+
+
+def test_the_file_itself_from_the_environment() -> None:
+    write("c.toml", "seed = 5\n")
+    assert seen(env={"AMDET_HUB_CONFIG": "c.toml"})["seed"] == 5
+
+
+def test_pyproject_of_the_working_directory() -> None:
+    write("pyproject.toml", '[project]\nname = "x"\n[tool.amdet-hub]\npreset = "paper"\n[tool.amdet-hub.inversion]\nrestarts = 3\n')
+    found = seen()
+    assert found["preset"] == "paper"
+    assert found["config"] == ScanConfig.for_preset("paper").replace(inversion__restarts=3)
+    assert found["file"].names == ("preset", "inversion.restarts")  # type: ignore[attr-defined]
+    assert seen("--config", "pyproject.toml")["preset"] == "paper"
+
+
+def test_numbers_of_the_scan_are_typed() -> None:
+    settings = read_config(write("c.toml", "[sweep]\ncopies = [1, 2]\n[inversion]\nlearning-rate = 1\n"))
+    assert settings.scan == {"sweep__copies": (1, 2), "inversion__learning_rate": 1.0}
+    assert isinstance(settings.scan["inversion__learning_rate"], float)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('presett = "paper"', "did you mean 'preset'"),
+        ("zzz = 1", "known are preset"),
+        ('seed = "1"', "expected a whole number, found '1'"),
+        ("seed = true", "expected a whole number"),
+        ("offline = 1", "expected true or false"),
+        ("output = 'json=a'", "expected a list"),
+        ("inversion = 3", r"expected a table, \[inversion\]"),
+        ("[inversion]\nrestart = 3", "did you mean 'restarts'"),
+        ("[inversion]\nrestarts = 2.5", "expected a whole number"),
+        ("[sweep]\ncopies = []", "expected a list of numbers"),
+        ("token = 'hf_abc'", "does not belong in a file"),
+        ("seed = ", "is not TOML"),
+    ],
+)
+def test_bad_keys_and_values(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_config(write("c.toml", text))
+
+
+def test_a_missing_file_exits_2_with_one_sentence(cli: Run) -> None:
+    result = cli("scan", "org/m", "--config", "none.toml")
+    assert result.exit_code == 2
+    assert "none.toml: no such file or directory" in result.stderr
+
+
+def test_a_bad_value_reaches_the_same_check_as_a_flag(cli: Run) -> None:
+    write("c.toml", 'preset = "fast"\n')
+    result = cli("scan", "org/m", "--config", "c.toml")
+    assert result.exit_code == 2
+    assert "'fast' is not one of 'standard', 'paper'" in result.stderr
+
+
+def test_a_huge_file_is_refused() -> None:
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        read_config(write("c.toml", "# " + "x" * (1 << 20)))
+
+
+@pytest.mark.parametrize("key", EXPLICIT_ONLY)
+def test_a_file_nobody_named_may_not_say_where_tokens_and_files_go(key: str) -> None:
+    value = '["json=a.json"]' if key == "output" else '"http://127.0.0.1:1"'
+    write("pyproject.toml", f"[tool.amdet-hub]\n{key} = {value}\n")
+    with pytest.raises(ConfigError, match="may only be set in a file named by --config"):
+        read_config(None)
+    assert key.replace("-", "_") in read_config(Path("pyproject.toml")).defaults
+
+
+def test_somebody_elses_broken_pyproject_is_not_our_business() -> None:
+    write("pyproject.toml", "[project\n")
+    assert read_config(None) == FileSettings()
+    write("pyproject.toml", "[tool.amdet-hub]\nseed = \n")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        read_config(None)
+
+
+def test_every_key_is_a_flag_of_scan() -> None:
+    flags = {name for param in scan_command.params for name in (*param.opts, *param.secondary_opts)}
+    assert [key for key in KEYS if f"--{key}" not in flags] == []
