@@ -1,0 +1,177 @@
+"""A small CLIP text encoder, trained from nothing. Knows architecture numbers and the contrastive loop; refuses to know where the texts come from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+from amdet_hub.bench.attacks import Trained, autocast
+from amdet_hub.bench.controls import contrastive_loss
+from amdet_hub.bench.metrics import retrieval_at_1
+from amdet_hub.bench.trained import TrainedEncoder
+from amdet_hub.bench.vocabulary import write_tokenizer
+from amdet_hub.errors import ConfigError
+from amdet_hub.records import ProgressCallback
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Dimensions of a text encoder: hidden size, layers, heads, MLP size, positions, size of the pooled feature."""
+
+    hidden_size: int = 96
+    layers: int = 3
+    heads: int = 3
+    intermediate_size: int = 384
+    positions: int = 77
+    projection_dim: int = 64
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.hidden_size < 1 or self.hidden_size % self.heads:
+            raise ConfigError("heads", f"{self.heads} does not divide the hidden size {self.hidden_size}")
+        for name in ("layers", "intermediate_size", "positions", "projection_dim"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, "must be at least 1")
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """Every number of the training from nothing.
+
+    Args:
+        steps: optimiser steps.
+        lr: peak learning rate of AdamW; linear rise over `warmup` steps, then half a cosine to zero.
+        warmup: steps of the rise.
+        weight_decay: of AdamW, on matrices only. 0.1 would be CLIP's; small encoders of short runs take less.
+        batch: pairs a step.
+        temperature: divides the similarities.
+        positions: token positions of a usual step.
+        long_every: every such step runs two texts in one at all positions, so that late positions are trained too; 0 for never.
+        bf16: run the encoder's matrix products in bfloat16.
+        seed: of the initial weights.
+    """
+
+    steps: int = 1200
+    lr: float = 2e-3
+    warmup: int = 50
+    weight_decay: float = 0.01
+    batch: int = 128
+    temperature: float = 0.07
+    positions: int = 32
+    long_every: int = 10
+    bf16: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 2 or self.lr <= 0 or self.temperature <= 0:
+            raise ConfigError("recipe", "steps must be at least 1, batch at least 2, lr and temperature above 0")
+
+
+def new_encoder(tokenizer: Any, architecture: Architecture, folder: Path, *, seed: int) -> TrainedEncoder:
+    """An encoder with initial weights of transformers' own choice, drawn with `seed`; its tokenizer is written to `folder`."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.hidden_size,
+        intermediate_size=architecture.intermediate_size,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        max_position_embeddings=architecture.positions,
+        projection_dim=architecture.projection_dim,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        architectures=["CLIPTextModelWithProjection"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLIPTextModelWithProjection(config).eval()
+    write_tokenizer(tokenizer, folder)
+    return TrainedEncoder(model, tokenizer, folder)
+
+
+def pretrain(
+    tokenizer: Any,
+    architecture: Architecture,
+    pairs_of_step: Callable[[int, int], Sequence[Pair]],
+    held_out: Sequence[Pair],
+    recipe: PretrainRecipe,
+    *,
+    folder: Path,
+    progress: ProgressCallback | None = None,
+) -> Trained:
+    """Train an encoder so that two texts of one scene come together.
+
+    Args:
+        tokenizer: of `amdet_hub.bench.vocabulary.learn_tokenizer`.
+        architecture: dimensions.
+        pairs_of_step: `(step, n)` -> `n` pairs; a function of its arguments only, so that a run can be repeated.
+        held_out: pairs for the measurement; none of them may be trained on.
+        recipe: every number.
+        folder: where the tokenizer's files go.
+        progress: called as `progress("pretrain", step, steps)`.
+
+    Returns:
+        The encoder, and facts with `retrieval_at_1` on the held-out pairs.
+    """
+    encoder, started = new_encoder(tokenizer, architecture, folder, seed=recipe.seed), time.perf_counter()
+    optimizer = torch.optim.AdamW(_groups(encoder.model, recipe.weight_decay), lr=recipe.lr, betas=(0.9, 0.98))
+    loss = torch.zeros(())
+    for step in range(recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * _schedule(step, recipe)
+        ids = _batch(encoder, pairs_of_step(step, recipe.batch), step, recipe)  # (2B, T)
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(recipe.bf16):
+            pooled = encoder.encode(ids)[1]  # (2B, P)
+        first, second = pooled.chunk(2)
+        loss = contrastive_loss(first, second, recipe.temperature)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(encoder.model.parameters(), 1.0)
+        optimizer.step()
+        if progress is not None:
+            progress("pretrain", step + 1, recipe.steps)
+    return Trained(
+        encoder,
+        {
+            "kind": "pretrained",
+            "recipe": asdict(recipe),
+            "architecture": asdict(architecture),
+            "vocab_size": len(tokenizer),
+            "final_loss": round(loss.item(), 4),
+            "seconds": round(time.perf_counter() - started, 1),
+            "retrieval_at_1": round(retrieval_at_1(encoder, held_out, recipe.positions), 4),
+            "n_held_out": len(held_out),
+        },
+    )
+
+
+def _batch(encoder: TrainedEncoder, pairs: Sequence[Pair], step: int, recipe: PretrainRecipe) -> Tensor:
+    """Ids of all first texts, then of all second texts; on a long step two neighbouring pairs are one."""
+    positions = min(recipe.positions, encoder.max_positions)
+    if recipe.long_every and step % recipe.long_every == recipe.long_every - 1:
+        positions = encoder.max_positions
+        pairs = [(f"{a[0]}, {b[0]}", f"{a[1]}, {b[1]}") for a, b in zip(pairs[::2], pairs[1::2], strict=False)]
+    return encoder.tokenize([pair[0] for pair in pairs] + [pair[1] for pair in pairs], positions)
+
+
+def _schedule(step: int, recipe: PretrainRecipe) -> float:
+    if step < recipe.warmup:
+        return (step + 1) / recipe.warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
+
+
+def _groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
