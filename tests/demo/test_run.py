@@ -1,0 +1,65 @@
+"""The demonstration, run for real: LocalHub, the real client, the real scan, a real pull request."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amdet_hub.demo import WEIGHTS, run_demo
+from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED, NOT_SERVED, TOKEN, _environment, _serve
+from amdet_hub.testing import LocalHub
+
+
+def test_the_whole_show_ends_well() -> None:
+    said: list[str] = []
+    stages: set[str] = set()
+    assert run_demo(said.append, lambda stage, done, total: stages.add(stage)) == 0
+    text = "\n".join(said)
+    for expected in (
+        "http://127.0.0.1:",
+        f"scan {FINETUNED}",
+        f"scan {BACKDOORED}",
+        "U+043E CYRILLIC SMALL LETTER O",
+        "--- ",
+        "+++ ",
+        "Pull request #1",
+    ):
+        assert expected in text
+    assert "Both verdicts are right" in text
+    assert TOKEN not in text
+    assert stages
+
+
+def test_every_encoder_is_served_over_http_without_the_ground_truth(tmp_path: Path) -> None:
+    from amdet_hub.hub import open_source, parse_target
+
+    with LocalHub() as hub, _environment(hub):
+        settings = _serve(hub, tmp_path)
+        assert settings.endpoint == hub.endpoint
+        for repo_id in (BASE, FINETUNED, BACKDOORED):
+            source = open_source(parse_target(repo_id), settings)
+            listed = {file.path for file in source.snapshot.files}
+            assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= listed
+            assert not listed & set(NOT_SERVED)
+            fetched = source.fetch("model.safetensors")
+            assert fetched.read_bytes() == (WEIGHTS / repo_id.partition("/")[2] / "model.safetensors").read_bytes()
+        assert hub.writes == []
+
+
+def test_the_environment_comes_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with LocalHub() as hub, _environment(hub):
+        assert os.environ["HF_TOKEN"] == ""
+        assert "127.0.0.1" in os.environ["NO_PROXY"]
+    assert os.environ["HF_TOKEN"] == "hf_mine"
+    assert "NO_PROXY" not in os.environ
+
+
+def test_importing_the_room_imports_no_torch() -> None:
+    code = "import sys, amdet_hub.demo; sys.exit(bool({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
