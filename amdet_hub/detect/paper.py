@@ -2,8 +2,8 @@
 
 Kept exactly: objective, initialisation, optimiser, batches, epochs, gates and their thresholds, the moments at which gates are tried, early
 stop, landscape. Removed: a clean model is a result and not a crash; thresholds, K and the dimensions are configuration; the landscape is
-computed once; nothing here knows a ground truth. Two deviations, both without effect on the decision: prompts are our own captions, and
-counting of held-out prompts stops when a gate can no longer open.
+computed once; nothing here knows a ground truth. Two deviations: the prompts are our own captions, cut to one length and padded, where the
+paper took collected text-to-image prompts; and counting of held-out prompts stops when a gate can no longer open, which changes no decision.
 
 Source: Wang, Zhang, Shan, Chen, arXiv 2512.00343 (CC BY 4.0), Table I and the released code.
 """

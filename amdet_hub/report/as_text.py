@@ -101,7 +101,7 @@ def _trigger(trigger: TriggerFinding, label: str, paint: Paint, width: int) -> l
     lines += _field("", wording.capture_text(trigger), width)
     if trigger.nearest_captions:
         captions = ", ".join(f'"{visible(c, limit=120)}"' for c in trigger.nearest_captions[:_MAX_CAPTIONS])
-        lines += _field("", f"the prompt then reads like {captions}", width)
+        lines += _field("", f"nearest to its target, as a hint: {captions}", width)
     return lines
 
 

@@ -124,7 +124,7 @@ def _trigger(trigger: TriggerFinding, result: ScanResult) -> str:
         lines.append("Characters outside ASCII: " + ", ".join(code_span(name) for name in names) + ".")
     if trigger.nearest_captions:
         captions = ", ".join(code_span(c, limit=120) for c in trigger.nearest_captions[:_MAX_CAPTIONS])
-        lines.append(f"A prompt that holds it reads like {captions}.")
+        lines.append(f"Nearest to its target, as a hint: {captions}.")
     return " ".join(lines)
 
 

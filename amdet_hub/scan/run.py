@@ -19,6 +19,7 @@ from accelerate import Accelerator
 
 import amdet_hub
 from amdet_hub.config import ScanConfig
+from amdet_hub.detect.confirm import Confirmation
 from amdet_hub.detect.paper import run_paper
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
 from amdet_hub.detect.protocol import TextEncoder
@@ -262,15 +263,15 @@ class _EncoderScan:
             found = run_standard(ours, theirs, fast, prompts, ids, run.config, workers=self._workers, progress=self._tick)
         pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
         reader = fast[1] or fast[0]
-        return _Detected(standard_evidence(found, run.config, pieces), lambda: self._trigger(found, reader, tokenizer, special))
+        return _Detected(standard_evidence(found, run.config, pieces), lambda: self._trigger(found, prompts, reader, tokenizer))
 
     def _trigger(
-        self, found: StandardOutcome, reader: TextEncoder, tokenizer: PromptTokenizer | None, special: SpecialTokens
+        self, found: StandardOutcome, prompts: PromptSet, reader: TextEncoder, tokenizer: PromptTokenizer | None
     ) -> TriggerFinding:
         best = best_trigger(found, self._run.config)
         start, middle, end = best.success_rates
         with self._timed("target"):
-            nearest = self._read(clearest_trigger(found, self._run.config).feature, reader, tokenizer, special)
+            nearest = self._read(clearest_trigger(found, self._run.config), prompts, reader, tokenizer)
         return TriggerFinding(
             token_ids=best.token_ids,
             text=tokenizer.decode(best.token_ids) if tokenizer is not None else None,
@@ -281,19 +282,22 @@ class _EncoderScan:
             nearest_captions=nearest,
         )
 
-    def _read(
-        self, feature: torch.Tensor, reader: TextEncoder, tokenizer: PromptTokenizer | None, special: SpecialTokens
-    ) -> tuple[str, ...]:
-        """The sentences that say what a triggered prompt says; none without a tokenizer, or where it knows no whole words."""
+    def _read(self, spoken: Confirmation, prompts: PromptSet, reader: TextEncoder, tokenizer: PromptTokenizer | None) -> tuple[str, ...]:
+        """The sentences nearest to what a triggered prompt says, as a hint.
+
+        None without a tokenizer, or where it knows no whole words.
+        """
         if tokenizer is None:
             return ()
+        special = prompts.special
         words = [i for i in range(self._encoder.config.vocab_size) if i not in special.all() and tokenizer.is_word(i)]
         start = tokenizer.encode(_READING_FRAME)
         if not words or not start:
             return ()
         frame = PromptSet(torch.tensor([start]), special, "captions")
-        nearest = nearest_words(reader, frame, torch.tensor(words), feature, _NEAREST)
-        return tuple(tokenizer.decode((*start, words[i])) for i in nearest)
+        length = int(prompts.framed().shape[1]) + len(spoken.token_ids)
+        nearest = nearest_words(reader, frame, torch.tensor(words), spoken.feature, _NEAREST, length=length)
+        return tuple(tokenizer.decode((*start, words[i])) for i, _ in nearest)
 
     def _tokenizer(self, chosen: ChosenReference) -> PromptTokenizer | None:
         """The reference's tokenizer where there is one, else the suspect's: the less hostile of the two."""

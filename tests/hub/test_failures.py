@@ -84,6 +84,7 @@ def test_a_server_error_while_a_file_is_read(hub: LocalHub, settle: Settle, text
     source = open_at("org/m", None, settle(max_retries=1))
     hub.fail(text, status=503, times=1)
     READS[text](source)
+    assert 503 in [request.status for request in hub.requests], "the fault was met, and the read went on after it"
 
 
 def test_a_server_error_of_the_host_that_keeps_the_weights(hub: LocalHub, settle: Settle) -> None:
