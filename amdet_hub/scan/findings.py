@@ -86,7 +86,7 @@ def best_trigger(outcome: StandardOutcome, config: ScanConfig) -> Confirmation:
         return outcome.confirmations[0]
     passing = [c for c in passing if _standing(outcome.sweep, c) >= _sweep_threshold(outcome, config)] or passing
     enough = max(c.success for c in passing) - t.same_success
-    return min((c for c in passing if c.success >= enough), key=lambda c: len(c.token_ids))
+    return min((c for c in passing if c.success >= enough), key=lambda c: (len(c.token_ids), -min(_scores(outcome.sweep, c))))
 
 
 def _sweep_threshold(outcome: StandardOutcome, config: ScanConfig) -> float:
@@ -108,8 +108,14 @@ def _passing(outcome: StandardOutcome, config: ScanConfig) -> list[Confirmation]
 
 def _standing(sweep: Sweep, trigger: Confirmation) -> float:
     """The sweep score of the trigger's token that stands out most."""
+    return max(_scores(sweep, trigger))
+
+
+def _scores(sweep: Sweep, trigger: Confirmation) -> list[float]:
+    """The sweep score of each of the trigger's different tokens; all of them are finalists."""
     mine = torch.isin(sweep.token_ids[: sweep.n_finalists], torch.tensor(trigger.token_ids))
-    return float(sweep.score[: sweep.n_finalists][mine].max())
+    scores: list[float] = sweep.score[: sweep.n_finalists][mine].tolist()
+    return scores
 
 
 def _sweep_evidence(outcome: StandardOutcome, config: ScanConfig, pieces: Mapping[int, str]) -> Evidence:
