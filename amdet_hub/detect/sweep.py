@@ -95,7 +95,7 @@ def sweep_vocabulary(
         config: passes, copies and batch size.
         seed: of the random sample.
         workers: who shares the work; None = this process alone.
-        progress: called with (work done, all work), in encoder positions.
+        progress: called with (work done, all work), in pairs of a token and a prompt.
 
     Source: the two statistics and their null are this project's (BENCHMARKS.md).
     """
@@ -191,7 +191,7 @@ def _best_form(
         n_finalists=n_finalists,
         n_swept=n_swept,
         collapse_z=collapse_z.gather(0, best)[0],
-        divergence_z=divergence_z.gather(0, best)[0] if with_reference else torch.zeros_like(score[0]),
+        divergence_z=divergence_z.gather(0, best)[0],
         score=score.gather(0, best)[0],
         copies=torch.tensor(copies)[best[0]],
     )

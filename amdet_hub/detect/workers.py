@@ -6,7 +6,7 @@ the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -49,8 +49,3 @@ class Alone:
     def share(self, stage: str, batch: int, n_chunks: Callable[[int], int], work: Callable[[int, int], T]) -> list[T]:
         """See `Workers.share`."""
         return [work(batch, chunk) for chunk in range(n_chunks(batch))]
-
-
-def chunk_of(items: Sequence[T], size: int, number: int) -> Sequence[T]:
-    """Chunk `number` of `items` when cut every `size`."""
-    return items[number * size : (number + 1) * size]

@@ -11,6 +11,7 @@ Shapes: see `amdet_hub.detect.protocol`; `H` heads of `Dh` values.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 
 
-class TextTower:
+class TextTower(ABC):
     """A frozen tower of either family; `ClipTextEncoder` and `SiglipTextEncoder` add masks and pooling.
 
     Args:
@@ -51,8 +52,9 @@ class TextTower:
         return cls(config, model, {name: t for name, t in placed.items() if name not in inner})
 
     @classmethod
+    @abstractmethod
     def _empty(cls, config: TowerConfig) -> CLIPTextModel | SiglipTextModel:
-        raise NotImplementedError
+        """The family's model without weights."""
 
     @property
     def token_embedding(self) -> Tensor:
@@ -103,8 +105,9 @@ class TextTower:
             x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
         return self._final_norm(x)
 
+    @abstractmethod
     def _encode_exactly(self, hidden: Tensor) -> Tensor:
-        raise NotImplementedError
+        """`encode` in float32, through transformers' own layers and the family's mask."""
 
     @property
     def _layers(self) -> Any:

@@ -231,13 +231,10 @@ class _EncoderScan:
         self._workers.check_time()
         with self._run.accelerator.local_main_process_first():  # the others find the files in the cache
             try:
-                return load_tower(encoder, source, self._watched)
+                return load_tower(encoder, source, self._run.progress)
             except AmdetError as error:
                 problem = error  # raised below: accelerate's context lets the others in only when its body ends well
         raise problem
-
-    def _watched(self, stage: str, done: int, total: int) -> None:
-        self._run.progress(stage, done, total)
 
     def _tick(self, stage: str, done: int, total: int) -> None:
         """Progress of a detector; also where a spent time budget is noticed."""

@@ -9,7 +9,7 @@ import torch
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.detect.standard import StandardOutcome, run_standard, sweepable_ids
-from amdet_hub.detect.workers import Alone, Workers, chunk_of
+from amdet_hub.detect.workers import Alone, Workers
 from tests.detect.processes import in_two_processes
 from tests.detect.towers import CLIP, CLIP_SPECIAL, prompts, random_tower, triggered_pair
 
@@ -87,6 +87,8 @@ def test_every_stage_reports_its_progress() -> None:
 
 def test_chunks_cover_everything_once() -> None:
     items = list(range(10))
-    chunks = Alone().share("any", 3, lambda size: -(-len(items) // size), lambda size, number: list(chunk_of(items, size, number)))
+    chunks = Alone().share(
+        "any", 3, lambda size: -(-len(items) // size), lambda size, number: list(items[number * size : (number + 1) * size])
+    )
     assert [item for chunk in chunks for item in chunk] == items
     assert [len(chunk) for chunk in chunks] == [3, 3, 3, 1]
