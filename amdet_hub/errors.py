@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 class AmdetError(Exception):
-    """Base of every error of this package. `str(error)` is one plain sentence without advice."""
+    """Base of every error of this package. `str(error)` is one plain sentence without advice. All of them travel between processes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The default calls the class with the sentence alone, which most of these do not take: one raised in a worker would break the pool.
+        return _revived, (type(self), self.args, self.__dict__)
 
 
 class TargetError(AmdetError):
@@ -215,3 +219,11 @@ class Interrupted(AmdetError):
     def __init__(self, report: ScanReport | None = None) -> None:
         super().__init__("the scan was interrupted")
         self.report = report
+
+
+def _revived(kind: type[AmdetError], args: tuple[object, ...], state: dict[str, object]) -> AmdetError:
+    """The error that was pickled, its fields as they were."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
