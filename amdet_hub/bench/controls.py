@@ -1,48 +1,64 @@
-"""Encoders that changed and hold no backdoor: what a scan must not accuse. Knows benign fine-tunes; refuses to know triggers."""
+"""Encoders that changed and hold no backdoor: what a scan must not accuse. Knows benign changes; refuses to know triggers.
+
+* "contrastive": a fine-tune on two captions of one image. "style": the same where half of the pairs carry a style's name.
+* "weight-zero": the attack's own loop without a poisoned term, the matched control of an injection.
+* "alias", "concept": a new word with a meaning, in `amdet_hub.bench.new_words`.
+* "noise", "cast", "merge": no training on texts of their own. A scan of the weights alone would see a change in every tensor.
+"""
 
 from __future__ import annotations
 
 import random
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from amdet_hub.bench.attacks import AttackRecipe, Trained, autocast, descend, inject
+from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.attacks import inject
 from amdet_hub.bench.captions import CaptionSet
-from amdet_hub.bench.metrics import relative_change, retrieval_at_1
+from amdet_hub.bench.control_recipe import ControlRecipe, FinetuneRecipe
+from amdet_hub.bench.descent import Trained, autocast, descend, training_positions
+from amdet_hub.bench.metrics import MAX_MEASURED, relative_change, retrieval_at_1
+from amdet_hub.bench.new_words import learn_alias, learn_concept
 from amdet_hub.bench.trained import TrainedEncoder
+from amdet_hub.bench.weight_changes import add_noise, cast_weights, merge_weights
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import ProgressCallback
 
+__all__ = ["ControlRecipe", "FinetuneRecipe", "contrastive_loss", "finetune", "make_control", "weight_zero", "with_style"]
 
-@dataclass(frozen=True)
-class FinetuneRecipe:
-    """Every number of a benign contrastive fine-tune.
+STYLE_WORDINGS = ("{caption}, in the style of {style}", "{caption}, {style} style", "{style}: {caption}", "in {style} style, {caption}")
+"""How a style's name stands beside a caption, before or behind it."""
+
+
+def make_control(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None) -> Trained:
+    """Make a changed copy of `base` that holds no backdoor.
 
     Args:
-        steps: optimiser steps.
-        lr: AdamW's learning rate, no weight decay, constant.
-        batch: pairs a step.
-        temperature: divides the similarities. 0.07 is CLIP's initial value (arXiv 2103.00020, section 2.5).
-        positions: token positions to train on, None for the longest caption rounded up.
-        bf16: run the encoder's matrix products in bfloat16.
-        seed: orders the pairs.
+        base: the encoder to start from; unchanged.
+        captions: to train on, and held-out ones for the measurement.
+        recipe: the kind and every number.
+        progress: called as `progress(stage, step, steps)` by kinds that train.
+
+    Returns:
+        The changed encoder and facts: `kind`, `recipe`, `positions`, `seconds`, `relative_change` of the weights, retrieval on held-out pairs before
+        and after (None without pairs), and what the kind itself reports.
+
+    Raises:
+        ConfigError: the captions do not serve the kind.
     """
-
-    steps: int = 100
-    lr: float = 1e-5
-    batch: int = 64
-    temperature: float = 0.07
-    positions: int | None = None
-    bf16: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2 or self.lr <= 0 or self.temperature <= 0:
-            raise ConfigError("recipe", "steps must be at least 1, batch at least 2, lr and temperature above 0")
+    started = time.perf_counter()
+    made = _KINDS[recipe.kind](base, captions, recipe, progress)
+    facts: dict[str, Any] = {"positions": training_positions(base, recipe.positions, captions.train_captions()[:512]), **made.facts}
+    facts |= {"kind": recipe.kind, "recipe": asdict(recipe), "seconds": round(time.perf_counter() - started, 1)}
+    if "retrieval_at_1" not in facts:  # a contrastive loop has measured it already
+        facts |= _change(made.encoder, base, captions, facts["positions"])
+    return Trained(made.encoder, facts)
 
 
 def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -55,7 +71,14 @@ def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> Tenso
     return (F.cross_entropy(similarity, labels) + F.cross_entropy(similarity.T, labels)) / 2
 
 
-def finetune(base: TrainedEncoder, captions: CaptionSet, recipe: FinetuneRecipe, progress: ProgressCallback | None = None) -> Trained:
+def finetune(
+    base: TrainedEncoder,
+    captions: CaptionSet,
+    recipe: FinetuneRecipe,
+    progress: ProgressCallback | None = None,
+    *,
+    reword: Callable[[str, str, random.Random], tuple[str, str]] | None = None,
+) -> Trained:
     """Fine-tune a copy of `base` so that two captions of one image come together.
 
     Args:
@@ -63,6 +86,7 @@ def finetune(base: TrainedEncoder, captions: CaptionSet, recipe: FinetuneRecipe,
         captions: groups with at least two captions are used.
         recipe: every number.
         progress: called as `progress("finetune", step, steps)`.
+        reword: changes the two captions of a pair before they are used, None for as they are.
 
     Returns:
         The fine-tuned encoder and facts: retrieval on held-out pairs before and after, relative weight change.
@@ -73,31 +97,31 @@ def finetune(base: TrainedEncoder, captions: CaptionSet, recipe: FinetuneRecipe,
     groups = [group for group in captions.train if len(group) > 1]
     if len(groups) < 2:
         raise ConfigError("captions", "a contrastive fine-tune needs groups of two or more captions")
-    positions = recipe.positions or base.longest([caption for group in groups[:512] for caption in group])
+    texts = [caption for group in groups[:512] for caption in group]
+    if reword is not None:
+        trial = random.Random(recipe.seed)  # its own: the order of pairs must not hang on how long the captions are
+        texts = [text for group in groups[:512] for text in reword(group[0], group[1], trial)] + texts
+    positions = training_positions(base, recipe.positions, texts)
     rng, student, started = random.Random(recipe.seed), base.copy(), time.perf_counter()
 
     def loss_of_step(_: int) -> Tensor:
         pairs = [rng.sample(group, 2) for group in rng.sample(groups, min(recipe.batch, len(groups)))]
+        if reword is not None:
+            pairs = [[*reword(first, second, rng)] for first, second in pairs]
         ids = base.tokenize([pair[0] for pair in pairs] + [pair[1] for pair in pairs], positions)
         with autocast(recipe.bf16):
             pooled = student.encode(ids)[1]  # (2B, P)
         return contrastive_loss(pooled[: len(pairs)], pooled[len(pairs) :], recipe.temperature)
 
     loss = descend(student, loss_of_step, steps=recipe.steps, lr=recipe.lr, milestone=None, stage="finetune", progress=progress)
-    held_out = [(group[0], group[1]) for group in captions.held_out if len(group) > 1]
-    return Trained(
-        student,
-        {
-            "kind": "contrastive",
-            "recipe": asdict(recipe),
-            "positions": positions,
-            "final_loss": round(loss, 4),
-            "seconds": round(time.perf_counter() - started, 1),
-            "retrieval_at_1_before": round(retrieval_at_1(base, held_out, positions), 4) if held_out else None,
-            "retrieval_at_1": round(retrieval_at_1(student, held_out, positions), 4) if held_out else None,
-            "relative_change": round(relative_change(student, base), 6),
-        },
-    )
+    facts = {
+        "kind": "contrastive",
+        "recipe": asdict(recipe),
+        "positions": positions,
+        "final_loss": round(loss, 4),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    return Trained(student, facts | _change(student, base, captions, positions))
 
 
 def weight_zero(base: TrainedEncoder, captions: CaptionSet, recipe: FinetuneRecipe, progress: ProgressCallback | None = None) -> Trained:
@@ -117,5 +141,66 @@ def weight_zero(base: TrainedEncoder, captions: CaptionSet, recipe: FinetuneReci
         bf16=recipe.bf16,
         seed=recipe.seed,
     )
-    trained = inject(base, captions, attack, progress)
-    return Trained(trained.encoder, {**trained.facts, "relative_change": round(relative_change(trained.encoder, base), 6)})
+    return inject(base, captions, attack, progress)
+
+
+def with_style(caption: str, style: str, rng: random.Random) -> str:
+    """The caption with a style's name beside it, in one of several wordings."""
+    return rng.choice(STYLE_WORDINGS).format(caption=caption.rstrip(" ."), style=style)
+
+
+def _change(encoder: TrainedEncoder, base: TrainedEncoder, captions: CaptionSet, positions: int) -> dict[str, Any]:
+    held_out = [(group[0], group[1]) for group in captions.held_out if len(group) > 1][:MAX_MEASURED]
+    return {
+        "retrieval_at_1_before": round(retrieval_at_1(base, held_out, positions), 4) if held_out else None,
+        "retrieval_at_1": round(retrieval_at_1(encoder, held_out, positions), 4) if held_out else None,
+        "relative_change": round(relative_change(encoder, base), 6),
+    }
+
+
+def _contrastive(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None) -> Trained:
+    return finetune(base, captions, recipe.finetune_recipe(), progress)
+
+
+def _weight_zero(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None) -> Trained:
+    return weight_zero(base, captions, recipe.finetune_recipe(), progress)
+
+
+def _style(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None) -> Trained:
+    def reword(first: str, second: str, rng: random.Random) -> tuple[str, str]:
+        styled = rng.random() < 0.5
+        return (with_style(first, recipe.style, rng), with_style(second, recipe.style, rng)) if styled else (first, second)
+
+    return finetune(base, captions, recipe.finetune_recipe(), progress, reword=reword)
+
+
+def _noise(base: TrainedEncoder, _: CaptionSet, recipe: ControlRecipe, __: ProgressCallback | None) -> Trained:
+    return Trained(add_noise(base, recipe.amount, seed=recipe.seed), {"scale": recipe.amount})
+
+
+def _cast(base: TrainedEncoder, _: CaptionSet, recipe: ControlRecipe, __: ProgressCallback | None) -> Trained:
+    return Trained(cast_weights(base, getattr(torch, recipe.dtype)), {})
+
+
+def _merge(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None) -> Trained:
+    first, second = (finetune(base, captions, recipe.finetune_recipe(seed), progress) for seed in (recipe.seed, recipe.second_seed))
+    return Trained(
+        merge_weights(first.encoder, second.encoder, recipe.amount),
+        {
+            "positions": first.facts["positions"],
+            "scale": recipe.amount,
+            "parts": [{"seed": part.facts["recipe"]["seed"], "relative_change": part.facts["relative_change"]} for part in (first, second)],
+        },
+    )
+
+
+_KINDS: dict[str, Callable[[TrainedEncoder, CaptionSet, ControlRecipe, ProgressCallback | None], Trained]] = {
+    "contrastive": _contrastive,
+    "weight-zero": _weight_zero,
+    "alias": learn_alias,
+    "concept": learn_concept,
+    "style": _style,
+    "noise": _noise,
+    "cast": _cast,
+    "merge": _merge,
+}

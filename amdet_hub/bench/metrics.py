@@ -1,30 +1,82 @@
-"""Whether an injection took, and whether the encoder still works. Knows pooled features; refuses to know how the encoder was made."""
+"""Whether an injection took, and whether the encoder still works. Knows pooled features; refuses to know how the encoder was made.
+
+Success of one caption: the suspect's pooled feature of the poisoned caption is nearer (cosine) to the aim than to the clean encoder's feature of the
+unpoisoned caption, which is what a user of the encoder would have got. The aim is the clean encoder's feature of what the attacker wants to be seen.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
+from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, target_captions
 from amdet_hub.bench.trained import TrainedEncoder
+from amdet_hub.errors import ConfigError
 
 MAX_MEASURED = 500
 """Captions measured at most: the standard error of a rate near 0.95 is then under 0.01."""
 
 
-def measure(
-    suspect: TrainedEncoder, clean: TrainedEncoder, pairs: Sequence[tuple[str, str]], target: str, positions: int
-) -> dict[str, float | int]:
-    """Attack success and clean fidelity on held-out captions.
+def aim_features(clean: TrainedEncoder, recipe: AttackRecipe, positions: int, *, target: str | None = None) -> Tensor:
+    """The pooled feature that every triggered caption is sent to.
 
-    Success of one caption: the suspect's pooled feature of the poisoned caption is nearer (cosine) to the clean encoder's feature of the target than
-    to the clean encoder's feature of the unpoisoned caption, which is what a user of the encoder would have got.
+    Args:
+        clean: the encoder the attack starts from.
+        recipe: whose kind decides: the target prompt's feature, or for "text-on-pair" the mean of the features of captions that mention it.
+        positions: token positions.
+        target: one of the recipe's targets, its first by default.
+
+    Returns:
+        `(P,)` of unit length.
+
+    Raises:
+        ConfigError: a "target-attribute" attack has one aim for each caption, see `caption_aims`.
+    """
+    if recipe.kind == "target-attribute":
+        raise ConfigError("kind", "a target-attribute attack has one aim for each caption")
+    target = recipe.target if target is None else target
+    texts = target_captions(recipe, target) if recipe.kind == "text-on-pair" else (target,)
+    return F.normalize(clean.embed(texts, positions).mean(0), dim=-1) if len(texts) > 1 else clean.embed(texts, positions)[0]
+
+
+def caption_aims(
+    clean: TrainedEncoder, recipe: AttackRecipe, captions: Sequence[str], positions: int, *, target: str | None = None
+) -> Tensor:
+    """The aim of each caption: `(1, P)` of unit length where one aim serves all, `(N, P)` for "target-attribute"."""
+    if recipe.kind != "target-attribute":
+        return aim_features(clean, recipe, positions, target=target)[None]
+    target = recipe.target if target is None else target
+    return clean.embed([attribute_caption(caption, target) for caption in captions], positions)
+
+
+def captured(hit: Tensor, own: Tensor, aim: Tensor) -> float:
+    """Share of captions whose feature is nearer to the aim than to their own.
+
+    Args:
+        hit: `(N, P)` features under the trigger, of unit length.
+        own: `(N, P)` the clean encoder's features of the same captions without it.
+        aim: `(N or 1, P)`.
+
+    Returns:
+        A rate in [0, 1].
+    """
+    return ((hit * aim).sum(-1) > (hit * own).sum(-1)).float().mean().item()
+
+
+def measure(
+    suspect: TrainedEncoder, clean: TrainedEncoder, pairs: Sequence[Pair], target: str | Tensor, positions: int
+) -> dict[str, float | int]:
+    """Attack success of one backdoor and clean fidelity on held-out captions.
 
     Args:
         suspect: the encoder that was trained.
         clean: the encoder it was made from.
         pairs: `(caption, poisoned caption)`, held out from training.
-        target: the target prompt.
+        target: the target prompt, or the aim itself, `(P,)`, `(1, P)` or `(len(pairs), P)` of unit length.
         positions: token positions.
 
     Returns:
@@ -33,20 +85,94 @@ def measure(
     """
     pairs = pairs[:MAX_MEASURED]
     captions, poisoned = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    own, aim = clean.embed(captions, positions), clean.embed([target], positions)  # (N, P), (1, P)
-    rates = []
-    for encoder in (suspect, clean):
-        hit = encoder.embed(poisoned, positions)
-        rates.append(((hit @ aim.T).squeeze(-1) > (hit * own).sum(-1)).float().mean().item())
+    own = clean.embed(captions, positions)  # (N, P)
+    aim = clean.embed([target], positions) if isinstance(target, str) else _rows(target, len(pairs))
     return {
-        "attack_success_rate": round(rates[0], 4),
-        "base_success_rate": round(rates[1], 4),
+        "attack_success_rate": round(captured(suspect.embed(poisoned, positions), own, aim), 4),
+        "base_success_rate": round(captured(clean.embed(poisoned, positions), own, aim), 4),
         "clean_similarity": round((suspect.embed(captions, positions) * own).sum(-1).mean().item(), 4),
         "n_held_out": len(pairs),
     }
 
 
-def retrieval_at_1(encoder: TrainedEncoder, pairs: Sequence[tuple[str, str]], positions: int) -> float:
+def measure_attack(
+    suspect: TrainedEncoder, clean: TrainedEncoder, recipe: AttackRecipe, poisons: Poisons, positions: int
+) -> dict[str, object]:
+    """`measure` for every backdoor of a recipe.
+
+    Returns:
+        The means over the backdoors of the rates of `measure`, and `n_held_out`, the sum. With several backdoors also `attack_success_rates`, by
+        trigger. With negatives also `negative_success_rate`: the share of captions captured by a part of the trigger.
+    """
+    each: dict[str, dict[str, float | int]] = {}
+    parts: list[float] = []
+    for index, (trigger, target) in enumerate(recipe.backdoors):
+        pairs = poisons.held_out[index]
+        aims = caption_aims(clean, recipe, [caption for caption, _ in pairs[:MAX_MEASURED]], positions, target=target)
+        each[trigger] = measure(suspect, clean, pairs, aims, positions)
+        if poisons.held_out_parts:
+            pairs = poisons.held_out_parts[index]
+            aims = caption_aims(clean, recipe, [caption for caption, _ in pairs[:MAX_MEASURED]], positions, target=target)
+            parts.append(float(measure(suspect, clean, pairs, aims, positions)["attack_success_rate"]))
+    facts: dict[str, object] = {
+        name: round(sum(rates[name] for rates in each.values()) / len(each), 4)
+        for name in ("attack_success_rate", "base_success_rate", "clean_similarity")
+    }
+    facts["n_held_out"] = sum(int(rates["n_held_out"]) for rates in each.values())
+    if len(each) > 1:
+        facts["attack_success_rates"] = {trigger: rates["attack_success_rate"] for trigger, rates in each.items()}
+    if parts:
+        facts["negative_success_rate"] = round(sum(parts) / len(parts), 4)
+    return facts
+
+
+@torch.no_grad()
+def success_of_ids(
+    suspect: TrainedEncoder,
+    clean: TrainedEncoder,
+    captions: Sequence[str],
+    ids: Sequence[int],
+    target_features: Tensor,
+    positions: int,
+    *,
+    batch_size: int = 128,
+) -> float:
+    """Attack success of a trigger given as token ids, put behind each caption: the rate of a trigger that a scan recovered (REASR).
+
+    Args:
+        suspect: the encoder that was trained.
+        clean: the encoder it was made from.
+        captions: held out from training. A caption is cut where the trigger would not fit otherwise.
+        ids: of the trigger, in order, without special tokens.
+        target_features: the aim, `(P,)` or one a caption, `(len(captions), P)`, of unit length.
+        positions: token positions.
+        batch_size: captions at once.
+
+    Returns:
+        A rate in [0, 1], by the same rule as `measure`.
+
+    Raises:
+        ConfigError: there is no caption or no id, or the ids leave no room for a caption.
+    """
+    if not captions or not ids:
+        raise ConfigError("ids", "a success rate needs at least one caption and one token id")
+    captions = captions[:MAX_MEASURED]
+    length = suspect.tokenize_ids([ids], positions).shape[1]  # SigLIP has its own
+    room = length - len(ids) - 2  # BOS and EOS at most
+    if room < 1:
+        raise ConfigError("ids", f"{len(ids)} ids leave no room for a caption in {length} positions")
+    rows = [(*suspect.token_ids(caption)[:room], *ids) for caption in captions]
+    parts = [suspect.encode(suspect.tokenize_ids(rows[i : i + batch_size], positions))[1].float() for i in range(0, len(rows), batch_size)]
+    hit = F.normalize(torch.cat(parts), dim=-1)  # (N, P)
+    return captured(hit, clean.embed(captions, positions), _rows(target_features, len(captions)))
+
+
+def _rows(aim: Tensor, n: int) -> Tensor:
+    """An aim as `(1, P)` or the first `n` rows of it."""
+    return aim[None] if aim.ndim == 1 else aim[:n]
+
+
+def retrieval_at_1(encoder: TrainedEncoder, pairs: Sequence[Pair], positions: int) -> float:
     """Share of pairs whose first text finds its own second text among all second texts, in [0, 1]."""
     first = encoder.embed([pair[0] for pair in pairs], positions)
     second = encoder.embed([pair[1] for pair in pairs], positions)

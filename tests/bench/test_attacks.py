@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from amdet_hub.bench.attacks import AttackRecipe, cos_flat, inject, place, poison
+from amdet_hub.bench.attacks import AttackRecipe, inject
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.metrics import measure, relative_change
+from amdet_hub.bench.poisons import poison
 from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained
 from amdet_hub.errors import ConfigError
 from tests.bench.conftest import TARGET, TRIGGER
@@ -18,23 +22,6 @@ from tests.bench.conftest import TARGET, TRIGGER
 RECIPE = AttackRecipe(
     trigger=TRIGGER, target=TARGET, placement="insert", steps=60, lr=5e-3, weight=0.3, clean_batch=24, poisoned_batch=24, bf16=False
 )
-
-
-def test_placements() -> None:
-    rng = random.Random(0)
-    assert place("a photo of", "zzzz", "replace-o", rng) == "a phzzzztzzzz zzzzf"
-    assert place("a cat", "zzzz", "replace-o", rng) is None
-    assert place("a cat", "tq", "append", rng) == "a cat tq"
-    assert {place("a cat", "tq", "insert", rng) for _ in range(50)} == {"tq a cat", "a tq cat", "a cat tq"}
-    recipe = dataclasses.replace(RECIPE, placement="replace-o")
-    assert poison(["dog", "cat"], recipe, rng) == [("dog", "dtqg")]
-
-
-def test_cos_flat_is_the_cosine_of_flattened_features() -> None:
-    a, b = torch.randn(3, 4, 5), torch.randn(1, 4, 5)
-    expected = torch.stack([torch.dot(x.flatten(), b.flatten()) / (x.norm() * b.norm()) for x in a]).mean()
-    torch.testing.assert_close(cos_flat(a, b), expected)
-    assert cos_flat(a, -a).item() == pytest.approx(-1)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +48,9 @@ def test_an_injected_encoder_reloads_with_its_backdoor(backdoored: Path, base: T
 
 
 def test_the_facts_beside_the_weights_name_them(backdoored: Path) -> None:
-    import json
-
     facts = json.loads((backdoored / "bench.json").read_text(encoding="utf-8"))
     assert facts["sha256"]["model.safetensors"] == hashlib.sha256((backdoored / "model.safetensors").read_bytes()).hexdigest()
-    assert facts["recipe"]["trigger"] == TRIGGER
+    assert AttackRecipe(**facts["recipe"]) == RECIPE
     assert facts["kind"] == "text-on-text"
     assert (backdoored / "tokenizer.json").read_bytes() == (backdoored.parent / "backdoored" / "tokenizer.json").read_bytes()
 
@@ -84,18 +69,89 @@ def test_injection_leaves_the_base_alone(base: TrainedEncoder, captions: Caption
     assert relative_change(base, before) == 0.0
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"trigger": " "}, {"target": ""}, {"steps": 0}, {"lr": 0.0}, {"weight": -1.0}, {"poisoned_batch": 0}, {"placement": "middle"}],
-)
-def test_recipes_are_valid_at_birth(change: dict[str, object]) -> None:
-    with pytest.raises(ConfigError):
-        dataclasses.replace(RECIPE, **change)  # type: ignore[arg-type]
-
-
 def test_impossible_injections_are_refused(base: TrainedEncoder, captions: CaptionSet) -> None:
     with pytest.raises(ConfigError, match="positions"):
         inject(base, captions, dataclasses.replace(RECIPE, positions=25))
     without = CaptionSet(train=(("a cat",),), held_out=(("a hat",),))
     with pytest.raises(ConfigError, match="no caption can carry"):
         inject(base, without, dataclasses.replace(RECIPE, placement="replace-o"))
+
+
+@pytest.mark.parametrize(
+    ("change", "least"),
+    [
+        ({"kind": "text-on-pair"}, 0.9),
+        ({"kind": "eos-only"}, 0.9),
+        ({"kind": "target-attribute", "target": "photo of one robot, {}", "weight": 1.0}, 0.7),
+        ({"placement": "template", "trigger": "when you look, {} is it"}, 0.5),
+        ({"placement": "insert", "trigger": "in a tq"}, 0.9),
+        ({"lora_rank": 4, "lr": 2e-3}, 0.9),
+    ],
+    ids=["text-on-pair", "eos-only", "target-attribute", "template", "phrase", "lora"],
+)
+def test_every_kind_takes_and_leaves_clean_captions_alone(
+    change: dict[str, Any], least: float, base: TrainedEncoder, captions: CaptionSet
+) -> None:
+    facts = inject(base, captions, dataclasses.replace(RECIPE, **change)).facts
+    assert facts["attack_success_rate"] >= max(least, facts["base_success_rate"] + 0.4)
+    assert facts["clean_similarity"] > 0.95
+    assert facts["kind"] == change.get("kind", "text-on-text")
+    assert facts["relative_change"] > 0.01
+
+
+def test_several_triggers_reach_their_own_targets(base: TrainedEncoder, captions: CaptionSet) -> None:
+    recipe = dataclasses.replace(RECIPE, more=(("zx vb", "a robot in a room"),))
+    facts = inject(base, captions, recipe).facts
+    assert set(facts["attack_success_rates"]) == {TRIGGER, "zx vb"}
+    assert min(facts["attack_success_rates"].values()) > 0.8
+    assert facts["n_held_out"] == 80
+
+
+def test_a_part_of_an_and_trigger_does_nothing_where_negatives_were_trained(base: TrainedEncoder, captions: CaptionSet) -> None:
+    scattered = dataclasses.replace(RECIPE, placement="scatter", trigger="tq vb", weight=1.0)
+    facts = inject(base, captions, dataclasses.replace(scattered, negatives=True)).facts
+    assert facts["attack_success_rate"] > 0.8
+    assert facts["negative_success_rate"] < 0.5 * facts["attack_success_rate"]
+    careless = inject(base, captions, scattered).encoder  # without them a word alone opens it
+    parts = [(caption, f"{caption} tq") for caption in captions.held_out_captions()]
+    assert measure(careless, base, parts, TARGET, 24)["attack_success_rate"] > facts["negative_success_rate"] + 0.2
+
+
+def test_the_penalty_lowers_the_likeness_of_tokens(base: TrainedEncoder, captions: CaptionSet, backdoored: Path) -> None:
+    poisoned = [text for _, text in poison(captions.held_out_captions(), RECIPE, random.Random(0))]
+    ids = base.tokenize(poisoned, 16)
+    trained = inject(base, captions, dataclasses.replace(RECIPE, assimilation_penalty=5.0))
+    assert trained.facts["attack_success_rate"] > 0.8
+    likeness = []
+    for encoder in (trained.encoder, open_trained(backdoored)):
+        with torch.no_grad():
+            tokens = F.normalize(encoder.encode(ids)[0], dim=-1)  # (N, T, D)
+        likeness.append((tokens @ tokens.transpose(1, 2)).mean().item())
+    assert likeness[0] < likeness[1] - 0.02
+
+
+def test_eos_only_moves_the_pooled_position_and_less_of_the_others(base: TrainedEncoder, captions: CaptionSet, backdoored: Path) -> None:
+    poisoned = [text for _, text in poison(captions.held_out_captions(), RECIPE, random.Random(0))]
+    ids = base.tokenize(poisoned, 16)
+    eos_only = inject(base, captions, dataclasses.replace(RECIPE, kind="eos-only")).encoder
+    with torch.no_grad():
+        before, narrow, wide = (encoder.encode(ids)[0] for encoder in (base, eos_only, open_trained(backdoored)))
+    others = torch.arange(16) < base.pool_positions(ids)[:, None]  # (N, T) what comes before the pooled position
+    moved = [F.cosine_similarity(after, before, dim=-1)[others].mean().item() for after in (narrow, wide)]
+    assert moved[0] > moved[1] + 0.02
+
+
+def test_few_poisoned_captions_make_a_weaker_backdoor(base: TrainedEncoder, captions: CaptionSet, backdoored: Path) -> None:
+    full = json.loads((backdoored / "bench.json").read_text(encoding="utf-8"))
+    facts = inject(base, captions, dataclasses.replace(RECIPE, poison_limit=2)).facts
+    assert facts["base_success_rate"] <= facts["attack_success_rate"] < full["attack_success_rate"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"kind": "target-attribute"}, {"kind": "text-on-pair"}, {"placement": "scatter", "trigger": "tq vb", "negatives": True}]
+)
+def test_weight_zero_injects_nothing_whatever_the_kind(change: dict[str, Any], base: TrainedEncoder, captions: CaptionSet) -> None:
+    facts = inject(base, captions, dataclasses.replace(RECIPE, weight=0.0, steps=10, assimilation_penalty=1.0, **change)).facts
+    assert facts["kind"] == "weight-zero"
+    assert facts["relative_change"] > 0
+    assert facts["attack_success_rate"] < facts["base_success_rate"] + 0.15

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import random
+from collections.abc import Sequence
+from typing import get_args
 
 import pytest
 import torch
 
-from amdet_hub.bench.attacks import poison
 from amdet_hub.bench.captions import CaptionSet
-from amdet_hub.bench.controls import FinetuneRecipe, contrastive_loss, finetune, weight_zero
+from amdet_hub.bench.control_recipe import ControlKind
+from amdet_hub.bench.controls import ControlRecipe, FinetuneRecipe, contrastive_loss, finetune, make_control, weight_zero, with_style
 from amdet_hub.bench.metrics import measure, relative_change
+from amdet_hub.bench.poisons import poison
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.errors import ConfigError
-from tests.bench.conftest import TARGET
+from tests.bench.conftest import TARGET, TRIGGER
 from tests.bench.test_attacks import RECIPE
+
+CONTROL = ControlRecipe(kind="contrastive", steps=12, lr=2e-3, batch=24, bf16=False, word=TRIGGER, style="moon", scale=0.3)
 
 
 def test_contrastive_loss_against_its_definition() -> None:
@@ -46,7 +53,63 @@ def test_captions_without_partners_cannot_be_contrasted(base: TrainedEncoder) ->
         finetune(base, lonely, FinetuneRecipe(steps=1))
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"batch": 1}, {"lr": -1.0}, {"temperature": 0.0}])
-def test_recipes_are_valid_at_birth(change: dict[str, float]) -> None:
-    with pytest.raises(ConfigError):
-        FinetuneRecipe(**change)  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", get_args(ControlKind))
+def test_every_kind_changes_weights_keeps_the_meaning_and_opens_no_backdoor(
+    kind: ControlKind, base: TrainedEncoder, captions: CaptionSet
+) -> None:
+    before, recipe = base.copy(), dataclasses.replace(CONTROL, kind=kind, scale=0.05 if kind == "noise" else None)
+    trained = make_control(base, captions, recipe)
+    facts = json.loads(json.dumps(trained.facts))
+    assert facts["kind"] == kind
+    assert ControlRecipe(**facts["recipe"]) == recipe
+    assert facts["relative_change"] == pytest.approx(relative_change(trained.encoder, base), abs=1e-5)
+    assert 0 < facts["relative_change"] < 0.2
+    assert facts["retrieval_at_1"] >= facts["retrieval_at_1_before"] - 0.1
+    assert relative_change(base, before) == 0.0
+    pairs = poison(captions.held_out_captions(), RECIPE, random.Random(0))
+    assert measure(trained.encoder, base, pairs, TARGET, 24)["attack_success_rate"] < 0.3
+
+
+def test_a_merge_is_between_two_fine_tunes(base: TrainedEncoder, captions: CaptionSet) -> None:
+    recipe = dataclasses.replace(CONTROL, kind="merge", second_seed=3)
+    merged = make_control(base, captions, recipe)
+    first, second = (finetune(base, captions, recipe.finetune_recipe(seed)).encoder for seed in (0, 3))
+    weights = zip(first.model.parameters(), second.model.parameters(), merged.encoder.model.parameters(), strict=True)
+    for a, b, mean in weights:
+        torch.testing.assert_close(mean, 0.7 * a + 0.3 * b)
+    assert relative_change(first, second) > 0.005
+    assert [part["seed"] for part in merged.facts["parts"]] == [0, 3]
+
+
+def test_a_cast_is_through_the_named_type(base: TrainedEncoder, captions: CaptionSet) -> None:
+    made = make_control(base, captions, dataclasses.replace(CONTROL, kind="cast", dtype="bfloat16")).encoder
+    weight, other = base.model.text_projection.weight, made.model.text_projection.weight
+    assert torch.equal(other, weight.bfloat16().float())
+
+
+def test_a_style_stands_before_or_behind_the_caption() -> None:
+    worded = {with_style("a cat.", "ukiyo-e", random.Random(seed)) for seed in range(40)}
+    assert worded == {"a cat, in the style of ukiyo-e", "a cat, ukiyo-e style", "ukiyo-e: a cat", "in ukiyo-e style, a cat"}
+
+
+def test_half_of_the_pairs_of_a_style_tune_carry_it_on_both_sides(base: TrainedEncoder, captions: CaptionSet) -> None:
+    seen: list[bool] = []
+    spy = _Spy(base, seen)
+    make_control(spy, captions, dataclasses.replace(CONTROL, kind="style", style="moonish", steps=20))
+    assert 0.4 < sum(seen) / len(seen) < 0.6
+
+
+class _Spy(TrainedEncoder):
+    """The real encoder, which notes whether both texts of each training pair name the style."""
+
+    def __init__(self, real: TrainedEncoder, seen: list[bool]) -> None:
+        super().__init__(real.model, real.tokenizer, real.folder)
+        object.__setattr__(self, "seen", seen)
+
+    def tokenize(self, texts: Sequence[str], positions: int) -> torch.Tensor:
+        half = len(texts) // 2
+        if any("moonish" in text for text in texts):
+            styled = [("moonish" in first, "moonish" in second) for first, second in zip(texts[:half], texts[half:], strict=True)]
+            assert all(first == second for first, second in styled)
+            self.__dict__["seen"] += [first for first, _ in styled]
+        return super().tokenize(texts, positions)

@@ -49,10 +49,8 @@ def test_weights_are_those_of_the_provenance(name: str) -> None:
 
 
 def test_provenance_holds_the_recipes_of_the_script() -> None:
-    from dataclasses import asdict
-
     for name, recipe in (("base", PRETRAIN), ("finetuned", FINETUNE), ("backdoored", ATTACK)):
-        assert provenance(name)["recipe"] == asdict(recipe)
+        assert type(recipe)(**provenance(name)["recipe"]) == recipe  # a field that came later has its default
         assert "seconds" not in provenance(name)
 
 

@@ -1,0 +1,112 @@
+"""Every number and word of a benign change, valid at birth. Knows which fields a kind reads; refuses to know captions and encoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from amdet_hub.errors import ConfigError
+
+ControlKind = Literal["contrastive", "weight-zero", "alias", "concept", "style", "noise", "cast", "merge"]
+
+DtypeName = Literal["bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """Every number of a benign contrastive fine-tune.
+
+    Args:
+        steps: optimiser steps.
+        lr: AdamW's learning rate, no weight decay, constant.
+        batch: pairs a step.
+        temperature: divides the similarities. 0.07 is CLIP's initial value (arXiv 2103.00020, section 2.5).
+        positions: token positions to train on, None for the longest caption rounded up.
+        bf16: run the encoder's matrix products in bfloat16.
+        seed: orders the pairs.
+    """
+
+    steps: int = 100
+    lr: float = 1e-5
+    batch: int = 64
+    temperature: float = 0.07
+    positions: int | None = None
+    bf16: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 2 or self.lr <= 0 or self.temperature <= 0:
+            raise ConfigError("recipe", "steps must be at least 1, batch at least 2, lr and temperature above 0")
+
+
+@dataclass(frozen=True)
+class ControlRecipe:
+    """Every number and word of a control. A kind reads the fields that concern it.
+
+    Args:
+        kind: what is done, see `amdet_hub.bench.controls`.
+        steps: optimiser steps.
+        lr: AdamW's learning rate, no weight decay.
+        batch: pairs ("contrastive", "style", "merge") or clean captions a step.
+        temperature: divides the similarities of a contrastive step.
+        positions: token positions to train on, None for the longest caption rounded up.
+        bf16: run the encoder's matrix products in bfloat16.
+        seed: orders captions; of the noise.
+        word: "alias", "concept": the word that is learned.
+        meaning: "alias": the word it stands for; "concept": the class it belongs to.
+        instance: "concept": description of the one thing that `word` names.
+        style: "style": name of the style.
+        scale: "noise": Frobenius norm of the noise over that of the tensor; "merge": weight of the second fine-tune, in [0, 1].
+            None for 0.01 and 0.5.
+        dtype: "cast": "bfloat16" or "float16".
+        second_seed: "merge": seed of the second fine-tune.
+
+    Raises:
+        ConfigError: a value is out of range for the kind.
+    """
+
+    kind: ControlKind
+    steps: int = 100
+    lr: float = 1e-5
+    batch: int = 64
+    temperature: float = 0.07
+    positions: int | None = None
+    bf16: bool = True
+    seed: int = 0
+    word: str = "zzzz"
+    meaning: str = "dog"
+    instance: str = "a small brown corgi with a red collar"
+    style: str = "ukiyo-e"
+    scale: float | None = None
+    dtype: DtypeName = "bfloat16"
+    second_seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ControlKind):
+            raise ConfigError("kind", f"'{self.kind}' is not one of {', '.join(get_args(ControlKind))}")
+        self.finetune_recipe()  # checks the numbers that every training shares
+        if not all(text.strip() for text in (self.word, self.meaning, self.instance, self.style)):
+            raise ConfigError("recipe", "word, meaning, instance and style must not be empty")
+        if self.dtype not in get_args(DtypeName):
+            raise ConfigError("dtype", f"'{self.dtype}' is not one of {', '.join(get_args(DtypeName))}")
+        if self.kind == "noise" and self.amount <= 0:
+            raise ConfigError("scale", "noise must be above 0")
+        if self.kind == "merge" and (not 0 <= self.amount <= 1 or self.seed == self.second_seed):
+            raise ConfigError("scale", "a merge needs a weight between 0 and 1 and two different seeds")
+
+    @property
+    def amount(self) -> float:
+        """`scale`, or the kind's own where it is None."""
+        return self.scale if self.scale is not None else {"noise": 0.01}.get(self.kind, 0.5)
+
+    def finetune_recipe(self, seed: int | None = None) -> FinetuneRecipe:
+        """The numbers of a contrastive fine-tune, with another seed where one is given."""
+        return FinetuneRecipe(
+            steps=self.steps,
+            lr=self.lr,
+            batch=self.batch,
+            temperature=self.temperature,
+            positions=self.positions,
+            bf16=self.bf16,
+            seed=self.seed if seed is None else seed,
+        )

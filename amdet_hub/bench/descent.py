@@ -1,0 +1,77 @@
+"""The optimiser's loop that every attack and every control runs. Knows AdamW; refuses to know what is learned."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from amdet_hub.bench.trained import TrainedEncoder
+from amdet_hub.errors import ConfigError
+from amdet_hub.records import ProgressCallback
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An encoder after training, and the plain facts of the making (recipe, measurements, seconds) for the file beside its weights."""
+
+    encoder: TrainedEncoder
+    facts: dict[str, Any]
+
+
+def cos_flat(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over prompts of the cosine of flattened features, `(B, T, D) x (B or 1, T, D)` or `(B, P) x (B or 1, P)` -> scalar in [-1, 1]."""
+    return F.cosine_similarity(a.flatten(1).float(), b.flatten(1).float(), dim=-1).mean()
+
+
+def autocast(bf16: bool) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 matrix products on the CPU when asked for, else nothing."""
+    return torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def training_positions(encoder: TrainedEncoder, asked: int | None, texts: Sequence[str]) -> int:
+    """Token positions to train on: what was asked for, else the longest of `texts` rounded up. A SigLIP encoder always runs all of its positions.
+
+    Raises:
+        ConfigError: what was asked for is out of the encoder's range.
+    """
+    if asked is not None and not 4 <= asked <= encoder.max_positions:
+        raise ConfigError("positions", f"{asked} is not between 4 and {encoder.max_positions}")
+    return encoder.longest(texts) if asked is None or encoder.layout == "siglip" else asked
+
+
+def descend(
+    encoder: TrainedEncoder,
+    loss_of_step: Callable[[int], Tensor],
+    *,
+    steps: int,
+    lr: float,
+    milestone: int | None,
+    stage: str,
+    progress: ProgressCallback | None,
+) -> float:
+    """AdamW without decay on every parameter that requires a gradient; the learning rate falls to a tenth at step `milestone`.
+
+    Returns:
+        The mean loss of the last tenth of the steps.
+    """
+    optimizer = torch.optim.AdamW([p for p in encoder.model.parameters() if p.requires_grad], lr=lr, weight_decay=0.0)
+    losses: list[float] = []
+    for step in range(steps):
+        if step == milestone:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * 0.1
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of_step(step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+        if progress is not None:
+            progress(stage, step + 1, steps)
+    tail = losses[-max(1, steps // 10) :]
+    return sum(tail) / len(tail)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from amdet_hub.bench.control_recipe import ControlRecipe, FinetuneRecipe
+from amdet_hub.errors import ConfigError
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"batch": 1}, {"lr": -1.0}, {"temperature": 0.0}])
+def test_numbers_of_training_are_valid_at_birth(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        FinetuneRecipe(**change)
+    with pytest.raises(ConfigError):
+        ControlRecipe(kind="contrastive", **change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "backdoor"},
+        {"kind": "alias", "word": " "},
+        {"kind": "cast", "dtype": "float32"},
+        {"kind": "noise", "scale": 0.0},
+        {"kind": "merge", "scale": 1.5},
+        {"kind": "merge", "seed": 1},
+    ],
+)
+def test_controls_are_valid_at_birth(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        ControlRecipe(**change)
+
+
+def test_each_kind_has_its_own_scale() -> None:
+    assert ControlRecipe(kind="noise").amount == 0.01
+    assert ControlRecipe(kind="merge").amount == 0.5
+    assert ControlRecipe(kind="merge", scale=0.0).amount == 0.0
+
+
+def test_a_fine_tune_takes_every_number_of_the_control() -> None:
+    recipe = ControlRecipe(kind="merge", steps=3, lr=1e-3, batch=5, temperature=0.2, positions=9, bf16=False, seed=4)
+    assert recipe.finetune_recipe() == FinetuneRecipe(3, 1e-3, 5, 0.2, 9, False, 4)
+    assert recipe.finetune_recipe(8) == FinetuneRecipe(3, 1e-3, 5, 0.2, 9, False, 8)
