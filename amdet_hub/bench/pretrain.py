@@ -1,4 +1,8 @@
-"""A small CLIP text encoder, trained from nothing. Knows architecture numbers and the contrastive loop; refuses to know where the texts come from."""
+"""A small CLIP or SigLIP text encoder, trained from nothing.
+
+Knows architecture numbers and the contrastive loop; refuses to know where the texts come from.
+Three layouts are made with it: CLIP (77 positions), CLIP with a longer position table (248, as LongCLIP, arXiv 2403.15378) and SigLIP.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,41 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
+from tokenizers.models import Unigram
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, SiglipTextConfig, SiglipTextModel
 
-from amdet_hub.bench.attacks import Trained, autocast
 from amdet_hub.bench.controls import contrastive_loss
+from amdet_hub.bench.descent import Trained, autocast
 from amdet_hub.bench.metrics import retrieval_at_1
-from amdet_hub.bench.trained import TrainedEncoder
+from amdet_hub.bench.trained import TrainedEncoder, read_siglip_tokenizer
 from amdet_hub.bench.vocabulary import write_tokenizer
+from amdet_hub.encoders.tower_config import siglip_ids
 from amdet_hub.errors import ConfigError
-from amdet_hub.records import ProgressCallback
+from amdet_hub.records import Family, ProgressCallback
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Dimensions of a text encoder: hidden size, layers, heads, MLP size, positions, size of the pooled feature."""
+    """Dimensions and kind of a text encoder.
+
+    Args:
+        hidden_size: width of the residual stream; a multiple of `heads`.
+        layers: number of transformer layers.
+        heads: attention heads.
+        intermediate_size: width of the MLPs.
+        positions: length of the position table. "clip": longest sequence, 77 (CLIP) or 248 (LongCLIP). "siglip": length of every sequence.
+        projection_dim: size of the pooled feature.
+        layout: "clip" is causal and pools at the end of text; "siglip" is bidirectional, sees padding and pools at the last position.
+
+    Raises:
+        ConfigError: a number is below 1, `heads` does not divide `hidden_size`, or there is no such layout.
+    """
 
     hidden_size: int = 96
     layers: int = 3
@@ -34,6 +53,7 @@ class Architecture:
     intermediate_size: int = 384
     positions: int = 77
     projection_dim: int = 64
+    layout: Family = "clip"
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.hidden_size < 1 or self.hidden_size % self.heads:
@@ -41,6 +61,8 @@ class Architecture:
         for name in ("layers", "intermediate_size", "positions", "projection_dim"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, "must be at least 1")
+        if self.layout not in get_args(Family):
+            raise ConfigError("layout", f"'{self.layout}' is not one of {', '.join(get_args(Family))}")
 
 
 @dataclass(frozen=True)
@@ -54,8 +76,9 @@ class PretrainRecipe:
         weight_decay: of AdamW, on matrices only. 0.1 would be CLIP's; small encoders of short runs take less.
         batch: pairs a step.
         temperature: divides the similarities.
-        positions: token positions of a usual step.
-        long_every: every such step runs two texts in one at all positions, so that late positions are trained too; 0 for never.
+        positions: token positions of a usual step. SigLIP always runs at all of them.
+        long_every: every such step runs two texts in one at all positions, so that late positions are trained too; 0 for never. No
+            meaning for SigLIP, every step of which trains all positions.
         bf16: run the encoder's matrix products in bfloat16.
         seed: of the initial weights.
     """
@@ -77,25 +100,55 @@ class PretrainRecipe:
 
 
 def new_encoder(tokenizer: Any, architecture: Architecture, folder: Path, *, seed: int) -> TrainedEncoder:
-    """An encoder with initial weights of transformers' own choice, drawn with `seed`; its tokenizer is written to `folder`."""
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=architecture.hidden_size,
-        intermediate_size=architecture.intermediate_size,
-        num_hidden_layers=architecture.layers,
-        num_attention_heads=architecture.heads,
-        max_position_embeddings=architecture.positions,
+    """An encoder with initial weights of transformers' own choice, drawn with `seed`; its tokenizer is written to `folder`.
+
+    Raises:
+        ConfigError: the tokenizer is not one of the architecture's layout.
+    """
+    siglip = architecture.layout == "siglip"
+    if isinstance(tokenizer.backend_tokenizer.model, Unigram) != siglip:
+        raise ConfigError("layout", f"the tokenizer was not learned for a {architecture.layout} encoder")
+    config = _siglip_config(tokenizer, architecture) if siglip else _clip_config(tokenizer, architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = (SiglipTextModel if siglip else CLIPTextModelWithProjection)(config).eval()
+    write_tokenizer(tokenizer, folder)
+    return TrainedEncoder(model, read_siglip_tokenizer(folder, config) if siglip else tokenizer, folder)
+
+
+def _clip_config(tokenizer: Any, architecture: Architecture) -> Any:
+    return CLIPTextConfig(
+        **_sizes(tokenizer, architecture),
         projection_dim=architecture.projection_dim,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,
         architectures=["CLIPTextModelWithProjection"],
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = CLIPTextModelWithProjection(config).eval()
-    write_tokenizer(tokenizer, folder)
-    return TrainedEncoder(model, tokenizer, folder)
+
+
+def _siglip_config(tokenizer: Any, architecture: Architecture) -> Any:
+    bos, eos, pad = siglip_ids(len(tokenizer))
+    return SiglipTextConfig(
+        **_sizes(tokenizer, architecture),
+        projection_size=architecture.projection_dim,
+        bos_token_id=bos,
+        eos_token_id=eos,
+        pad_token_id=pad,
+        architectures=["SiglipTextModel"],
+    )
+
+
+def _sizes(tokenizer: Any, architecture: Architecture) -> dict[str, int]:
+    """What the two config classes call alike."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": architecture.hidden_size,
+        "intermediate_size": architecture.intermediate_size,
+        "num_hidden_layers": architecture.layers,
+        "num_attention_heads": architecture.heads,
+        "max_position_embeddings": architecture.positions,
+    }
 
 
 def pretrain(
@@ -111,7 +164,7 @@ def pretrain(
     """Train an encoder so that two texts of one scene come together.
 
     Args:
-        tokenizer: of `amdet_hub.bench.vocabulary.learn_tokenizer`.
+        tokenizer: of `amdet_hub.bench.vocabulary.learn_tokenizer`, or of `amdet_hub.bench.unigram.learn_siglip_tokenizer` for SigLIP.
         architecture: dimensions.
         pairs_of_step: `(step, n)` -> `n` pairs; a function of its arguments only, so that a run can be repeated.
         held_out: pairs for the measurement; none of them may be trained on.
@@ -148,16 +201,17 @@ def pretrain(
             "vocab_size": len(tokenizer),
             "final_loss": round(loss.item(), 4),
             "seconds": round(time.perf_counter() - started, 1),
-            "retrieval_at_1": round(retrieval_at_1(encoder, held_out, recipe.positions), 4),
+            "retrieval_at_1": round(retrieval_at_1(encoder, held_out, min(recipe.positions, encoder.max_positions)), 4),
             "n_held_out": len(held_out),
         },
     )
 
 
 def _batch(encoder: TrainedEncoder, pairs: Sequence[Pair], step: int, recipe: PretrainRecipe) -> Tensor:
-    """Ids of all first texts, then of all second texts; on a long step two neighbouring pairs are one."""
+    """Ids of all first texts, then of all second texts; on a long step of a CLIP encoder two neighbouring pairs are one."""
     positions = min(recipe.positions, encoder.max_positions)
-    if recipe.long_every and step % recipe.long_every == recipe.long_every - 1:
+    long_every = 0 if encoder.layout == "siglip" else recipe.long_every
+    if long_every and step % long_every == long_every - 1:
         positions = encoder.max_positions
         pairs = [(f"{a[0]}, {b[0]}", f"{a[1]}, {b[1]}") for a, b in zip(pairs[::2], pairs[1::2], strict=False)]
     return encoder.tokenize([pair[0] for pair in pairs] + [pair[1] for pair in pairs], positions)
