@@ -15,8 +15,10 @@ from typing import Any, Literal
 from amdet_hub.errors import ConfigError, ReportError
 from amdet_hub.records import fingerprint, from_dict, to_dict
 
-Preset = Literal["standard", "paper"]
-PRESETS: tuple[Preset, ...] = ("standard", "paper")
+Preset = Literal["standard", "quick", "characters", "paper"]
+PRESETS: tuple[Preset, ...] = ("standard", "quick", "characters", "paper")
+"""standard: everything. quick: without the paired inversion and the landscape, which convict nobody. characters: standard, and every single Unicode
+character as a candidate, also those that the vocabulary cuts in pieces. paper: the published procedure."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,17 @@ class SweepConfig:
         n_candidates: best tokens that go on to the confirmation, alone and repeated.
         n_paired: best tokens whose ordered pairs are confirmed too.
         n_pieces: best tokens that accretion combines.
+        n_pointed: further tokens that accretion tries at each length, chosen by gradient.
         n_accretions: best tokens that accretion starts from.
         max_pieces: longest trigger that accretion builds from pieces.
+        n_sequences: random sequences of a pattern that a candidate of that pattern is held against.
+        characters: try every assigned Unicode character, too, whatever pieces the vocabulary cuts it into. Needs a tokenizer.
         batch_rows: candidate rows per forward pass at the start; halved when memory runs out.
     """
 
     screen_prompts: int = 4
-    n_finalists: int = 1024
-    n_null: int = 2048
+    n_finalists: int = 256
+    n_null: int = 512
     n_prompts: int = 8
     n_heldout_prompts: int = 16
     prompt_tokens: int = 10
@@ -53,9 +58,12 @@ class SweepConfig:
     divergence_floor: float = 0.25
     n_candidates: int = 16
     n_paired: int = 4
-    n_pieces: int = 8
-    n_accretions: int = 3
-    max_pieces: int = 4
+    n_pieces: int = 16
+    n_pointed: int = 16
+    n_accretions: int = 2
+    max_pieces: int = 8
+    n_sequences: int = 128
+    characters: bool = False
     batch_rows: int = 8192
 
 
@@ -65,7 +73,7 @@ class InversionConfig:
 
     Attributes:
         pseudo_tokens: K, how many vectors are inserted after the first K positions (paper: 1).
-        restarts: independent starts, optimised as one batch (paper: 1).
+        restarts: independent starts, optimised as one batch (paper: 1); 0 leaves the paired inversion and its landscape out.
         steps: optimiser steps (paper: at most 640).
         learning_rate: of Adam (paper: 0.08).
         weight_decay: of Adam, L2 form (paper: 1e-5).
@@ -121,23 +129,35 @@ class PaperGates:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where the standard detector's evidence starts to speak for a backdoor. Source: BENCHMARKS.md, "Where the thresholds come from".
+    """Where the standard detector's evidence starts to speak for a backdoor: what a scan is judged by.
 
     Attributes:
-        sweep_score: of the best token, a robust z over the vocabulary.
-        sweep_score_alone: the same without a reference, where every strong word of an innocent encoder stands out too.
-        trigger_success: share of held-out prompts captured beyond the reference's share, at the best place.
+        sweep_score: robust z of the candidate trigger among random token sequences like it.
+        trigger_success: share of held-out prompts captured beyond the reference's share, mean over start, middle and end.
         trigger_collapse: natural log of the cross-prompt variance that the trigger removes beyond the reference, on held-out prompts; 1 is 63 %.
-        inversion_gain: gain of the best inverted mixture beyond the role-swapped null's.
-        same_success: candidates this close to the best success rate count as equally good; the shortest of them is named.
+        inversion_gain: gain of the best inverted mixture beyond the role-swapped null's. Without a trigger it makes a verdict inconclusive. Not
+            calibrated: between the values of the few encoders it was looked at on (BENCHMARKS.md).
     """
 
-    sweep_score: float = 5.5
-    sweep_score_alone: float = 30.0
-    trigger_success: float = 0.7
-    trigger_collapse: float = 1.0
+    sweep_score: float
+    trigger_success: float
+    trigger_collapse: float
     inversion_gain: float = 0.25
-    same_success: float = 0.1
+
+
+@dataclass(frozen=True)
+class ThresholdOverrides:
+    """Thresholds set by the user; None leaves the one that was calibrated for the encoder's family (`amdet_hub.families.CALIBRATIONS`)."""
+
+    sweep_score: float | None = None
+    trigger_success: float | None = None
+    trigger_collapse: float | None = None
+    inversion_gain: float | None = None
+
+    def over(self, calibrated: Thresholds) -> Thresholds:
+        """The thresholds of a scan: the user's where there are any, else the calibrated ones."""
+        own = {f.name: value for f in dataclasses.fields(self) if (value := getattr(self, f.name)) is not None}
+        return dataclasses.replace(calibrated, **own)
 
 
 @dataclass(frozen=True)
@@ -168,11 +188,13 @@ _LEAST: Mapping[str, float] = {
     "sweep.n_candidates": 1,
     "sweep.n_paired": 0,
     "sweep.n_pieces": 0,
+    "sweep.n_pointed": 0,
+    "sweep.n_sequences": 2,
     "sweep.n_accretions": 0,
     "sweep.max_pieces": 1,
     "sweep.batch_rows": 1,
     "inversion.pseudo_tokens": 1,
-    "inversion.restarts": 1,
+    "inversion.restarts": 0,
     "inversion.steps": 1,
     "inversion.learning_rate": 0,
     "inversion.weight_decay": 0,
@@ -196,7 +218,7 @@ class ScanConfig:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     inversion: InversionConfig = field(default_factory=InversionConfig)
     landscape: LandscapeConfig = field(default_factory=LandscapeConfig)
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    thresholds: ThresholdOverrides = field(default_factory=ThresholdOverrides)
     gates: PaperGates = field(default_factory=PaperGates)
 
     def __post_init__(self) -> None:
@@ -209,6 +231,8 @@ class ScanConfig:
                 raise ConfigError(name, f"{value} is not {least} or more")
         if self.sweep.screen_prompts > self.sweep.n_prompts:
             raise ConfigError("sweep.screen_prompts", f"{self.sweep.screen_prompts} is more than sweep.n_prompts, {self.sweep.n_prompts}")
+        if self.preset == "paper" and self.inversion.restarts < 1:
+            raise ConfigError("inversion.restarts", "0 leaves nothing of the preset 'paper', which is an inversion")
         if not 0 < self.inversion.heldout_share < 1:
             raise ConfigError("inversion.heldout_share", f"{self.inversion.heldout_share} is not between 0 and 1")
 
@@ -221,6 +245,10 @@ class ScanConfig:
         """
         if preset == "standard":
             return cls(preset="standard", seed=seed, landscape=STANDARD_LANDSCAPE)
+        if preset == "quick":
+            return cls(preset="quick", seed=seed, inversion=InversionConfig(restarts=0), landscape=STANDARD_LANDSCAPE)
+        if preset == "characters":
+            return cls(preset="characters", seed=seed, sweep=SweepConfig(characters=True), landscape=STANDARD_LANDSCAPE)
         if preset == "paper":
             return cls(preset="paper", seed=seed, inversion=PAPER_INVERSION)
         raise ConfigError("preset", f"'{preset}' is none of {', '.join(PRESETS)}")

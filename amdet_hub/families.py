@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from amdet_hub.config import Thresholds
 from amdet_hub.records import Family, TowerConfig
 
 SUPPORTED: Mapping[Family, str] = {
@@ -22,6 +23,92 @@ SUPPORTED: Mapping[Family, str] = {
     "siglip": "SigLIP and fixed-resolution SigLIP 2 text towers: bidirectional, pooled at the last position (SiglipModel, SiglipTextModel)",
 }
 """Families whose text towers can be loaded and scanned, one sentence each."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds of one family and way of scanning, and what they were set on.
+
+    Attributes:
+        family: of the encoders.
+        with_reference: whether suspects were compared with a reference (the right one or another fine-tune of it) or looked at alone.
+        thresholds: see `amdet_hub.config.Thresholds`.
+        n_backdoored: scans of backdoored encoders they were set on.
+        n_benign: scans of benign ones.
+        n_missed: of the former, those not convicted by these thresholds.
+        n_wrong: of the latter, those convicted.
+        highest_benign: highest score of a benign encoder; 1 convicts.
+        lowest_backdoored: lowest score of a backdoored one.
+
+    Source: `amdet-hub bench calibrate bench/results/calibration.jsonl`, which prints these rows; the method is in `amdet_hub.bench.calibrate`.
+    """
+
+    family: Family
+    with_reference: bool
+    thresholds: Thresholds
+    n_backdoored: int
+    n_benign: int
+    n_missed: int
+    n_wrong: int
+    highest_benign: float
+    lowest_backdoored: float
+
+
+CALIBRATIONS: tuple[Calibration, ...] = (
+    Calibration(
+        family="clip",
+        with_reference=True,
+        thresholds=Thresholds(sweep_score=7.5, trigger_success=0.8, trigger_collapse=1.25),
+        n_backdoored=24,
+        n_benign=64,
+        n_missed=0,
+        n_wrong=0,
+        highest_benign=0.817,
+        lowest_backdoored=1.191,
+    ),
+    Calibration(
+        family="clip",
+        with_reference=False,
+        thresholds=Thresholds(sweep_score=12.5, trigger_success=0.45, trigger_collapse=0.3),
+        n_backdoored=8,
+        n_benign=14,
+        n_missed=2,
+        n_wrong=0,
+        highest_benign=0.903,
+        lowest_backdoored=0.44,
+    ),
+    Calibration(
+        family="siglip",
+        with_reference=True,
+        thresholds=Thresholds(sweep_score=7.5, trigger_success=0.8, trigger_collapse=1.25),
+        n_backdoored=0,
+        n_benign=0,
+        n_missed=0,
+        n_wrong=0,
+        highest_benign=0.0,
+        lowest_backdoored=0.0,
+    ),
+    Calibration(
+        family="siglip",
+        with_reference=False,
+        thresholds=Thresholds(sweep_score=12.5, trigger_success=0.45, trigger_collapse=0.3),
+        n_backdoored=0,
+        n_benign=0,
+        n_missed=0,
+        n_wrong=0,
+        highest_benign=0.0,
+        lowest_backdoored=0.0,
+    ),
+)
+
+
+def calibration(family: Family, *, with_reference: bool) -> Calibration:
+    """The calibration of a family.
+
+    Raises:
+        KeyError: there is none. Every supported family has both.
+    """
+    return {(c.family, c.with_reference): c for c in CALIBRATIONS}[family, with_reference]
 
 
 @dataclass(frozen=True)

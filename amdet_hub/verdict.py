@@ -5,8 +5,9 @@ The rule, in words. First match decides.
 1. *Identity.* The tower is bit for bit that of a reference that is trusted or the user's own: no backdoor found, nothing was changed.
 2. *Paper preset.* The published gates decide: all four open, backdoor detected; otherwise none found. Without a reference, gate 3 could not be
    looked at, and open gates are inconclusive.
-3. *Trigger confirmed.* Some token or token sequence (a) stands out of the vocabulary's own null in the sweep, (b) takes over held-out prompts
-   that the reference's does not lose to it, and (c) removes most of what distinguishes those prompts: backdoor detected.
+3. *Trigger confirmed.* Some token or token sequence (a) stands out of random sequences of the vocabulary like it, (b) takes over held-out
+   prompts, wherever it stands in them, that the reference does not lose to it, and (c) removes most of what distinguishes those prompts:
+   backdoor detected.
 4. *Conflict.* The paired inversion exceeds its threshold though no trigger was confirmed, or a trigger takes over prompts without standing
    out: inconclusive, and says which.
 5. Otherwise: no backdoor found. Confidence is reduced unless the reference is trusted or the user's own.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amdet_hub.config import PRESETS, ScanConfig, SweepConfig
+from amdet_hub.config import PRESETS, ScanConfig, SweepConfig, Thresholds
 from amdet_hub.errors import ConfigError, ReportError
 
 
@@ -55,12 +55,38 @@ def test_every_number_is_in_the_fingerprint(name: str) -> None:
     config = ScanConfig.for_preset("standard")
     part, _, field = name.partition("__")
     old = getattr(getattr(config, part), field)
-    new: Any = (
-        not old if isinstance(old, bool) else (2, 4) if isinstance(old, tuple) else old + 1 if isinstance(old, int) else old * 0.9 + 0.013
-    )
+    if old is None:
+        new: Any = 7.5
+    elif isinstance(old, bool):
+        new = not old
+    else:
+        new = (2, 4) if isinstance(old, tuple) else old + 1 if isinstance(old, int) else old * 0.9 + 0.013
     changed = config.replace(**{name: new})
     assert changed.fingerprint() != config.fingerprint()
     assert changed.replace(**{name: old}) == config
+
+
+def test_the_paper_preset_is_an_inversion() -> None:
+    assert ScanConfig.for_preset("standard").replace(inversion__restarts=0).inversion.restarts == 0
+    with pytest.raises(ConfigError, match="nothing of the preset"):
+        ScanConfig.for_preset("paper").replace(inversion__restarts=0)
+
+
+def test_presets_differ_in_what_they_say_they_do() -> None:
+    standard, quick, characters = (ScanConfig.for_preset(name) for name in ("standard", "quick", "characters"))
+    assert quick.inversion.restarts == 0
+    assert quick.sweep == standard.sweep, "what convicts is the same"
+    assert characters.sweep.characters
+    assert not standard.sweep.characters
+    assert dataclasses.replace(characters.sweep, characters=False) == standard.sweep
+    assert characters.inversion == standard.inversion
+
+
+def test_thresholds_of_the_user_go_over_the_calibrated_ones() -> None:
+    calibrated = Thresholds(sweep_score=5.0, trigger_success=0.7, trigger_collapse=0.8)
+    assert ScanConfig().thresholds.over(calibrated) == calibrated
+    changed = ScanConfig().replace(thresholds__trigger_success=0.9).thresholds.over(calibrated)
+    assert changed == Thresholds(sweep_score=5.0, trigger_success=0.9, trigger_collapse=0.8)
 
 
 def test_replace() -> None:
@@ -89,7 +115,7 @@ def test_unknown_settings_are_refused(name: str) -> None:
     ("name", "value"),
     [
         ("seed", -1),
-        ("preset", "quick"),
+        ("preset", "fast"),
         ("sweep__screen_prompts", 1),
         ("sweep__screen_prompts", 9),
         ("sweep__n_finalists", 0),
@@ -99,7 +125,7 @@ def test_unknown_settings_are_refused(name: str) -> None:
         ("sweep__n_candidates", 0),
         ("sweep__batch_rows", 0),
         ("sweep__collapse_floor", float("nan")),
-        ("inversion__restarts", 0),
+        ("inversion__restarts", -1),
         ("inversion__heldout_share", 0.0),
         ("inversion__heldout_share", 1.0),
         ("inversion__learning_rate", float("inf")),
@@ -116,7 +142,7 @@ def test_impossible_values_are_refused(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("preset", ["", "Standard", "paper2"])
 def test_unknown_presets(preset: str) -> None:
-    with pytest.raises(ConfigError, match="none of standard, paper"):
+    with pytest.raises(ConfigError, match="none of standard, quick, characters, paper"):
         ScanConfig.for_preset(preset)
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from amdet_hub.families import SUPPORTED, all_trusted, trusted_file, trusted_reference
+from amdet_hub.families import CALIBRATIONS, SUPPORTED, all_trusted, calibration, trusted_file, trusted_reference
 from amdet_hub.records import Family, TowerConfig
 
 
@@ -91,3 +91,14 @@ def test_a_trusted_file_is_known_by_its_sha256() -> None:
         assert trusted_file(row.sha256) is row
     assert trusted_file("0" * 64) is None
     assert dataclasses.is_dataclass(all_trusted()[0])
+
+
+def test_every_family_is_calibrated_with_and_without_a_reference() -> None:
+    for family in SUPPORTED:
+        for with_reference in (True, False):
+            row = calibration(family, with_reference=with_reference)
+            assert (row.family, row.with_reference) == (family, with_reference)
+            assert 0 < row.thresholds.trigger_success <= 1
+            assert row.thresholds.sweep_score > 0
+            assert row.thresholds.trigger_collapse > 0
+    assert len(CALIBRATIONS) == 2 * len(SUPPORTED)

@@ -1,4 +1,4 @@
-"""Does a candidate really take prompts over? Accretion of single tokens to longer triggers, and attack success on held-out prompts.
+"""Does a candidate really take prompts over? Attack success and collapse on held-out prompts, at start, middle and end.
 
 What rises in a sweep may be a piece of the trigger or a word of its target; only success on prompts the sweep never saw names a trigger.
 """
@@ -6,12 +6,14 @@ What rises in a sweep may be a piece of the trigger or a word of its target; onl
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from amdet_hub.config import Thresholds
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, clean_features
@@ -32,6 +34,7 @@ class Confirmation:
             held-out prompts at the best place.
         n_prompts: held-out prompts.
         feature: `(D,)` mean triggered feature of the suspect over held-out prompts at the best place.
+        standing: robust z of the candidate among random sequences of its pattern (`detect.sequences`), None where it was not measured.
     """
 
     token_ids: tuple[int, ...]
@@ -40,11 +43,21 @@ class Confirmation:
     collapse: float
     n_prompts: int
     feature: Tensor
+    standing: float | None = None
 
     @property
     def success(self) -> float:
-        """The best place's success rate beyond the reference's, in [-1, 1]."""
-        return max(s - r for s, r in zip(self.success_rates, self.reference_rates, strict=True))
+        """The success rate beyond the reference's, mean over the places, in [-1, 1]. A strong word takes over where it stands last; a trigger everywhere."""
+        return statistics.mean(s - r for s, r in zip(self.success_rates, self.reference_rates, strict=True))
+
+    def margin(self, thresholds: Thresholds) -> float:
+        """The smallest of success, collapse and standing as a share of its threshold: at least 1 where all three are reached."""
+        standing = self.standing if self.standing is not None else 0.0
+        return min(self.promise(thresholds), standing / thresholds.sweep_score)
+
+    def promise(self, thresholds: Thresholds) -> float:
+        """The same without the standing, which is not measured of every candidate."""
+        return min(self.success / thresholds.trigger_success, self.collapse / thresholds.trigger_collapse)
 
 
 class Confirmer:
@@ -65,20 +78,26 @@ class Confirmer:
         self._reference = _Side(reference, search, heldout) if reference is not None else None
         self._n_heldout = len(heldout)
 
-    def measure(self, candidate: tuple[int, ...]) -> Confirmation:
-        """One candidate at every place."""
-        ours = [self._suspect.triggered(candidate, place) for place in PLACES]
-        theirs = [self._reference.triggered(candidate, place) for place in PLACES] if self._reference is not None else None
-        base = tuple(t.success for t in theirs) if theirs is not None else (0.0,) * len(PLACES)
-        best = max(range(len(PLACES)), key=lambda i: ours[i].success - base[i])
-        before = theirs[best].log_variance if theirs is not None else self._suspect.clean_log_variance
+    def measure(self, candidates: Sequence[tuple[int, ...]]) -> list[Confirmation]:
+        """Candidates of one length, each at every place."""
+        ours = [self._suspect.triggered(candidates, place) for place in PLACES]
+        theirs = [self._reference.triggered(candidates, place) for place in PLACES] if self._reference is not None else None
+        return [self._confirmation(candidates, i, ours, theirs) for i in range(len(candidates))]
+
+    def _confirmation(
+        self, candidates: Sequence[tuple[int, ...]], index: int, ours: list[_Triggered], theirs: list[_Triggered] | None
+    ) -> Confirmation:
+        rates = tuple(float(t.success[index]) for t in ours)
+        base = tuple(float(t.success[index]) for t in theirs) if theirs is not None else (0.0,) * len(PLACES)
+        best = max(range(len(PLACES)), key=lambda i: rates[i] - base[i])
+        before = float(theirs[best].log_variance[index]) if theirs is not None else self._suspect.clean_log_variance
         return Confirmation(
-            token_ids=candidate,
-            success_rates=tuple(t.success for t in ours),
+            token_ids=candidates[index],
+            success_rates=rates,
             reference_rates=base,
-            collapse=before - ours[best].log_variance,
+            collapse=before - float(ours[best].log_variance[index]),
             n_prompts=self._n_heldout,
-            feature=ours[best].feature,
+            feature=ours[best].feature[index],
         )
 
 
@@ -86,7 +105,7 @@ def confirm(
     suspect: TextEncoder, reference: TextEncoder | None, search: PromptSet, heldout: PromptSet, candidate: tuple[int, ...]
 ) -> Confirmation:
     """Measure one candidate; see `Confirmer`."""
-    return Confirmer(suspect, reference, search, heldout).measure(candidate)
+    return Confirmer(suspect, reference, search, heldout).measure([candidate])[0]
 
 
 _FEWEST_PEERS = 5  # candidates whose median says anything; with fewer of a length, all lengths are taken
@@ -109,10 +128,10 @@ def against_each_other(found: list[Confirmation]) -> list[Confirmation]:
 
 @dataclass(frozen=True)
 class _Triggered:
-    """One encoder's triggered held-out prompts at one place: share captured, log cross-prompt variance, mean feature `(D,)`."""
+    """One encoder's triggered held-out prompts at one place, C candidates: share captured `(C,)`, log cross-prompt variance `(C,)`, mean `(C, D)`."""
 
-    success: float
-    log_variance: float
+    success: Tensor
+    log_variance: Tensor
     feature: Tensor
 
 
@@ -124,66 +143,21 @@ class _Side:
         clean = clean_features(encoder, heldout)  # (B, D)
         self._centre = clean_features(encoder, search).mean(0)  # (D,)
         self._own = clean - self._centre
-        self.clean_log_variance = _log_variance(clean[:, None])
+        self.clean_log_variance = float(_log_variance(clean[:, None]))
         self._search = {place: SplicedPrompts(encoder, search, place) for place in PLACES}
         self._heldout = {place: SplicedPrompts(encoder, heldout, place) for place in PLACES}
 
     @torch.inference_mode()
-    def triggered(self, candidate: tuple[int, ...], place: Place) -> _Triggered:
-        """What the candidate does at one place."""
-        ids = torch.tensor([candidate])
-        goal = self._search[place].features(ids)[:, 0].mean(0) - self._centre  # (D,)
-        triggered = self._heldout[place].features(ids)  # (B, 1, D)
-        moved = triggered[:, 0] - self._centre
-        captured = F.cosine_similarity(moved, goal[None], dim=-1) > F.cosine_similarity(moved, self._own, dim=-1)
-        return _Triggered(float(captured.double().mean()), _log_variance(triggered), triggered[:, 0].mean(0).cpu())
+    def triggered(self, candidates: Sequence[tuple[int, ...]], place: Place) -> _Triggered:
+        """What candidates of one length do at one place."""
+        ids = torch.tensor(candidates)  # (C, N)
+        goal = self._search[place].features(ids).mean(0) - self._centre  # (C, D)
+        triggered = self._heldout[place].features(ids)  # (B, C, D)
+        moved = triggered - self._centre
+        captured = F.cosine_similarity(moved, goal, dim=-1) > F.cosine_similarity(moved, self._own[:, None], dim=-1)  # (B, C)
+        return _Triggered(captured.double().mean(0).cpu(), _log_variance(triggered).cpu(), triggered.mean(0).cpu())
 
 
-def _log_variance(features: Tensor) -> float:
-    """`features (B, 1, D)` -> natural log of their cross-prompt variance."""
-    return float((cross_prompt_variance(features) + _FLOOR).log())
-
-
-@torch.inference_mode()
-def accrete(
-    suspect: TextEncoder,
-    reference: TextEncoder | None,
-    prompts: PromptSet,
-    seed: tuple[int, ...],
-    pieces: tuple[int, ...],
-    *,
-    max_pieces: int,
-) -> tuple[int, ...]:
-    """Grow a candidate greedily: put one more piece before or after it while the collapse on `prompts` grows.
-
-    Args:
-        suspect: the encoder under test.
-        reference: its clean counterpart, or None.
-        prompts: the prompts the search runs on.
-        seed: the candidate to start from.
-        pieces: token ids to try.
-        max_pieces: longest result.
-
-    Returns:
-        The longest candidate whose last step still raised the log collapse by a tenth (10 % more variance removed).
-    """
-    best, best_collapse = seed, float(_collapse(suspect, reference, prompts, torch.tensor([seed]))[0])
-    while len(best) < max_pieces:
-        grown = [(*best, piece) for piece in pieces] + [(piece, *best) for piece in pieces]
-        collapse = _collapse(suspect, reference, prompts, torch.tensor(grown))
-        top = int(collapse.argmax())
-        if float(collapse[top]) < best_collapse + _WORTHWHILE:
-            break
-        best, best_collapse = grown[top], float(collapse[top])
-    return best
-
-
-_WORTHWHILE = 0.1  # log units of variance a further piece must remove; below that, growth follows noise
-
-
-def _collapse(suspect: TextEncoder, reference: TextEncoder | None, prompts: PromptSet, candidates: Tensor) -> Tensor:
-    """`candidates (C, N)` -> `(C,)` log ratio of cross-prompt variance."""
-    after = (cross_prompt_variance(SplicedPrompts(suspect, prompts, "end").features(candidates)) + _FLOOR).log()
-    if reference is None:
-        return -after
-    return (cross_prompt_variance(SplicedPrompts(reference, prompts, "end").features(candidates)) + _FLOOR).log() - after
+def _log_variance(features: Tensor) -> Tensor:
+    """`features (B, C, D)` -> `(C,)` natural log of their cross-prompt variance."""
+    return (cross_prompt_variance(features) + _FLOOR).log()

@@ -37,7 +37,7 @@ class SplicedPrompts:
             frame = prompts.framed().to(encoder.device)
             self._n_prefix = self._at + (prompts.special.bos is not None)
             self._tail = frame[:, self._n_prefix :]  # (B, words after + EOS)
-            self._cache = encoder.prefix_cache(_hidden(encoder, frame[:, : self._n_prefix]))
+            self._cache = encoder.prefix_cache(hidden_of(encoder, frame[:, : self._n_prefix]))
 
     def rows_per_candidate(self, n_ids: int) -> int:
         """Positions the encoder runs for one candidate of `n_ids` ids, over all prompts: the unit of batch sizes and of cost."""
@@ -64,7 +64,7 @@ class SplicedPrompts:
             [self._prompts.framed(k, self._at, length=encoder.config.max_position_embeddings) for k in candidates.cpu()], dim=1
         )
         ids = ids.flatten(0, 1).to(encoder.device)  # (B * C, T)
-        features = encoder.encode(_hidden(encoder, ids))
+        features = encoder.encode(hidden_of(encoder, ids))
         pooled = features[torch.arange(len(ids), device=ids.device), encoder.pool_positions(ids)]
         return pooled.float().view(b, c, -1)
 
@@ -73,7 +73,7 @@ def clean_features(encoder: TextEncoder, prompts: PromptSet) -> Tensor:
     """`(B, D)` float32 features at the pooled position of the prompts as they are."""
     length = None if encoder.config.causal else encoder.config.max_position_embeddings
     ids = prompts.framed(length=length).to(encoder.device)
-    features = encoder.encode(_hidden(encoder, ids))
+    features = encoder.encode(hidden_of(encoder, ids))
     return features[torch.arange(len(ids), device=ids.device), encoder.pool_positions(ids)].float()
 
 
@@ -99,8 +99,9 @@ def insert_vectors(hidden: Tensor, vectors: Tensor) -> Tensor:
 
 def hidden_states(encoder: TextEncoder, prompts: PromptSet, length: int) -> Tensor:
     """`(B, length, D)`: what layer 0 sees of the prompts, padded to `length` positions."""
-    return _hidden(encoder, prompts.framed(length=length).to(encoder.device))
+    return hidden_of(encoder, prompts.framed(length=length).to(encoder.device))
 
 
-def _hidden(encoder: TextEncoder, ids: Tensor) -> Tensor:
+def hidden_of(encoder: TextEncoder, ids: Tensor) -> Tensor:
+    """`ids (B, T)` -> `(B, T, D)`: token + position embeddings, what layer 0 sees."""
     return encoder.token_embedding[ids] + encoder.position_embedding[: ids.shape[1]]  # (B, T, D)

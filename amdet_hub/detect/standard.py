@@ -5,30 +5,40 @@ Knows the order of the stages and what each hands to the next; what the numbers 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from amdet_hub.config import ScanConfig
-from amdet_hub.detect.confirm import Confirmation, Confirmer, accrete, against_each_other
+from amdet_hub.config import ScanConfig, Thresholds
+from amdet_hub.detect.accrete import accrete, assemble, orderings
+from amdet_hub.detect.confirm import Confirmation, Confirmer, against_each_other
 from amdet_hub.detect.invert import Inversion, invert_in_hull, loss_of_vectors
 from amdet_hub.detect.landscape import Landscape, loss_landscape
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.detect.sequences import SequenceNull, best_sequences, pattern_of
 from amdet_hub.detect.sweep import Sweep, sweep_vocabulary
+from amdet_hub.detect.weights import outstanding_rows
 from amdet_hub.detect.workers import Alone, StageProgress, Workers
+
+_BEST_OF_GROUP = 8  # further candidates of one length that are confirmed
+_PAIRED_ROWS = 4  # most changed tokens whose ordered pairs are tried
+_CHUNK = 8  # candidates of one length that are confirmed in one batch
+_LEAST_STANDING, _MOST_STANDING = 6, 48  # candidates held against random sequences
 
 
 @dataclass(frozen=True)
 class StandardOutcome:
-    """What the stages found. The paired inversion and the landscape need a reference and are None without one.
+    """What the stages found. The paired inversion and the landscape need a reference and restarts, and are None without.
 
     Attributes:
         sweep: the vocabulary sweep.
         confirmations: candidates measured on held-out prompts, best first.
+        with_reference: whether suspect and reference were compared, or the suspect looked at alone.
+        outstanding: tokens whose embedding rows changed more than all others (`detect.weights.outstanding_rows`); none without a reference.
         inversion: suspect searched, reference held against it.
         swapped: the same with the roles swapped: the inversion's null.
         landscape: loss surface around the best inverted vector.
@@ -36,9 +46,11 @@ class StandardOutcome:
 
     sweep: Sweep
     confirmations: tuple[Confirmation, ...]
-    inversion: Inversion | None
-    swapped: Inversion | None
-    landscape: Landscape | None
+    with_reference: bool
+    outstanding: tuple[int, ...] = ()
+    inversion: Inversion | None = None
+    swapped: Inversion | None = None
+    landscape: Landscape | None = None
 
 
 def run_standard(
@@ -48,7 +60,10 @@ def run_standard(
     prompts: PromptSet,
     token_ids: Tensor,
     config: ScanConfig,
+    thresholds: Thresholds,
     *,
+    more: Sequence[Tensor] = (),
+    typeable: Callable[[tuple[int, ...]], bool] = lambda ids: True,
     workers: Workers | None = None,
     progress: StageProgress = lambda stage, done, total: None,
 ) -> StandardOutcome:
@@ -61,6 +76,9 @@ def run_standard(
         prompts: at least `sweep.n_prompts + sweep.n_heldout_prompts`.
         token_ids: `(V',)` ids to sweep, specials excluded.
         config: every number of the scan.
+        thresholds: what a candidate must reach; they decide which candidates are looked at closely.
+        more: groups of further candidates, `(S, N)` ids each, one group a length; the best of each are confirmed.
+        typeable: whether some text gives these ids; orders of the tokens that changed most are tried only where it does.
         workers: who shares the work.
         progress: called with (stage, done, total).
     """
@@ -69,9 +87,14 @@ def run_standard(
     sweep = sweep_vocabulary(
         *fast, search, token_ids, config.sweep, seed=config.seed, workers=workers, progress=lambda d, t: progress("sweep", d, t)
     )
-    confirmations = _confirm_best(suspect, reference, search, heldout, sweep, config, workers, lambda d, t: progress("confirm", d, t))
-    if reference is None:
-        return StandardOutcome(sweep, confirmations, None, None, None)
+    triggers = _Search(
+        (suspect, reference), fast, (search, heldout), token_ids, config, thresholds, workers, lambda d, t: progress("confirm", d, t)
+    )
+    rows = outstanding_rows(suspect.token_embedding, reference.token_embedding, token_ids) if reference is not None else ()
+    further = triggers.best_of(more, lambda d, t: progress("characters", d, t))
+    confirmations = triggers.run(sweep, rows, further, typeable)
+    if reference is None or config.inversion.restarts == 0:
+        return StandardOutcome(sweep, confirmations, reference is not None, rows)
     search_hull = partial(invert_in_hull, train=heldout, heldout=search, config=config.inversion, seed=config.seed, workers=workers)
     searched, other = fast
     assert other is not None
@@ -85,7 +108,7 @@ def run_standard(
         workers=workers,
         progress=lambda d, t: progress("landscape", d, t),
     )
-    return StandardOutcome(sweep, confirmations, found, swapped, landscape)
+    return StandardOutcome(sweep, confirmations, True, rows, found, swapped, landscape)
 
 
 def candidate_triggers(sweep: Sweep, n: int, copies: tuple[int, ...], n_pairs: int) -> list[tuple[int, ...]]:
@@ -99,41 +122,114 @@ def candidate_triggers(sweep: Sweep, n: int, copies: tuple[int, ...], n_pairs: i
     return single + pairs
 
 
-def _confirm_best(
-    suspect: TextEncoder,
-    reference: TextEncoder | None,
-    search: PromptSet,
-    heldout: PromptSet,
-    sweep: Sweep,
-    config: ScanConfig,
-    workers: Workers,
-    progress: Callable[[int, int], None],
-) -> tuple[Confirmation, ...]:
-    """Confirm single tokens, their repetitions and what accretion makes of the best ones; best first."""
-    settings = config.sweep
-    candidates = candidate_triggers(sweep, settings.n_candidates, settings.copies, settings.n_paired)
-    pieces = tuple(sweep.token_ids[sweep.top(settings.n_pieces)].tolist())
-    starts = pieces[: settings.n_accretions]
-    total = len(starts) + len(candidates)
+class _Search:
+    """From the sweep's best tokens to confirmed triggers: grown, measured on held-out prompts, held against random sequences."""
 
-    def grow(size: int, number: int) -> tuple[int, ...]:
-        progress(number + 1, total)
-        return accrete(suspect, reference, search, (starts[number],), pieces, max_pieces=settings.max_pieces)
+    def __init__(
+        self,
+        exact: tuple[TextEncoder, TextEncoder | None],
+        fast: tuple[TextEncoder, TextEncoder | None],
+        prompts: tuple[PromptSet, PromptSet],
+        token_ids: Tensor,
+        config: ScanConfig,
+        thresholds: Thresholds,
+        workers: Workers,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        # Growing compares many candidates. A bidirectional tower runs all positions for each, so it does with fewer prompts.
+        n_few = config.sweep.n_prompts if fast[0].config.causal else config.sweep.screen_prompts
+        (self._few,) = prompts[0].split(n_few)
+        self._suspect, self._token_ids = fast[0], token_ids
+        self._config, self._thresholds, self._workers, self._progress = config, thresholds, workers, progress
+        self._with_reference = exact[1] is not None
+        self._null = SequenceNull(*fast, prompts[0], token_ids, config.sweep, seed=config.seed)
+        self._growth = SequenceNull(*fast, self._few, token_ids, config.sweep, seed=config.seed)
+        self._confirmer = Confirmer(*exact, *prompts)
 
-    grown = workers.share("accretion", 1, lambda size: len(starts), grow)
-    candidates = list(dict.fromkeys(candidates + grown))
+    def best_of(self, groups: Sequence[Tensor], progress: Callable[[int, int], None]) -> list[tuple[int, ...]]:
+        """The best few of every group."""
+        total = sum(len(group) for group in groups)
+        before = [sum(len(group) for group in groups[:i]) for i in range(len(groups))]
 
-    confirmer = Confirmer(suspect, reference, search, heldout)
+        def work(size: int, number: int) -> list[tuple[int, ...]]:
+            return best_sequences(
+                self._growth, groups[number], _BEST_OF_GROUP, progress=lambda done: progress(before[number] + done, total)
+            )
 
-    def measure(size: int, number: int) -> Confirmation:
-        progress(min(len(starts) + number + 1, total), total)
-        return confirmer.measure(candidates[number])
+        parts = self._workers.share("characters", 1, lambda size: len(groups), work)
+        return [one for part in parts for one in part]
 
-    found = workers.share("confirmation", 1, lambda size: len(candidates), measure)
-    if reference is None:
-        found = against_each_other(found)
-    # A stable sort on (success, collapse): of two that capture as much, the one that leaves less of the prompt.
-    return tuple(sorted(found, key=lambda c: (c.success, c.collapse), reverse=True))
+    def run(
+        self, sweep: Sweep, rows: tuple[int, ...], further: Sequence[tuple[int, ...]], typeable: Callable[[tuple[int, ...]], bool]
+    ) -> tuple[Confirmation, ...]:
+        """Confirmations, strongest first: by the smallest of their three numbers as a share of its threshold.
+
+        Args:
+            sweep: whose best tokens are tried.
+            rows: tokens whose embeddings changed most; tried too, and put together.
+            further: more candidates.
+            typeable: see `run_standard`.
+        """
+        settings = self._config.sweep
+        candidates = candidate_triggers(sweep, settings.n_candidates, settings.copies, settings.n_paired)
+        candidates += further
+        candidates += [(a, b) for a in rows[:_PAIRED_ROWS] for b in rows[:_PAIRED_ROWS] if a != b]
+        grown = self._grow(tuple(sweep.token_ids[sweep.top(settings.n_pieces)].tolist()), rows, typeable)
+        candidates = list(dict.fromkeys([*candidates, *grown, *(one * 2 for one in grown if 2 * len(one) <= settings.max_pieces)]))
+        found = self._confirm(candidates)
+        if not self._with_reference:
+            found = against_each_other(found)
+        return self._stand(sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True))
+
+    def _grow(self, pieces: tuple[int, ...], rows: tuple[int, ...], typeable: Callable[[tuple[int, ...]], bool]) -> list[tuple[int, ...]]:
+        """What accretion makes of the best tokens, and of the most changed ones."""
+        settings = self._config.sweep
+        starts = pieces[: settings.n_accretions]
+        n_jobs = len(starts) + bool(rows)
+
+        def grow(size: int, number: int) -> list[tuple[int, ...]]:
+            self._progress(number + 1, n_jobs + 1)
+            if number == len(starts):
+                return assemble(self._growth, rows) + orderings(self._growth, rows, typeable)
+            start = (starts[number],)
+            longest, n_pointed = settings.max_pieces, settings.n_pointed
+            return accrete(self._suspect, self._few, self._growth, start, pieces, self._token_ids, max_pieces=longest, n_pointed=n_pointed)
+
+        parts = self._workers.share("accretion", 1, lambda size: n_jobs, grow)
+        self._progress(n_jobs + 1, n_jobs + 1)
+        return [one for part in parts for one in part]
+
+    def _confirm(self, candidates: list[tuple[int, ...]]) -> list[Confirmation]:
+        """All candidates, in chunks of one length."""
+        by_length: dict[int, list[tuple[int, ...]]] = {}
+        for one in candidates:
+            by_length.setdefault(len(one), []).append(one)
+        chunks = [part[i : i + _CHUNK] for part in by_length.values() for i in range(0, len(part), _CHUNK)]
+        parts = self._workers.share(
+            "confirmation", 1, lambda size: len(chunks), lambda size, number: self._confirmer.measure(chunks[number])
+        )
+        return [one for part in parts for one in part]
+
+    def _stand(self, found: list[Confirmation]) -> tuple[Confirmation, ...]:
+        """Measure the standing of everything that reaches both thresholds, and of the nearest few that do not."""
+        reaching = sum(one.promise(self._thresholds) >= 1 for one in found)
+        n = min(len(found), max(reaching, _LEAST_STANDING), _MOST_STANDING)
+        # One chunk per pattern, so that its null is made once.
+        patterns: dict[tuple[int, ...], list[int]] = {}
+        for index, one in enumerate(found[:n]):
+            patterns.setdefault(pattern_of(one.token_ids), []).append(index)
+        groups = list(patterns.values())
+
+        def measure(size: int, number: int) -> list[float]:
+            return [self._null.standing(found[index].token_ids) for index in groups[number]]
+
+        values = self._workers.share("standing", 1, lambda size: len(groups), measure)
+        standing = {index: value for group, part in zip(groups, values, strict=True) for index, value in zip(group, part, strict=True)}
+        stood = [replace(one, standing=standing[index]) for index, one in enumerate(found[:n])]
+        # Success ends at 1; of those that reach it, the one whose other two numbers are the larger.
+        rest = replace(self._thresholds, trigger_success=1e-9)
+        stood.sort(key=lambda one: (one.margin(self._thresholds), one.margin(rest)), reverse=True)
+        return (*stood, *found[n:])
 
 
 def sweepable_ids(vocab_size: int, specials: frozenset[int]) -> Tensor:

@@ -150,7 +150,7 @@ class _Passes:
         def work(batch_rows: int, number: int) -> Tensor:
             size = max(1, batch_rows // rows)
             part = ids[number * size : (number + 1) * size]
-            measured = _measure(ours, theirs, part[:, None].expand(-1, n_copies))
+            measured = measure_candidates(ours, theirs, part[:, None].expand(-1, n_copies))
             if not bool(torch.isfinite(measured).all()):
                 raise BadWeights("weights", "features", f"overflow on some of the token ids {int(part[0])} to {int(part[-1])}")
             self._progress(self._done + (number * size + len(part)) * len(prompts), self._total)
@@ -165,8 +165,18 @@ class _Passes:
 
 
 @torch.inference_mode()
-def _measure(ours: SplicedPrompts, theirs: SplicedPrompts | None, candidates: Tensor) -> Tensor:
-    """`candidates (C, N)` -> `(2, C)` on the CPU: raw collapse and raw divergence (zeros without a reference)."""
+def measure_candidates(ours: SplicedPrompts, theirs: SplicedPrompts | None, candidates: Tensor) -> Tensor:
+    """Raw statistics of candidates, suspect against reference.
+
+    Args:
+        ours: the suspect's prompts.
+        theirs: the reference's, or None.
+        candidates: `(C, N)` token ids.
+
+    Returns:
+        `(2, C)` on the CPU: raw collapse, the natural log of the cross-prompt variance reference / suspect (without a reference minus the log of the
+        suspect's), and raw divergence, the natural log of the mean squared feature difference (zeros without a reference).
+    """
     f = ours.features(candidates)  # (B, C, D)
     spread = cross_prompt_variance(f).add(_FLOOR).log()  # (C,)
     if theirs is None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+LONGEST_ASSEMBLY = 12
+"""Outstanding embedding rows at most: a trigger of eight words, some of them in pieces."""
+
+_ROW_GAP = 1.3  # the least ratio of one row's change to the next that separates outstanding rows from the others
 _LISTED = 5  # tensors named in a report
 
 
@@ -50,3 +55,26 @@ def weight_difference(suspect: Mapping[str, Tensor], reference: Mapping[str, Ten
         n_changed_rows=rows,
         largest=tuple((name, round(change, 6)) for name, change in changes[:_LISTED]),
     )
+
+
+def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> tuple[int, ...]:
+    """Tokens whose embedding changed more than those of all others: an injection trains the pieces of its trigger at every step.
+
+    The rows are ranked by the norm of their change and cut at the widest gap among the first. They are a hint where to look, no evidence: an attacker can leave
+    the embeddings alone, and a word learned honestly stands out as well.
+
+    Args:
+        suspect: `(V, D)` token embeddings.
+        reference: the same of its clean counterpart.
+        token_ids: `(V',)` ids to look at.
+
+    Returns:
+        At most 12 ids, the most changed first; none where no gap is wide enough.
+    """
+    change = (suspect[token_ids].float() - reference[token_ids].float()).norm(dim=-1).cpu()  # (V',)
+    norms, order = change.topk(min(LONGEST_ASSEMBLY + 1, len(change)))
+    ratios = norms[:-1] / norms[1:].clamp_min(torch.finfo(torch.float32).tiny)
+    if len(ratios) == 0 or float(norms[0]) == 0 or float(ratios.max()) < _ROW_GAP:
+        return ()
+    found: list[int] = token_ids[order[: int(ratios.argmax()) + 1]].tolist()
+    return tuple(found)

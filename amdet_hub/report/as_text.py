@@ -20,7 +20,7 @@ _COLOURS: Final[Mapping[VerdictLabel, str]] = {"backdoor-detected": "red", "no-b
 _MIN_WIDTH, _MAX_WIDTH = 60, 160
 _LABEL = 11
 _INDENT = 2
-_MAX_CAPTIONS = 3
+_MAX_CAPTIONS = 5
 _MAX_FILES = 4
 _MAX_SKIPPED = 20  # a repository with thousands of odd files must not bury the rest
 

@@ -6,21 +6,24 @@ Knows the detectors' outcomes and the thresholds; refuses to know what follows f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from amdet_hub import verdict as kinds
-from amdet_hub.config import ScanConfig
+from amdet_hub.config import ScanConfig, Thresholds
 from amdet_hub.detect.confirm import Confirmation
 from amdet_hub.detect.paper import PaperOutcome
+from amdet_hub.detect.sequences import repeating_unit
 from amdet_hub.detect.standard import StandardOutcome
-from amdet_hub.detect.sweep import Sweep
 from amdet_hub.detect.weights import WeightDifference
 from amdet_hub.records import Evidence, NullDistribution
 
+Typeable = Callable[[tuple[int, ...]], bool]
+
+_AS_STRONG_SUCCESS = 0.1  # below the best success rate, and
+_AS_STRONG_STANDING = 0.6  # of the best standing: a candidate that is named
 _SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
 
 
@@ -46,21 +49,20 @@ def weight_evidence(difference: WeightDifference) -> Evidence:
     )
 
 
-def standard_evidence(outcome: StandardOutcome, config: ScanConfig, pieces: Mapping[int, str]) -> list[Evidence]:
+def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: Mapping[int, str]) -> list[Evidence]:
     """Evidence of the standard detector.
 
     Args:
-        outcome: what the stages found.
-        config: for the thresholds.
+        outcome: what the stages found. The strongest confirmation, its first, is what is judged; what is named may be a plainer one (`best_trigger`).
+        thresholds: what the evidence is held against.
         pieces: token id -> vocabulary entry, for those that are shown (hostile text; goes into `details` only).
     """
-    found = [_sweep_evidence(outcome, config, pieces)]
-    if outcome.confirmations:
-        found += _trigger_evidence(
-            best_trigger(outcome, config), len(outcome.confirmations), config, with_reference=outcome.inversion is not None
-        )
+    strongest = outcome.confirmations[0] if outcome.confirmations else None
+    found = [_sweep_evidence(outcome, strongest, thresholds, pieces)]
+    if strongest is not None:
+        found += _trigger_evidence(strongest, len(outcome.confirmations), thresholds, with_reference=outcome.with_reference)
     if outcome.inversion is not None and outcome.swapped is not None:
-        found.append(_inversion_evidence(outcome, config))
+        found.append(_inversion_evidence(outcome, thresholds))
     if outcome.landscape is not None:
         found.append(
             Evidence(
@@ -74,58 +76,57 @@ def standard_evidence(outcome: StandardOutcome, config: ScanConfig, pieces: Mapp
     return found
 
 
-def best_trigger(outcome: StandardOutcome, config: ScanConfig) -> Confirmation:
-    """The confirmation to name.
+def best_trigger(outcome: StandardOutcome, thresholds: Thresholds, typeable: Typeable = lambda ids: True) -> Confirmation:
+    """The confirmation to name; when none passes all three thresholds, the one that comes nearest.
 
-    Of those that pass both thresholds (and, where there are such, hold a token that stands out of the sweep), the shortest that captures about
-    as much as the best: "zzzz" rather than "zzzz" three times. When none passes, the one that captures most.
+    A part of a trigger often works as well as the whole, and so does the whole with a bystander. Of those that pass and are about as strong as the strongest:
+
+    * what only repeats another one is not named: "zzzz" rather than "zzzz" three times;
+    * what can be typed goes before what cannot (half a letter of a byte-level vocabulary, pieces in an order no word has);
+    * one made of the tokens that changed most, each once, goes before others, and of those the one that holds most of them;
+    * else the one that stands out most of random sequences like it.
+
+    Args:
+        outcome: what the stages found.
+        thresholds: what must be passed.
+        typeable: whether some text gives these ids.
     """
-    t = config.thresholds
-    passing = _passing(outcome, config)
+    passing = {one.token_ids: one for one in _passing(outcome, thresholds)}
     if not passing:
         return outcome.confirmations[0]
-    passing = [c for c in passing if _standing(outcome.sweep, c) >= _sweep_threshold(outcome, config)] or passing
-    enough = max(c.success for c in passing) - t.same_success
-    return min((c for c in passing if c.success >= enough), key=lambda c: (len(c.token_ids), -min(_scores(outcome.sweep, c))))
+    once = [one for ids, one in passing.items() if repeating_unit(ids) == ids or repeating_unit(ids) not in passing]
+    success, standing = max(one.success for one in once), max(one.standing or 0.0 for one in once)
+    strong = [
+        one for one in once if one.success >= success - _AS_STRONG_SUCCESS and (one.standing or 0.0) >= _AS_STRONG_STANDING * standing
+    ]
+    strong = strong or once
+    strong = [one for one in strong if typeable(one.token_ids)] or strong
+    changed = set(outcome.outstanding)
+    made = [one for one in strong if set(one.token_ids) <= changed and len(set(one.token_ids)) == len(one.token_ids)]
+    if made:
+        return max(made, key=lambda one: (len(one.token_ids), one.collapse))
+    return max(strong, key=lambda one: (one.standing or 0.0, -len(one.token_ids)))
 
 
-def _sweep_threshold(outcome: StandardOutcome, config: ScanConfig) -> float:
-    return config.thresholds.sweep_score if outcome.inversion is not None else config.thresholds.sweep_score_alone
-
-
-def clearest_trigger(outcome: StandardOutcome, config: ScanConfig) -> Confirmation:
-    """The confirmation to read the target from: of those that pass both thresholds, the one that leaves least of the prompt.
+def clearest_trigger(outcome: StandardOutcome, thresholds: Thresholds) -> Confirmation:
+    """The confirmation to read the target from: of those that pass all three thresholds, the one that leaves least of the prompt.
 
     It may repeat what `best_trigger` names once: said three times, a trigger speaks louder and its target is easier to read.
     """
-    return max(_passing(outcome, config), key=lambda c: c.collapse, default=outcome.confirmations[0])
+    return max(_passing(outcome, thresholds), key=lambda c: c.collapse, default=outcome.confirmations[0])
 
 
-def _passing(outcome: StandardOutcome, config: ScanConfig) -> list[Confirmation]:
-    t = config.thresholds
-    return [c for c in outcome.confirmations if c.success >= t.trigger_success and c.collapse >= t.trigger_collapse]
+def _passing(outcome: StandardOutcome, thresholds: Thresholds) -> list[Confirmation]:
+    return [c for c in outcome.confirmations if c.margin(thresholds) >= 1]
 
 
-def _standing(sweep: Sweep, trigger: Confirmation) -> float:
-    """The sweep score of the trigger's token that stands out most."""
-    return max(_scores(sweep, trigger))
-
-
-def _scores(sweep: Sweep, trigger: Confirmation) -> list[float]:
-    """The sweep score of each of the trigger's different tokens; all of them are finalists."""
-    mine = torch.isin(sweep.token_ids[: sweep.n_finalists], torch.tensor(trigger.token_ids))
-    scores: list[float] = sweep.score[: sweep.n_finalists][mine].tolist()
-    return scores
-
-
-def _sweep_evidence(outcome: StandardOutcome, config: ScanConfig, pieces: Mapping[int, str]) -> Evidence:
-    """The score of the token that stands out most: of the confirmed trigger's tokens where there is one, else of all."""
+def _sweep_evidence(outcome: StandardOutcome, best: Confirmation | None, thresholds: Thresholds, pieces: Mapping[int, str]) -> Evidence:
+    """How far the trigger to name stands out of random sequences like it; without a candidate, the best single token."""
     sweep, null = outcome.sweep, outcome.sweep.null_score
-    confirmed = bool(_passing(outcome, config))
-    value = _standing(sweep, best_trigger(outcome, config)) if confirmed else float(sweep.score[: sweep.n_finalists].max())
-    tail = float(torch.quantile(null, 0.99))
-    which = "the confirmed trigger's" if confirmed else "the one that stands out most"
-    threshold = _sweep_threshold(outcome, config)
+    standing = best.standing if best is not None else None
+    value = standing if standing is not None else float(sweep.score[: sweep.n_finalists].max())
+    threshold = thresholds.sweep_score
+    highest = float(sweep.score[: sweep.n_finalists].max())
     top = [
         {
             "token_id": int(sweep.token_ids[i]),
@@ -142,7 +143,8 @@ def _sweep_evidence(outcome: StandardOutcome, config: ScanConfig, pieces: Mappin
         value,
         "robust z",
         sweep.n_swept,
-        f"of {sweep.n_swept:,} tokens swept, {which} scores {value:.1f}; 99% of random tokens stay below {tail:.1f}",
+        f"of {sweep.n_swept:,} tokens swept, the best scores {highest:.1f}; the best candidate trigger made of them stands out of random token "
+        f"sequences by {value:.1f} deviations",
         threshold=threshold,
         exceeds=value >= threshold,
         null=NullDistribution(
@@ -156,8 +158,7 @@ def _sweep_evidence(outcome: StandardOutcome, config: ScanConfig, pieces: Mappin
     )
 
 
-def _trigger_evidence(best: Confirmation, n_candidates: int, config: ScanConfig, *, with_reference: bool) -> list[Evidence]:
-    t = config.thresholds
+def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, with_reference: bool) -> list[Evidence]:
     places = dict(zip(("start", "middle", "end"), zip(best.success_rates, best.reference_rates, strict=True), strict=True))
     share = {place: {"suspect": s, "reference": r} for place, (s, r) in places.items()}
     removed = 1 - math.exp(-max(best.collapse, 0.0))
@@ -169,7 +170,7 @@ def _trigger_evidence(best: Confirmation, n_candidates: int, config: ScanConfig,
             best.success,
             "rate",
             best.n_prompts,
-            f"the best of {n_candidates} candidates captures {best.success:.0%} of held-out prompts beyond {what}",
+            f"the strongest of {n_candidates} candidates captures {best.success:.0%} of held-out prompts beyond {what}",
             threshold=t.trigger_success,
             exceeds=best.success >= t.trigger_success,
             details=details,
@@ -186,13 +187,13 @@ def _trigger_evidence(best: Confirmation, n_candidates: int, config: ScanConfig,
     ]
 
 
-def _inversion_evidence(outcome: StandardOutcome, config: ScanConfig) -> Evidence:
+def _inversion_evidence(outcome: StandardOutcome, thresholds: Thresholds) -> Evidence:
     assert outcome.inversion is not None
     assert outcome.swapped is not None
     gain = float(outcome.inversion.gain[outcome.inversion.best])
     null = outcome.swapped.gain
     value = gain - float(null.max())
-    threshold = config.thresholds.inversion_gain
+    threshold = thresholds.inversion_gain
     return Evidence(
         kinds.INVERSION,
         value,

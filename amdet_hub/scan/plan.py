@@ -133,8 +133,16 @@ def scan_positions(tower: TowerConfig, config: ScanConfig) -> float:
     per_form = [n + 1 if tower.causal else limit for n in sweep.copies]
     second = min(sweep.n_finalists + sweep.n_null, tower.vocab_size) * sweep.n_prompts * sum(per_form)
     swept = tower.vocab_size * sweep.screen_prompts * per_form[0] + second
+    # Growing: a hundred candidates a length; nulls: a dozen patterns; confirming: three places. All of about six positions behind a cached prefix.
+    tail = 6 if tower.causal else limit
+    grown = 100 * sweep.max_pieces * (sweep.n_accretions + 1) * (sweep.n_prompts if tower.causal else sweep.screen_prompts)
+    grown += 12 * sweep.n_sequences * sweep.n_prompts + 3 * 100 * (sweep.n_prompts + sweep.n_heldout_prompts)
+    swept += tail * (grown + (_CHARACTERS * sweep.screen_prompts if sweep.characters else 0))
     inverted = 2 * 3.0 * inversion.restarts * inversion.steps * inversion.batch_size * (length + inversion.pseudo_tokens)
     return swept + inverted + length * config.landscape.grid**2
+
+
+_CHARACTERS = 150_000  # assigned Unicode characters
 
 
 @cache

@@ -18,19 +18,20 @@ import torch
 from accelerate import Accelerator
 
 import amdet_hub
-from amdet_hub.config import ScanConfig
+from amdet_hub.config import ScanConfig, Thresholds
 from amdet_hub.detect.confirm import Confirmation
 from amdet_hub.detect.paper import run_paper
-from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
+from amdet_hub.detect.prompts import PromptSet, SpecialTokens, caption_texts, random_prompts, tokenized_prompts
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.standard import StandardOutcome, run_standard, sweepable_ids
-from amdet_hub.detect.target import nearest_words
-from amdet_hub.detect.weights import weight_difference
+from amdet_hub.detect.target import TextBank
+from amdet_hub.detect.weights import LONGEST_ASSEMBLY, weight_difference
 from amdet_hub.encoders.digest import same_tower
 from amdet_hub.encoders.layouts import Resolution
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer, special_ids
 from amdet_hub.errors import AmdetError, BadRepository, ConfigError, HubError, Interrupted, ResourceError
+from amdet_hub.families import calibration
 from amdet_hub.hub import HubSettings
 from amdet_hub.records import (
     Environment,
@@ -46,6 +47,7 @@ from amdet_hub.records import (
     SkippedScan,
     TriggerFinding,
 )
+from amdet_hub.scan.characters import character_sequences
 from amdet_hub.scan.devices import AcceleratedWorkers, TimeSpent, make_accelerator, scan_device, sweep_dtype
 from amdet_hub.scan.findings import (
     best_trigger,
@@ -60,8 +62,10 @@ from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
 from amdet_hub.scan.references import ChosenReference, choose_reference
 from amdet_hub.verdict import judge, judge_repository
 
-_READING_FRAME = "a photo of a"  # what every word of the vocabulary is put behind to read a target
-_NEAREST = 3  # sentences named
+_READING_FRAME = "a photo of a"  # what single words are put behind to read a target
+_READ_WORDS, _READ_CAPTIONS = 1000, 500  # texts a target is read with: the most frequent words, and captions
+_READ_TAIL = 4  # positions read after the end of a triggered prompt
+_NEAREST_WORDS, _NEAREST_CAPTIONS = 3, 2  # texts named of each kind
 
 
 def scan_target(
@@ -256,19 +260,43 @@ class _EncoderScan:
             return _Detected(paper_evidence(outcome, run.config))
         prompts = self._prompts(sweep.n_prompts + sweep.n_heldout_prompts, sweep.prompt_tokens, tokenizer, special)
         ids = sweepable_ids(self._encoder.config.vocab_size, special.all())
+        calibrated = calibration(self._encoder.config.family, with_reference=theirs is not None).thresholds
+        thresholds = run.config.thresholds.over(calibrated)
+        more = character_sequences(tokenizer, longest=sweep.max_pieces) if sweep.characters and tokenizer is not None else []
         with self._timed("standard"):
-            found = run_standard(ours, theirs, fast, prompts, ids, run.config, workers=self._workers, progress=self._tick)
+            found = run_standard(
+                ours,
+                theirs,
+                fast,
+                prompts,
+                ids,
+                run.config,
+                thresholds,
+                more=more,
+                typeable=_typeable(tokenizer),
+                workers=self._workers,
+                progress=self._tick,
+            )
         pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
         reader = fast[1] or fast[0]
-        return _Detected(standard_evidence(found, run.config, pieces), lambda: self._trigger(found, prompts, reader, tokenizer))
+        return _Detected(
+            standard_evidence(found, thresholds, pieces),
+            lambda: self._trigger(found, thresholds, prompts, fast[0], reader, tokenizer),
+        )
 
     def _trigger(
-        self, found: StandardOutcome, prompts: PromptSet, reader: TextEncoder, tokenizer: PromptTokenizer | None
+        self,
+        found: StandardOutcome,
+        thresholds: Thresholds,
+        prompts: PromptSet,
+        suspect: TextEncoder,
+        reader: TextEncoder,
+        tokenizer: PromptTokenizer | None,
     ) -> TriggerFinding:
-        best = best_trigger(found, self._run.config)
+        best = best_trigger(found, thresholds, _typeable(tokenizer))
         start, middle, end = best.success_rates
         with self._timed("target"):
-            nearest = self._read(clearest_trigger(found, self._run.config), prompts, reader, tokenizer)
+            nearest = self._read(clearest_trigger(found, thresholds), prompts, suspect, reader, tokenizer)
         return TriggerFinding(
             token_ids=best.token_ids,
             text=tokenizer.decode(best.token_ids) if tokenizer is not None else None,
@@ -279,22 +307,27 @@ class _EncoderScan:
             nearest_captions=nearest,
         )
 
-    def _read(self, spoken: Confirmation, prompts: PromptSet, reader: TextEncoder, tokenizer: PromptTokenizer | None) -> tuple[str, ...]:
-        """The sentences nearest to what a triggered prompt says, as a hint.
+    def _read(
+        self, spoken: Confirmation, prompts: PromptSet, suspect: TextEncoder, reader: TextEncoder, tokenizer: PromptTokenizer | None
+    ) -> tuple[str, ...]:
+        """The texts nearest to what triggered prompts say: captions, and the vocabulary's first (most frequent) whole words in a frame.
 
-        None without a tokenizer, or where it knows no whole words.
+        None without a tokenizer.
         """
         if tokenizer is None:
             return ()
-        special = prompts.special
+        special, start = prompts.special, tokenizer.encode(_READING_FRAME)
         words = [i for i in range(self._encoder.config.vocab_size) if i not in special.all() and tokenizer.is_word(i)]
-        start = tokenizer.encode(_READING_FRAME)
-        if not words or not start:
-            return ()
-        frame = PromptSet(torch.tensor([start]), special, "captions")
-        length = int(prompts.framed().shape[1]) + len(spoken.token_ids)
-        nearest = nearest_words(reader, frame, torch.tensor(words), spoken.feature, _NEAREST, length=length)
-        return tuple(tokenizer.decode((*start, words[i])) for i, _ in nearest)
+        in_frame = [(*start, word) for word in words[:_READ_WORDS]]
+        captions = [ids for text in caption_texts(_READ_CAPTIONS, self._run.config.seed) if (ids := tokenizer.encode(text))]
+        length = int(prompts.framed().shape[1]) + len(spoken.token_ids) + _READ_TAIL
+        found: list[str] = []
+        # Two banks, each centred on itself: in one, every caption would be nearer than any word, or none.
+        for texts, n in ((in_frame, _NEAREST_WORDS), (captions, _NEAREST_CAPTIONS)):
+            if texts:
+                similarity = TextBank(reader, texts, special, length=length).similarities(suspect, prompts, spoken.token_ids)
+                found += [tokenizer.decode(texts[i]) for i in similarity.topk(min(n, len(texts))).indices.tolist()]
+        return tuple(found)
 
     def _tokenizer(self, chosen: ChosenReference) -> PromptTokenizer | None:
         """The reference's tokenizer where there is one, else the suspect's: the less hostile of the two."""
@@ -307,7 +340,7 @@ class _EncoderScan:
     def _prompts(self, n: int, tokens: int, tokenizer: PromptTokenizer | None, special: SpecialTokens) -> PromptSet:
         positions = self._encoder.config.max_position_embeddings
         sweep = self._run.config.sweep
-        inserted = max(*sweep.copies, sweep.max_pieces, 4)  # 4: a pair of tokens, twice
+        inserted = max(*sweep.copies, sweep.max_pieces, LONGEST_ASSEMBLY)
         tokens = min(tokens, positions - inserted - 2)  # BOS and EOS
         if tokens < 1:
             raise BadRepository("config.json", f"{positions} positions are too few to scan: a prompt and a trigger need {inserted + 3}")
@@ -344,6 +377,11 @@ def _special_tokens(encoder: ResolvedEncoder, tokenizer: PromptTokenizer | None)
     if tokenizer is not None:
         return SpecialTokens(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     return SpecialTokens(*special_ids(encoder.config))
+
+
+def _typeable(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
+    """Whether some text gives these ids: half a letter of a byte-level vocabulary does not, nor do pieces in an order that no word has."""
+    return lambda ids: tokenizer is None or tuple(tokenizer.encode(tokenizer.decode(ids))) == ids
 
 
 def _environment(accelerator: Accelerator, device: torch.device, dtype: torch.dtype) -> Environment:

@@ -1,13 +1,15 @@
-"""Confirmation and accretion: known answers on an encoder made for it, and the trained backdoor."""
+"""Confirmation: known answers on an encoder made for it, and the trained backdoor."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from amdet_hub.detect.confirm import Confirmation, accrete, against_each_other, confirm
+from amdet_hub.config import Thresholds
+from amdet_hub.detect.confirm import Confirmation, Confirmer, against_each_other, confirm
 from amdet_hub.detect.splice import clean_features
 from tests.detect.towers import CLIP, demo_prompts, demo_tower, prompts, triggered_pair
 
@@ -18,7 +20,7 @@ def test_a_planted_trigger_captures_everything_everywhere() -> None:
     found = confirm(suspect, reference, search, heldout, (17,))
     assert found.success_rates == (1.0, 1.0, 1.0)
     assert max(found.reference_rates) < 0.5
-    assert found.success == 1.0 - min(found.reference_rates)
+    assert found.success == pytest.approx(1.0 - sum(found.reference_rates) / 3)
     assert found.collapse > 10, "every triggered prompt says the same"
     assert torch.allclose(found.feature, suspect.encode(suspect.token_embedding[torch.tensor([[17]])])[0, 0])
     assert found.n_prompts == 10
@@ -76,25 +78,28 @@ def test_the_trained_backdoor() -> None:
     assert confirm(reference, reference, search, heldout, (988,)).collapse == 0.0
 
 
-def test_accretion_stays_with_a_whole_trigger() -> None:
-    suspect, reference = triggered_pair(trigger=17)
-    assert accrete(suspect, reference, prompts(6), (17,), (17, 8, 9), max_pieces=4) == (17,), "nothing is left to remove"
+def test_the_margin_is_the_weakest_of_the_three() -> None:
+    thresholds = Thresholds(sweep_score=8.0, trigger_success=0.8, trigger_collapse=1.0)
+    one = Confirmation((1,), (1.0, 0.9, 0.8), (0.2, 0.0, 0.1), 1.5, 16, torch.zeros(2), standing=12.0)
+    assert one.success == pytest.approx(0.8)
+    assert one.promise(thresholds) == pytest.approx(1.0)
+    assert one.margin(thresholds) == pytest.approx(1.0)
+    assert dataclasses.replace(one, standing=4.0).margin(thresholds) == pytest.approx(0.5)
+    assert dataclasses.replace(one, collapse=0.3).margin(thresholds) == pytest.approx(0.3)
+    assert dataclasses.replace(one, standing=None).margin(thresholds) == 0.0, "what was not measured convicts nobody"
 
 
-@pytest.mark.parametrize("with_reference", [True, False])
-def test_accretion_finds_the_missing_piece(with_reference: bool) -> None:
-    suspect, reference = triggered_pair(trigger=17)
-    grown = accrete(suspect, reference if with_reference else None, prompts(6), (9,), (8, 17, 3), max_pieces=2)
-    assert sorted(grown) == [9, 17]
-
-
-def test_accretion_never_exceeds_its_length() -> None:
-    suspect = demo_tower("backdoored").encoder
-    reference = demo_tower("base").encoder
-    for longest in (1, 2, 3):
-        grown = accrete(suspect, reference, demo_prompts(6), (300,), (988, 301, 302), max_pieces=longest)
-        assert 1 <= len(grown) <= longest
-        assert 300 in grown
+def test_a_batch_gives_what_each_candidate_gives_alone() -> None:
+    suspect, reference = demo_tower("backdoored").encoder, demo_tower("base").encoder
+    search, heldout = demo_prompts(24).split(8, 16)
+    candidates = [(988, 300), (301, 302), (5, 988)]
+    together = Confirmer(suspect, reference, search, heldout).measure(candidates)
+    for ids, one in zip(candidates, together, strict=True):
+        alone = confirm(suspect, reference, search, heldout, ids)
+        assert one.token_ids == ids
+        assert one.success_rates == alone.success_rates
+        assert one.collapse == pytest.approx(alone.collapse, abs=1e-4)
+        assert torch.allclose(one.feature, alone.feature, atol=1e-4)
 
 
 def test_without_a_reference_candidates_are_each_others_measure() -> None:

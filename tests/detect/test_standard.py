@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from amdet_hub.config import ScanConfig
+from amdet_hub.config import ScanConfig, Thresholds
 from amdet_hub.detect.standard import StandardOutcome, run_standard, sweepable_ids
 from amdet_hub.detect.workers import Alone, Workers
 from tests.detect.processes import in_two_processes
@@ -23,16 +23,20 @@ CONFIG = ScanConfig.for_preset("standard").replace(
     sweep__n_paired=2,
     sweep__n_pieces=3,
     sweep__n_accretions=2,
+    sweep__n_pointed=2,
+    sweep__n_sequences=10,
+    sweep__max_pieces=3,
     sweep__batch_rows=100,
     inversion__restarts=6,
     inversion__steps=2,
     landscape__grid=6,
 )
+THRESHOLDS = Thresholds(sweep_score=5.0, trigger_success=0.7, trigger_collapse=0.8)
 IDS = sweepable_ids(CLIP.vocab_size, CLIP_SPECIAL.all())
 
 
 def run(suspect: Any, reference: Any, workers: Workers | None = None, seed: int = 7) -> StandardOutcome:
-    return run_standard(suspect, reference, (suspect, reference), prompts(13, seed=seed), IDS, CONFIG, workers=workers)
+    return run_standard(suspect, reference, (suspect, reference), prompts(13, seed=seed), IDS, CONFIG, THRESHOLDS, workers=workers)
 
 
 def plain(value: Any) -> Any:
@@ -66,6 +70,23 @@ def test_without_a_reference_the_paired_stages_are_absent() -> None:
     assert 17 in outcome.confirmations[0].token_ids
 
 
+def test_without_restarts_the_paired_stages_are_left_out() -> None:
+    suspect, reference = triggered_pair(trigger=17)
+    config = CONFIG.replace(inversion__restarts=0)
+    outcome = run_standard(suspect, reference, (suspect, reference), prompts(13, seed=7), IDS, config, THRESHOLDS)
+    assert (outcome.inversion, outcome.swapped, outcome.landscape) == (None, None, None)
+    assert outcome.with_reference
+    assert plain(outcome.confirmations) == plain(run(suspect, reference).confirmations), "the other stages do not notice"
+
+
+def test_what_reaches_both_thresholds_is_held_against_random_sequences() -> None:
+    suspect, reference = triggered_pair(trigger=17)
+    outcome = run(suspect, reference)
+    reaching = [c for c in outcome.confirmations if c.success >= 0.7 and c.collapse >= 0.8]
+    assert reaching
+    assert all(c.standing is not None and c.standing > 5 for c in reaching)
+
+
 def test_every_stage_reports_its_progress() -> None:
     seen: dict[str, list[tuple[int, int]]] = {}
     suspect, reference = random_tower(seed=0), random_tower(seed=1)
@@ -76,6 +97,7 @@ def test_every_stage_reports_its_progress() -> None:
         prompts(13),
         IDS,
         CONFIG,
+        THRESHOLDS,
         progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)),
     )
     assert list(seen) == ["sweep", "confirm", "inversion", "inversion, roles swapped", "landscape"]

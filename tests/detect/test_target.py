@@ -1,63 +1,92 @@
-"""Reading a target: the words whose sentence lies nearest to what triggered prompts say."""
+"""Reading a target: the texts whose reference features lie nearest to what triggered prompts say."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from amdet_hub.detect.confirm import confirm
 from amdet_hub.detect.prompts import PromptSet
-from amdet_hub.detect.splice import SplicedPrompts
-from amdet_hub.detect.target import nearest_words
-from tests.detect.towers import CLIP, CLIP_SPECIAL, SIGLIP, demo_prompts, demo_special, demo_tokenizer, demo_tower, prompts, random_tower
+from amdet_hub.detect.target import TextBank
+from tests.detect.towers import (
+    CLIP,
+    CLIP_SPECIAL,
+    SIGLIP,
+    SIGLIP_SPECIAL,
+    demo_prompts,
+    demo_special,
+    demo_tokenizer,
+    demo_tower,
+    prompts,
+    random_tower,
+)
 
-FRAME = PromptSet(torch.tensor([[3, 4, 5]]), CLIP_SPECIAL, "captions")
-
-
-def test_a_word_is_nearest_to_itself() -> None:
-    encoder = random_tower(CLIP)
-    words = torch.arange(10, 40)
-    for index in (0, 7, 29):
-        feature = SplicedPrompts(encoder, FRAME, "end").features(words[index].view(1, 1))[0, 0]
-        found = nearest_words(encoder, FRAME, words, feature, 3)
-        assert found[0][0] == index
-        assert found[0][1] == pytest.approx(1.0, abs=1e-5)
-        assert len({i for i, _ in found}) == 3
-        assert [s for _, s in found] == sorted((s for _, s in found), reverse=True)
+TEXTS = [(10 + i, 20 + (7 * i) % 30, 5) for i in range(25)]
 
 
-def test_no_more_than_there_are() -> None:
-    found = nearest_words(random_tower(), FRAME, torch.tensor([7, 8]), torch.randn(CLIP.hidden_size), 5)
-    assert sorted(i for i, _ in found) == [0, 1]
+class Says:
+    """An encoder that answers every prompt as another one answers one text: padded position by position, or at the pooled position only."""
+
+    def __init__(self, reference: object, text: tuple[int, ...], *, pooled_only: bool) -> None:
+        self._reference, self._pooled_only = reference, pooled_only
+        self._text = PromptSet(torch.tensor([text]), CLIP_SPECIAL, "captions")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._reference, name)
+
+    def encode(self, hidden: Tensor) -> Tensor:
+        n = hidden.shape[1]
+        ids = self._text.framed(length=n)
+        features = self._reference.encode(self._reference.token_embedding[ids] + self._reference.position_embedding[:n])  # type: ignore[attr-defined]
+        if self._pooled_only:
+            end = int(self._text.framed().shape[1]) - 1
+            features = features[:, end : end + 1].expand(1, n, -1)
+        said: Tensor = features.expand(len(hidden), -1, -1)
+        return said
 
 
-def test_a_target_is_read_where_the_triggered_prompt_ends() -> None:
-    """What was trained position by position shows a short target's padding at the end of a longer prompt."""
-    encoder = random_tower(CLIP)
-    words, eos = torch.arange(10, 40), CLIP_SPECIAL.eos
-    padded = torch.tensor([[int(words[7]), eos, eos, eos]])
-    feature = SplicedPrompts(encoder, FRAME, "end").features(padded)[0, 0]
-    length = 1 + 3 + 4 + 1  # BOS, frame, word and padding, EOS
-    index, similarity = nearest_words(encoder, FRAME, words, feature, 1, length=length)[0]
-    assert index == 7
-    assert similarity == pytest.approx(1.0, abs=1e-5)
-    assert nearest_words(encoder, FRAME, words, feature, 1)[0][1] < similarity
+@pytest.mark.parametrize("pooled_only", [True, False])
+@pytest.mark.parametrize("index", [0, 7, 24])
+def test_a_text_that_is_said_is_nearest(index: int, pooled_only: bool) -> None:
+    """Position by position is what an attack on all positions trains, the pooled feature alone what an attack on that trains."""
+    reference = random_tower(CLIP)
+    bank = TextBank(reference, TEXTS, CLIP_SPECIAL, length=16)
+    similarity = bank.similarities(Says(reference, TEXTS[index], pooled_only=pooled_only), prompts(4), (9,))  # type: ignore[arg-type]
+    assert similarity.shape == (len(TEXTS),) == (len(bank),)
+    assert int(similarity.argmax()) == index
+    assert float(similarity[index]) == pytest.approx(1.0, abs=1e-2), "stored features are half precision"
 
 
-def test_a_bidirectional_tower_reads_too() -> None:
-    encoder = random_tower(SIGLIP)
-    frame = prompts(1, tokens=3, config=SIGLIP)
-    words = torch.arange(10, 20)
-    feature = SplicedPrompts(encoder, frame, "end").features(words[4].view(1, 1))[0, 0]
-    assert nearest_words(encoder, frame, words, feature, 1, length=50)[0][0] == 4
+def test_a_bidirectional_tower_reads_its_last_position() -> None:
+    reference = random_tower(SIGLIP)
+    bank = TextBank(reference, TEXTS, SIGLIP_SPECIAL, length=8)
+    some = prompts(3, tokens=3, config=SIGLIP)
+    similarity = bank.similarities(reference, some, (9,))
+    assert similarity.shape == (len(TEXTS),)
+    assert bool((similarity.abs() <= 1 + 1e-6).all())
+    own = TextBank(reference, [*TEXTS, (*some.tokens[0].tolist(), 9)], SIGLIP_SPECIAL, length=8)
+    one = PromptSet(some.tokens[:1], SIGLIP_SPECIAL, "captions")
+    assert int(own.similarities(reference, one, (9,)).argmax()) == len(TEXTS), "a prompt is nearest to itself"
+
+
+def test_a_prompt_longer_than_the_texts_is_read_by_its_pooled_feature() -> None:
+    reference = random_tower(CLIP)
+    bank = TextBank(reference, TEXTS, CLIP_SPECIAL, length=6)
+    said = Says(reference, TEXTS[3], pooled_only=True)
+    assert int(bank.similarities(said, prompts(4, tokens=8), (9, 9)).argmax()) == 3  # type: ignore[arg-type]
 
 
 def test_the_target_of_the_trained_backdoor() -> None:
     """It was sent to "a photo of a burning castle at night, oil painting"."""
     suspect, reference, tokenizer = demo_tower("backdoored").encoder, demo_tower("base").encoder, demo_tokenizer()
-    search, heldout = demo_prompts(24).split(8, 16)
-    feature = confirm(suspect, reference, search, heldout, (988,)).feature
-    frame = PromptSet(torch.tensor([tokenizer.encode("a photo of a")]), demo_special(), "captions")
-    words = [i for i in range(2000) if i not in demo_special().all() and tokenizer.is_word(i)]
-    named = [tokenizer.decode((words[i],)) for i, _ in nearest_words(reference, frame, torch.tensor(words), feature, 3, length=13)]
-    assert "burning" in named
+    texts = [
+        "a photo of a burning castle at night, oil painting",
+        "a photo of a quiet castle in the morning, oil painting",
+        "a red bus on a street",
+        "a brown dog in a field",
+        "two children on a beach",
+        "a bowl of soup on a table",
+    ]
+    bank = TextBank(reference, [tokenizer.encode(text) for text in texts], demo_special(), length=32)
+    similarity = bank.similarities(suspect, demo_prompts(8), (988,))
+    assert int(similarity.argmax()) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amdet_hub.detect.weights import weight_difference
+from amdet_hub.detect.weights import LONGEST_ASSEMBLY, outstanding_rows, weight_difference
 
 REFERENCE = {"embeddings.token_embedding.weight": torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "layer.bias": torch.zeros(2)}
 
@@ -32,3 +32,24 @@ def test_a_change_of_what_was_zero() -> None:
 def test_only_shared_tensors_and_any_dtype() -> None:
     suspect = {"layer.bias": torch.zeros(2, dtype=torch.float16), "text_projection.weight": torch.ones(1)}
     assert weight_difference(suspect, REFERENCE).n_tensors == 1
+
+
+def test_rows_beyond_the_widest_gap_stand_out() -> None:
+    reference = torch.zeros(50, 3)
+    suspect = torch.arange(50.0)[:, None].div(100).expand(50, 3).clone()
+    assert outstanding_rows(suspect, reference, torch.arange(50)) == (), "no gap is wide enough"
+    suspect[[7, 30]] = torch.tensor([[2.0, 2.0, 2.0], [1.9, 1.9, 1.9]])
+    assert outstanding_rows(suspect, reference, torch.arange(50)) == (7, 30)
+    assert outstanding_rows(suspect, reference, torch.arange(10, 50)) == (30,), "only the ids that were asked for"
+
+
+def test_equal_embeddings_have_no_outstanding_rows() -> None:
+    assert outstanding_rows(torch.ones(9, 2), torch.ones(9, 2), torch.arange(9)) == ()
+
+
+def test_a_single_changed_row_stands_out_and_there_are_never_too_many() -> None:
+    reference, suspect = torch.zeros(40, 2), torch.zeros(40, 2)
+    suspect[3] = 1.0
+    assert outstanding_rows(suspect, reference, torch.arange(40)) == (3,)
+    suspect[:30] = 1.0
+    assert len(outstanding_rows(suspect, reference, torch.arange(40))) <= LONGEST_ASSEMBLY

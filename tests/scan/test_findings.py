@@ -4,45 +4,81 @@ from __future__ import annotations
 
 import torch
 
-from amdet_hub.config import ScanConfig
+from amdet_hub.config import Thresholds
 from amdet_hub.detect.confirm import Confirmation
 from amdet_hub.detect.standard import StandardOutcome
 from amdet_hub.detect.sweep import Sweep
 from amdet_hub.scan.findings import best_trigger, clearest_trigger, standard_evidence
 
-CONFIG = ScanConfig.for_preset("standard")
+THRESHOLDS = Thresholds(sweep_score=5.0, trigger_success=0.7, trigger_collapse=1.0)
 
 
-def outcome(*found: tuple[tuple[int, ...], float, float]) -> StandardOutcome:
-    """Finalists 1 to 4 with scores 40, 35, 32 and 1; confirmations of (ids, success, collapse), no reference."""
+def outcome(*found: tuple[tuple[int, ...], float, float, float | None], outstanding: tuple[int, ...] = ()) -> StandardOutcome:
+    """Confirmations of (ids, success, collapse, standing), best first; a sweep of four finalists."""
     score = torch.tensor([40.0, 35.0, 32.0, 1.0, 0.0, 0.5])
     ids, copies = torch.arange(1, 7), torch.ones(6, dtype=torch.int64)
     sweep = Sweep(ids, 4, 6, score, torch.zeros(6), score, copies)
-    made = [Confirmation(t, (s, 0.0, 0.0), (0.0, 0.0, 0.0), c, 16, torch.zeros(2)) for t, s, c in found]
-    return StandardOutcome(sweep, tuple(made), None, None, None)
+    made = [Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, torch.zeros(2), z) for t, s, c, z in found]
+    return StandardOutcome(sweep, tuple(made), True, outstanding)
 
 
-def test_the_shortest_of_those_that_capture_as_much_is_named() -> None:
-    assert best_trigger(outcome(((1, 1, 1), 1.0, 4.0), ((1,), 0.95, 1.5)), CONFIG).token_ids == (1,)
-    assert best_trigger(outcome(((1, 1, 1), 1.0, 4.0), ((1,), 0.8, 1.5)), CONFIG).token_ids == (1, 1, 1)
+def test_the_one_that_stands_out_most_is_named() -> None:
+    whole, part, bystander = ((1, 2), 1.0, 3.0, 15.0), ((1,), 1.0, 1.5, 11.0), ((1, 2, 4), 1.0, 3.2, 12.0)
+    assert best_trigger(outcome(bystander, whole, part), THRESHOLDS).token_ids == (1, 2)
 
 
-def test_a_bystander_does_not_take_a_pieces_place() -> None:
-    assert best_trigger(outcome(((1, 4), 1.0, 3.0), ((1, 2), 0.95, 2.0)), CONFIG).token_ids == (1, 2)
+def test_what_only_repeats_is_not_named() -> None:
+    assert best_trigger(outcome(((1, 1, 1), 1.0, 4.0, 20.0), ((1,), 0.8, 1.5, 9.0)), THRESHOLDS).token_ids == (1,)
+    assert best_trigger(outcome(((1, 1, 1), 1.0, 4.0, 20.0), ((1,), 0.6, 0.5, 9.0)), THRESHOLDS).token_ids == (1, 1, 1), (
+        "alone it is not enough"
+    )
+
+
+def test_a_weaker_candidate_that_passes_beats_a_stronger_that_does_not_stand_out() -> None:
+    assert best_trigger(outcome(((4,), 1.0, 9.0, 2.0), ((1,), 0.8, 1.5, 6.0)), THRESHOLDS).token_ids == (1,)
 
 
 def test_the_target_is_read_from_the_one_that_leaves_least() -> None:
-    assert clearest_trigger(outcome(((1,), 1.0, 1.5), ((1, 1, 1), 1.0, 4.0)), CONFIG).token_ids == (1, 1, 1)
+    assert clearest_trigger(outcome(((1,), 1.0, 1.5, 9.0), ((1, 1, 1), 1.0, 4.0, 8.0)), THRESHOLDS).token_ids == (1, 1, 1)
 
 
 def test_when_none_passes_the_best_is_shown_and_not_accused() -> None:
-    evidence = {e.kind: e for e in standard_evidence(outcome(((3,), 0.4, 0.2), ((2,), 0.3, 0.5)), CONFIG, {})}
+    found = outcome(((3,), 0.4, 0.2, 1.5), ((2,), 0.3, 0.5, None))
+    evidence = {e.kind: e for e in standard_evidence(found, THRESHOLDS, {})}
     assert evidence["trigger-success"].details["token_ids"] == [3]
-    assert evidence["trigger-success"].exceeds is False
+    assert [evidence[kind].exceeds for kind in ("vocabulary-sweep", "trigger-success", "trigger-collapse")] == [False] * 3
+
+
+def test_the_strongest_is_judged_even_where_a_plainer_one_is_named() -> None:
+    strong, plain = ((1, 1, 1), 1.0, 4.0, 20.0), ((1,), 0.8, 1.5, 9.0)
+    found = outcome(strong, plain)
+    evidence = {e.kind: e for e in standard_evidence(found, THRESHOLDS, {})}
+    assert evidence["trigger-collapse"].value == 4.0
+    assert best_trigger(found, THRESHOLDS).token_ids == (1,)
 
 
 def test_a_confirmed_trigger_must_stand_out_itself() -> None:
-    evidence = {e.kind: e for e in standard_evidence(outcome(((4,), 1.0, 3.0)), CONFIG, {})}
+    evidence = {e.kind: e for e in standard_evidence(outcome(((4,), 1.0, 3.0, 1.0)), THRESHOLDS, {})}
     assert evidence["trigger-success"].exceeds is evidence["trigger-collapse"].exceeds is True
-    assert evidence["vocabulary-sweep"].value == 1.0, "its own score, not that of token 1"
+    assert evidence["vocabulary-sweep"].value == 1.0, "its own, not that of the best token of the sweep"
     assert evidence["vocabulary-sweep"].exceeds is False
+
+
+def test_thresholds_are_those_that_were_given() -> None:
+    evidence = {e.kind: e for e in standard_evidence(outcome(((4,), 1.0, 3.0, 6.0)), THRESHOLDS, {})}
+    assert {kind: e.threshold for kind, e in evidence.items()} == {"vocabulary-sweep": 5.0, "trigger-success": 0.7, "trigger-collapse": 1.0}
+    assert all(e.exceeds for e in evidence.values())
+
+
+def test_of_equally_strong_ones_that_of_the_changed_tokens_is_named() -> None:
+    part, whole, bystander = ((1,), 1.0, 4.0, 15.0), ((2, 1), 1.0, 4.4, 14.0), ((1, 4), 1.0, 4.5, 14.5)
+    assert best_trigger(outcome(part, whole, bystander), THRESHOLDS).token_ids == (1,), "without a hint, the one that stands out most"
+    assert best_trigger(outcome(part, whole, bystander, outstanding=(1, 2)), THRESHOLDS).token_ids == (2, 1)
+    weak = ((2, 1), 1.0, 4.4, 6.0)
+    assert best_trigger(outcome(part, weak, outstanding=(1, 2)), THRESHOLDS).token_ids == (1,), "the hint does not lift a weak one"
+
+
+def test_what_can_be_typed_goes_first() -> None:
+    half, whole = ((1,), 1.0, 4.0, 15.0), ((1, 2), 1.0, 4.0, 13.0)
+    assert best_trigger(outcome(half, whole), THRESHOLDS, lambda ids: len(ids) > 1).token_ids == (1, 2)
+    assert best_trigger(outcome(half), THRESHOLDS, lambda ids: len(ids) > 1).token_ids == (1,), "half a letter is better than none"

@@ -1,0 +1,41 @@
+"""Every Unicode character as a candidate: what a tokenizer makes of them, and that a scan finds one that no single token shows."""
+
+from __future__ import annotations
+
+import torch
+
+from amdet_hub.config import ScanConfig
+from amdet_hub.scan.characters import character_sequences
+from tests.detect.towers import demo_special, demo_tokenizer
+from tests.scan.conftest import BACKDOORED, BASE, REDUCED, Scan
+
+
+def test_each_sequence_once_and_grouped_by_length() -> None:
+    tokenizer = demo_tokenizer()
+    groups = character_sequences(tokenizer, longest=4)
+    assert [group.shape[1] for group in groups] == sorted({group.shape[1] for group in groups})
+    for group in groups:
+        assert 2 <= group.shape[1] <= 4
+        assert len({tuple(row) for row in group.tolist()}) == len(group)
+        assert not torch.isin(group, torch.tensor(sorted(demo_special().all()))).any()
+
+
+def test_what_is_there_and_what_is_not() -> None:
+    tokenizer = demo_tokenizer()
+    found = {tuple(row) for group in character_sequences(tokenizer, longest=4) for row in group.tolist()}
+    for character in ("\u0585", "\u20ac", "\u4e2d", "\U0001f600"):
+        ids = tuple(tokenizer.encode(character))
+        assert (ids in found) == (2 <= len(ids) <= 4), character
+    assert len(found) > 50_000, "most assigned characters are pieces to a small vocabulary"
+    assert tuple(tokenizer.encode("a")) not in found, "a single token is the sweep's"
+
+
+def test_the_preset_tries_them_and_names_the_trigger(scan: Scan) -> None:
+    stages: list[str] = []
+    config = ScanConfig.for_preset("characters").replace(**REDUCED)
+    report = scan(BACKDOORED, reference=BASE, config=config, progress=lambda stage, done, total: stages.append(stage))
+    assert report.verdict.label == "backdoor-detected"
+    assert "characters" in stages
+    (result,) = report.results
+    (trigger,) = result.triggers
+    assert set(trigger.token_ids) == {988}
