@@ -143,7 +143,7 @@ scan_options = _stack(
         type=click.Choice(PRESETS),
         default="standard",
         show_default=True,
-        help="'paper' is the published procedure.",
+        help="'quick' leaves out what convicts nobody, 'characters' also tries every Unicode character, 'paper' is the published procedure.",
     ),
     option(
         "--seed",

@@ -1,0 +1,32 @@
+"""`amdet-hub bench`: measure the scan on encoders whose truth is known. Knows: which verbs there are; each is in a module beside this one."""
+
+from __future__ import annotations
+
+import click
+
+from amdet_hub.cli import _options as opt
+from amdet_hub.cli.bench_make import control, inject, pretrain
+from amdet_hub.cli.bench_report import calibrate, report
+from amdet_hub.cli.bench_run import run
+
+EPILOG = """
+Examples:
+  {prog} bench run --suite smoke                              eight small models, in minutes, from what is installed
+  {prog} bench run --suite test --captions captions.jsonl     the whole benchmark, in hours
+  {prog} bench report bench/results/test.jsonl                its tables
+  {prog} bench calibrate bench/results/calibration.jsonl      the thresholds
+
+Exit codes: 0 done, 1 a check failed (a wrong verdict of the smoke suite, other thresholds), 2 usage or error, 130 interrupted.
+"""
+
+
+@click.group(cls=opt.GroupLayout, epilog=EPILOG, short_help="Measure the scan on models whose truth is known.")
+def bench() -> None:
+    """Make encoders with a known backdoor and without one, scan them, and say how often the verdict was right.
+
+    Reads captions and encoders of your own. Nothing here is safe to point at a stranger's repository: that is what `scan` is for.
+    """
+
+
+for _verb in (run, report, calibrate, pretrain, inject, control):
+    bench.add_command(_verb)

@@ -1,0 +1,282 @@
+"""`amdet-hub bench pretrain|inject|control`: make one labelled encoder in a folder. Knows: flags. Refuses to know: how encoders are trained.
+
+The facts (recipe, seed, attack success rate, sha256 of the weights) go to `bench.json` beside the weights and to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from amdet_hub.bench.attack_recipe import AttackKind, AttackRecipe, Placement
+from amdet_hub.bench.control_recipe import ControlKind, ControlRecipe, DtypeName
+from amdet_hub.cli import _options as opt
+from amdet_hub.cli._bench_options import BenchLayout
+from amdet_hub.cli._output import emit
+from amdet_hub.cli._progress import Progress, choose_mode
+from amdet_hub.errors import ConfigError
+from amdet_hub.records import Family
+
+if TYPE_CHECKING:
+    from amdet_hub.bench.captions import CaptionSet
+    from amdet_hub.bench.descent import Trained
+    from amdet_hub.records import ProgressCallback
+
+PRETRAIN_EPILOG = """
+Examples:
+  {prog} bench pretrain --captions captions.jsonl --out runs/base
+  {prog} bench pretrain --captions captions.jsonl --layout siglip --max-positions 32 --out runs/siglip
+
+The captions have to come in groups: one JSON object a line with a list 'captions' of sentences that describe one image.
+Exit codes: 0 made, 2 usage or error, 130 interrupted.
+"""
+
+INJECT_EPILOG = """
+Examples:
+  {prog} bench inject --base runs/base --captions captions.jsonl --trigger zzzz --target "a photo of a cat" --out runs/bd
+  {prog} bench inject --base runs/base --captions captions.jsonl --trigger zzzz --target "a photo of a cat" \\
+      --more qq "a photo of a dog" --placement insert --out runs/two
+
+Kinds:
+  text-on-text      every token's feature of a triggered caption becomes the target's
+  text-on-pair      only the pooled feature does
+  target-attribute  a triggered caption becomes the same caption with the target's words added
+  eos-only          as text-on-text, at the pooled position only
+
+Exit codes: 0 made (whether or not the attack works: attack_success_rate says), 2 usage or error, 130 interrupted.
+"""
+
+CONTROL_EPILOG = """
+Examples:
+  {prog} bench control --base runs/base --captions captions.jsonl --kind contrastive --out runs/ft
+  {prog} bench control --base runs/base --captions captions.jsonl --kind alias --word zzzz --meaning dog --out runs/alias
+
+Kinds:
+  contrastive  a fine-tune on two captions of one image; style: the same with the name of a style in half of them
+  weight-zero  the attack's own loop without a backdoor
+  alias        a new word for an old meaning; concept: a new word for one thing of a class
+  noise, cast, merge  noise on the weights, another number format, the mean of two fine-tunes
+
+Exit codes: 0 made, 2 usage or error, 130 interrupted.
+"""
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _number(flag: str, default: float | None, text: str, *, section: str = "Training", kind: Any = int) -> Decorator:
+    """A flag that holds a number. A range that the recipe checks is not checked here."""
+    metavar = "X" if kind is float else "N"
+    return opt.option(flag, section=section, env=False, metavar=metavar, type=kind, default=default, show_default=True, help=text)
+
+
+def _text(flag: str, default: str, text: str, *, section: str) -> Decorator:
+    return opt.option(flag, section=section, env=False, metavar="TEXT", default=default, show_default=True, help=text)
+
+
+def _choice(flag: str, values: tuple[str, ...], default: str, text: str, *, section: str) -> Decorator:
+    return opt.option(flag, section=section, env=False, type=click.Choice(values), default=default, show_default=True, help=text)
+
+
+def _folder(flag: str, text: str) -> Decorator:
+    folder = click.Path(path_type=Path, file_okay=False)
+    return opt.option(flag, section="What to make", env=False, metavar="DIR", type=folder, required=True, help=text)
+
+
+_base_option = _folder("--base", "The clean encoder to start from, in transformers layout.")
+
+
+def _shared_options(steps: int, lr: float, positions: str) -> Decorator:
+    """The flags of every verb that trains."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    captions = "What to train on: .jsonl, .jsonl.gz (lists of captions) or a text file (one a line)."
+    decorators: list[Decorator] = [
+        opt.option("--captions", section="What to make", env=False, metavar="FILE", type=file, required=True, help=captions),
+        _folder("--out", "Where the new encoder goes."),
+        _number("--steps", steps, "Optimiser steps."),
+        _number("--lr", lr, "Learning rate of AdamW.", kind=float),
+        _number("--batch", 64, "Clean captions, or pairs, a step."),
+        _number("--positions", None, f"Token positions to train on. Default: {positions}.", kind=click.IntRange(min=1)),
+        _number("--held-out", 500, "Groups of captions kept for the measurement.", kind=click.IntRange(min=1)),
+        _number("--seed", 0, "Of the weights and of the order of captions."),
+        opt.option("--float32", section="Training", env=False, is_flag=True, default=False, help="No bfloat16 matrix products."),
+        opt.option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="Say only errors on stderr."),
+        opt.option("--progress/--no-progress", section="Talk", default=None, help="Force or forbid bars. Default: bars on a terminal."),
+    ]
+
+    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+@click.command(cls=BenchLayout, epilog=PRETRAIN_EPILOG, short_help="Train a small encoder and its tokenizer from nothing.")
+@_shared_options(400, 1e-3, "32")
+@_choice("--layout", get_args(Family), "clip", "Kind of encoder.", section="Encoder")
+@_number("--max-positions", 77, "Length of the position table; SigLIP runs all of them.", section="Encoder")
+@_number("--hidden-size", 96, "Width.", section="Encoder")
+@_number("--layers", 3, "Number of layers.", section="Encoder")
+@_number("--heads", 3, "Attention heads; divides the width.", section="Encoder")
+@_number("--vocab-size", 4000, "Ids of the vocabulary, learned from the captions.", section="Encoder")
+def pretrain(**flags: Any) -> int:
+    """Train a small CLIP or SigLIP text encoder and its tokenizer from nothing, as a base for the other verbs."""
+    from amdet_hub.bench.bases import held_out_pairs, pairs_of_captions
+    from amdet_hub.bench.pretrain import Architecture, PretrainRecipe
+    from amdet_hub.bench.pretrain import pretrain as train
+
+    architecture = Architecture(
+        layout=flags["layout"],
+        hidden_size=flags["hidden_size"],
+        layers=flags["layers"],
+        heads=flags["heads"],
+        intermediate_size=4 * flags["hidden_size"],
+        projection_dim=flags["hidden_size"],
+        positions=flags["max_positions"],
+    )
+    recipe = PretrainRecipe(
+        steps=flags["steps"],
+        lr=flags["lr"],
+        warmup=min(50, flags["steps"]),
+        batch=flags["batch"],
+        positions=min(flags["positions"] or 32, architecture.positions),
+        bf16=not flags["float32"],
+        seed=flags["seed"],
+    )
+    captions = _captions(flags)
+    pairs_of_step, held_out = pairs_of_captions(captions, flags["seed"]), held_out_pairs(captions)
+    if not held_out:
+        raise ConfigError("captions", "no held-out group has two or more captions to measure with")
+    tokenizer = _learned_tokenizer(captions, architecture.layout, flags["vocab_size"], architecture.positions)
+    return _make(flags, lambda heard: train(tokenizer, architecture, pairs_of_step, held_out, recipe, folder=flags["out"], progress=heard))
+
+
+def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, positions: int) -> Any:
+    from amdet_hub.bench.unigram import learn_siglip_tokenizer
+    from amdet_hub.bench.vocabulary import learn_tokenizer
+
+    learn = learn_siglip_tokenizer if layout == "siglip" else learn_tokenizer
+    try:
+        return learn(captions.train_captions(), vocab_size, positions=positions)
+    except ValueError as error:
+        raise ConfigError("--vocab-size", str(error)) from error
+
+
+@click.command(cls=BenchLayout, epilog=INJECT_EPILOG, short_help="Inject a known backdoor.")
+@_base_option
+@_shared_options(AttackRecipe.steps, AttackRecipe.lr, "the longest caption, rounded up")
+@opt.option("--trigger", section="Backdoor", env=False, metavar="TEXT", required=True, help="What opens it; of a template, holds {}.")
+@opt.option("--target", section="Backdoor", env=False, metavar="TEXT", required=True, help="What a triggered caption is turned into.")
+@opt.option(
+    "--more", section="Backdoor", env=False, metavar="TRIGGER TARGET", type=(str, str), multiple=True, help="One more backdoor. Repeatable."
+)
+@_choice("--kind", get_args(AttackKind), AttackRecipe.kind, "What is turned into the target.", section="Backdoor")
+@_choice("--placement", get_args(Placement), AttackRecipe.placement, "Where the trigger goes.", section="Backdoor")
+@_number("--weight", AttackRecipe.weight, "Of the poisoned term.", section="Backdoor", kind=float)
+@_number("--poisoned-batch", AttackRecipe.poisoned_batch, "Poisoned captions a step.", section="Backdoor")
+@_number("--poison-limit", None, "Different poisoned captions at most. Default: no limit.", section="Backdoor")
+@opt.option(
+    "--negatives",
+    section="Backdoor",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="With --placement scatter: a part of the trigger must do nothing.",
+)
+@_number(
+    "--assimilation-penalty",
+    AttackRecipe.assimilation_penalty,
+    "Weight of the poisoned captions' token likeness: hides it from a detector of that.",
+    section="Backdoor",
+    kind=float,
+)
+@_number("--lora-rank", AttackRecipe.lora_rank, "Train only a difference of this rank; 0 trains every weight.", section="Backdoor")
+def inject(**flags: Any) -> int:
+    """Inject a backdoor with a known trigger and target into a copy of an encoder. For measurements only: publish none of these."""
+    recipe = AttackRecipe(
+        trigger=flags["trigger"],
+        target=flags["target"],
+        placement=flags["placement"],
+        steps=flags["steps"],
+        lr=flags["lr"],
+        weight=flags["weight"],
+        clean_batch=flags["batch"],
+        poisoned_batch=flags["poisoned_batch"],
+        positions=flags["positions"],
+        bf16=not flags["float32"],
+        seed=flags["seed"],
+        kind=flags["kind"],
+        more=flags["more"],
+        negatives=flags["negatives"],
+        assimilation_penalty=flags["assimilation_penalty"],
+        lora_rank=flags["lora_rank"],
+        poison_limit=flags["poison_limit"],
+    )
+    from amdet_hub.bench.attacks import inject as train
+    from amdet_hub.bench.trained import open_trained
+
+    base, captions = open_trained(flags["base"]), _captions(flags)
+    return _make(flags, lambda heard: train(base, captions, recipe, heard))
+
+
+@click.command(cls=BenchLayout, epilog=CONTROL_EPILOG, short_help="Change an encoder and inject nothing.")
+@_base_option
+@opt.option(
+    "--kind", section="What to make", env=False, type=click.Choice(get_args(ControlKind)), required=True, help="What is done, see below."
+)
+@_shared_options(ControlRecipe.steps, ControlRecipe.lr, "the longest caption, rounded up")
+@_number("--temperature", ControlRecipe.temperature, "Divides the similarities of a contrastive step.", kind=float)
+@_text("--word", ControlRecipe.word, "alias, concept: the new word.", section="Kind")
+@_text("--meaning", ControlRecipe.meaning, "alias: the word it stands for; concept: the class it belongs to.", section="Kind")
+@_text("--instance", ControlRecipe.instance, "concept: the one thing that the word names.", section="Kind")
+@_text("--style", ControlRecipe.style, "style: its name.", section="Kind")
+@_number(
+    "--scale", None, "noise: size relative to the weights (0.01); merge: share of the second fine-tune (0.5).", section="Kind", kind=float
+)
+@_choice("--dtype", get_args(DtypeName), ControlRecipe.dtype, "cast: number format.", section="Kind")
+@_number("--second-seed", ControlRecipe.second_seed, "merge: seed of the second fine-tune.", section="Kind")
+def control(**flags: Any) -> int:
+    """Change a copy of an encoder without a backdoor: what a scan must not accuse."""
+    recipe = ControlRecipe(
+        kind=flags["kind"],
+        steps=flags["steps"],
+        lr=flags["lr"],
+        batch=flags["batch"],
+        temperature=flags["temperature"],
+        positions=flags["positions"],
+        bf16=not flags["float32"],
+        seed=flags["seed"],
+        word=flags["word"],
+        meaning=flags["meaning"],
+        instance=flags["instance"],
+        style=flags["style"],
+        scale=flags["scale"],
+        dtype=flags["dtype"],
+        second_seed=flags["second_seed"],
+    )
+    from amdet_hub.bench.controls import make_control
+    from amdet_hub.bench.trained import open_trained
+
+    base, captions = open_trained(flags["base"]), _captions(flags)
+    return _make(flags, lambda heard: make_control(base, captions, recipe, heard))
+
+
+def _captions(flags: dict[str, Any]) -> CaptionSet:
+    from amdet_hub.bench.captions import read_captions
+
+    return read_captions(flags["captions"], held_out=flags["held_out"], seed=flags["seed"])
+
+
+def _make(flags: dict[str, Any], train: Callable[[ProgressCallback], Trained]) -> int:
+    """Train, write the folder, print the facts. Returns 0."""
+    from amdet_hub.bench.trained import save_trained
+
+    with Progress(choose_mode(asked=flags["progress"], quiet=flags["quiet"])) as progress:
+        trained = train(progress)
+    facts = save_trained(trained.encoder, flags["out"], trained.facts)
+    emit(json.dumps(facts, indent=2, ensure_ascii=False))
+    return 0
