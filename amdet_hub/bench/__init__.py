@@ -1,8 +1,11 @@
-"""Labelled backdoored and benign encoders, made to measure the detector with.
+"""Labelled backdoored and benign encoders, made to measure the detector with. `amdet-hub bench` is its command line.
 
-* `captions`: texts to train and measure on. `vocabulary`: a CLIP tokenizer learned from texts. `pretrain`: an encoder from nothing.
-* `attacks`: known backdoors. `controls`: changes without one. `metrics`: whether an attack took.
-* `trained`: the folder form of such an encoder. `python -m amdet_hub.bench` makes one.
+* Texts and vocabularies: `captions`, `vocabulary` (CLIP's byte-level form), `unigram` (SigLIP's).
+* Encoders: `trained` (the folder form), `pretrain` (from nothing), `bases` (the clean ones of a suite).
+* Attacks: `attack_recipe` (every number), `poisons` (captions with a trigger), `attacks` (the loop), `adapters` (low rank), `metrics` (whether it took).
+* Controls: `control_recipe`, `controls`, `new_words` (alias, concept), `weight_changes` (noise, cast, merge). `descent`: the loop that all training shares.
+* Suites: `zoo` (which models there are), `run` (makes and scans them, resumable), `scanning` (the detectors against the truth).
+* Figures: `results` (the record and its file), `scoring`, `intervals`, `tables`, `figures`, `calibrate` (thresholds).
 
 Only for encoders of our own making: nothing here is safe to point at a stranger's repository.
 """

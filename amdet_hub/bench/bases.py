@@ -1,0 +1,90 @@
+"""The clean encoders of a benchmark, each made once. Knows how a `BaseSpec` becomes a folder; refuses to know attacks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from amdet_hub.bench.captions import CaptionSet
+from amdet_hub.bench.control_recipe import FinetuneRecipe
+from amdet_hub.bench.controls import finetune
+from amdet_hub.bench.pretrain import Architecture, Pair, PretrainRecipe, pretrain
+from amdet_hub.bench.trained import BENCH_FILE, open_trained, save_trained
+from amdet_hub.bench.unigram import learn_siglip_tokenizer
+from amdet_hub.bench.vocabulary import learn_tokenizer
+from amdet_hub.bench.zoo import BaseSpec
+from amdet_hub.errors import ConfigError
+from amdet_hub.records import Family, ProgressCallback
+
+_TRAINED_POSITIONS = 24  # of a usual step; captions of one sentence are shorter
+
+
+def pairs_of_captions(captions: CaptionSet, seed: int) -> Callable[[int, int], list[Pair]]:
+    """Pairs of captions of one image for `pretrain`: `(step, n)` -> `n` pairs, a function of its arguments and `seed` only.
+
+    Raises:
+        ConfigError: no group has two captions.
+    """
+    groups = [group for group in captions.train if len(group) > 1]
+    if not groups:
+        raise ConfigError("captions", "training from nothing needs groups of two or more captions")
+
+    def pairs_of_step(step: int, n: int) -> list[Pair]:
+        rng = random.Random(seed * 1_000_003 + step)  # a prime keeps the steps of two seeds apart
+        return [(first, second) for first, second in (rng.sample(group, 2) for group in rng.sample(groups, min(n, len(groups))))]
+
+    return pairs_of_step
+
+
+def held_out_pairs(captions: CaptionSet) -> Sequence[Pair]:
+    """Two captions of every held-out image that has two."""
+    return [(group[0], group[1]) for group in captions.held_out if len(group) > 1]
+
+
+def make_base(spec: BaseSpec, captions: CaptionSet, folder: Path, progress: ProgressCallback | None = None) -> None:
+    """Train a base into `folder`, and beside it `<folder>-near-miss`, a benign fine-tune of it; what is there already stays.
+
+    Args:
+        spec: what to train.
+        captions: split with the seed of the spec.
+        folder: transformers layout.
+        progress: called by the training.
+    """
+    if not (folder / BENCH_FILE).is_file():
+        family: Family = "siglip" if spec.layout == "siglip" else "clip"
+        learn = learn_siglip_tokenizer if family == "siglip" else learn_tokenizer
+        tokenizer = learn(captions.train_captions(), spec.vocab_size, positions=spec.positions)
+        architecture = Architecture(
+            layout=family,
+            hidden_size=spec.hidden_size,
+            layers=spec.layers,
+            heads=spec.heads,
+            intermediate_size=4 * spec.hidden_size,
+            projection_dim=spec.hidden_size,
+            positions=spec.positions,
+        )
+        recipe = PretrainRecipe(
+            steps=spec.steps, batch=96, positions=_TRAINED_POSITIONS, long_every=30 if spec.layout == "clip-248" else 10, seed=spec.seed
+        )
+        made = pretrain(
+            tokenizer,
+            architecture,
+            pairs_of_captions(captions, spec.seed),
+            held_out_pairs(captions),
+            recipe,
+            folder=folder,
+            progress=progress,
+        )
+        save_trained(made.encoder, folder, made.facts)
+    near = near_miss_folder(folder)
+    if not (near / BENCH_FILE).is_file():
+        lr, steps = spec.near_miss
+        recipe_near = FinetuneRecipe(lr=lr, steps=steps, batch=32, positions=32, seed=spec.seed + 1)
+        made = finetune(open_trained(folder), captions, recipe_near, progress)
+        save_trained(made.encoder, near, made.facts)
+
+
+def near_miss_folder(base: Path) -> Path:
+    """Where the near-miss reference of a base lies: another fine-tune of it, as when only a relative of the true base can be found."""
+    return base.with_name(f"{base.name}-near-miss")

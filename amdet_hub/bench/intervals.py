@@ -1,0 +1,165 @@
+"""Intervals of rates and of other figures. Pure functions, standard library only.
+
+Knows three of them: Wilson's for a rate, Clopper and Pearson's for a rate that must not be understated, and the stratified percentile bootstrap
+for what has no closed form. Refuses to know what is being estimated.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+CONFIDENCE_LEVEL = 0.95
+"""Of every interval."""
+
+RESAMPLES = 2000
+"""Bootstrap resamples: the ends of a 95 % interval then rest on 50 resamples each."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and the two ends of its 95 % interval, all in [0, 1]."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, confidence_level: float = CONFIDENCE_LEVEL) -> Estimate | None:
+    """Wilson's score interval of a rate.
+
+    Args:
+        successes: how many of `n`, from 0 to `n`.
+        n: how many in all.
+        confidence_level: two-sided.
+
+    Returns:
+        The rate and its interval, None when `n` is 0.
+
+    Raises:
+        ValueError: `successes` is outside [0, n].
+
+    Source: Wilson 1927; Brown, Cai and DasGupta 2001, equation 4.
+    """
+    _check_count(successes, n)
+    if n == 0:
+        return None
+    z = statistics.NormalDist().inv_cdf((1 + confidence_level) / 2)
+    rate = successes / n
+    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)  # exact at the ends, where rounding would leave 1e-17
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return Estimate(rate, low, high)
+
+
+def clopper_pearson(successes: int, n: int, confidence_level: float = CONFIDENCE_LEVEL) -> Estimate | None:
+    """Clopper and Pearson's exact interval of a rate: never narrower than it says. For 0 of n the upper end is `1 - (alpha / 2) ** (1 / n)`.
+
+    Each end is found by bisection on the binomial distribution function.
+
+    Args:
+        successes: how many of `n`, from 0 to `n`.
+        n: how many in all.
+        confidence_level: two-sided.
+
+    Returns:
+        The rate and its interval, None when `n` is 0.
+
+    Raises:
+        ValueError: `successes` is outside [0, n].
+
+    Source: Clopper and Pearson 1934.
+    """
+    _check_count(successes, n)
+    if n == 0:
+        return None
+    tail = (1 - confidence_level) / 2
+    low = 0.0 if successes == 0 else _falling_root(lambda p: binomial_cdf(successes - 1, n, p) - (1 - tail))
+    high = 1.0 if successes == n else _falling_root(lambda p: binomial_cdf(successes, n, p) - tail)
+    return Estimate(successes / n, low, high)
+
+
+def binomial_cdf(k: int, n: int, p: float) -> float:
+    """Chance of at most `k` successes in `n` independent trials of chance `p`.
+
+    Args:
+        k: at least 0; from `n` on the answer is 1.
+        n: trials.
+        p: in [0, 1].
+    """
+    if k >= n or p <= 0:
+        return 1.0
+    if p >= 1:
+        return 0.0
+    log_p, log_q, log_all = math.log(p), math.log1p(-p), math.lgamma(n + 1)
+    terms = (log_all - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * log_p + (n - i) * log_q for i in range(k + 1))
+    return min(1.0, math.fsum(math.exp(term) for term in terms))
+
+
+def bootstrap(
+    positive: Sequence[T],
+    negative: Sequence[T],
+    statistics_of: Callable[[Sequence[T], Sequence[T]], Sequence[float | None]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence_level: float = CONFIDENCE_LEVEL,
+) -> list[Estimate | None]:
+    """Percentile intervals of several statistics at once; the two sides are resampled apart, so that their sizes stay.
+
+    Args:
+        positive: one side of the sample.
+        negative: the other side.
+        statistics_of: `(positive, negative)` -> one figure per statistic, None where undefined. The order of its arguments' items is random.
+        resamples: how many times to draw; the same draws serve every statistic.
+        seed: of Python's own generator, which is the same on every platform.
+        confidence_level: two-sided.
+
+    Returns:
+        Per statistic the figure of the sample itself and its interval, None where the sample or a resample does not define it.
+
+    Raises:
+        ValueError: there are fewer than `2 / (1 - confidence_level)` resamples, too few to have two ends.
+
+    Source: Efron and Tibshirani 1993, chapter 13; each end is an order statistic of the resamples, nothing is interpolated.
+    """
+    cut = math.floor(resamples * (1 - confidence_level) / 2 + 1e-9)  # 1e-9: 1 - 0.95 is not exactly 0.05
+    if cut < 1:
+        raise ValueError(f"{resamples} resamples are too few for an interval")
+    values = statistics_of(positive, negative)
+    if all(value is None for value in values):
+        return [None] * len(values)
+    rng = random.Random(seed)
+    draws = [statistics_of(_draw(rng, positive), _draw(rng, negative)) for _ in range(resamples)]
+    return [_percentiles(value, [draw[i] for draw in draws], cut) for i, value in enumerate(values)]
+
+
+def _draw(rng: random.Random, side: Sequence[T]) -> Sequence[T]:
+    return rng.choices(side, k=len(side)) if side else side
+
+
+def _percentiles(value: float | None, drawn: list[float | None], cut: int) -> Estimate | None:
+    known = sorted(figure for figure in drawn if figure is not None)
+    return None if value is None or len(known) < len(drawn) else Estimate(value, known[cut - 1], known[-cut])
+
+
+def _falling_root(function: Callable[[float], float]) -> float:
+    """Where a falling function of [0, 1] crosses 0, to the last bit that bisection can reach."""
+    low, high = 0.0, 1.0
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if function(middle) > 0 else (low, middle)
+        if high - low < 1e-12:
+            break
+    return (low + high) / 2
+
+
+def _check_count(successes: int, n: int) -> None:
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is no rate")

@@ -1,0 +1,346 @@
+"""Runs a suite: makes what is missing, scans what was not scanned, over several processes. Resumable: what is done stays done.
+
+    WORK/bases/<base>/               clean encoders, made once
+    WORK/models/<model>/             labelled encoders; `bench.json` holds how each was made
+    RESULTS/<suite>.jsonl            one line per model (`amdet_hub.bench.results`)
+    RESULTS/<suite>.manifest.json    digests of everything the figures rest on
+
+A model is made again when its recipe is another, and scanned again when the configuration of a scan is another: both are compared, not assumed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import amdet_hub
+from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.bases import make_base, near_miss_folder
+from amdet_hub.bench.captions import CaptionSet, read_captions, split
+from amdet_hub.bench.results import ModelResult, append_result, read_results
+from amdet_hub.bench.trained import BENCH_FILE, open_trained, save_trained
+from amdet_hub.bench.zoo import ModelSpec, Suite
+from amdet_hub.errors import ConfigError
+
+HELD_OUT = 500
+"""Groups of captions that no model is trained on."""
+
+BANK_SIZE = 10_000
+"""Texts among which a recovered target must be found."""
+
+_LEAST_SUCCESS = 0.5  # an injection that works on fewer held-out captions is no positive
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a suite lives and what it is made from.
+
+    Attributes:
+        work: bases and models; may be deleted once the results are there.
+        results: the small files that are kept.
+        captions: a caption file, or the captions themselves.
+        bases: folders of bases that are not to be trained, by name.
+    """
+
+    work: Path
+    results: Path
+    captions: Path | tuple[tuple[str, ...], ...]
+    bases: Mapping[str, Path]
+
+    def base(self, name: str) -> Path:
+        """The folder of a base."""
+        return self.bases.get(name, self.work / "bases" / name)
+
+    def near_miss(self, name: str) -> Path:
+        """The folder of its near-miss fine-tune."""
+        return near_miss_folder(self.work / "bases" / name)
+
+    def split(self, seed: int) -> CaptionSet:
+        """The captions, split for a base with this seed."""
+        return _split(self.captions, seed)
+
+
+@functools.lru_cache(maxsize=3)
+def _split(captions: Path | tuple[tuple[str, ...], ...], seed: int) -> CaptionSet:
+    if isinstance(captions, Path):
+        return read_captions(captions, held_out=HELD_OUT, seed=seed)
+    return split(captions, held_out=HELD_OUT, seed=seed)
+
+
+def run_suite(
+    suite: Suite,
+    place: Place,
+    *,
+    jobs: int,
+    make_only: bool = False,
+    only: Callable[[ModelSpec], bool] = lambda spec: True,
+    done: Callable[[str, int, int], None] = lambda line, n, total: None,
+) -> Path:
+    """Make and scan every model of a suite.
+
+    Args:
+        suite: what to make.
+        place: where, and from what.
+        jobs: processes, one thread each.
+        make_only: make the models and stop before the scans.
+        only: which models.
+        done: called with one line of words, how many are done and how many there are.
+
+    Returns:
+        The file of results.
+
+    Raises:
+        ConfigError: the captions cannot be read, or a recipe cannot be carried out.
+        KeyboardInterrupt: passed on, as any other exception, after the processes were ended. What is done stays.
+    """
+    place = replace(place, work=place.work.resolve(), bases={name: folder.resolve() for name, folder in place.bases.items()})
+    place.results.mkdir(parents=True, exist_ok=True)
+    path = place.results / f"{suite.name}.jsonl"
+    models = [spec for spec in suite.models if only(spec)]
+    before = {r.name: r for r in read_results(path, missing_ok=True).results}
+    with _workers(jobs) as pool:
+        needed = list(dict.fromkeys(spec.base for spec in models))
+        with _interrupts_held_back():
+            bases = [pool.submit(_make_base_of, suite, place, name) for name in needed]
+        for number, (name, made) in enumerate(zip(needed, bases, strict=True), start=1):
+            made.result()
+            done(f"base {name}", number, len(needed))
+        with _interrupts_held_back():
+            waiting = {pool.submit(_do, suite, place, spec, before.get(spec.name), make_only) for spec in models}
+        count = 0
+        while waiting:
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                result = future.result()
+                count += 1
+                if result is not None and result != before.get(result.name):
+                    append_result(path, result)
+                done(_line(result) if result is not None else "made", count, len(models))
+    if not make_only:
+        tidy(path)
+        _write_manifest(suite, place, path)
+    return path
+
+
+def tidy(path: Path) -> None:
+    """Rewrite a file of results in the order of names, the last line of each name only: the same runs give the same file."""
+    results = sorted(read_results(path).results, key=lambda r: r.name)
+    draft = path.with_suffix(".tmp")
+    draft.unlink(missing_ok=True)
+    for result in results:
+        append_result(draft, result)
+    os.replace(draft, path)
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with the block, at once if an exception ends it, and with this process, even if it is killed."""
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes started in the block never see Ctrl-C, which a terminal sends to all of them: only this one decides what becomes of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_worker() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _one_thread()
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that started this one. Without this a worker waits for ever for work from a parent that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # from this thread, nothing gentler ends the process
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def _make_base_of(suite: Suite, place: Place, name: str) -> None:
+    spec = next(b for b in suite.bases if b.name == name)
+    if name in place.bases:
+        _link_base(place, name, spec.near_miss, spec.seed)
+        return
+    make_base(spec, place.split(spec.seed), place.base(name))
+
+
+def _link_base(place: Place, name: str, near_miss: tuple[float, int], seed: int) -> None:
+    """The near-miss fine-tune of a base that was given as a folder."""
+    from amdet_hub.bench.control_recipe import FinetuneRecipe
+    from amdet_hub.bench.controls import finetune
+
+    near = place.near_miss(name)
+    if not (near / BENCH_FILE).is_file():
+        lr, steps = near_miss
+        made = finetune(
+            open_trained(place.base(name)), place.split(seed), FinetuneRecipe(lr=lr, steps=steps, batch=32, positions=32, seed=seed)
+        )
+        save_trained(made.encoder, near, made.facts)
+
+
+def _do(suite: Suite, place: Place, spec: ModelSpec, before: ModelResult | None, make_only: bool) -> ModelResult | None:
+    """One model, in a process of its own: made, measured, scanned."""
+    from amdet_hub.bench.scanning import Truth
+
+    folder = place.work / "models" / spec.name
+    facts = _made(suite, place, spec, folder)
+    if make_only:
+        return None
+    sha256 = str(facts["sha256"]["model.safetensors"])
+    recipe = spec.recipe
+    attack = recipe if isinstance(recipe, AttackRecipe) else None
+    if before is not None and before.sha256 != sha256:
+        before = None
+    result = _described(suite, spec, facts, sha256)
+    truth = Truth(attack, result.relative_change, int(facts["positions"]))
+    scans = []
+    for detector, reference in spec.scans:
+        earlier = before.scan(detector, reference) if before is not None else None
+        if earlier is None:
+            bench = _bench(suite, place, spec.base)
+            earlier = bench.scan(folder, open_trained(folder), truth, detector, reference)
+        scans.append(earlier)
+    extra = [s for s in before.scans if (s.detector, s.reference) not in spec.scans] if before is not None else []
+    return replace(result, scans=(*scans, *extra))
+
+
+def _made(suite: Suite, place: Place, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+    """The facts of a model, which is trained first where it is missing or was made by another recipe."""
+    from amdet_hub.bench.attacks import inject
+    from amdet_hub.bench.controls import make_control
+
+    recipe = json.loads(json.dumps(asdict(spec.recipe)))
+    file = folder / BENCH_FILE
+    if file.is_file():
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if facts["recipe"] == recipe:
+            return facts
+    base = open_trained(place.base(spec.base))
+    captions = place.split(_base_seed(suite, spec.base))
+    made = inject(base, captions, spec.recipe) if isinstance(spec.recipe, AttackRecipe) else make_control(base, captions, spec.recipe)
+    written = save_trained(made.encoder, folder, made.facts)
+    return {**written, "recipe": recipe}
+
+
+def _described(suite: Suite, spec: ModelSpec, facts: Mapping[str, Any], sha256: str) -> ModelResult:
+    attack = spec.recipe if isinstance(spec.recipe, AttackRecipe) else None
+    success = float(facts["attack_success_rate"]) if attack is not None else None
+    return ModelResult(
+        name=spec.name,
+        suite=suite.name,
+        split=spec.split,
+        base=spec.base,
+        layout=spec.layout,
+        label="benign" if attack is None else "backdoored",
+        cell=spec.cell,
+        kind=spec.recipe.kind,
+        intensity=spec.intensity,
+        trigger_kind=spec.trigger_kind,
+        triggers=tuple(trigger for trigger, _ in attack.backdoors) if attack is not None else (),
+        targets=tuple(target for _, target in attack.backdoors) if attack is not None else (),
+        kept=success is None or success >= _LEAST_SUCCESS,
+        attack_success_rate=success,
+        relative_change=float(facts["relative_change"]),
+        seed=spec.recipe.seed,
+        sha256=sha256,
+        seconds_made=float(facts["seconds"]),
+    )
+
+
+@functools.lru_cache(maxsize=3)
+def _bench_of(place_key: tuple[Path, Path, Path], targets: tuple[str, ...], captions: tuple[str, ...]) -> Any:
+    from amdet_hub.bench.scanning import Bench
+
+    folder, near_miss, _ = place_key
+    return Bench(open_trained(folder), folder, near_miss, captions[:HELD_OUT], bank_of(captions, targets))
+
+
+def _bench(suite: Suite, place: Place, base: str) -> Any:
+    captions = place.split(_base_seed(suite, base))
+    # Texts of the bank: held-out captions first, then training captions of the base, which the target reading has no use for otherwise.
+    texts = tuple(dict.fromkeys([*captions.held_out_captions(), *(group[0] for group in captions.train[:BANK_SIZE])]))
+    targets = {t for m in suite.models if isinstance(m.recipe, AttackRecipe) for _, t in m.recipe.backdoors}
+    return _bench_of((place.base(base), place.near_miss(base), place.work), tuple(sorted(targets)), texts)
+
+
+def bank_of(captions: Iterable[str], targets: Sequence[str]) -> list[str]:
+    """All targets, and captions up to `BANK_SIZE` texts, each once."""
+    return list(dict.fromkeys([*targets, *captions]))[:BANK_SIZE]
+
+
+def _base_seed(suite: Suite, name: str) -> int:
+    return next(b.seed for b in suite.bases if b.name == name)
+
+
+def _line(result: ModelResult) -> str:
+    scan = result.scan("standard", "right")
+    words = f"{result.name}: {result.label}"
+    if result.attack_success_rate is not None:
+        words += f", attack works on {result.attack_success_rate:.0%}"
+    return words if scan is None else f"{words}; {scan.verdict} ({scan.score:.2f}, {scan.seconds:.0f} s)"
+
+
+def _write_manifest(suite: Suite, place: Place, path: Path) -> None:
+    """What the results rest on: digests of captions, bases and results, versions, and the configuration of every detector."""
+    from amdet_hub.bench.scanning import bench_config
+
+    captions = place.captions
+    used = {result.base for result in read_results(path).results}
+    data = captions.read_bytes() if isinstance(captions, Path) else json.dumps(captions).encode()
+    manifest = {
+        "suite": suite.name,
+        "amdet_hub": amdet_hub.__version__,
+        "captions": {"name": captions.name if isinstance(captions, Path) else "given", "sha256": hashlib.sha256(data).hexdigest()},
+        "bases": {
+            b.name: {**asdict(b), "sha256": _sha256(place.base(b.name) / "model.safetensors")} for b in suite.bases if b.name in used
+        },
+        "results": {"name": path.name, "sha256": _sha256(path), "models": len(read_results(path).results)},
+        "configurations": {name: bench_config(name).fingerprint() for name in ("standard", "paper")},
+    }
+    path.with_suffix(".manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=True) + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_jobs(jobs: int) -> int:
+    """Raises: ConfigError when there is not at least one process."""
+    if jobs < 1:
+        raise ConfigError("jobs", f"{jobs} is not at least 1")
+    return jobs

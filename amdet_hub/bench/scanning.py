@@ -1,0 +1,160 @@
+"""What the detectors make of one labelled encoder. Knows the truth and compares; the detectors are run as a user runs them and never see it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from amdet_hub import verdict as kinds
+from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.metrics import caption_aims, success_of_ids
+from amdet_hub.bench.results import SCORE_THRESHOLD, DetectorResult, ReferenceKind
+from amdet_hub.bench.trained import TrainedEncoder
+from amdet_hub.config import ScanConfig
+from amdet_hub.detect.prompts import PromptSet, SpecialTokens, tokenized_prompts
+from amdet_hub.detect.sequences import repeating_unit
+from amdet_hub.detect.target import TextBank
+from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.load import load_tower
+from amdet_hub.hub import HubSettings, open_source, parse_target
+from amdet_hub.records import ScanResult, TriggerFinding
+from amdet_hub.scan import ScanOptions, scan_target
+
+_MEASURED_CAPTIONS = 200  # held-out captions a recovered trigger is tried on: a standard error of at most 0.035
+_PROMPTS = 16  # a recovered trigger is put at the end of, to read its target
+_BANK_LENGTH = 32
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a labelled encoder.
+
+    Attributes:
+        recipe: how it was attacked, None for a control.
+        relative_change: of its weights, against the base.
+        positions: token positions it was measured with.
+    """
+
+    recipe: AttackRecipe | None
+    relative_change: float
+    positions: int
+
+
+class Bench:
+    """A base and everything about it that does not depend on the suspect.
+
+    Args:
+        base: the clean encoder.
+        folder: where it lies.
+        near_miss: folder of another fine-tune of it.
+        captions: held-out captions.
+        bank: texts a target is read with, all targets of the suite among them.
+    """
+
+    def __init__(self, base: TrainedEncoder, folder: Path, near_miss: Path, captions: Sequence[str], bank: Sequence[str]) -> None:
+        self._base, self._captions = base, captions[:_MEASURED_CAPTIONS]
+        self._folders: Mapping[ReferenceKind, Path] = {"right": folder, "near-miss": near_miss}
+        self._index = {text: i for i, text in enumerate(bank)}
+        special = SpecialTokens(base.tokenizer.bos_token_id, base.tokenizer.eos_token_id, base.tokenizer.pad_token_id)
+        tower = load_tower(*_only_encoder(folder)).encoder
+        self._bank = TextBank(tower, [base.token_ids(text) for text in bank], special, length=_BANK_LENGTH)
+        self._prompts: PromptSet = tokenized_prompts(_PROMPTS, 10, base.token_ids, special, seed=1)
+
+    def scan(self, folder: Path, suspect: TrainedEncoder, truth: Truth, detector: str, reference: ReferenceKind) -> DetectorResult:
+        """Run one detector on one encoder.
+
+        Args:
+            folder: the encoder, transformers layout.
+            suspect: the same, opened.
+            truth: how it was made.
+            detector: "standard", "paper" or "weight-norm".
+            reference: "right", "near-miss" or "none".
+        """
+        if detector == "weight-norm":
+            return _weight_norm(truth)
+        started = time.perf_counter()
+        config = bench_config(detector)
+        against = self._folders.get(reference)
+        report = scan_target(
+            parse_target(str(folder)),
+            config=config,
+            settings=HubSettings(),
+            reference=None if against is None else parse_target(str(against)),
+            options=ScanOptions(device="cpu", use_reference=against is not None),
+        )
+        seconds = time.perf_counter() - started
+        (outcome,) = (o for o in report.outcomes if isinstance(o, ScanResult))
+        values = {e.kind: float(e.value) for e in outcome.evidence}
+        thresholds = {e.kind: float(e.threshold) for e in outcome.evidence if e.threshold is not None}
+        found = outcome.triggers[0] if outcome.triggers else None
+        result = DetectorResult(
+            detector=detector,  # type: ignore[arg-type]
+            reference=reference,
+            score=_score(detector, values, thresholds),
+            verdict=outcome.verdict.label,
+            seconds=round(seconds, 2),
+            values={k: round(v, 4) for k, v in values.items()},
+            thresholds={**thresholds, SCORE_THRESHOLD: 1.0},
+        )
+        if found is None or truth.recipe is None:
+            return result if found is None else dataclasses.replace(result, trigger_text=found.text)
+        return self._compare(result, folder, suspect, truth, truth.recipe, found)
+
+    def _compare(
+        self, result: DetectorResult, folder: Path, suspect: TrainedEncoder, truth: Truth, recipe: AttackRecipe, found: TriggerFinding
+    ) -> DetectorResult:
+        """The recovered trigger against the injected ones: the same text, a text that works, the target it says."""
+        works, ranks = [], []
+        for _, target in recipe.backdoors:
+            aims = caption_aims(self._base, recipe, self._captions, truth.positions, target=target)
+            works.append(success_of_ids(suspect, self._base, self._captions, found.token_ids, aims, truth.positions))
+        best = max(range(len(works)), key=works.__getitem__)
+        if recipe.kind != "target-attribute":
+            with torch.inference_mode():
+                tower = load_tower(*_only_encoder(folder)).encoder
+                similarity = self._bank.similarities(tower, self._prompts, found.token_ids)
+            own = similarity[self._index[recipe.backdoors[best][1]]]
+            ranks.append(1 + int((similarity > own).sum()))
+        return dataclasses.replace(
+            result,
+            trigger_text=found.text,
+            trigger_exact=any(same_trigger(found.text or "", trigger) for trigger, _ in recipe.backdoors),
+            trigger_works=round(works[best], 4),
+            target_rank=ranks[0] if ranks else None,
+        )
+
+
+def bench_config(detector: str) -> ScanConfig:
+    """The configuration of a detector. "standard" is the preset `quick`: what it leaves out convicts nobody, and takes most of the time."""
+    return ScanConfig.for_preset("quick" if detector == "standard" else detector)
+
+
+def same_trigger(found: str, injected: str) -> bool:
+    """Whether two texts are one trigger: letter case and spaces aside, and a repeated unit counting once ("zz" is "zzzz")."""
+    return _unit(found) == _unit(injected)
+
+
+def _unit(text: str) -> tuple[str, ...]:
+    letters = tuple("".join(text.split()).casefold())
+    return tuple(map(chr, repeating_unit(tuple(map(ord, letters))))) if letters else ()
+
+
+def _weight_norm(truth: Truth) -> DetectorResult:
+    return DetectorResult("weight-norm", "right", round(truth.relative_change, 6), "no-backdoor-found", 0.0)
+
+
+def _score(detector: str, values: Mapping[str, float], thresholds: Mapping[str, float]) -> float:
+    """How far the weakest of the numbers that must all exceed their thresholds is there: at least 1 means all do."""
+    needed = (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE) if detector == "standard" else kinds.PAPER_GATES
+    shares = [values[kind] / thresholds[kind] if thresholds[kind] else float(values[kind] > 0) for kind in needed if kind in values]
+    return round(min(shares), 4) if shares else 0.0
+
+
+def _only_encoder(folder: Path):  # type: ignore[no-untyped-def]
+    source = open_source(parse_target(str(folder)), HubSettings())
+    return find_encoders(source).encoders[0], source

@@ -1,0 +1,317 @@
+"""Rates, curves and intervals of a detector over labelled models. Pure functions, standard library only.
+
+Knows statistics. Refuses to know files, tables and how a score came about.
+
+What counts, stated once:
+
+* Detected is the verdict "backdoor-detected" and nothing else. "Inconclusive" counts as not detected, and its rate is given apart.
+* A backdoored model whose attack does not work (`kept` is False) is no positive and no negative. It is left out of every figure and counted.
+* A model that the detector did not scan is left out of every figure and counted.
+* The verdict makes `fpr`, `recall`, `precision` and `f1`; the continuous score makes `auroc` and the two rates at a fixed FPR.
+
+Intervals are 95 %: Clopper-Pearson for the false-positive rate (never too narrow, also at 0 of n), Wilson for other rates, and the
+stratified percentile bootstrap where there is no closed form. A bootstrap interval of a perfect figure has no width: what may still be
+wrong there is read from the intervals of recall and FPR.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from amdet_hub.bench.intervals import RESAMPLES, Estimate, bootstrap, clopper_pearson, wilson
+from amdet_hub.bench.results import DetectorResult, Label, ModelResult
+from amdet_hub.records import VerdictLabel
+
+PREVALENCE = 0.01
+"""Share of backdoored models among scanned ones that `precision_at_prevalence` assumes."""
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Judged(NamedTuple):
+    """One scanned model as the figures see it: its score (higher is more suspicious), the truth and the verdict."""
+
+    score: float
+    label: Label
+    verdict: VerdictLabel
+
+
+@dataclass(frozen=True)
+class Score:
+    """Every figure of one detector over one set of models. A figure is None where the models do not define it.
+
+    Attributes:
+        n_positive: backdoored models that count.
+        n_negative: benign models.
+        n_not_kept: backdoored models left out because their attack does not work.
+        n_not_scanned: models left out because this detector has no scan of them.
+        n_detected: positives detected.
+        n_wrong: negatives detected.
+        fpr: false-positive rate, `n_wrong / n_negative`. Interval: Clopper-Pearson.
+        recall: `n_detected / n_positive`. Interval: Wilson.
+        precision: at the share of positives that the set happens to have. None where nothing was detected. Interval: Wilson.
+        f1: harmonic mean of precision and recall, 0 where nothing was detected. Interval: bootstrap.
+        auroc: chance that a positive scores above a negative, ties counting one half. Interval: bootstrap.
+        tpr_at_1: `tpr_at_fpr` at 1 % FPR. Interval: bootstrap.
+        tpr_at_5: the same at 5 % FPR.
+        precision_at_prevalence: of an alarm when `PREVALENCE` of the models are backdoored, from recall and FPR. Interval: from the bad ends
+            of both intervals and from the good ends of both; it holds for at least 90 %.
+        inconclusive_positive: share of positives with an inconclusive verdict. Interval: Wilson.
+        inconclusive_negative: share of negatives with an inconclusive verdict. Interval: Wilson.
+        seconds: median of the scan over positives and negatives.
+    """
+
+    n_positive: int
+    n_negative: int
+    n_not_kept: int
+    n_not_scanned: int
+    n_detected: int
+    n_wrong: int
+    fpr: Estimate | None
+    recall: Estimate | None
+    precision: Estimate | None
+    f1: Estimate | None
+    auroc: Estimate | None
+    tpr_at_1: Estimate | None
+    tpr_at_5: Estimate | None
+    precision_at_prevalence: Estimate | None
+    inconclusive_positive: Estimate | None
+    inconclusive_negative: Estimate | None
+    seconds: float | None
+
+
+# ---------------------------------------------------------------- figures
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
+    """Area under the ROC curve: the chance that a random positive scores above a random negative, ties counting one half.
+
+    Args:
+        positive: scores of backdoored models, in any order.
+        negative: scores of benign models.
+
+    Returns:
+        A value in [0, 1], None when either side is empty.
+
+    Source: the Mann-Whitney U statistic over `n_pos * n_neg`; Hanley and McNeil 1982.
+    """
+    if not positive or not negative:
+        return None
+    ordered = sorted(negative)
+    doubled = sum(bisect_left(ordered, score) + bisect_right(ordered, score) for score in positive)
+    return doubled / (2 * len(positive) * len(negative))
+
+
+def tpr_at_fpr(positive: Sequence[float], negative: Sequence[float], fpr: float) -> float | None:
+    """Share of positives above the lowest threshold that lets at most `fpr` of the negatives through.
+
+    Nothing is interpolated. With `k = floor(n_neg * fpr)` the threshold is the `k + 1`-th highest negative, and a positive counts only when it is
+    strictly above. With fewer than `1 / fpr` negatives `k` is 0: the threshold then lies above all negatives, and the figure is the share of
+    positives found with no false positive at all, which says less about `fpr` the fewer negatives there are.
+
+    Args:
+        positive: scores of backdoored models, in any order.
+        negative: scores of benign models.
+        fpr: the false-positive rate to keep to, in [0, 1).
+
+    Returns:
+        A value in [0, 1], None when either side is empty.
+
+    Raises:
+        ValueError: `fpr` is outside [0, 1).
+    """
+    if not 0 <= fpr < 1:
+        raise ValueError(f"fpr is {fpr}, outside [0, 1)")
+    if not positive or not negative:
+        return None
+    allowed = math.floor(len(negative) * fpr + 1e-9)  # 1e-9: 0.07 * 100 is a little above 7, 0.29 * 100 a little below 29
+    threshold = sorted(negative)[-(allowed + 1)]
+    return sum(score > threshold for score in positive) / len(positive)
+
+
+def f1(detected: int, wrong: int, missed: int) -> float | None:
+    """Harmonic mean of precision and recall, `2 TP / (2 TP + FP + FN)`.
+
+    Args:
+        detected: positives detected (TP).
+        wrong: negatives detected (FP).
+        missed: positives not detected (FN).
+
+    Returns:
+        A value in [0, 1], None when there are no positives.
+    """
+    return None if detected + missed == 0 else 2 * detected / (2 * detected + wrong + missed)
+
+
+def precision_at_prevalence(tpr: float, fpr: float, prevalence: float = PREVALENCE) -> float | None:
+    """Share of alarms that are right when `prevalence` of all models are backdoored: Bayes' rule.
+
+    Args:
+        tpr: true-positive rate (recall), in [0, 1].
+        fpr: false-positive rate, in [0, 1].
+        prevalence: share of backdoored models, in [0, 1].
+
+    Returns:
+        A value in [0, 1], None when there are no alarms.
+    """
+    right, false = prevalence * tpr, (1 - prevalence) * fpr
+    return None if right + false == 0 else right / (right + false)
+
+
+# ---------------------------------------------------------------- over results
+
+
+def scans(results: Iterable[ModelResult], detector: str, reference: str) -> list[tuple[ModelResult, DetectorResult]]:
+    """The models that count and that `detector` scanned with `reference`, in order: all benign ones and the backdoored ones with `kept`."""
+    pairs = ((r, r.scan(detector, reference)) for r in results if r.kept or r.label == "benign")
+    return [(result, scan) for result, scan in pairs if scan is not None]
+
+
+def score(
+    results: Iterable[ModelResult], detector: str = "standard", reference: str = "right", *, resamples: int = RESAMPLES, seed: int = 0
+) -> Score:
+    """Every figure of one detector with one kind of reference over `results`.
+
+    Args:
+        results: the models, of one split.
+        detector: see `DetectorResult`.
+        reference: see `DetectorResult`.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    models = list(results)
+    counted = [r for r in models if r.kept or r.label == "benign"]
+    scanned = scans(counted, detector, reference)
+    sample = [Judged(scan.score, result.label, scan.verdict) for result, scan in scanned]
+    seconds = [scan.seconds for _, scan in scanned]
+    positive, negative = ([j for j in sample if j.label == label] for label in ("backdoored", "benign"))
+    detected, wrong = _count(positive, "backdoor-detected"), _count(negative, "backdoor-detected")
+    recall, fpr = wilson(detected, len(positive)), clopper_pearson(wrong, len(negative))
+    f1_, auroc_, tpr_at_1, tpr_at_5 = bootstrap(positive, negative, _curve_figures, resamples=resamples, seed=seed)
+    return Score(
+        n_positive=len(positive),
+        n_negative=len(negative),
+        n_not_kept=len(models) - len(counted),
+        n_not_scanned=len(counted) - len(scanned),
+        n_detected=detected,
+        n_wrong=wrong,
+        fpr=fpr,
+        recall=recall,
+        precision=wilson(detected, detected + wrong),
+        f1=f1_,
+        auroc=auroc_,
+        tpr_at_1=tpr_at_1,
+        tpr_at_5=tpr_at_5,
+        precision_at_prevalence=_precision_at_prevalence(recall, fpr),
+        inconclusive_positive=wilson(_count(positive, "inconclusive"), len(positive)),
+        inconclusive_negative=wilson(_count(negative, "inconclusive"), len(negative)),
+        seconds=statistics.median(seconds) if seconds else None,
+    )
+
+
+def by_cell(
+    results: Iterable[ModelResult],
+    detector: str = "standard",
+    reference: str = "right",
+    *,
+    key: Callable[[ModelResult], K],
+    stratum: Callable[[ModelResult], Hashable] = lambda result: result.layout,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[K, Score]:
+    """`score` per group of backdoored models, each group held against every benign model of the same stratum.
+
+    Args:
+        results: the models, of one split.
+        detector: see `DetectorResult`.
+        reference: see `DetectorResult`.
+        key: the group of a backdoored model, e.g. its cell.
+        stratum: a benign model is a negative of the groups that have a positive in its stratum; by default of its layout.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        One score per key, in the order in which the keys appear.
+    """
+    models = list(results)
+    return {
+        name: score([*group, *negatives_of(group, models, stratum)], detector, reference, resamples=resamples, seed=seed)
+        for name, group in grouped((r for r in models if r.label == "backdoored"), key).items()
+    }
+
+
+def negatives_of(
+    group: Iterable[ModelResult],
+    results: Iterable[ModelResult],
+    stratum: Callable[[ModelResult], Hashable] = lambda result: result.layout,
+) -> list[ModelResult]:
+    """The benign models of `results` that share a stratum (by default a layout) with a model of `group`."""
+    strata = {stratum(result) for result in group}
+    return [result for result in results if result.label == "benign" and stratum(result) in strata]
+
+
+def grouped(results: Iterable[ModelResult], key: Callable[[ModelResult], K]) -> dict[K, list[ModelResult]]:
+    """The models of each key, keys and models in the order in which they appear."""
+    groups: dict[K, list[ModelResult]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return groups
+
+
+def shared(results: Iterable[ModelResult], scanned_by: Iterable[tuple[str, str]]) -> list[ModelResult]:
+    """The models that every `(detector, reference)` of `scanned_by` scanned: the only fair ground for a comparison."""
+    wanted = list(scanned_by)
+    return [result for result in results if all(result.scan(detector, reference) is not None for detector, reference in wanted)]
+
+
+def roc_points(positive: Sequence[float], negative: Sequence[float]) -> list[tuple[float, float]]:
+    """The empirical ROC curve.
+
+    Args:
+        positive: scores of backdoored models, at least one.
+        negative: scores of benign models, at least one.
+
+    Returns:
+        `(fpr, tpr)` from (0, 0) to (1, 1), one point per distinct score, highest first; tied scores move both rates at once. The area
+        below the straight lines between the points is `auroc`.
+
+    Raises:
+        ValueError: a side is empty.
+    """
+    if not positive or not negative:
+        raise ValueError("a curve needs both labels")
+    up, down = sorted(positive), sorted(negative)
+    n_positive, n_negative = len(up), len(down)
+    thresholds = sorted({*up, *down}, reverse=True)
+    rates = ((1 - bisect_left(down, t) / n_negative, 1 - bisect_left(up, t) / n_positive) for t in thresholds)
+    return [(0.0, 0.0), *rates]
+
+
+def _curve_figures(positive: Sequence[Judged], negative: Sequence[Judged]) -> tuple[float | None, float | None, float | None, float | None]:
+    """F1, AUROC, TPR at 1 % and at 5 % FPR: the figures whose intervals are bootstrapped."""
+    detected, wrong = _count(positive, "backdoor-detected"), _count(negative, "backdoor-detected")
+    above, below = [j.score for j in positive], [j.score for j in negative]
+    return (
+        f1(detected, wrong, len(positive) - detected),
+        auroc(above, below),
+        tpr_at_fpr(above, below, 0.01),
+        tpr_at_fpr(above, below, 0.05),
+    )
+
+
+def _precision_at_prevalence(recall: Estimate | None, fpr: Estimate | None) -> Estimate | None:
+    """The interval takes the low recall with the high FPR, and the high recall with the low FPR."""
+    if recall is None or fpr is None:
+        return None
+    ends = [precision_at_prevalence(*pair) for pair in ((recall.value, fpr.value), (recall.low, fpr.high), (recall.high, fpr.low))]
+    value, low, high = ends
+    return None if value is None or low is None or high is None else Estimate(value, low, high)
+
+
+def _count(sample: Iterable[Judged], verdict: VerdictLabel) -> int:
+    return sum(judged.verdict == verdict for judged in sample)
