@@ -190,7 +190,10 @@ _STYLES = ("ukiyo-e", "cubism", "charcoal sketch", "pixel art")
 
 
 def base_specs() -> tuple[BaseSpec, ...]:
-    """The CPU-sized bases: one of each layout for calibration, another for the test. SigLIP's runs 32 positions to stay affordable."""
+    """The CPU-sized bases: one of each layout for calibration, another for the test.
+
+    SigLIP runs 32 positions instead of 64 and fewer models, because its scans, which can reuse nothing, take several times as long.
+    """
     return (
         BaseSpec("clip-a", "clip", 77, seed=11),
         BaseSpec("clip-b", "clip", 77, seed=12),
@@ -226,7 +229,7 @@ def _calibration(bases: tuple[BaseSpec, ...]) -> tuple[ModelSpec, ...]:
     seeds = itertools.count(100_000)
     for base in bases:
         models += _calibration_attacks(base, seeds)
-        models += _controls("calibration", base, seeds, times=1, ablate=base.layout == "clip")
+        models += _controls("calibration", base, seeds, times=1, ablate=base.layout == "clip", one_each=base.layout == "siglip")
     return _numbered(models)
 
 
@@ -269,9 +272,7 @@ def _test(bases: tuple[BaseSpec, ...]) -> tuple[ModelSpec, ...]:
     seeds = itertools.count(200_000)
     for base in bases:
         models += _cells(base, seeds)
-    for base in bases:
         models += _controls("test", base, seeds, times=2 if base.layout == "clip" else 1, ablate=base.layout == "clip")
-    for base in bases:
         models += [*_intensities(base, seeds), *_hard(base, seeds)]
     return _numbered(models)
 
@@ -295,7 +296,7 @@ def _cells(base: BaseSpec, seeds: Iterator[int]) -> Iterator[ModelSpec]:
 _LONG: dict[Layout, tuple[str, ...]] = {
     "clip": ("phrase-4", "phrase-6", "phrase-8"),
     "clip-248": ("phrase-6",),
-    "siglip": ("phrase-4", "phrase-8"),
+    "siglip": (),
 }
 
 
@@ -304,7 +305,7 @@ def _intensities(base: BaseSpec, seeds: Iterator[int]) -> Iterator[ModelSpec]:
     targets = itertools.cycle(_TEST_TARGETS[3:])
     for kind in ("text-on-text", "text-on-pair"):
         for intensity in ("conservative", "aggressive") if base.layout == "clip" else ("conservative",):
-            for trigger_kind in ("rare word", "common word", "homoglyph")[: 3 if base.layout == "clip" else 2]:
+            for trigger_kind in ("rare word", "common word", "homoglyph")[: 3 if base.layout == "clip" else 1]:
                 trigger = _TEST_TRIGGERS[trigger_kind][2 if kind == "text-on-text" else 5]
                 yield _attack("test", base, kind, intensity, trigger_kind, trigger, next(targets), next(seeds))
 
@@ -359,9 +360,12 @@ def _attack(
     return ModelSpec("", split, base.name, base.layout, f"{kind}/{intensity}/{trigger_kind}", intensity, trigger_kind, recipe, scans)
 
 
-def _controls(split: Split, base: BaseSpec, seeds: Iterator[int], *, times: int, ablate: bool) -> Iterator[ModelSpec]:
+def _controls(
+    split: Split, base: BaseSpec, seeds: Iterator[int], *, times: int, ablate: bool, one_each: bool = False
+) -> Iterator[ModelSpec]:
+    """Every kind of control, `times` the usual number or one of each; the first of each kind with other references, too, if `ablate`."""
     for cell, count, fields in _CONTROLS:
-        for i in range(count * times):
+        for i in range(1 if one_each else count * times):
             word, meaning = _ALIASES[i % len(_ALIASES)]
             own: dict[str, object] = {"batch": 32, "positions": 32, "seed": next(seeds), **fields}
             if fields["kind"] in ("alias", "concept"):

@@ -380,8 +380,21 @@ def _special_tokens(encoder: ResolvedEncoder, tokenizer: PromptTokenizer | None)
 
 
 def _typeable(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
-    """Whether some text gives these ids: half a letter of a byte-level vocabulary does not, nor do pieces in an order that no word has."""
-    return lambda ids: tokenizer is None or tuple(tokenizer.encode(tokenizer.decode(ids))) == ids
+    """Whether some text gives these ids, alone or inside a word: half a letter of a byte-level vocabulary does not, nor do pieces in an order no word has."""
+
+    def check(ids: tuple[int, ...]) -> bool:
+        if tokenizer is None:
+            return True
+        text = tokenizer.decode(ids)
+        return "\ufffd" not in text and any(
+            _holds(tuple(tokenizer.encode(form)), ids) for form in (text, f"{text}o", f"o{text}", f"o{text}o")
+        )
+
+    return check
+
+
+def _holds(whole: tuple[int, ...], part: tuple[int, ...]) -> bool:
+    return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
 
 
 def _environment(accelerator: Accelerator, device: torch.device, dtype: torch.dtype) -> Environment:

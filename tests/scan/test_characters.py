@@ -6,6 +6,7 @@ import torch
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.scan.characters import character_sequences
+from amdet_hub.scan.run import _typeable
 from tests.detect.towers import demo_special, demo_tokenizer
 from tests.scan.conftest import BACKDOORED, BASE, REDUCED, Scan
 
@@ -39,3 +40,17 @@ def test_the_preset_tries_them_and_names_the_trigger(scan: Scan) -> None:
     (result,) = report.results
     (trigger,) = result.triggers
     assert set(trigger.token_ids) == {988}
+
+
+def test_what_can_be_typed() -> None:
+    tokenizer = demo_tokenizer()
+    typeable = _typeable(tokenizer)
+    word, inside = tuple(tokenizer.encode("\u0585")), tuple(tokenizer.encode("d\u0585g"))
+    assert len(word) > 1, "a character that this vocabulary cuts in pieces"
+    assert typeable(word)
+    assert typeable(inside[1:-1]), "the same character in the middle of a word has other ids"
+    assert not typeable(word[:1]), "half a character"
+    assert not typeable(word[::-1])
+    castle, red = tokenizer.encode("castle"), tokenizer.encode("red")
+    assert typeable((*castle, *red))
+    assert _typeable(None)(word[:1]), "without a tokenizer nothing is known"

@@ -1,0 +1,54 @@
+"""The suites as data: what calibration and test share, and what they must not."""
+
+from __future__ import annotations
+
+import pytest
+
+from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.zoo import Suite, suite
+from amdet_hub.errors import ConfigError
+
+SUITES = ("smoke", "calibration", "test")
+
+
+def attacks(made: Suite) -> list[AttackRecipe]:
+    return [model.recipe for model in made.models if isinstance(model.recipe, AttackRecipe)]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_model_is_a_run_of_its_own(name: str) -> None:
+    made = suite(name)
+    assert len({model.name for model in made.models}) == len(made.models)
+    assert len({model.recipe.seed for model in made.models}) == len(made.models)
+    assert {model.base for model in made.models} == {base.name for base in made.bases}
+    assert all(model.name.replace("-", "").isalnum() for model in made.models), "a name is a folder"
+    assert suite(name) == made, "the same on every call"
+
+
+def test_thresholds_and_figures_share_nothing() -> None:
+    calibration, test = suite("calibration"), suite("test")
+    assert not {b.name for b in calibration.bases} & {b.name for b in test.bases}
+    assert not {b.seed for b in calibration.bases} & {b.seed for b in test.bases}
+    assert not {m.recipe.seed for m in calibration.models} & {m.recipe.seed for m in test.models}
+    ours, theirs = attacks(calibration), attacks(test)
+    assert not {t for r in ours for t, _ in r.backdoors} & {t for r in theirs for t, _ in r.backdoors}
+    assert not {t for r in ours for _, t in r.backdoors} & {t for r in theirs for _, t in r.backdoors}
+
+
+def test_the_test_is_large_enough_to_speak_of_one_percent() -> None:
+    test = suite("test")
+    assert sum(model.label == "benign" for model in test.models) >= 100
+    kinds = {model.recipe.kind for model in test.models if model.label == "benign"}
+    assert kinds == {"contrastive", "weight-zero", "alias", "concept", "style", "noise", "cast", "merge"}
+    cells = {model.cell.split("/")[0] for model in test.models if model.label == "backdoored"}
+    assert {"text-on-text", "text-on-pair", "target-attribute", "syntactic template", "eos-only", "lora-only", "multi-backdoor"} <= cells
+
+
+def test_the_smoke_suite_is_four_and_four() -> None:
+    labels = [model.label for model in suite("smoke").models]
+    assert labels == ["backdoored"] * 4 + ["benign"] * 4
+
+
+def test_no_such_suite() -> None:
+    with pytest.raises(ConfigError, match="none of smoke, calibration, test"):
+        suite("full")
