@@ -223,7 +223,7 @@ def _canvas(path: Path, width: float, height: float) -> Iterator[Figure]:
         raise ConfigError("figures", "drawing needs matplotlib, which is not installed") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     own = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    with matplotlib.style.context(["default", own], after_reset=True):
+    with matplotlib.style.context(["default", own]):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure

@@ -19,6 +19,9 @@ CONFIDENCE_LEVEL = 0.95
 RESAMPLES = 2000
 """Bootstrap resamples: the ends of a 95 % interval then rest on 50 resamples each."""
 
+_HALVINGS = 45
+"""Of [0, 1] in a bisection: leaves 3e-14, less than the rounding of the sum it looks at."""
+
 T = TypeVar("T")
 
 
@@ -151,12 +154,11 @@ def _percentiles(value: float | None, drawn: list[float | None], cut: int) -> Es
 
 
 def _falling_root(function: Callable[[float], float]) -> float:
-    """Where a falling function of [0, 1] crosses 0, to the last bit that bisection can reach."""
+    """Where a falling function of [0, 1] crosses 0."""
     low, high = 0.0, 1.0
-    while low < (middle := (low + high) / 2) < high:
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
         low, high = (middle, high) if function(middle) > 0 else (low, middle)
-        if high - low < 1e-12:
-            break
     return (low + high) / 2
 
 

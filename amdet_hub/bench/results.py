@@ -49,7 +49,8 @@ class DetectorResult:
         values: evidence kind -> value.
         thresholds: evidence kind -> the line it was held against; `SCORE_THRESHOLD` holds the line for `score`.
         trigger_text: the recovered trigger, None where none was recovered.
-        trigger_exact: whether the recovered text equals an injected trigger, None where there is nothing to compare.
+        trigger_exact: whether the recovered text is an injected trigger, letter case, spaces and repetition of the whole aside; None where there
+            is nothing to compare.
         trigger_works: attack success of the recovered trigger on held-out captions (REASR), in [0, 1]; None where none was recovered.
         target_rank: rank of the own target among the captions the recovered target was read with, 1 is the nearest; None where it was not read.
     """

@@ -151,8 +151,9 @@ def _weight_norm(truth: Truth) -> DetectorResult:
 def _score(detector: str, values: Mapping[str, float], thresholds: Mapping[str, float]) -> float:
     """How far the weakest of the numbers that must all exceed their thresholds is there: at least 1 means all do."""
     needed = (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE) if detector == "standard" else kinds.PAPER_GATES
-    shares = [values[kind] / thresholds[kind] if thresholds[kind] else float(values[kind] > 0) for kind in needed if kind in values]
-    return round(min(shares), 4) if shares else 0.0
+    if not all(kind in values for kind in needed):
+        return 0.0  # recognised as its reference, and not measured
+    return round(min(values[kind] / thresholds[kind] if thresholds[kind] else float(values[kind] > 0) for kind in needed), 4)
 
 
 def _only_encoder(folder: Path):  # type: ignore[no-untyped-def]

@@ -8,6 +8,7 @@ behind its figure; "-" is a figure that the models do not define. Every table ta
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -27,6 +28,9 @@ WORKS = 0.5
 NEAREST = 5
 """A target is read when it is among this many nearest captions."""
 
+WITHOUT_VERDICT = ("weight-norm",)
+"""Detectors that only rank: their stored verdicts are no judgement, and no figure is made from them."""
+
 ALL = "all"
 """Name of the row that takes every layout together."""
 
@@ -39,8 +43,9 @@ and TPR at a fixed FPR. A bootstrap interval of a perfect figure has no width; r
 not interpolate: with fewer than 100 (20) benign models they allow no false positive at all. Scores of different layouts are not comparable, so
 rows over all layouts have no AUROC. Seconds are medians of one scan.
 
-REASR is the attack success rate of the recovered trigger; it works from {100 * WORKS:.0f} % on. A trigger that was not recovered counts as
-0 %, and a target that was not read as not among the nearest."""
+A recovered trigger is exact when its text is an injected one, letter case, spaces and repetition of the whole aside ("zz" is "zzzz"). REASR is
+its attack success rate; it works from {100 * WORKS:.0f} % on. A trigger that was not recovered counts as not exact and as 0 %, and a target that was
+not read as not among the nearest. The weight norm has no threshold and gives no verdict: only the figures made from its scores are shown."""
 """What a reader must know to read the tables; `report` puts it on top."""
 
 Reading = tuple[ModelResult, DetectorResult]
@@ -220,6 +225,8 @@ def _comparison(results: Iterable[ModelResult], title: str, rivals: Mapping[str,
         common = shared(group, present.values())
         for name, (detector, reference) in present.items():
             s = score(common, detector, reference)
+            if detector in WITHOUT_VERDICT:
+                s = dataclasses.replace(s, f1=None, fpr=None, recall=None, inconclusive_negative=None)
             rows.append([layout, name, *_headline(s, pooled=layout == ALL), _percent(s.inconclusive_negative)])
     return _table(["layout", title, *_HEADLINE_TITLES, "inconclusive - %"], rows)
 
