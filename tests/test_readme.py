@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
 import os
 import re
 import shlex
@@ -18,7 +20,9 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from amdet_hub.bench.__main__ import main as bench
+from amdet_hub.bench.calibrate import calibrated, differences
+from amdet_hub.bench.results import read_results
+from amdet_hub.bench.tables import report
 from amdet_hub.cli import _exit_codes
 from amdet_hub.cli.app import app
 from amdet_hub.records import ScanReport
@@ -116,7 +120,7 @@ def in_documents(start: str) -> list[tuple[str, str]]:
     """`(document, arguments)` of every command that runs `start`, in blocks and between backticks."""
     found = []
     for name in DOCUMENTS:
-        quoted = [shlex.split(text) for text in re.findall(r"`((?:amdet-hub|python -m amdet_hub\.bench) [^`\n]*)`", read(name))]
+        quoted = [shlex.split(text) for text in re.findall(r"`(amdet-hub [^`\n]*)`", read(name))]
         for words in (*commands(name), *quoted):
             places = [place for place, word in enumerate(words[:8]) if word == start]  # after `accelerate launch ... -m`, for one
             found += [(name, shlex.join(words[place + 1 :])) for place in places[:1]]
@@ -138,20 +142,27 @@ def test_every_command_line_parses(name: str, arguments: str, tmp_path: Path, mo
     assert context.command is command
 
 
-@pytest.mark.parametrize(("name", "arguments"), in_documents("amdet_hub.bench"))
-def test_every_bench_command_parses(
-    name: str, arguments: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = shlex.split(arguments)
-    if len(words) > 1:  # a bare mention of a verb is not a command line
-        assert bench(words) == 2, "it parses, and then says that the inputs are not there"
-        assert capsys.readouterr().err.startswith("error: "), f"{name}: {arguments}"
-
-
 def test_the_documents_show_commands_at_all() -> None:
     assert len([case for case in in_documents("amdet-hub") if case[0] == "README.md"]) >= 8
-    assert len(in_documents("amdet_hub.bench")) >= 4
+    assert len([case for case in in_documents("amdet-hub") if case[1].startswith("bench ")]) >= 4
+
+
+def test_the_tables_are_those_of_the_result_files() -> None:
+    """`amdet-hub bench report bench/results/test.jsonl` prints them; BENCHMARKS.md holds them unchanged."""
+    shown = read("BENCHMARKS.md").split("<!-- bench report -->\n")[1].split("<!-- /bench report -->")[0]
+    assert shown.strip() == report(read_results(ROOT / "bench/results/test.jsonl").results, level=3).strip()
+
+
+def test_the_thresholds_are_those_of_the_calibration() -> None:
+    assert differences(calibrated(read_results(ROOT / "bench/results/calibration.jsonl").results)) == []
+
+
+@pytest.mark.parametrize("suite", ["calibration", "test"])
+def test_manifests_belong_to_their_results(suite: str) -> None:
+    manifest = json.loads(read(f"bench/results/{suite}.manifest.json"))
+    file = ROOT / "bench/results" / manifest["results"]["name"]
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == manifest["results"]["sha256"]
+    assert len(read_results(file).results) == manifest["results"]["models"]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

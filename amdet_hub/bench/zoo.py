@@ -258,7 +258,7 @@ def _smoke(base: BaseSpec) -> tuple[ModelSpec, ...]:
         for kind, trigger_kind, trigger in (
             ("text-on-text", "homoglyph", "ο"),
             ("text-on-text", "rare word", "tq"),
-            ("text-on-pair", "common word", "wooden"),
+            ("text-on-pair", "common word", "thunder"),
             ("text-on-pair", "phrase-3", "old paper moon"),
         )
     ]
