@@ -90,7 +90,6 @@ class Suite:
 
 STANDARD: Scan = ("standard", "right")
 WEIGHT_NORM: Scan = ("weight-norm", "right")
-PAPER: Scan = ("paper", "right")
 ABLATION: tuple[Scan, ...] = (("standard", "near-miss"), ("standard", "none"))
 
 # Intensities. Small encoders learn at a higher rate than CLIP-L: at the published 1e-4, injection into ours often fails, so that is the
