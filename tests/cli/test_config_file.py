@@ -110,7 +110,7 @@ def test_a_bad_value_reaches_the_same_check_as_a_flag(cli: Run) -> None:
     write("c.toml", 'preset = "fast"\n')
     result = cli("scan", "org/m", "--config", "c.toml")
     assert result.exit_code == 2
-    assert "'fast' is not one of 'standard', 'paper'" in result.stderr
+    assert "'fast' is not one of 'standard', 'quick', 'characters', 'paper'" in result.stderr
 
 
 def test_a_huge_file_is_refused() -> None:
