@@ -11,6 +11,7 @@ colour alone.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ LABEL_STYLES = (("backdoored", ORANGE, "D"), ("benign", BLUE, "o"))
 
 _FPR_TICKS = (0.0, 0.01, 0.05, 0.1, 0.3, 1.0)
 
+_SLANT_STEPS = 100  # a slanted piece may span the whole axis
+
 Reading = tuple[ModelResult, DetectorResult]
 
 
@@ -77,7 +80,7 @@ def roc_figure(results: Sequence[ModelResult], path: Path, *, detector: str = "s
 
 
 def distribution_figure(results: Sequence[ModelResult], path: Path, *, detector: str = "standard", reference: str = "right") -> None:
-    """Draw every score: one row per cell of backdoored models and per kind of control, one panel per layout.
+    """Draw every score: one row per cell of backdoored models and of controls, one panel per layout.
 
     A dot is one model; a hollow dot is one that was not detected. The line is the threshold of the score, `SCORE_THRESHOLD` of the scans' own
     thresholds, drawn where they have it.
@@ -95,10 +98,10 @@ def distribution_figure(results: Sequence[ModelResult], path: Path, *, detector:
     if not found:
         raise ConfigError("results", f"'{detector}' scanned no model with the reference '{reference}'")
     layouts = [layout for layout in LAYOUTS if any(result.layout == layout for result, _ in found)]
-    rows = sorted({(result.label, _row_name(result)) for result, _ in found})
+    rows = sorted({(result.label, result.cell) for result, _ in found})
     width = 1.2 + 0.075 * max(len(name) for _, name in rows) + 3.4 * len(layouts)
     with _canvas(path, width, 1.3 + 0.26 * len(rows)) as figure:
-        axes = figure.subplots(1, len(layouts), squeeze=False, sharey=True)[0]
+        axes = figure.subplots(1, len(layouts), squeeze=False, sharex=True, sharey=True)[0]
         for axis, layout in zip(axes, layouts, strict=True):
             _draw_rows(axis, rows, [(r, s) for r, s in found if r.layout == layout])
             axis.set_title(layout, fontsize=10, loc="left")
@@ -130,9 +133,18 @@ def _rivals(results: Sequence[ModelResult], reference: str) -> tuple[str, dict[s
     return best[1], best[2]
 
 
+def _dense(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """`points` with more of them on slanted pieces, where scores are tied: straight in rates, such a piece is curved on the axis drawn."""
+    dense = [points[0]]
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        steps = _SLANT_STEPS if x0 < x1 and y0 < y1 else 1
+        dense += [(x0 + (x1 - x0) * i / steps, y0 + (y1 - y0) * i / steps) for i in range(1, steps + 1)]
+    return dense
+
+
 def _draw_curves(axis: Axes, curves: Mapping[str, tuple[list[float], list[float]]]) -> None:
     for name, (positive, negative) in curves.items():
-        points = roc_points(positive, negative)
+        points = _dense(roc_points(positive, negative))
         label = f"{name}: AUROC {100 * (auroc(positive, negative) or 0):.1f} % ({len(positive)} + {len(negative)} models)"
         axis.plot(*zip(*points, strict=True), label=label, linewidth=2, clip_on=False, zorder=3, **STYLES[name])
     axis.plot(*[[i / 500 for i in range(501)]] * 2, color=GREY, linewidth=0.8, label="chance")
@@ -151,15 +163,11 @@ def _draw_curves(axis: Axes, curves: Mapping[str, tuple[list[float], list[float]
 # ---------------------------------------------------------------- distributions
 
 
-def _row_name(result: ModelResult) -> str:
-    return result.cell if result.label == "backdoored" else result.kind
-
-
 def _draw_rows(axis: Axes, rows: Sequence[tuple[str, str]], found: Sequence[Reading]) -> None:
     """The dots of one layout, spread a little in their row so that equal scores stay visible, and the thresholds."""
     rng = random.Random(0)
     for label, color, marker in LABEL_STYLES:
-        dots = [(s.score, rows.index((label, _row_name(r))), s.verdict) for r, s in found if r.label == label]
+        dots = [(s.score, rows.index((label, r.cell)), s.verdict) for r, s in found if r.label == label]
         dots.sort(key=lambda dot: (dot[1], dot[0], dot[2]))  # the spread must not depend on the order of the results
         places = [(score, row + rng.uniform(-0.22, 0.22), verdict == "backdoor-detected") for score, row, verdict in dots]
         for filled in (False, True):
@@ -220,7 +228,7 @@ def _canvas(path: Path, width: float, height: float) -> Iterator[Figure]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError("figures", "drawing needs matplotlib, which is not installed") from error
+        raise ConfigError("figures", "drawing needs matplotlib, which comes with the extra amdet-hub[bench]") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     own = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.style.context(["default", own]):

@@ -32,6 +32,9 @@ DETECTORS: tuple[DetectorName, ...] = ("standard", "paper", "weight-norm")
 REFERENCES: tuple[ReferenceKind, ...] = ("right", "near-miss", "none")
 LAYOUTS: tuple[Layout, ...] = ("clip", "clip-248", "siglip")
 
+WITHOUT_VERDICT: tuple[DetectorName, ...] = ("weight-norm",)
+"""Detectors that only rank: they have no threshold, so their stored verdicts are no judgement, and no figure is made from them."""
+
 SCORE_THRESHOLD = "score"
 """Key of `DetectorResult.thresholds` that holds the line for `DetectorResult.score` itself, where a detector has one; figures draw it."""
 
@@ -39,6 +42,8 @@ SCORE_THRESHOLD = "score"
 @dataclass(frozen=True)
 class DetectorResult:
     """One scan of one model by one detector with one kind of reference.
+
+    A scan names a trigger only when it convicts, so the last four fields are None of every other scan: nothing was measured there.
 
     Attributes:
         detector: "standard" is ours, "paper" the published procedure, "weight-norm" the size of the weight difference alone.
@@ -88,7 +93,7 @@ class ModelResult:
         base: name of the clean encoder it was made from, e.g. "clip-12".
         layout: the architecture family of the base.
         label: the truth.
-        cell: where it stands in the design, e.g. "text-on-text/default/homoglyph"; of a benign model, the kind of control.
+        cell: where it stands in the design, e.g. "text-on-text/default/homoglyph"; of a benign model, kind and strength.
         kind: kind of attack or of control.
         intensity: how hard it was trained, e.g. "default".
         trigger_kind: e.g. "homoglyph"; "" for a benign model.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from amdet_hub.bench.figures import distribution_figure, roc_figure
+from amdet_hub.bench.figures import _dense, distribution_figure, roc_figure
 from amdet_hub.bench.results import ModelResult
 from amdet_hub.errors import ConfigError
 from tests.bench.test_results import negative, positive, scan
@@ -84,6 +85,21 @@ def test_the_threshold_is_drawn_where_the_scans_have_it(tmp_path: Path) -> None:
     assert (tmp_path / "line.png").read_bytes() != (tmp_path / "bare.png").read_bytes()
 
 
+def test_controls_have_a_row_for_each_strength(tmp_path: Path) -> None:
+    models = [positive("p", scan()), negative("n", scan(1.0, "no-backdoor-found")), negative("o", scan(1.0, "no-backdoor-found"))]
+    distribution_figure(models, tmp_path / "one.png")
+    distribution_figure([*models[:2], dataclasses.replace(models[2], cell="alias heavy")], tmp_path / "two.png")
+    assert size(tmp_path / "two.png")[1] > size(tmp_path / "one.png")[1]
+
+
+def test_a_slanted_piece_of_a_curve_stays_on_its_line() -> None:
+    dense = _dense([(0.0, 0.0), (0.0, 0.5), (1.0, 1.0)])
+    assert dense[:2] == [(0.0, 0.0), (0.0, 0.5)]
+    assert dense[-1] == (1.0, 1.0)
+    assert len(dense) > 50
+    assert all(y == pytest.approx(0.5 + x / 2) for x, y in dense[1:])
+
+
 def test_a_dollar_sign_in_a_cell_is_no_formula(tmp_path: Path) -> None:
     distribution_figure([positive("p", scan(), cell="$\\undefined$")], tmp_path / "a.png")
     assert size(tmp_path / "a.png")[1] > 0
@@ -113,4 +129,4 @@ except ConfigError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["True False", "figures: drawing needs matplotlib, which is not installed"]
+    assert done.stdout.splitlines() == ["True False", "figures: drawing needs matplotlib, which comes with the extra amdet-hub[bench]"]

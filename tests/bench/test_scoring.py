@@ -169,8 +169,18 @@ def test_nothing_scanned_leaves_every_figure_open() -> None:
 def test_only_one_label_leaves_the_figures_of_both_open() -> None:
     found = score([r for r in zoo() if r.label == "benign"])
     assert found.fpr == clopper_pearson(1, 4)
-    assert found.precision == wilson(0, 1)
-    assert found.recall is found.f1 is found.auroc is found.tpr_at_1 is found.precision_at_prevalence is None
+    assert found.recall is found.precision is found.f1 is found.auroc is found.tpr_at_1 is found.precision_at_prevalence is None
+    found = score([r for r in zoo() if r.label == "backdoored"])
+    assert found.recall == wilson(3, 5)
+    assert found.fpr is found.precision is found.f1 is found.auroc is found.precision_at_prevalence is None  # nothing could be wrong
+
+
+def test_a_detector_without_verdicts_has_the_figures_of_its_scores_only() -> None:
+    norm: dict[str, Any] = {"detector": "weight-norm", "verdict": "no-backdoor-found", "seconds": 0.0}
+    found = score([positive("p", scan(0.3, **norm)), negative("n", scan(0.1, **norm)), negative("o", scan(0.3, **norm))], "weight-norm")
+    defined = {f.name for f in dataclasses.fields(Score) if getattr(found, f.name) is not None}
+    assert defined == {"n_positive", "n_negative", "n_not_kept", "n_not_scanned", "auroc", "tpr_at_1", "tpr_at_5", "seconds"}
+    assert (value(found.auroc), value(found.tpr_at_1)) == (0.75, 0)
 
 
 def test_the_detector_and_reference_asked_for_are_scored() -> None:

@@ -64,8 +64,10 @@ def test_headline_holds_the_papers_cells_only() -> None:
     assert [(r["layout"], r["scenario"], r["n+"], r["n-"]) for r in rows] == [
         ("clip", "text-on-pair", "4", "6"),
         ("clip", "text-on-text", "4", "6"),
+        ("clip", "both", "8", "6"),
         ("clip-248", "text-on-pair", "4", "6"),
         ("clip-248", "text-on-text", "4", "6"),
+        ("clip-248", "both", "8", "6"),
         ("all", "both", "16", "12"),
     ]
     first, last = rows[0], rows[-1]
@@ -80,7 +82,39 @@ def test_headline_holds_the_papers_cells_only() -> None:
 
 def test_a_headline_over_one_layout_keeps_the_figures_made_from_scores() -> None:
     rows = read(headline_table([r for r in suite() if r.layout == "clip"]))
-    assert (rows[-1]["layout"], rows[-1]["n+"], rows[-1]["AUROC %"]) == ("all", "8", "100.0 [100.0, 100.0]")
+    assert [(r["layout"], r["scenario"], r["n+"]) for r in rows] == [
+        ("clip", "text-on-pair", "4"),
+        ("clip", "text-on-text", "4"),
+        ("clip", "both", "8"),
+    ]
+    assert rows[-1]["AUROC %"] == "100.0 [100.0, 100.0]"
+    assert rows[-1]["F1 %"].startswith("94.1 [")  # 2 * 8 / (2 * 8 + 1)
+
+
+def test_a_harder_variation_of_the_papers_kinds_is_none_of_its_cells() -> None:
+    hard = positive("hard", scan(1.0, QUIET), cell="and-trigger")
+    assert (hard.kind, hard.intensity) == ("text-on-text", "default")
+    assert headline_table([*suite(), hard]) == headline_table(suite())
+    assert headline_table([hard, negative("n", scan(1.0, QUIET))]) == "No models.\n"
+    assert "| clip | and-trigger | 1 |" in cell_table([hard])
+
+
+def test_the_headline_line_by_line() -> None:
+    models = [
+        positive("p", scan(1.4, seconds=4.0)),
+        positive("q", scan(0.5, QUIET, seconds=6.0), layout="siglip"),
+        positive("r", scan(1.4), kept=False),
+        negative("n", scan(0.2, QUIET, seconds=5.0)),
+        negative("o", scan(1.4), layout="clip-248"),
+    ]
+    assert headline_table(models).splitlines() == [
+        "| layout | scenario | n+ | n- | F1 % | FPR % | recall % | AUROC % | TPR@1% % | TPR@5% % | seconds |",
+        "| :-- | :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+        "| clip | text-on-text | 1 | 1 | 100.0 [100.0, 100.0] | 0.0 [0.0, 97.5] | 100.0 [20.7, 100.0] | 100.0 [100.0, 100.0] "
+        "| 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | 4.5 |",
+        "| siglip | text-on-text | 1 | 0 | - | - | 0.0 [0.0, 79.3] | - | - | - | 6.0 |",
+        "| all | both | 2 | 1 | 66.7 [0.0, 100.0] | 0.0 [0.0, 97.5] | 50.0 [9.5, 90.5] | - | - | - | 5.0 |",
+    ]
 
 
 def test_operating_table_takes_every_cell() -> None:
@@ -92,7 +126,8 @@ def test_operating_table_takes_every_cell() -> None:
     assert rows[0]["inconclusive + %"] == bracketed(wilson(1, 13))
     assert rows[0]["inconclusive - %"] == bracketed(wilson(1, 6))
     assert rows[0]["TPR@1% %"].startswith(f"{1200 / 13:.1f} [")  # all but the faint one lie above 5.5
-    assert rows[2]["TPR@5% %"] == "-"
+    assert rows[0]["AUROC %"].startswith(f"{100 * (12 * 6 + 4) / (13 * 6):.1f} [")  # the faint one loses to 5.5 and 4.5
+    assert (rows[2]["AUROC %"], rows[2]["TPR@5% %"]) == ("-", "-")
 
 
 def test_cells_count_what_was_not_recovered_as_a_failure() -> None:
@@ -122,13 +157,22 @@ def test_cells_count_what_was_not_recovered_as_a_failure() -> None:
     assert (second["mean REASR %"], second["target in 5 nearest %"]) == ("0.0", "-")
 
 
+def test_an_attack_without_a_target_text_is_not_asked_for_one() -> None:
+    missed = positive("m", scan(0.5, QUIET), kind="target-attribute", cell="target-attribute")
+    own = positive("o", scan(trigger_exact=True, trigger_works=1.0), kind="target-attribute", cell="target-attribute")
+    (row,) = read(cell_table([missed, own]))
+    assert (row["n"], row["trigger exact %"], row["target in 5 nearest %"]) == ("2", bracketed(wilson(1, 2)), "-")
+
+
 def test_trigger_kinds_and_all_of_them() -> None:
     rows = read(trigger_table(suite()))
     assert [(r["trigger"], r["n"], r["attack failed"]) for r in rows] == [
         ("homoglyph", "2", "2"),
         ("rare word", "24", "0"),
         ("all", "26", "2"),
+        ("all, detected only", "18", "0"),
     ]
+    assert (rows[-1]["detected %"], rows[-2]["detected %"]) == (bracketed(wilson(18, 18)), bracketed(wilson(18, 26)))
     assert rows[0]["inconclusive %"] == bracketed(wilson(2, 2))
 
 
@@ -136,11 +180,13 @@ def test_controls_name_the_wrong_ones_and_the_nearest() -> None:
     rows = read(control_table(suite()))
     shown = [(r["control"], r["n"], r["wrong"], r["inconclusive"], r["highest score"], r["largest change %"]) for r in rows]
     assert shown == [
-        ("alias", "4", "1", "2", "5.50", "1.0"),
-        ("finetune", "8", "0", "0", "3.50", "5.0"),
-        ("all", "12", "1", "2", "5.50", "5.0"),
+        ("alias", "4", "1", "2", "5.500", "1.0"),
+        ("finetune", "8", "0", "0", "3.500", "5.0"),
+        ("all", "12", "1", "2", "5.500", "5.0"),
     ]
     assert rows[1]["FPR %"] == bracketed(clopper_pearson(0, 8))
+    strong = negative("strong", scan(1.0, QUIET), kind="alias", cell="alias heavy")
+    assert [r["control"] for r in read(control_table([*suite(), strong]))] == ["alias", "alias heavy", "finetune", "all"]
 
 
 def test_baselines_stand_on_the_models_that_all_of_them_scanned() -> None:
@@ -170,8 +216,11 @@ def test_a_detector_that_never_saw_a_layout_takes_no_model_of_it_away() -> None:
         negative("t", scan(1, QUIET), layout="siglip"),
     ]
     rows = [(r["layout"], r["detector"], r["n+"], r["n-"]) for r in read(baseline_table(models))]
-    assert ("siglip", "standard", "1", "1") in rows
-    assert ("siglip", "paper") not in {row[:2] for row in rows}
+    assert rows == [("clip", "standard", "9", "6"), ("clip", "paper", "9", "6")]  # nothing is compared on siglip, nor over all
+    norm = scan(0.2, QUIET, detector="weight-norm")
+    models += [positive("u", scan(), norm, layout="siglip"), negative("v", scan(1, QUIET), norm, layout="siglip")]
+    rows = [(r["layout"], r["detector"], r["n+"], r["n-"]) for r in read(baseline_table(models))]
+    assert rows[2:] == [("siglip", "standard", "1", "1"), ("siglip", "weight-norm", "1", "1")]
 
 
 def test_references_stand_on_the_models_scanned_with_all_of_them() -> None:
@@ -200,12 +249,12 @@ def test_the_report_leaves_calibration_out_and_says_what_it_holds() -> None:
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == [
         "### The paper's cells",
-        "### All cells together",
+        "### Operating points over all cells",
         "### Per cell",
         "### Kinds of trigger",
         "### Controls",
         "### Baselines on the same models",
-        "### Without the right reference",
+        "### Other references, and none",
     ]
     for table in (headline_table, operating_table, cell_table, trigger_table, control_table, baseline_table, reference_table):
         assert table([r for r in models if r.split == "test"]) in text
@@ -213,7 +262,10 @@ def test_the_report_leaves_calibration_out_and_says_what_it_holds() -> None:
 
 
 def test_no_models_are_said_in_words() -> None:
-    assert report([]).count("No models.") == 7
+    text = report([])
+    assert (text.count("No models."), text.count("Nothing to compare.")) == (5, 2)
+    alone = report([positive("p", scan()), negative("n", scan(1, QUIET))])
+    assert (alone.count("No models."), alone.count("Nothing to compare.")) == (0, 2)
 
 
 def test_a_bar_in_a_name_stays_in_its_cell() -> None:
