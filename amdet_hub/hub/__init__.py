@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from amdet_hub.hub.publish import PushResult, push_files, whoami
     from amdet_hub.hub.refs import is_repo_id, parse_target
     from amdet_hub.hub.resolve import open_at, open_source
-    from amdet_hub.hub.settings import HubSettings
+    from amdet_hub.hub.settings import HubSettings, own_cache
 
-__all__ = ["HubSettings", "PushResult", "is_repo_id", "open_at", "open_source", "parse_target", "push_files", "whoami"]
+__all__ = ["HubSettings", "PushResult", "is_repo_id", "open_at", "open_source", "own_cache", "parse_target", "push_files", "whoami"]
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read once, when the client is imported
 
@@ -31,6 +31,7 @@ _HOMES = {
     "is_repo_id": "refs",
     "open_at": "resolve",
     "open_source": "resolve",
+    "own_cache": "settings",
     "parse_target": "refs",
     "push_files": "publish",
     "whoami": "publish",

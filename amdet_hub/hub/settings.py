@@ -51,6 +51,19 @@ class HubSettings:
             raise ConfigError("max-retries", f"{self.max_retries} is negative")
 
 
+def own_cache(settings: HubSettings) -> Path:
+    """The folder of what we keep ourselves, beside the Hub's cache: towers, reference halves of the sweep. Made by whoever writes first.
+
+    `AMDET_HUB_CACHE` names it; else `amdet-hub` inside `settings.cache_dir`, else inside `HF_HOME` (`~/.cache/huggingface`).
+    """
+    if named := os.environ.get("AMDET_HUB_CACHE"):
+        return Path(os.path.abspath(Path(named).expanduser()))
+    if settings.cache_dir is not None:
+        return settings.cache_dir / "amdet-hub"
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.path.abspath(os.path.expandvars(os.path.expanduser(home)))) / "amdet-hub"
+
+
 def _checked_endpoint(endpoint: str) -> str:
     try:
         parts = urlsplit(endpoint)

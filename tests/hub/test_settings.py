@@ -10,7 +10,7 @@ import pytest
 
 import amdet_hub.hub
 from amdet_hub.errors import ConfigError
-from amdet_hub.hub import HubSettings
+from amdet_hub.hub import HubSettings, own_cache
 
 
 def test_the_token_is_never_shown() -> None:
@@ -65,3 +65,14 @@ def test_every_exported_name_is_there_and_no_other() -> None:
         assert getattr(amdet_hub.hub, name).__name__ == name
     with pytest.raises(AttributeError, match="nonesuch"):
         _ = amdet_hub.hub.nonesuch
+
+
+def test_our_own_cache_lies_beside_the_hubs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AMDET_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert own_cache(HubSettings()) == Path.home() / ".cache/huggingface/amdet-hub"
+    assert own_cache(HubSettings(cache_dir=tmp_path)) == tmp_path / "amdet-hub"
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    assert own_cache(HubSettings()) == tmp_path / "home" / "amdet-hub"
+    monkeypatch.setenv("AMDET_HUB_CACHE", str(tmp_path / "mine"))
+    assert own_cache(HubSettings(cache_dir=tmp_path)) == tmp_path / "mine"
