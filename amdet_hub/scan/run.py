@@ -59,6 +59,7 @@ from amdet_hub.scan.findings import (
     weight_evidence,
 )
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
+from amdet_hub.scan.reference_store import KeptHalves
 from amdet_hub.scan.references import ChosenReference, choose_reference
 from amdet_hub.verdict import judge, judge_repository
 
@@ -274,6 +275,7 @@ class _EncoderScan:
                 thresholds,
                 more=more,
                 typeable=_typeable(tokenizer),
+                halves=KeptHalves(run.settings, anchor.digest) if anchor is not None else None,
                 workers=self._workers,
                 progress=self._tick,
             )
