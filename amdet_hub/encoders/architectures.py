@@ -11,7 +11,24 @@ from typing import Any, Literal
 
 from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE
 
-TEXT_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPModel", "SiglipTextModel", "SiglipModel")
+TEXT_CLASSES = (
+    "CLIPTextModel",
+    "CLIPTextModelWithProjection",
+    "CLIPModel",
+    "SiglipTextModel",
+    "SiglipModel",
+    "CLIPSegModel",
+    "CLIPSegTextModel",
+    "CLIPSegForImageSegmentation",
+    "XCLIPModel",
+    "XCLIPTextModel",
+    "OwlViTModel",
+    "OwlViTTextModel",
+    "OwlViTForObjectDetection",
+    "Owlv2Model",
+    "Owlv2TextModel",
+    "Owlv2ForObjectDetection",
+)
 """Classes whose text tower can be scanned."""
 
 UNSUPPORTED_CLASSES: Mapping[str, str] = {
@@ -22,19 +39,12 @@ UNSUPPORTED_CLASSES: Mapping[str, str] = {
     "RobertaSeriesModelWithTransformation": "AltDiffusion's XLM-RoBERTa text tower",
     "MultilingualCLIP": "Multilingual CLIP (an XLM-RoBERTa text tower)",
     "ContextCLIPTextModel": "BLIP-Diffusion's text tower",
-    "CLIPSegModel": "CLIPSeg",
-    "CLIPSegForImageSegmentation": "CLIPSeg",
     "MetaClip2Model": "MetaCLIP 2",
     "MetaClip2TextModel": "MetaCLIP 2",
     "MetaClip2TextModelWithProjection": "MetaCLIP 2",
     "Siglip2Model": "SigLIP 2 with variable resolution (NaFlex)",
     "Siglip2TextModel": "SigLIP 2 with variable resolution (NaFlex)",
-    "XCLIPModel": "X-CLIP",
     "GroupViTModel": "GroupViT",
-    "OwlViTModel": "OWL-ViT",
-    "OwlViTForObjectDetection": "OWL-ViT",
-    "Owlv2Model": "OWLv2",
-    "Owlv2ForObjectDetection": "OWLv2",
     "FlavaModel": "FLAVA",
     "AlignModel": "ALIGN",
     "ClapModel": "CLAP (audio)",
@@ -48,16 +58,11 @@ _UNSUPPORTED_TYPES: Mapping[str, str] = {
     "chinese_clip_text_model": "Chinese-CLIP (a BERT text tower)",
     "altclip": "AltCLIP (an XLM-RoBERTa text tower)",
     "altclip_text_model": "AltCLIP (an XLM-RoBERTa text tower)",
-    "clipseg": "CLIPSeg",
-    "clipseg_text_model": "CLIPSeg",
     "metaclip_2": "MetaCLIP 2",
     "metaclip_2_text_model": "MetaCLIP 2",
     "siglip2": "SigLIP 2 with variable resolution (NaFlex)",
     "siglip2_text_model": "SigLIP 2 with variable resolution (NaFlex)",
-    "xclip": "X-CLIP",
     "groupvit": "GroupViT",
-    "owlvit": "OWL-ViT",
-    "owlv2": "OWLv2",
     "flava": "FLAVA",
     "align": "ALIGN",
     "clap": "CLAP (audio)",
@@ -65,7 +70,20 @@ _UNSUPPORTED_TYPES: Mapping[str, str] = {
     "blip-2": "BLIP-2",
 }
 _NO_TEXT = ("VisionModel", "VisionModelWithProjection", "ForImageClassification")
-_CLASS_OF_TYPE = {"clip": "CLIPModel", "clip_text_model": "CLIPTextModel", "siglip": "SiglipModel", "siglip_text_model": "SiglipTextModel"}
+_CLASS_OF_TYPE = {
+    "clip": "CLIPModel",
+    "clip_text_model": "CLIPTextModel",
+    "siglip": "SiglipModel",
+    "siglip_text_model": "SiglipTextModel",
+    "clipseg": "CLIPSegModel",
+    "clipseg_text_model": "CLIPSegTextModel",
+    "xclip": "XCLIPModel",
+    "xclip_text_model": "XCLIPTextModel",
+    "owlvit": "OwlViTModel",
+    "owlvit_text_model": "OwlViTTextModel",
+    "owlv2": "Owlv2Model",
+    "owlv2_text_model": "Owlv2TextModel",
+}
 ADAPTER_WEIGHTS = "adapter_model."
 
 Judgement = Literal["supported", "unsupported", "other"]

@@ -220,7 +220,7 @@ def test_flat_names_are_accepted(tmp_path: Path) -> None:
     [
         (["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"], "LoRA weights", True),
         (["text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"], "LoRA weights", True),
-        (["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"], "single-file checkpoint", True),
+        (["cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.bias"], "single-file checkpoint", True),
         (["conditioner.embedders.1.model.token_embedding.weight"], "single-file checkpoint", True),
         (["token_embedding.weight", "positional_embedding"], "OpenCLIP layout", True),
         (["text.token_embedding.weight", "text.text_projection.weight"], "OpenCLIP layout", True),
