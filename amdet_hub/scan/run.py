@@ -60,6 +60,7 @@ from amdet_hub.scan.findings import (
 )
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
 from amdet_hub.scan.references import ChosenReference, choose_reference
+from amdet_hub.scan.repeats import SeenTowers
 from amdet_hub.verdict import judge, judge_repository
 
 _READING_FRAME = "a photo of a"  # what single words are put behind to read a target
@@ -127,6 +128,7 @@ class _Run:
     outcomes: list[ScanOutcome] = field(default_factory=list)
     complete: bool = True
     started: float = field(default_factory=time.monotonic)
+    seen: SeenTowers = field(default_factory=SeenTowers)
 
     def scan_all(self) -> None:
         """Scan the encoders in order. One that cannot be read does not cost the others their result, unless there is no other result.
@@ -197,11 +199,19 @@ class _EncoderScan:
         self._workers = AcceleratedWorkers(run.accelerator, run.options, started=run.started, hidden_size=encoder.config.hidden_size)
         self._timings: dict[str, float] = {}
 
-    def run(self) -> ScanResult:
+    def run(self) -> ScanOutcome:
         """Raises: TimeSpent; BadRepository; HubError; ResourceError."""
         with self._timed("load"):
-            chosen = self._chosen
-            suspect, anchor = self._load(self._encoder, self._run.source), None
+            suspect = self._load(self._encoder, self._run.source)
+        if (repeat := self._run.seen.repeat_of(self._encoder, suspect)) is not None:
+            return repeat
+        result = self._scan(suspect)
+        self._run.seen.keep(self._encoder, suspect, self._run.resolution.encoders[len(self._run.outcomes) + 1 :])
+        return result
+
+    def _scan(self, suspect: LoadedTower) -> ScanResult:
+        with self._timed("load"):
+            chosen, anchor = self._chosen, None
             if chosen.encoder is not None and chosen.source is not None:
                 # The same files need no second download: what was loaded is the reference.
                 anchor = suspect if _same_files(self._encoder, chosen.encoder) else self._load(chosen.encoder, chosen.source)
@@ -357,7 +367,7 @@ class _EncoderScan:
         try:
             yield
         finally:
-            self._timings[stage] = time.monotonic() - start
+            self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - start
 
 
 def _same_encoder(config: ResolvedEncoder, suspect: LoadedTower, reference_config: ResolvedEncoder, reference: LoadedTower) -> bool:
