@@ -127,8 +127,10 @@ def position_ids_name(key_layout: KeyLayout, prefix: str) -> str | None:
 def wanted_names(resolved: ResolvedEncoder, stored_names: Collection[str]) -> frozenset[str]:
     """Of the tensors that a weight file stores, those that the tower of `resolved` is made of: all that has to be fetched, and all that is loaded.
 
-    The counting buffer `position_ids` is among them where there is one: its content is checked.
+    The counting buffer `position_ids` is among them where there is one: its content is checked. Of a LoRA it is everything under its prefix.
     """
+    if resolved.adapter is not None:
+        return frozenset(name for name in stored_names if name.startswith(resolved.adapter.prefix))
     wanted = {piece.stored for piece in pieces(resolved.config, resolved.key_layout, resolved.prefix).values()}
     if (buffer := position_ids_name(resolved.key_layout, resolved.prefix)) is not None:
         wanted.add(buffer)

@@ -6,13 +6,15 @@ that is seen and cannot be scanned becomes a `SkippedScan` with its reason, neve
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from amdet_hub.encoders import architectures as known
-from amdet_hub.encoders.key_layouts import FoundTower
+from amdet_hub.encoders.adapters import ADAPTER_CONFIG, FoundAdapter, LoraBase, adapters_in
+from amdet_hub.encoders.key_layouts import FoundTower, belongs
 from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower
 from amdet_hub.encoders.stray_files import classify_names, pickle_names
 from amdet_hub.encoders.strict_json import parse_json, read_json_object
@@ -30,10 +32,15 @@ _COMPONENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a repository holds: encoders that can be scanned, and text encoders or components that cannot, each with its reason."""
+    """What a repository holds: encoders that can be scanned, and text encoders or components that cannot, each with its reason.
+
+    `adapters` are LoRAs whose base is still to be found. Once it is, the merged tower is one of `encoders`, and `bases` says of what it is made.
+    """
 
     encoders: tuple[ResolvedEncoder, ...]
     skipped: tuple[SkippedScan, ...]
+    adapters: tuple[FoundAdapter, ...] = ()
+    bases: Mapping[ResolvedEncoder, LoraBase] = field(default_factory=dict)
 
 
 def find_encoders(source: RepoSource, *, subfolder: str = "", filename: str | None = None) -> Resolution:
@@ -53,10 +60,10 @@ def find_encoders(source: RepoSource, *, subfolder: str = "", filename: str | No
         survey.folder(root)
     encoders, duplicates = without_duplicates(survey.encoders)
     skipped = (*survey.skipped, *duplicates)
-    if not encoders:
+    if not encoders and not survey.adapters:
         found = tuple(s.detail for s in skipped) or survey.other_contents(root)
         raise NothingToScan(source.snapshot.repo_id, found, pickle_only=survey.only_pickles())
-    return Resolution(tuple(encoders), skipped)
+    return Resolution(tuple(encoders), skipped, tuple(survey.adapters))
 
 
 @dataclass
@@ -64,6 +71,7 @@ class _Survey:
     source: RepoSource
     encoders: list[ResolvedEncoder] = field(default_factory=list)
     skipped: list[SkippedScan] = field(default_factory=list)
+    adapters: list[FoundAdapter] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)  # folders and files that are accounted for
     text_folders: set[str] = field(default_factory=set)  # folders whose config describes a supported text encoder
 
@@ -82,7 +90,7 @@ class _Survey:
             self.model(root, component=root)
         elif self.has(join(root, "modules.json")):
             self.sentence_transformer(root)
-        self.adapters(root)
+        self.peft_adapters(root)
         self.stray_files(root)
         self.pickles(root)
         said = any("OpenCLIP" in s.detail or s.blocks_acquittal for s in self.skipped)
@@ -201,15 +209,27 @@ class _Survey:
             towers = towers_in(weights)
             for tower in towers:
                 self.undeclared_encoder(path, weights, tower)
+            loras = self.loras(path, weights, towers)
         except BadRepository as error:
             if strict:
                 raise
             return self.skip(path, "unreadable", str(error), blocks=True)
-        detail, blocks = ("", True) if towers else classify_names(weights.tensors.keys())
-        if detail or (strict and not towers):
+        detail, blocks = ("", True) if towers or loras else classify_names(weights.tensors.keys())
+        if detail or (strict and not towers and not loras):
             reason: SkipReason = "unsupported-architecture" if blocks else "not-clip-family"
             self.skip(path, reason, f"'{path}' holds {detail or 'no text encoder'}", blocks=blocks)
         return None
+
+    def loras(self, path: str, weights: WeightSet, towers: tuple[FoundTower, ...] = ()) -> bool:
+        """Note the LoRAs on text towers in a file, beside its towers. True when there was something to note, a refusal included."""
+        others = {name: info for name, info in weights.tensors.items() if not any(belongs(name, t.key_layout, t.prefix) for t in towers)}
+        try:
+            found = adapters_in(self.source, dataclasses.replace(weights, tensors=others))
+        except UnsupportedTower as reason:
+            self.skip(path, "unsupported-architecture", f"'{path}' holds {reason}", blocks=True)
+            return True
+        self.adapters += found
+        return bool(found)
 
     def undeclared_encoder(self, path: str, weights: WeightSet, tower: FoundTower) -> None:
         component = part_name(path, tower)
@@ -220,13 +240,37 @@ class _Survey:
         self.encoders.append(resolve_tower(self.source, weights, tower, config, component=component, label=label))
         return None
 
-    def adapters(self, root: str) -> None:
+    def peft_adapters(self, root: str) -> None:
+        """Adapters in PEFT's own files, which `stray_files` leaves alone: transformers would apply one that lies beside a model."""
         start = f"{root}/" if root else ""
-        for path in [f.path for f in self.source.snapshot.files if f.path.startswith(start)]:
-            folder, _, name = path.rpartition("/")
-            if name == "adapter_config.json" and (folder in self.text_folders | {root} or "text_encoder" in folder.rpartition("/")[2]):
-                detail = "a LoRA adapter (adapter_config.json), which transformers would apply, is not scanned"
+        paths = [f.path for f in self.source.snapshot.files if f.path.startswith(start)]
+        configs = [path for path in paths if path.rpartition("/")[2] == ADAPTER_CONFIG]
+        weights = [path for path in paths if path.rpartition("/")[2].startswith(known.ADAPTER_WEIGHTS) and path.endswith(".safetensors")]
+        for path in weights[:MAX_STRAY_FILES]:
+            self.peft_adapter(path)
+        if len(weights) > MAX_STRAY_FILES:
+            self.skip(root, "unreadable", f"{len(weights) - MAX_STRAY_FILES} more adapters were not examined", blocks=True)
+        for path in configs:
+            folder = path.rpartition("/")[0]
+            if not any(w.rpartition("/")[0] == folder for w in weights) and self._beside_text(folder, root):
+                detail = "an adapter (adapter_config.json) without a safetensors file, which transformers would apply, is not scanned"
                 self.skip(path, "unsupported-architecture", detail, blocks=True)
+
+    def peft_adapter(self, path: str) -> None:
+        try:
+            weights = single_file(self.source, path, "")
+            if self.loras(path, weights):
+                return
+        except BadRepository as error:
+            return self.skip(path, "unreadable", str(error), blocks=True)
+        detail, blocks = classify_names(weights.tensors.keys())
+        beside = path.rpartition("/")[0] in self.text_folders or "text_encoder" in path.rpartition("/")[0].rpartition("/")[2]
+        reason: SkipReason = "unsupported-architecture" if blocks or beside else "not-clip-family"
+        self.skip(path, reason, f"an adapter that changes {detail or 'no text tower that is known here'}", blocks=blocks or beside)
+        return None
+
+    def _beside_text(self, folder: str, root: str) -> bool:
+        return folder in self.text_folders | {root} or "text_encoder" in folder.rpartition("/")[2]
 
     def pickles(self, root: str) -> None:
         """Pickles are never loaded; beside safetensors they are said, alone they block an acquittal."""

@@ -72,11 +72,21 @@ def load_tower(resolved: ResolvedEncoder, source: RepoSource, progress: Progress
     if (buffer := position_ids_name(resolved.key_layout, resolved.prefix)) is not None:
         _check_position_ids(stored.pop(buffer, None), buffer, resolved.config, path)
     for name, tensor in stored.items():
-        _check_values(tensor, name, file_of[name])
+        check_values(tensor, name, file_of[name])
     tensors = canonical_tensors(resolved, stored)
-    encoder = build_encoder(resolved.config, tensors)
+    return LoadedTower(build_checked(resolved.config, tensors, path), tower_digest(tensors), tensors)
+
+
+def build_checked(config: TowerConfig, tensors: Mapping[str, Tensor], path: str) -> TextEncoder:
+    """`build_encoder`, and a look at whether what was built says anything at all.
+
+    Raises:
+        BadRepository: its output is not finite, or the same for every text; `path` is named.
+        BadWeights: as `build_encoder`.
+    """
+    encoder = build_encoder(config, tensors)
     _check_alive(encoder, path)
-    return LoadedTower(encoder, tower_digest(tensors), tensors)
+    return encoder
 
 
 def canonical_tensors(resolved: ResolvedEncoder, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -123,7 +133,12 @@ def _read_file(local: Path, path: str, resolved: ResolvedEncoder) -> dict[str, T
         raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
 
 
-def _check_values(tensor: Tensor, name: str, path: str) -> None:
+def check_values(tensor: Tensor, name: str, path: str) -> None:
+    """Refuse values that no encoder has.
+
+    Raises:
+        BadWeights: `tensor` holds a value that is not finite or beyond `LARGEST_VALUE`.
+    """
     if not torch.isfinite(tensor.float()).all():
         raise BadWeights(path, name, "holds values that are not finite")
     if float(tensor.abs().max()) > LARGEST_VALUE:

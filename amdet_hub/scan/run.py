@@ -29,6 +29,7 @@ from amdet_hub.detect.weights import LONGEST_ASSEMBLY, weight_difference
 from amdet_hub.encoders.digest import same_tower
 from amdet_hub.encoders.layouts import Resolution
 from amdet_hub.encoders.load import LoadedTower, load_tower
+from amdet_hub.encoders.merge import load_merged
 from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer, special_ids
 from amdet_hub.errors import AmdetError, BadRepository, ConfigError, HubError, Interrupted, ResourceError
 from amdet_hub.families import calibration
@@ -100,7 +101,7 @@ def scan_target(
         Interrupted: Ctrl-C; carries the partial report.
     """
     accelerator = make_accelerator(options.device)
-    source, resolution = open_target(ref, settings)
+    source, resolution = open_target(ref, settings, reference)
     run = _Run(ref, source, resolution, config, settings, reference, options, accelerator, progress or (lambda stage, done, total: None))
     try:
         run.scan_all()
@@ -151,7 +152,8 @@ class _Run:
 
     def _reference_of(self, encoder: ResolvedEncoder) -> ChosenReference:
         allowed = self.options.use_reference
-        return choose_reference(encoder, self.source, named=self.reference, allowed=allowed, settings=self.settings)
+        base = self.resolution.bases.get(encoder)
+        return choose_reference(encoder, self.source, named=self.reference, allowed=allowed, settings=self.settings, base=base)
 
     def stop(self, why: str) -> None:
         """Name what was not finished."""
@@ -245,6 +247,8 @@ class _EncoderScan:
         self._workers.check_time()
         with self._run.accelerator.local_main_process_first():  # the others find the files in the cache
             try:
+                if (base := self._run.resolution.bases.get(encoder)) is not None:
+                    return load_merged(encoder, base, source, self._run.progress)
                 return load_tower(encoder, source, self._run.progress)
             except AmdetError as error:
                 problem = error  # raised below: accelerate's context lets the others in only when its body ends well
