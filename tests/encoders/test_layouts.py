@@ -218,8 +218,9 @@ def test_flat_names_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "detail", "blocks"),
     [
-        (["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"], "LoRA weights", True),
-        (["text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"], "LoRA weights", True),
+        (["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"], "lacks one of its two factors", True),
+        (["text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"], "lacks one of its two factors", True),
+        (["text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_up.weight"], "LoRA weights", True),
         (["cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.bias"], "single-file checkpoint", True),
         (["conditioner.embedders.1.model.token_embedding.weight"], "single-file checkpoint", True),
         (["token_embedding.weight", "positional_embedding"], "OpenCLIP layout", True),
@@ -279,7 +280,7 @@ def test_an_adapter_beside_the_model_blocks(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     write_safetensors(tmp_path / "adapter_model.safetensors", {"base_model.model.text_model.x.lora_A.weight": torch.zeros(1)})
     skipped = only_skip(resolve(tmp_path))
-    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == ("adapter_config.json", "unsupported-architecture", True)
+    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == ("adapter_model.safetensors", "unreadable", True)
 
 
 def test_sentence_transformers(tmp_path: Path) -> None:
