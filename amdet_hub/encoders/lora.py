@@ -31,6 +31,9 @@ _DIFFUSERS = re.compile(r"(?P<prefix>text_encoder(?:_\d)?\.)(?P<path>.+?)\.(?P<r
 _PEFT = re.compile(
     r"(?P<prefix>base_model\.model\.)(?P<path>.+?)\.(?P<rest>(?:lora_|hada|lokr|oft|modules_to_save|original_module|weight|bias).*)"
 )
+_FOR_TEXT_ENCODER = re.compile(r"text_encoder(?:_\d)?\.")
+_SIGNS = re.compile(r"lora|dora_|hada_|lokr_|oft_")
+"""What some tensor name holds in every file of an adapter."""
 _PATTERNS: tuple[tuple[AdapterNaming, re.Pattern[str]], ...] = (("kohya", _KOHYA), ("diffusers", _DIFFUSERS), ("peft", _PEFT))
 _MODULE = re.compile(
     r"(?:(?:base_model\.|clip\.)?text_model[._])?"
@@ -110,6 +113,8 @@ def find_loras(tensors: Mapping[str, TensorInfo], path: str) -> tuple[FoundLora,
         BadRepository: a name is not understood, or the shapes are no LoRA's.
     """
     parts: dict[tuple[AdapterNaming, str], dict[str, dict[str, str]]] = {}
+    if not any(_SIGNS.search(name) for name in tensors):
+        return ()
     for name in tensors:
         read = _read_name(name, path)
         if read is not None:
@@ -125,7 +130,7 @@ def _read_name(name: str, path: str) -> tuple[AdapterNaming, str, str, str] | No
     """`(naming, prefix, canonical name, role)` of a stored name, None when it does not concern a text tower."""
     found = next(((naming, match) for naming, pattern in _PATTERNS if (match := pattern.fullmatch(name))), None)
     if found is None:
-        if name.startswith("text_encoder") and not _OTHER_MODEL.match(name.partition(".")[2]):
+        if _FOR_TEXT_ENCODER.match(name) and not _OTHER_MODEL.match(name.partition(".")[2]):
             raise BadRepository(path, f"'{name[:120]}' is no part of a LoRA that is known here")
         return None
     naming, match = found

@@ -62,6 +62,7 @@ def shortened(tower: LoadedTower, folder: Path, options: dict[str, Any]) -> Load
 def test_every_tower_is_found_and_is_the_same(tmp_path: Path, kind: CheckpointKind) -> None:
     tiny_checkpoint(tmp_path / "repo" / "model_v1.safetensors", kind=kind)
     found = load_all(tmp_path / "repo")
+    assert find_encoders(FolderSource(tmp_path / "repo")).skipped == ()
     assert [(e.component, e.key_layout) for e, _ in found] == [(f"model_v1.safetensors:{p}", layout) for p, _, layout in EXPECTED[kind]]
     ids = torch.randint(0, 600, (2, 30), generator=torch.Generator().manual_seed(1))
     for number, ((resolved, tower), (_, options, _)) in enumerate(zip(found, EXPECTED[kind], strict=True)):
