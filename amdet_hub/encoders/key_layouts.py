@@ -52,8 +52,8 @@ class FoundTower:
 
     @property
     def place(self) -> str:
-        """Where in the file it lies, for people: `"conditioner.embedders.1.model"`; empty at the top."""
-        return outer(self.prefix).rstrip(".")
+        """Where in the file it lies, for people: `"conditioner.embedders.1.model"`; empty at the top, and where OpenCLIP always puts it."""
+        return "" if self == FoundTower("openclip", "text.") else outer(self.prefix).rstrip(".")
 
 
 @dataclass(frozen=True)

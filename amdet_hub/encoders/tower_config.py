@@ -23,6 +23,8 @@ FAMILY_OF_MODEL_TYPE: Mapping[str, Family] = {
     "clip_text_model": "clip",
     "siglip": "siglip",
     "siglip_text_model": "siglip",
+    "siglip2": "siglip",
+    "siglip2_text_model": "siglip",
     "clipseg": "clip",
     "clipseg_text_model": "clip",
     "xclip": "clip",
@@ -32,12 +34,12 @@ FAMILY_OF_MODEL_TYPE: Mapping[str, Family] = {
     "owlv2": "clip",
     "owlv2_text_model": "clip",
 }
-"""`model_type` values whose text tower is supported. Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2" and is another class.
+"""`model_type` values whose text tower is supported. Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2", with the same text tower.
 
 CLIPSeg, X-CLIP, OWL-ViT and OWLv2 have CLIP's text layers, mask and projection under their own names.
 """
 
-_NESTED = ("clip", "siglip", "clipseg", "xclip", "owlvit", "owlv2")
+_NESTED = ("clip", "siglip", "siglip2", "clipseg", "xclip", "owlvit", "owlv2")
 _POOLED_AT_LARGEST = ("xclip", "owlvit", "owlv2")
 """Models that pool at the largest id whatever their config says. Source: `XCLIPTextTransformer`, `OwlViTTextTransformer` of transformers 5.23."""
 _SHORT_QUERIES = ("owlvit", "owlv2")

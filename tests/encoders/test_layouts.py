@@ -310,10 +310,6 @@ def open_clip_weights(folder: Path) -> None:
     write_safetensors(folder / "open_clip_model.safetensors", {"positional_embedding": torch.zeros(1)})
 
 
-def naflex(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "siglip2"}')
-
-
 def no_weights(folder: Path) -> None:
     tiny_clip(folder)
     (folder / "model.safetensors").unlink()
@@ -332,7 +328,6 @@ def vision_only(folder: Path) -> None:
         (chinese_clip, "Chinese-CLIP"),
         (open_clip, "OpenCLIP"),
         (open_clip_weights, "OpenCLIP layout"),
-        (naflex, "NaFlex"),
         (no_weights, "without weight files"),
         (vision_only, "holds no text tower"),
     ],

@@ -18,6 +18,8 @@ from transformers import (
     OwlViTConfig,
     OwlViTForObjectDetection,
     OwlViTModel,
+    Siglip2Config,
+    Siglip2Model,
     XCLIPConfig,
     XCLIPModel,
 )
@@ -98,6 +100,20 @@ def test_the_split_tower_equals_the_full_model(tmp_path: Path, name: str) -> Non
         assert torch.equal(tower.pool(features, ids), inner.text_projection(expected.pooler_output))
 
 
+def test_siglip_2_with_variable_resolution_has_siglips_text_tower(tmp_path: Path) -> None:
+    vision = {k: v for k, v in VISION.items() if k != "image_size"} | {"num_patches": 4}
+    model = saved(tmp_path, lambda: Siglip2Model(Siglip2Config(text_config={**TEXT, "vocab_size": 700}, vision_config=vision)))
+    (encoder,) = find_encoders(FolderSource(tmp_path)).encoders
+    assert (encoder.architecture, encoder.config.family, encoder.config.causal) == ("Siglip2Model", "siglip", False)
+    tower = load_tower(encoder, FolderSource(tmp_path)).encoder
+    ids = torch.randint(0, 700, (3, 64))
+    with torch.no_grad():
+        expected = model.text_model(input_ids=ids)
+        features = tower.encode(tower.token_embedding[ids] + tower.position_embedding)
+        assert torch.equal(features, expected.last_hidden_state)
+        assert torch.equal(tower.pool(features, ids), expected.pooler_output)
+
+
 @pytest.mark.parametrize("model_type", ["owlvit", "owlv2"])
 def test_positions_that_the_config_leaves_out(tmp_path: Path, model_type: str) -> None:
     make = CASES["OwlViTModel" if model_type == "owlvit" else "Owlv2ForObjectDetection"][0]
@@ -108,10 +124,9 @@ def test_positions_that_the_config_leaves_out(tmp_path: Path, model_type: str) -
 
 
 REFUSED = {
-    "ChineseCLIPModel": ("chinese_clip", r"Chinese-CLIP \(a BERT text tower"),
-    "AltCLIPModel": ("altclip", r"AltCLIP \(an XLM-RoBERTa text tower"),
-    "MetaClip2Model": ("metaclip_2", "MetaCLIP 2"),
-    "Siglip2Model": ("siglip2", r"SigLIP 2 with variable resolution \(NaFlex\)"),
+    "ChineseCLIPModel": ("chinese_clip", r"Chinese-CLIP, whose text tower is a BERT"),
+    "AltCLIPModel": ("altclip", r"AltCLIP, whose text tower is an XLM-RoBERTa"),
+    "MetaClip2Model": ("metaclip_2", "MetaCLIP 2, which pools at the first token of id 2"),
     "GroupViTModel": ("groupvit", "GroupViT"),
 }
 

@@ -124,7 +124,7 @@ def test_ids_that_frame_prompts_fall_back_on_the_end_token() -> None:
         ({"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}, "CLIPTextModelWithProjection", "supported"),
         ({"model_type": "siglip"}, None, "supported"),
         ({"architectures": ["CLIPTextModel"]}, None, "supported"),
-        ({"model_type": "siglip2"}, None, "unsupported"),
+        ({"model_type": "siglip2"}, None, "supported"),
         ({"architectures": ["ChineseCLIPModel"], "model_type": "chinese_clip"}, None, "unsupported"),
         ({"model_type": "altclip"}, None, "unsupported"),
         ({"architectures": ["CLIPSegForImageSegmentation"], "model_type": "clipseg"}, None, "supported"),
