@@ -14,7 +14,7 @@ from amdet_hub.encoders import architectures as known
 from amdet_hub.encoders.key_layouts import MAX_TOWERS, FoundTower, find_towers, wanted_names
 from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower, openclip_tower
 from amdet_hub.encoders.strict_json import read_json_object
-from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE, assumptions, inferred_config, projection_size, tower_config
+from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE, LEGACY_EOS, assumptions, inferred_config, projection_size, tower_config
 from amdet_hub.encoders.weight_files import WeightSet, check_tower, join
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
@@ -134,8 +134,9 @@ def without_duplicates(encoders: list[ResolvedEncoder]) -> tuple[list[ResolvedEn
     copies: list[SkippedScan] = []
     for encoder in encoders:
         digests = tuple(f.sha256 for f in encoder.weight_files)
-        # ids that only frame prompts do not make another encoder; the pooling rule (eos) does
-        config = dataclasses.replace(encoder.config, bos_token_id=0, pad_token_id=0)
+        # ids that only frame prompts do not make another encoder; the pooling rule (eos) does, but the largest id is the vocabulary's last
+        eos = encoder.config.vocab_size - 1 if encoder.config.eos_token_id == LEGACY_EOS else encoder.config.eos_token_id
+        config = dataclasses.replace(encoder.config, bos_token_id=0, pad_token_id=0, eos_token_id=eos)
         key: Any = (digests, config, encoder.key_layout, encoder.prefix) if all(digests) else object()
         first = kept.setdefault(key, encoder)
         if first is not encoder:
