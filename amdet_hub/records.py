@@ -31,7 +31,16 @@ VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive"]
 Confidence = Literal["normal", "reduced"]
 KeyLayout = Literal["transformers", "openclip"]
 AdapterNaming = Literal["kohya", "diffusers", "peft"]
-SkipReason = Literal["not-clip-family", "unsupported-architecture", "pickle-only", "no-weights", "duplicate", "unreadable", "interrupted"]
+SkipReason = Literal[
+    "not-clip-family",
+    "unsupported-architecture",
+    "pickle-only",
+    "no-weights",
+    "duplicate",
+    "unreadable",
+    "interrupted",
+    "textual-inversion",
+]
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work."""

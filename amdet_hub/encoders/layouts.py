@@ -18,6 +18,7 @@ from amdet_hub.encoders.key_layouts import FoundTower, belongs
 from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower
 from amdet_hub.encoders.stray_files import classify_names, pickle_names
 from amdet_hub.encoders.strict_json import parse_json, read_json_object
+from amdet_hub.encoders.textual_inversion import describe_inversion
 from amdet_hub.encoders.towers import declared_tower, part_name, resolve_tower, towers_in, undeclared_tower, without_duplicates
 from amdet_hub.encoders.weight_files import WeightSet, join, names_in, single_file, weight_sets
 from amdet_hub.errors import BadRepository, FileNotInRepo, NothingToScan
@@ -214,6 +215,8 @@ class _Survey:
             if strict:
                 raise
             return self.skip(path, "unreadable", str(error), blocks=True)
+        if (words := describe_inversion(weights.tensors)) is not None:
+            return self.skip(path, "textual-inversion", f"'{path}' holds {words}", blocks=False)
         detail, blocks = ("", True) if towers or loras else classify_names(weights.tensors.keys())
         if detail or (strict and not towers and not loras):
             reason: SkipReason = "unsupported-architecture" if blocks else "not-clip-family"

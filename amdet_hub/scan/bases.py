@@ -58,7 +58,7 @@ def _base(
     adapter: FoundAdapter, source: RepoSource, resolution: Resolution, named: RepoRef | None, settings: HubSettings
 ) -> tuple[tuple[ResolvedEncoder, RepoSource] | None, list[str]]:
     """The base and its repository, None where there is none; and the repositories that were tried."""
-    own = best_base(adapter, resolution.encoders)
+    own = best_base(adapter, resolution.encoders or _elsewhere(source))
     if own is not None:
         return (own, source), []
     if named is not None:
@@ -71,6 +71,14 @@ def _base(
         if found is not None:
             return found, claims
     return (None if claims or named is not None else _trusted(adapter, settings)), [*([named.raw] if named else []), *claims]
+
+
+def _elsewhere(source: RepoSource) -> tuple[ResolvedEncoder, ...]:
+    """The towers of the whole repository, for a LoRA whose file or folder was named on its own."""
+    try:
+        return find_encoders(source).encoders
+    except ABSENT:
+        return ()
 
 
 def _in_repository(adapter: FoundAdapter, ref: RepoRef, settings: HubSettings) -> tuple[ResolvedEncoder, RepoSource] | None:

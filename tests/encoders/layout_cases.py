@@ -333,7 +333,7 @@ CASES: dict[str, LayoutCase] = {
         "Textual inversion",
         "`learned_embeds.safetensors`",
         textual_inversion,
-        skipped=(("not-clip-family", "textual inversion embedding"),),
+        skipped=(("textual-inversion", "a textual inversion embedding, '<cat-toy>' (1 vector of width 32)"),),
     ),
     "chinese-clip": LayoutCase(
         "Chinese-CLIP",

@@ -115,6 +115,14 @@ def test_a_loras_own_repository_comes_first(hub: LocalHub, online: HubSettings) 
     assert "in the same repository: untrusted" in merged.reference.note
 
 
+def test_a_lora_named_on_its_own_is_merged_onto_its_repositorys_tower(hub: LocalHub, online: HubSettings) -> None:
+    hub.add_model("org/both", {**served(BASE), "loras/style.safetensors": lora(FINETUNED)})
+    (planned,) = plan("hf://org/both/loras/style.safetensors", online).encoders
+    assert planned.encoder.component == "loras/style.safetensors"
+    assert planned.encoder.adapter is not None
+    assert planned.encoder.adapter.base_repo_id == "org/both"
+
+
 @pytest.mark.parametrize("claim", ["org/missing", "org/other"])
 def test_without_a_base_nothing_is_acquitted(hub: LocalHub, online: HubSettings, tmp_path: Path, claim: str) -> None:
     hub.add_model("org/other", tiny_clip(tmp_path / "other"))
