@@ -29,12 +29,26 @@ Family = Literal["clip", "siglip"]
 ReferenceTrust = Literal["trusted", "user", "declared", "none"]
 VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive"]
 Confidence = Literal["normal", "reduced"]
-SkipReason = Literal["not-clip-family", "unsupported-architecture", "pickle-only", "no-weights", "duplicate", "unreadable", "interrupted"]
+KeyLayout = Literal["transformers", "openclip"]
+AdapterNaming = Literal["kohya", "diffusers", "peft"]
+SkipReason = Literal[
+    "not-clip-family",
+    "unsupported-architecture",
+    "pickle-only",
+    "no-weights",
+    "duplicate",
+    "unreadable",
+    "interrupted",
+    "textual-inversion",
+]
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work."""
 
 R = TypeVar("R")
+
+LATER: Mapping[str, bool] = {"later": True}
+"""Metadata of a field that came after version 1.0 of the report: a report without it reads as the default."""
 
 
 # ---------------------------------------------------------------- what was asked, and what the repository holds
@@ -145,6 +159,31 @@ class TowerConfig:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """A LoRA on a text tower: a matrix `W` becomes `W + scale * up @ down`, in float32. What is scanned is the merged tower.
+
+    Attributes:
+        naming: whose tensor names the file uses.
+        prefix: what precedes the module names in the file (`"lora_te1_"`, `"text_encoder."`).
+        rank: the largest rank of its matrices.
+        n_matrices: how many matrices of the tower it changes.
+        scale: what `adapter_config.json` multiplies with; None where each matrix has its own alpha in the file, or none (then 1).
+        base_repo_id: repository or path of the tower it was merged onto.
+        base_commit_sha: its commit, 40 hex digits; None for local folders.
+        base_component: its component there.
+    """
+
+    naming: AdapterNaming
+    prefix: str
+    rank: int
+    n_matrices: int
+    scale: float | None
+    base_repo_id: str
+    base_commit_sha: str | None
+    base_component: str = ""
+
+
+@dataclass(frozen=True)
 class ResolvedEncoder:
     """One text encoder of a pinned repository, located but not loaded.
 
@@ -160,6 +199,8 @@ class ResolvedEncoder:
         tokenizer_files: paths of `tokenizer.json`, or `vocab.json` + `merges.txt`, where found.
         tower_bytes: bytes of the tower's tensors as stored.
         dtypes: the stored dtypes of the tower, sorted, e.g. `("F16",)`.
+        key_layout: how the files name and cut the tensors (`amdet_hub.encoders.key_layouts`).
+        adapter: set when `weight_files` are a LoRA; config, prefix and key layout are then those of the base.
     """
 
     repo_id: str
@@ -173,6 +214,8 @@ class ResolvedEncoder:
     tokenizer_files: tuple[str, ...] = ()
     tower_bytes: int = 0
     dtypes: tuple[str, ...] = ()
+    key_layout: KeyLayout = field(default="transformers", metadata=LATER)
+    adapter: Adapter | None = field(default=None, metadata=LATER)
 
     @property
     def label(self) -> str:
@@ -437,9 +480,9 @@ def _decode_dataclass(cls: type, data: Any, where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     if unknown := sorted(set(data) - set(fields)):
         raise ReportError(f"{where}: unknown field '{unknown[0]}'")
-    if missing := [name for name in fields if name not in data]:
+    if missing := [name for name, f in fields.items() if name not in data and "later" not in f.metadata]:
         raise ReportError(f"{where}: missing field '{missing[0]}'")
     try:
-        return cls(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in fields})
+        return cls(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in fields if name in data})
     except ValueError as error:
         raise ReportError(f"{where}: {error}") from error

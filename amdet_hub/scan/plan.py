@@ -17,6 +17,7 @@ from amdet_hub.encoders.layouts import Resolution, find_encoders
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings, open_source
 from amdet_hub.records import Reference, RepoRef, RepoSnapshot, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
+from amdet_hub.scan.bases import with_merged_towers
 from amdet_hub.scan.references import ChosenReference, choose_reference
 
 
@@ -68,10 +69,14 @@ class TargetPlan:
     skipped: tuple[SkippedScan, ...]
 
 
-def open_target(ref: RepoRef, settings: HubSettings) -> tuple[RepoSource, Resolution]:
-    """The pinned repository of a target and the encoders in it. Raises: NothingToScan; BadRepository; HubError."""
+def open_target(ref: RepoRef, settings: HubSettings, reference: RepoRef | None = None) -> tuple[RepoSource, Resolution]:
+    """The pinned repository of a target and the encoders in it, LoRAs merged onto their bases among them.
+
+    Raises: NothingToScan; BadRepository; HubError.
+    """
     source = open_source(ref, settings)
-    return source, find_encoders(source, subfolder=ref.subfolder, filename=ref.filename)
+    resolution = find_encoders(source, subfolder=ref.subfolder, filename=ref.filename)
+    return source, with_merged_towers(source, resolution, named=reference, settings=settings)
 
 
 def plan_target(
@@ -90,10 +95,11 @@ def plan_target(
         ConfigError: the reference does not fit.
         HubError: something could not be read.
     """
-    source, resolution = open_target(ref, settings)
+    source, resolution = open_target(ref, settings, reference)
     planned = []
     for encoder in resolution.encoders:
-        chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings)
+        base = resolution.bases.get(encoder)
+        chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings, base=base)
         planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config)))
     return TargetPlan(source.snapshot, tuple(planned), resolution.skipped)
 

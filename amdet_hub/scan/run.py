@@ -29,6 +29,7 @@ from amdet_hub.detect.weights import LONGEST_ASSEMBLY, weight_difference
 from amdet_hub.encoders.digest import same_tower
 from amdet_hub.encoders.layouts import Resolution
 from amdet_hub.encoders.load import LoadedTower, load_tower
+from amdet_hub.encoders.merge import load_merged
 from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer, special_ids
 from amdet_hub.errors import AmdetError, BadRepository, ConfigError, HubError, Interrupted, ResourceError
 from amdet_hub.families import calibration
@@ -61,6 +62,7 @@ from amdet_hub.scan.findings import (
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
 from amdet_hub.scan.reference_store import KeptHalves
 from amdet_hub.scan.references import ChosenReference, choose_reference
+from amdet_hub.scan.repeats import SeenTowers
 from amdet_hub.verdict import judge, judge_repository
 
 _READING_FRAME = "a photo of a"  # what single words are put behind to read a target
@@ -100,7 +102,7 @@ def scan_target(
         Interrupted: Ctrl-C; carries the partial report.
     """
     accelerator = make_accelerator(options.device)
-    source, resolution = open_target(ref, settings)
+    source, resolution = open_target(ref, settings, reference)
     run = _Run(ref, source, resolution, config, settings, reference, options, accelerator, progress or (lambda stage, done, total: None))
     try:
         run.scan_all()
@@ -128,6 +130,7 @@ class _Run:
     outcomes: list[ScanOutcome] = field(default_factory=list)
     complete: bool = True
     started: float = field(default_factory=time.monotonic)
+    seen: SeenTowers = field(default_factory=SeenTowers)
 
     def scan_all(self) -> None:
         """Scan the encoders in order. One that cannot be read does not cost the others their result, unless there is no other result.
@@ -150,7 +153,8 @@ class _Run:
 
     def _reference_of(self, encoder: ResolvedEncoder) -> ChosenReference:
         allowed = self.options.use_reference
-        return choose_reference(encoder, self.source, named=self.reference, allowed=allowed, settings=self.settings)
+        base = self.resolution.bases.get(encoder)
+        return choose_reference(encoder, self.source, named=self.reference, allowed=allowed, settings=self.settings, base=base)
 
     def stop(self, why: str) -> None:
         """Name what was not finished."""
@@ -198,11 +202,19 @@ class _EncoderScan:
         self._workers = AcceleratedWorkers(run.accelerator, run.options, started=run.started, hidden_size=encoder.config.hidden_size)
         self._timings: dict[str, float] = {}
 
-    def run(self) -> ScanResult:
+    def run(self) -> ScanOutcome:
         """Raises: TimeSpent; BadRepository; HubError; ResourceError."""
         with self._timed("load"):
-            chosen = self._chosen
-            suspect, anchor = self._load(self._encoder, self._run.source), None
+            suspect = self._load(self._encoder, self._run.source)
+        if (repeat := self._run.seen.repeat_of(self._encoder, suspect)) is not None:
+            return repeat
+        result = self._scan(suspect)
+        self._run.seen.keep(self._encoder, suspect, self._run.resolution.encoders[len(self._run.outcomes) + 1 :])
+        return result
+
+    def _scan(self, suspect: LoadedTower) -> ScanResult:
+        with self._timed("load"):
+            chosen, anchor = self._chosen, None
             if chosen.encoder is not None and chosen.source is not None:
                 # The same files need no second download: what was loaded is the reference.
                 anchor = suspect if _same_files(self._encoder, chosen.encoder) else self._load(chosen.encoder, chosen.source)
@@ -236,6 +248,8 @@ class _EncoderScan:
         self._workers.check_time()
         with self._run.accelerator.local_main_process_first():  # the others find the files in the cache
             try:
+                if (base := self._run.resolution.bases.get(encoder)) is not None:
+                    return load_merged(encoder, base, source, self._run.progress)
                 return load_tower(encoder, source, self._run.progress)
             except AmdetError as error:
                 problem = error  # raised below: accelerate's context lets the others in only when its body ends well
@@ -359,7 +373,7 @@ class _EncoderScan:
         try:
             yield
         finally:
-            self._timings[stage] = time.monotonic() - start
+            self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - start
 
 
 def _same_encoder(config: ResolvedEncoder, suspect: LoadedTower, reference_config: ResolvedEncoder, reference: LoadedTower) -> bool:

@@ -55,7 +55,19 @@ NASTY = {
     "dashes": "--- -- - === ***",
 }
 
-_TYPED = {"family", "trust", "label", "confidence", "reason", "sha256", "schema_version", "config_fingerprint", "config"}
+_TYPED = {
+    "family",
+    "trust",
+    "label",
+    "confidence",
+    "reason",
+    "sha256",
+    "schema_version",
+    "config_fingerprint",
+    "config",
+    "key_layout",
+    "naming",
+}
 _TYPED_KINDS = {"hub", "local", "result", "skipped"}
 
 
