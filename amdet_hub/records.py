@@ -87,6 +87,33 @@ class RepoSnapshot:
         return next((f for f in self.files if f.path == path), None)
 
 
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a checked safetensors header: dtype as stored (`"F16"`), shape, and its bytes as offsets into the whole file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the tensor as stored."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """What getting a file, or some tensors of it, would cost now: bytes over the network, and in how many requests.
+
+    `whole` is True when the whole file would travel or is here already. Nothing travels where `transfer_bytes` is 0.
+    """
+
+    transfer_bytes: int
+    n_requests: int
+    whole: bool
+
+
 class RepoSource(Protocol):
     """Read access to one pinned repository, on the Hub or on disk. Implemented by `amdet_hub.hub`, used by `amdet_hub.encoders`."""
 
@@ -105,6 +132,17 @@ class RepoSource(Protocol):
 
     def fetch(self, path: str, progress: ProgressCallback | None = None) -> Path:
         """A local path of the whole file, checked against its size and, where known, its sha256. Raises: ResourceError (disk); any HubError."""
+        ...
+
+    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+        """A local safetensors file with these tensors of a file, byte for byte; the whole file where that is at hand or little larger.
+
+        `tensors` are entries of the file's checked header: the bytes of no others are relied on. Raises: as `fetch`.
+        """
+        ...
+
+    def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
+        """What `fetch_tensors` (`fetch` for None) would transfer now; asks nothing. Raises: FileNotInRepo."""
         ...
 
 

@@ -15,6 +15,7 @@ from amdet_hub.records import to_dict
 
 if TYPE_CHECKING:
     from amdet_hub.scan import PlannedEncoder, TargetPlan
+    from amdet_hub.scan.travel import Travel
 
 PLAN_SCHEMA_VERSION = "1.0"
 """Version of the `--json` form of a plan."""
@@ -64,11 +65,19 @@ def plan_as_json(target: str, plan: TargetPlan, *, indent: int | None) -> str:
         "target": target,
         "snapshot": snapshot,
         "encoders": [
-            {"encoder": to_dict(p.encoder), "dims": p.encoder.config.dims, "reference": to_dict(p.reference), "estimate_s": p.estimate_s}
+            {
+                "encoder": to_dict(p.encoder),
+                "dims": p.encoder.config.dims,
+                "reference": to_dict(p.reference),
+                "estimate_s": p.estimate_s,
+                "download": to_dict(p.travel.plans),
+                "reference_download": to_dict(p.reference_travel.plans) if p.reference_travel else [],
+            }
             for p in plan.encoders
         ],
         "skipped": to_dict(plan.skipped),
-        "download_bytes": _download_bytes(plan),
+        "download_bytes": plan.download_bytes,
+        "reference_download_bytes": plan.reference_download_bytes,
         "estimate_s": sum(p.estimate_s for p in plan.encoders),
     }
     return json.dumps(data, indent=indent, ensure_ascii=True, allow_nan=False)
@@ -88,9 +97,8 @@ def plan_as_text(target: str, plan: TargetPlan) -> str:
         lines += [f"  {escape(s.component or s.repo_id)}: {escape(s.detail)}" for s in plan.skipped]
     count = len(plan.encoders)
     total = sum(p.estimate_s for p in plan.encoders)
-    size = format_bytes(_download_bytes(plan))
-    where = f"{size} to download" if snapshot.kind == "hub" else size
-    lines += ["", f"In all: {count} text encoder{'s' if count != 1 else ''}, {where}, about {format_duration(total)} on this machine."]
+    travels = _exactly(plan.download_bytes + plan.reference_download_bytes)
+    lines += ["", f"In all: {count} text encoder{'s' if count != 1 else ''}, {travels}, about {format_duration(total)} on this machine."]
     lines.append(f"Scan: amdet-hub scan {escape(shlex.quote(_again(target, plan)))}")
     return "\n".join(lines)
 
@@ -106,7 +114,9 @@ def _encoder_lines(planned: PlannedEncoder) -> list[str]:
         f"  dimensions    {encoder.config.dims}",
         f"  weights       {files}",
         f"  tower         {format_bytes(encoder.tower_bytes)}, {', '.join(map(escape, encoder.dtypes)) or 'dtype unknown'}",
+        f"  download      {_travel_text(planned.travel)}",
         f"  reference     {name}: {escape(reference.note)}",
+        *([f"                {_travel_text(planned.reference_travel)}"] if planned.reference_travel else []),
         f"  time          about {format_duration(planned.estimate_s)} on this machine",
     ]
 
@@ -120,9 +130,21 @@ def _facts(plan: TargetPlan) -> str:
     return ", ".join(facts)
 
 
-def _download_bytes(plan: TargetPlan) -> int:
-    """Bytes of the weight files, each file once."""
-    return sum({f.path: f.size_bytes for p in plan.encoders for f in p.encoder.weight_files}.values())
+def _travel_text(travel: Travel) -> str:
+    """What of an encoder's weights would travel, and of how much."""
+    if travel.commit_sha is None:
+        return "nothing: on this machine"
+    if not travel.transfer_bytes:
+        return "nothing: in the cache"
+    requests = sum(plan.n_requests for plan in travel.plans)
+    if all(plan.whole for plan in travel.plans):
+        return _exactly(travel.transfer_bytes)
+    files = sum(file.size_bytes for file in travel.encoder.weight_files)
+    return f"{_exactly(travel.transfer_bytes)}, of {format_bytes(files)}, in {requests} request{'s' if requests != 1 else ''}"
+
+
+def _exactly(count: int) -> str:
+    return f"{count:,} bytes to download" + (f" ({format_bytes(count)})" if count >= 1000 else "") if count else "nothing to download"
 
 
 def _again(target: str, plan: TargetPlan) -> str:

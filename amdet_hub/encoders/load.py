@@ -17,9 +17,10 @@ from torch import Tensor
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.digest import tower_digest
-from amdet_hub.encoders.header import TensorInfo
+from amdet_hub.encoders.header import TensorInfo, read_header
 from amdet_hub.encoders.names import POSITION_IDS, canonical_name, stored_name, tower_shapes
 from amdet_hub.encoders.siglip import SiglipTextEncoder
+from amdet_hub.encoders.travel import wanted_names
 from amdet_hub.encoders.weight_files import check_tower
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import Family, ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
@@ -46,8 +47,16 @@ class LoadedTower:
     tensors: Mapping[str, Tensor]
 
 
-def load_tower(resolved: ResolvedEncoder, source: RepoSource, progress: ProgressCallback | None = None) -> LoadedTower:
-    """Fetch the weight files of `resolved` and load its text tower; tensors outside the tower are not read.
+def load_tower(
+    resolved: ResolvedEncoder, source: RepoSource, progress: ProgressCallback | None = None, *, whole_files: bool = False
+) -> LoadedTower:
+    """Fetch the text tower of `resolved` and load it; tensors outside the tower are not read and, where that saves much, not fetched.
+
+    Args:
+        resolved: which tower.
+        source: the repository it was found in.
+        progress: called with ("download", bytes, bytes in all).
+        whole_files: fetch whole files, whose sha256 is checked: where a pinned sha256 is why the tower is believed.
 
     Raises:
         BadWeights: a tensor is missing, extra, misshapen, not finite, too large or not plain floating point.
@@ -58,7 +67,10 @@ def load_tower(resolved: ResolvedEncoder, source: RepoSource, progress: Progress
     infos: dict[str, TensorInfo] = {}
     file_of: dict[str, str] = {}
     for file in resolved.weight_files:
-        read, described = _read_file(source.fetch(file.path, progress), file.path, resolved.prefix)
+        described = dict(read_header(source, file.path))
+        wanted = {name: described[name] for name in wanted_names(resolved, described)}
+        local = source.fetch(file.path, progress) if whole_files else source.fetch_tensors(file.path, wanted, progress)
+        read = _read_file(local, file.path, resolved.prefix, wanted)
         if twice := next(iter(infos.keys() & described.keys()), None):
             raise BadWeights(file.path, twice, "lies in two files")
         tensors |= read
@@ -95,21 +107,22 @@ def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEnc
     return _ENCODERS[config.family].from_tensors(config, tensors, torch.device("cpu"), torch.float32)
 
 
-def _read_file(local: Path, path: str, prefix: str) -> tuple[dict[str, Tensor], dict[str, TensorInfo]]:
-    """The tower's tensors in one file by canonical name, and what every stored name says of itself."""
+def _read_file(local: Path, path: str, prefix: str, wanted: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
+    """The wanted tensors of one file by canonical name; each as the repository's header describes it."""
     tensors: dict[str, Tensor] = {}
-    infos: dict[str, TensorInfo] = {}
     try:
         # "pread" copies: a file that changes under us cannot change a tower that was already checked
         with safe_open(local, framework="pt", device="cpu", backend="pread") as file:
-            for stored in file.keys():  # noqa: SIM118 (not a mapping)
-                part = file.get_slice(stored)
-                infos[stored] = TensorInfo(part.get_dtype(), tuple(part.get_shape()), 0, 0)
+            there = set(file.keys())
+            for stored, info in wanted.items():
+                part = file.get_slice(stored) if stored in there else None
+                if part is None or (part.get_dtype(), tuple(part.get_shape())) != (info.dtype, info.shape):
+                    raise BadWeights(path, stored, "is not what the header said: the file changed")
                 if (name := canonical_name(stored, prefix)) is not None:
                     tensors[name] = file.get_tensor(stored)
     except SafetensorError as error:
         raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
-    return tensors, infos
+    return tensors
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,8 @@ from amdet_hub.hub._front_matter import MAX_CARD_BYTES, CardClaims, card_claims
 from amdet_hub.hub._paths import MAX_FILES, checked_listing
 from amdet_hub.hub.download import Downloads
 from amdet_hub.hub.settings import HubSettings
-from amdet_hub.records import ProgressCallback, RepoFile, RepoSnapshot
+from amdet_hub.hub.towers import TensorDownloads
+from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -24,8 +25,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class HubSource:
     """Read access to a Hub repository pinned to one commit; implements `RepoSource`. Made by `open`."""
 
-    def __init__(self, snapshot: RepoSnapshot, downloads: Downloads) -> None:
+    def __init__(self, snapshot: RepoSnapshot, downloads: Downloads, settings: HubSettings) -> None:
         self._snapshot, self._downloads = snapshot, downloads
+        self._tensors = TensorDownloads(downloads, settings)
 
     @classmethod
     def open(cls, repo_id: str, revision: str | None, settings: HubSettings) -> Self:
@@ -35,7 +37,7 @@ class HubSource:
             known = _listings.recall(cache, repo_id, endpoint=endpoint, revision=revision)
             if known is None or known.commit_sha is None:
                 raise OfflineMiss(repo_id, revision or "main")
-            return cls(known, Downloads(repo_id, known.commit_sha, settings))
+            return cls(known, Downloads(repo_id, known.commit_sha, settings), settings)
         snapshot = _pinned(repo_id, revision, settings)
         downloads = Downloads(repo_id, snapshot.commit_sha or "", settings)
         claims = _claims(snapshot, downloads)
@@ -50,7 +52,7 @@ class HubSource:
             license=claims.license,
         )
         _listings.remember(cache, snapshot, endpoint=endpoint, revision=revision)
-        return cls(snapshot, downloads)
+        return cls(snapshot, downloads, settings)
 
     @property
     def snapshot(self) -> RepoSnapshot:
@@ -72,11 +74,24 @@ class HubSource:
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         """Bytes `start <= i < stop` of a file, fewer only at its end. Raises: FileNotInRepo; as `Downloads.read_range`."""
-        return self._downloads.read_range(self._listed(path), start, stop)
+        file = self._listed(path)
+        known = self._tensors.head(file, start, stop)
+        if known is None:
+            known = self._downloads.read_range(file, start, stop)
+            self._tensors.keep_head(file, start, known)
+        return known
 
     def fetch(self, path: str, progress: ProgressCallback | None = None) -> Path:
         """A local path of the whole file, verified. Raises: FileNotInRepo; as `Downloads.fetch`."""
         return self._downloads.fetch(self._listed(path), progress)
+
+    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+        """A local file with these tensors of a file. Raises: FileNotInRepo; as `TensorDownloads.fetch`."""
+        return self._tensors.fetch(self._listed(path), tensors, progress)
+
+    def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
+        """What fetching these tensors, or the whole file for None, would transfer now. Raises: FileNotInRepo."""
+        return self._tensors.plan(self._listed(path), tensors)
 
     def _listed(self, path: str) -> RepoFile:
         file = self._snapshot.file(path)

@@ -17,6 +17,7 @@ from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings, open_source
 from amdet_hub.records import Reference, RepoRef, RepoSnapshot, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
 from amdet_hub.scan.references import ChosenReference, choose_reference
+from amdet_hub.scan.travel import Travel, reference_travel, suspect_travel, total_bytes
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ DEFAULT_OPTIONS = ScanOptions()
 
 @dataclass(frozen=True)
 class PlannedEncoder:
-    """One encoder that would be scanned, its reference, and the expected seconds on this machine."""
+    """One encoder that would be scanned, its reference, the expected seconds on this machine, and what weights would travel."""
 
     encoder: ResolvedEncoder
     reference: Reference
     estimate_s: float
+    travel: Travel
+    reference_travel: Travel | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,16 @@ class TargetPlan:
     snapshot: RepoSnapshot
     encoders: tuple[PlannedEncoder, ...]
     skipped: tuple[SkippedScan, ...]
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes of the target's weights that would travel now."""
+        return total_bytes(planned.travel for planned in self.encoders)
+
+    @property
+    def reference_download_bytes(self) -> int:
+        """Bytes of the references' weights that would travel now."""
+        return total_bytes(planned.reference_travel for planned in self.encoders)
 
 
 def open_target(ref: RepoRef, settings: HubSettings) -> tuple[RepoSource, Resolution]:
@@ -91,7 +104,8 @@ def plan_target(
     planned = []
     for encoder in resolution.encoders:
         chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings)
-        planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config)))
+        travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen)
+        planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config), *travels))
     return TargetPlan(source.snapshot, tuple(planned), resolution.skipped)
 
 

@@ -60,6 +60,7 @@ from amdet_hub.scan.findings import (
 )
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
 from amdet_hub.scan.references import ChosenReference, choose_reference
+from amdet_hub.scan.travel import fetched_whole, same_files
 from amdet_hub.verdict import judge, judge_repository
 
 _READING_FRAME = "a photo of a"  # what single words are put behind to read a target
@@ -201,10 +202,13 @@ class _EncoderScan:
         """Raises: TimeSpent; BadRepository; HubError; ResourceError."""
         with self._timed("load"):
             chosen = self._chosen
-            suspect, anchor = self._load(self._encoder, self._run.source), None
+            whole, whole_reference = fetched_whole(self._encoder, chosen)
+            suspect, anchor = self._load(self._encoder, self._run.source, whole_files=whole), None
             if chosen.encoder is not None and chosen.source is not None:
                 # The same files need no second download: what was loaded is the reference.
-                anchor = suspect if _same_files(self._encoder, chosen.encoder) else self._load(chosen.encoder, chosen.source)
+                anchor = suspect
+                if not same_files(self._encoder, chosen.encoder):
+                    anchor = self._load(chosen.encoder, chosen.source, whole_files=whole_reference)
                 chosen = replace(chosen, record=replace(chosen.record, tower_digest=anchor.digest))
         evidence: list[Evidence] = []
         detected = _Detected([])
@@ -231,11 +235,11 @@ class _EncoderScan:
             timings_s={stage: round(seconds, 3) for stage, seconds in self._timings.items()},
         )
 
-    def _load(self, encoder: ResolvedEncoder, source: RepoSource) -> LoadedTower:
+    def _load(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> LoadedTower:
         self._workers.check_time()
         with self._run.accelerator.local_main_process_first():  # the others find the files in the cache
             try:
-                return load_tower(encoder, source, self._run.progress)
+                return load_tower(encoder, source, self._run.progress, whole_files=whole_files)
             except AmdetError as error:
                 problem = error  # raised below: accelerate's context lets the others in only when its body ends well
         raise problem
@@ -365,12 +369,6 @@ def _same_encoder(config: ResolvedEncoder, suspect: LoadedTower, reference_confi
     ours, theirs = config.config, reference_config.config
     reads_alike = ours.layer_norm_eps == theirs.layer_norm_eps and special_ids(ours)[1] == special_ids(theirs)[1]
     return reads_alike and same_tower(suspect.tensors, reference.tensors)
-
-
-def _same_files(suspect: ResolvedEncoder, reference: ResolvedEncoder) -> bool:
-    """Whether both consist of the same weight files, by the sha256 that the download is checked against."""
-    ours = [f.sha256 for f in suspect.weight_files]
-    return None not in ours and ours == [f.sha256 for f in reference.weight_files] and suspect.config == reference.config
 
 
 def _special_tokens(encoder: ResolvedEncoder, tokenizer: PromptTokenizer | None) -> SpecialTokens:

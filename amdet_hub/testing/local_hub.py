@@ -56,7 +56,7 @@ SYSTEM = "system"
 class LocalHub(FaultControls):
     """A local Hub; a context manager. `LocalHub()` listens nowhere until it is entered (or `start` is called).
 
-    What can be made to go wrong (`fail`, `rate_limit`, `drop`, `truncate`, `corrupt`, `slow`) is in `FaultControls`.
+    What can be made to go wrong (`fail`, `rate_limit`, `drop`, `truncate`, `corrupt`, `slow`, ...) is in `FaultControls`.
 
     Args:
         port: of the Hub; 0 takes a free one.
@@ -319,7 +319,7 @@ class LocalHub(FaultControls):
             response = HubRefusal(500, "Internal Error - the local Hub failed").response()
         self._faults.distort(request, response)
         with self._log_lock:  # before the answer leaves: whoever got it finds it in the log
-            self._log.append(replace(seen, status=response.status, changed=response.changed))
+            self._log.append(replace(seen, status=response.status, changed=response.changed, length=response.length))
         return response
 
 

@@ -1,0 +1,31 @@
+"""Which tensors of a repository travel to this machine for one tower, and what that costs. Imports no torch, fetches no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from amdet_hub.encoders.header import read_header
+from amdet_hub.encoders.names import canonical_name
+from amdet_hub.records import FetchPlan, RepoSource, ResolvedEncoder
+
+
+def wanted_names(resolved: ResolvedEncoder, stored_names: Iterable[str]) -> tuple[str, ...]:
+    """Of the names in one of its files, those of the tensors that `load_tower` reads."""
+    return tuple(name for name in stored_names if canonical_name(name, resolved.prefix) is not None)
+
+
+def plan_tower(resolved: ResolvedEncoder, source: RepoSource, *, whole_files: bool = False) -> tuple[FetchPlan, ...]:
+    """What `load_tower` with the same arguments would transfer now, file by file.
+
+    Raises:
+        BadRepository: a header is malformed.
+        HubError: a header could not be read.
+    """
+    plans = []
+    for file in resolved.weight_files:
+        tensors = None
+        if not whole_files:
+            header = read_header(source, file.path)
+            tensors = {name: header[name] for name in wanted_names(resolved, header)}
+        plans.append(source.plan_fetch(file.path, tensors))
+    return tuple(plans)
