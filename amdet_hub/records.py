@@ -36,6 +36,9 @@ ProgressCallback = Callable[[str, int, int], None]
 
 R = TypeVar("R")
 
+LATER: Mapping[str, bool] = {"later": True}
+"""Metadata of a field that came after version 1.0 of the report: a report without it reads as the default."""
+
 
 # ---------------------------------------------------------------- what was asked, and what the repository holds
 
@@ -67,10 +70,31 @@ class RepoFile:
 
 
 @dataclass(frozen=True)
+class FileIssue:
+    """A file that the Hub's own scanners object to. Both are hostile text: `level` is the Hub's word (`"unsafe"`), `path` the owner's."""
+
+    path: str
+    level: str
+
+
+@dataclass(frozen=True)
+class HubSecurity:
+    """What the Hub's own scanners of files (viruses, pickle imports) say of a repository's main branch. Context; it never changes a verdict.
+
+    `scans_done` is False while they are at work. `issues` are those found, at most 20; `n_issues` counts all.
+    """
+
+    scans_done: bool
+    n_issues: int
+    issues: tuple[FileIssue, ...] = ()
+
+
+@dataclass(frozen=True)
 class RepoSnapshot:
     """A repository pinned to one commit: its listing and the few facts of its card that the scan uses. All strings are hostile text.
 
     `commit_sha` is 40 hex digits for a Hub repository and None for a local folder. `base_models` are the card's claims, never trusted.
+    `security` is None where the Hub says nothing, and for a local folder.
     """
 
     repo_id: str
@@ -81,6 +105,7 @@ class RepoSnapshot:
     gated: bool = False
     private: bool = False
     license: str | None = None
+    security: HubSecurity | None = field(default=None, metadata=LATER)
 
     def file(self, path: str) -> RepoFile | None:
         """The listed file at exactly `path`, or None."""
@@ -300,6 +325,48 @@ class TriggerFinding:
 
 
 @dataclass(frozen=True)
+class GroupDistance:
+    """How far one group of tensors lies from the reference's.
+
+    `name` is `"token embeddings"`, `"position embeddings"`, `"layer 3 attention"`, `"layer 3 mlp"`, `"layer 3 norms"`, `"final norm"`,
+    `"projection"` or `"other"`. `relative_change` is the Frobenius norm of the differences over that of the reference's tensors, in [0, inf).
+    """
+
+    name: str
+    relative_change: float
+    n_changed: int
+    n_tensors: int
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How a tower came from its reference, as far as the weights tell. Informs; never convicts, never acquits.
+
+    Attributes:
+        relation: "identical" (every bit), "cast" (the reference's weights in another dtype), "changed".
+        dtype: the suspect's stored dtypes, `"float16"` or several joined by `"/"`.
+        reference_dtype: the reference's.
+        groups: the groups that changed, in the order of the tower; none unless "changed".
+        n_rows_changed: rows of the token embedding with any difference.
+        n_rows: its rows.
+        layers_changed: numbers of the layers with any difference.
+        n_matrices_changed: matrices of layers with any difference.
+        adapter_rank: largest rank of those differences, where all of them are of low rank as a merged adapter's are; else None. The rank
+            of a matrix is the number of directions that hold 99 % of the squares of its difference.
+    """
+
+    relation: Literal["identical", "cast", "changed"]
+    dtype: str
+    reference_dtype: str
+    groups: tuple[GroupDistance, ...] = ()
+    n_rows_changed: int = 0
+    n_rows: int = 0
+    layers_changed: tuple[int, ...] = ()
+    n_matrices_changed: int = 0
+    adapter_rank: int | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The judgement of one encoder. `reasons` are plain sentences, the deciding one first. There is no label that means "safe"."""
 
@@ -333,7 +400,7 @@ class ScanResult:
     """One encoder, scanned (or answered by identity), with everything needed to run the scan again.
 
     `batch_sizes` records what the out-of-memory retry settled on per stage. `timings_s` are seconds per stage: the only fields, with
-    the report's `created`, that differ between two runs of the same scan on the same machine.
+    the report's `created`, that differ between two runs of the same scan on the same machine. `lineage` is None without a reference.
     """
 
     encoder: ResolvedEncoder
@@ -345,6 +412,7 @@ class ScanResult:
     batch_sizes: Mapping[str, int] = field(default_factory=dict)
     timings_s: Mapping[str, float] = field(default_factory=dict)
     kind: Literal["result"] = "result"
+    lineage: Lineage | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -475,9 +543,9 @@ def _decode_dataclass(cls: type, data: Any, where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     if unknown := sorted(set(data) - set(fields)):
         raise ReportError(f"{where}: unknown field '{unknown[0]}'")
-    if missing := [name for name in fields if name not in data]:
+    if missing := [name for name, f in fields.items() if name not in data and "later" not in f.metadata]:
         raise ReportError(f"{where}: missing field '{missing[0]}'")
     try:
-        return cls(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in fields})
+        return cls(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in fields if name in data})
     except ValueError as error:
         raise ReportError(f"{where}: {error}") from error

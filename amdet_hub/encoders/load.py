@@ -68,7 +68,7 @@ def load_tower(
     file_of: dict[str, str] = {}
     for file in resolved.weight_files:
         described = dict(read_header(source, file.path))
-        wanted = {name: described[name] for name in wanted_names(resolved, described)}
+        wanted = {name: described[name] for name in sorted(wanted_names(resolved, described))}
         local = source.fetch(file.path, progress) if whole_files else source.fetch_tensors(file.path, wanted, progress)
         read = _read_file(local, file.path, resolved.prefix, wanted)
         if twice := next(iter(infos.keys() & described.keys()), None):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from amdet_hub.encoders.header import read_header
 from amdet_hub.encoders.names import canonical_name
 from amdet_hub.records import FetchPlan, RepoSource, ResolvedEncoder
 
 
-def wanted_names(resolved: ResolvedEncoder, stored_names: Iterable[str]) -> tuple[str, ...]:
+def wanted_names(resolved: ResolvedEncoder, stored_names: Collection[str]) -> frozenset[str]:
     """Of the names in one of its files, those of the tensors that `load_tower` reads."""
-    return tuple(name for name in stored_names if canonical_name(name, resolved.prefix) is not None)
+    return frozenset(name for name in stored_names if canonical_name(name, resolved.prefix) is not None)
 
 
 def plan_tower(resolved: ResolvedEncoder, source: RepoSource, *, whole_files: bool = False) -> tuple[FetchPlan, ...]:

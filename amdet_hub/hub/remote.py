@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,8 +18,9 @@ from amdet_hub.hub._paths import MAX_FILES, checked_listing
 from amdet_hub.hub.download import Downloads
 from amdet_hub.hub.settings import HubSettings
 from amdet_hub.hub.towers import TensorDownloads
-from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
+from amdet_hub.records import FetchPlan, FileIssue, HubSecurity, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
 
+_MAX_ISSUES, _MAX_PATH, _MAX_LEVEL = 20, 1024, 40  # files that are named, and characters of what names them
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,16 +43,7 @@ class HubSource:
         snapshot = _pinned(repo_id, revision, settings)
         downloads = Downloads(repo_id, snapshot.commit_sha or "", settings)
         claims = _claims(snapshot, downloads)
-        snapshot = RepoSnapshot(
-            repo_id,
-            "hub",
-            snapshot.commit_sha,
-            snapshot.files,
-            base_models=claims.base_models,
-            gated=snapshot.gated,
-            private=snapshot.private,
-            license=claims.license,
-        )
+        snapshot = dataclasses.replace(snapshot, base_models=claims.base_models, license=claims.license)
         _listings.remember(cache, snapshot, endpoint=endpoint, revision=revision)
         return cls(snapshot, downloads, settings)
 
@@ -103,12 +96,28 @@ class HubSource:
 def _pinned(repo_id: str, revision: str | None, settings: HubSettings) -> RepoSnapshot:
     api = _client.api_of(settings)
     question = Question(f"read '{repo_id}'", _client.endpoint_of(settings), repo_id, revision)
-    info = _client.ask(question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s))
+    info = _client.ask(
+        question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s, securityStatus=True)
+    )
     sha = info.sha
     if not isinstance(sha, str) or not _listings.is_commit_sha(sha):
         raise HubError("the Hub's answer names no commit", repo_id=repo_id, endpoint=question.endpoint)
     listing = _client.ask(question, settings, lambda: list(_listed(api.list_repo_tree(repo_id, recursive=True, revision=sha))))
-    return RepoSnapshot(repo_id, "hub", sha, checked_listing(listing), gated=bool(info.gated), private=bool(info.private))
+    files, security = checked_listing(listing), _security(info.security_repo_status)
+    return RepoSnapshot(repo_id, "hub", sha, files, gated=bool(info.gated), private=bool(info.private), security=security)
+
+
+def _security(stated: Any) -> HubSecurity | None:
+    """What the Hub's own scanners say, None where it says nothing that can be read. It is of the main branch, whatever was asked for."""
+    if not isinstance(stated, dict) or not isinstance(stated.get("filesWithIssues"), list):
+        return None
+    rows = stated["filesWithIssues"]
+    issues = [
+        FileIssue(row["path"][:_MAX_PATH], row["level"][:_MAX_LEVEL])
+        for row in rows
+        if isinstance(row, dict) and isinstance(row.get("path"), str) and isinstance(row.get("level"), str)
+    ]
+    return HubSecurity(stated.get("scansDone") is True, len(rows), tuple(issues[:_MAX_ISSUES]))
 
 
 def _listed(rows: Any) -> Iterator[RepoFile]:

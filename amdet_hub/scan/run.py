@@ -20,6 +20,7 @@ from accelerate import Accelerator
 import amdet_hub
 from amdet_hub.config import ScanConfig, Thresholds
 from amdet_hub.detect.confirm import Confirmation
+from amdet_hub.detect.lineage import lineage
 from amdet_hub.detect.paper import run_paper
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, caption_texts, random_prompts, tokenized_prompts
 from amdet_hub.detect.protocol import TextEncoder
@@ -217,8 +218,10 @@ class _EncoderScan:
             # Whoever planted a backdoor can publish it twice and call one copy the base of the other.
             note = f"the declared base model {chosen.record.repo_id} is this same tower, which says nothing: lower confidence"
             chosen, anchor, identical = ChosenReference(Reference("none", note)), None, False
-        if anchor is not None:
-            evidence = [identity_evidence(identical=identical, trust=chosen.record.trust)]
+        origin = lineage(suspect.tensors, anchor.tensors, same=identical) if anchor is not None else None
+        if anchor is not None and origin is not None:
+            cast_to = origin.dtype if origin.relation == "cast" else None
+            evidence = [identity_evidence(identical=identical, trust=chosen.record.trust, cast_to=cast_to)]
             evidence += [] if identical else [weight_evidence(weight_difference(suspect.tensors, anchor.tensors))]
         if not identical:
             detected = self._detect(suspect, anchor, chosen)
@@ -233,6 +236,7 @@ class _EncoderScan:
             triggers=(detected.name_trigger(),) if verdict.label == "backdoor-detected" and detected.name_trigger else (),
             batch_sizes=dict(self._workers.batch_sizes),
             timings_s={stage: round(seconds, 3) for stage, seconds in self._timings.items()},
+            lineage=origin,
         )
 
     def _load(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> LoadedTower:

@@ -203,6 +203,10 @@ class LocalHub(FaultControls):
         """Let `user` read a private or gated repository, as one who was invited or accepted the terms."""
         self._world.repository(repo_id).readers.add(user)
 
+    def report_issues(self, repo_id: str, issues: Mapping[str, str]) -> None:
+        """What the Hub's own file scanners say of a repository: level (`"unsafe"`, `"suspicious"`) by path."""
+        self._world.repository(repo_id).issues = dict(issues)
+
     def commit(
         self,
         repo_id: str,

@@ -55,7 +55,7 @@ NASTY = {
     "dashes": "--- -- - === ***",
 }
 
-_TYPED = {"family", "trust", "label", "confidence", "reason", "sha256", "schema_version", "config_fingerprint", "config"}
+_TYPED = {"family", "trust", "label", "confidence", "reason", "sha256", "schema_version", "config_fingerprint", "config", "relation"}
 _TYPED_KINDS = {"hub", "local", "result", "skipped"}
 
 
