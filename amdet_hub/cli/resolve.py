@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from amdet_hub.cli import _options as opt
+from amdet_hub.cli._exit_codes import EXIT_OK, worst
 from amdet_hub.cli._output import emit, escape, format_bytes, format_duration
 from amdet_hub.cli.scan import Request, set_up_logging, understand
+from amdet_hub.errors import AmdetError
 from amdet_hub.records import to_dict
 
 if TYPE_CHECKING:
@@ -47,13 +50,34 @@ def resolve(ctx: click.Context, /, target: str, **flags: Any) -> int:
 
 
 def show_plans(request: Request, *, as_json: bool) -> int:
-    """Print the plan of every target. Returns 0; a target with nothing to scan raises NothingToScan."""
+    """Print the plan of every target, and of many what all of them would download. Returns 0; of many, the worst exit code.
+
+    Raises:
+        AmdetError: one of a few targets cannot be planned (of many, that is said and the others follow).
+    """
+    from amdet_hub.cli._errors import report_error
     from amdet_hub.scan import plan_target
 
+    codes, plans = [EXIT_OK], []
     for ref in request.refs:
-        plan = plan_target(ref, config=request.config, settings=request.settings, reference=request.reference, options=request.options)
+        try:
+            plan = plan_target(ref, config=request.config, settings=request.settings, reference=request.reference, options=request.options)
+        except AmdetError as error:
+            if not request.many:
+                raise
+            codes.append(report_error(error, about=ref.raw))
+            continue
+        plans.append(plan)
         emit(plan_as_json(ref.raw, plan, indent=2 if len(request.refs) == 1 else None) if as_json else plan_as_text(ref.raw, plan))
-    return 0
+    if request.many and not as_json:
+        emit(f"\n{len(plans)} of {len(request.refs)} models can be scanned, {_exactly(_all_bytes(plans))}, the references once.")
+    return worst(codes)
+
+
+def _all_bytes(plans: Sequence[TargetPlan]) -> int:
+    from amdet_hub.scan.travel import total_bytes
+
+    return total_bytes(travel for plan in plans for planned in plan.encoders for travel in (planned.travel, planned.reference_travel))
 
 
 def plan_as_json(target: str, plan: TargetPlan, *, indent: int | None) -> str:

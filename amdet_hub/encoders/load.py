@@ -17,10 +17,10 @@ from torch import Tensor
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.digest import tower_digest
-from amdet_hub.encoders.header import TensorInfo, read_header
+from amdet_hub.encoders.header import TensorInfo
 from amdet_hub.encoders.names import POSITION_IDS, canonical_name, stored_name, tower_shapes
 from amdet_hub.encoders.siglip import SiglipTextEncoder
-from amdet_hub.encoders.travel import wanted_names
+from amdet_hub.encoders.travel import fetch_file, wanted_names
 from amdet_hub.encoders.weight_files import check_tower
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import Family, ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
@@ -67,9 +67,8 @@ def load_tower(
     infos: dict[str, TensorInfo] = {}
     file_of: dict[str, str] = {}
     for file in resolved.weight_files:
-        described = dict(read_header(source, file.path))
-        wanted = {name: described[name] for name in sorted(wanted_names(resolved, described))}
-        local = source.fetch(file.path, progress) if whole_files else source.fetch_tensors(file.path, wanted, progress)
+        local, described = fetch_file(resolved, source, file, progress, whole_files=whole_files)
+        wanted = {name: described[name] for name in wanted_names(resolved, described)}
         read = _read_file(local, file.path, resolved.prefix, wanted)
         if twice := next(iter(infos.keys() & described.keys()), None):
             raise BadWeights(file.path, twice, "lies in two files")

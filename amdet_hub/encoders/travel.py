@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from amdet_hub.encoders.header import read_header
 from amdet_hub.encoders.names import canonical_name
-from amdet_hub.records import FetchPlan, RepoSource, ResolvedEncoder
+from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSource, ResolvedEncoder, TensorInfo
 
 
 def wanted_names(resolved: ResolvedEncoder, stored_names: Collection[str]) -> frozenset[str]:
     """Of the names in one of its files, those of the tensors that `load_tower` reads."""
     return frozenset(name for name in stored_names if canonical_name(name, resolved.prefix) is not None)
+
+
+def fetch_file(
+    resolved: ResolvedEncoder, source: RepoSource, file: RepoFile, progress: ProgressCallback | None, *, whole_files: bool
+) -> tuple[Path, Mapping[str, TensorInfo]]:
+    """A local file with what one of its files holds of a tower, and that file's whole checked header.
+
+    Raises:
+        BadRepository: the header is malformed.
+        HubError: the file could not be fetched.
+    """
+    header = read_header(source, file.path)
+    wanted = {name: header[name] for name in sorted(wanted_names(resolved, header))}
+    local = source.fetch(file.path, progress) if whole_files else source.fetch_tensors(file.path, wanted, progress)
+    return local, header
 
 
 def plan_tower(resolved: ResolvedEncoder, source: RepoSource, *, whole_files: bool = False) -> tuple[FetchPlan, ...]:

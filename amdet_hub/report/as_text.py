@@ -14,7 +14,7 @@ from amdet_hub.report import wording
 from amdet_hub.report.escape import code_points, unactionable, visible
 from amdet_hub.report.text_layout import Paint, column_widths, hanging, pad, rule, table_row, wrap
 
-_SIGNS: Final[Mapping[VerdictLabel, str]] = {"backdoor-detected": "[!]", "no-backdoor-found": "[-]", "inconclusive": "[?]"}
+SIGNS: Final[Mapping[VerdictLabel, str]] = {"backdoor-detected": "[!]", "no-backdoor-found": "[-]", "inconclusive": "[?]"}
 # No green: nothing a scan finds deserves it.
 _COLOURS: Final[Mapping[VerdictLabel, str]] = {"backdoor-detected": "red", "no-backdoor-found": "cyan", "inconclusive": "yellow"}
 _MIN_WIDTH, _MAX_WIDTH = 60, 160
@@ -68,7 +68,7 @@ def _banner(report: ScanReport, paint: Paint, width: int) -> list[str]:
 
 def _title(verdict: Verdict) -> str:
     confidence = ", reduced confidence" if verdict.confidence == "reduced" else ""
-    return f"{_SIGNS[verdict.label]} {wording.VERDICT_TITLES[verdict.label].upper()}{confidence}"
+    return f"{SIGNS[verdict.label]} {wording.VERDICT_TITLES[verdict.label].upper()}{confidence}"
 
 
 def _reasons(reasons: Sequence[str], width: int) -> list[str]:

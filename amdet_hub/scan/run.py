@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import accelerate
 import torch
@@ -61,6 +62,7 @@ from amdet_hub.scan.findings import (
 )
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
 from amdet_hub.scan.references import ChosenReference, choose_reference
+from amdet_hub.scan.shared import SharedReferences
 from amdet_hub.scan.travel import fetched_whole, same_files
 from amdet_hub.verdict import judge, judge_repository
 
@@ -78,6 +80,7 @@ def scan_target(
     reference: RepoRef | None = None,
     options: ScanOptions = DEFAULT_OPTIONS,
     progress: ProgressCallback | None = None,
+    shared: SharedReferences | None = None,
 ) -> ScanReport:
     """Scan every text encoder of a target.
 
@@ -88,6 +91,7 @@ def scan_target(
         reference: the clean encoder to compare with; None chooses one (`amdet_hub.scan.references`).
         options: device, dtype, time and memory.
         progress: called with (stage, done, total).
+        shared: references that other scans loaded already, and may use after this one.
 
     Returns:
         The report. When the time budget ends first, it is partial (`complete` is False) and does not acquit.
@@ -102,7 +106,9 @@ def scan_target(
     """
     accelerator = make_accelerator(options.device)
     source, resolution = open_target(ref, settings)
-    run = _Run(ref, source, resolution, config, settings, reference, options, accelerator, progress or (lambda stage, done, total: None))
+    silent: ProgressCallback = lambda stage, done, total: None  # noqa: E731
+    shared = shared or SharedReferences()
+    run = _Run(ref, source, resolution, config, settings, reference, options, accelerator, progress or silent, shared)
     try:
         run.scan_all()
     except TimeSpent:
@@ -126,6 +132,7 @@ class _Run:
     options: ScanOptions
     accelerator: Accelerator
     progress: ProgressCallback
+    shared: SharedReferences
     outcomes: list[ScanOutcome] = field(default_factory=list)
     complete: bool = True
     started: float = field(default_factory=time.monotonic)
@@ -209,7 +216,7 @@ class _EncoderScan:
                 # The same files need no second download: what was loaded is the reference.
                 anchor = suspect
                 if not same_files(self._encoder, chosen.encoder):
-                    anchor = self._load(chosen.encoder, chosen.source, whole_files=whole_reference)
+                    anchor = self._load_reference(chosen.encoder, chosen.source, whole_files=whole_reference)
                 chosen = replace(chosen, record=replace(chosen.record, tower_digest=anchor.digest))
         evidence: list[Evidence] = []
         detected = _Detected([])
@@ -247,6 +254,10 @@ class _EncoderScan:
             except AmdetError as error:
                 problem = error  # raised below: accelerate's context lets the others in only when its body ends well
         raise problem
+
+    def _load_reference(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> LoadedTower:
+        load = partial(self._load, encoder, source, whole_files=whole_files)
+        return self._run.shared.get(encoder, whole_files=whole_files, load=load)
 
     def _tick(self, stage: str, done: int, total: int) -> None:
         """Progress of a detector; also where a spent time budget is noticed."""

@@ -54,6 +54,7 @@ class World:
         self.users: dict[str, HubUser] = {}
         self.repositories: dict[str, Repository] = {}
         self.discussions: dict[str, list[Discussion]] = {}
+        self.collections: dict[str, list[tuple[str, str]]] = {}
         self.parts: dict[tuple[str, int], bytes] = {}
         self.endpoint = ""
         self.lfs_endpoint = ""

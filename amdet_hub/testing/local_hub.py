@@ -203,6 +203,11 @@ class LocalHub(FaultControls):
         """Let `user` read a private or gated repository, as one who was invited or accepted the terms."""
         self._world.repository(repo_id).readers.add(user)
 
+    def add_collection(self, slug: str, items: Iterable[str]) -> None:
+        """Create a collection, `org/title-0123456789abcdef01234567`. An item is a model's id, or `"dataset:org/name"` and the like."""
+        rows = [item.partition(":") for item in items]
+        self._world.collections[slug] = [(kind, name) if colon else ("model", kind) for kind, colon, name in rows]
+
     def report_issues(self, repo_id: str, issues: Mapping[str, str]) -> None:
         """What the Hub's own file scanners say of a repository: level (`"unsafe"`, `"suspicious"`) by path."""
         self._world.repository(repo_id).issues = dict(issues)
