@@ -185,7 +185,7 @@ def run_many(request: Request, progress: Progress, ledger: Ledger, *, main: bool
         following = next(waiting, None)
         while following is not None:
             (ref, key), following = following, next(waiting, None)
-            if following is not None and main:
+            if following is not None and main and request.job is None:
                 prefetcher.start(following[0])
             try:
                 _scan(request, ref, key, ledger, tally, progress, shared, main=main)

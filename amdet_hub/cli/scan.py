@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from amdet_hub.cli import _jobs as jobs
 from amdet_hub.cli import _many as many
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_OK, worst
@@ -71,6 +72,8 @@ class Request:
     quiet: bool
     many: bool = False
     state: Path | None = None
+    job: jobs.JobRequest | None = None
+    log_key: str | None = None
 
 
 @click.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Scan text encoders for backdoors.")
@@ -78,6 +81,7 @@ class Request:
 @opt.target_options
 @many.many_options
 @opt.scan_options
+@jobs.job_options
 @opt.download_limit_option
 @opt.format_option
 @opt.output_option
@@ -105,6 +109,8 @@ def scan(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
     from amdet_hub.scan import is_main_process
 
     main = is_main_process()
+    if request.job is not None and not main:
+        return EXIT_OK  # one process is enough to wait for a job, and each would start its own
     if main:
         check_writable([o.path for files in request.outputs.values() for o in files])
         announce_settings(ctx, quiet=request.quiet)
@@ -150,6 +156,8 @@ def understand(ctx: click.Context, targets: Sequence[str], flags: Mapping[str, A
         quiet=flags["quiet"],
         many=listed,
         state=flags["state"] if listed else None,
+        job=jobs.job_request(flags),
+        log_key=jobs.log_key(flags),
     )
 
 
@@ -201,9 +209,11 @@ def run(request: Request, progress: Progress, *, main: bool) -> int:
 
 def scan_one(request: Request, ref: RepoRef, progress: Progress, *, shared: SharedReferences | None = None) -> ScanReport:
     """Scan one target. Raises: Interrupted, whenever Ctrl-C comes; any other AmdetError."""
-    from amdet_hub.scan import scan_target
-
     try:
+        if request.job is not None:
+            return jobs.scan_on_job(request, ref, request.job)
+        from amdet_hub.scan import scan_target
+
         return scan_target(
             ref,
             config=request.config,
@@ -234,12 +244,16 @@ def publish(request: Request, ref: RepoRef, report: ScanReport) -> list[int]:
     """Every file, then stdout, which gets its report even when a file could not be written. Returns the exit code of such a failure."""
     from amdet_hub.cli._errors import report_error
     from amdet_hub.report.as_line import as_line
+    from amdet_hub.report.log_lines import as_log_lines
 
     failures = []
     try:
         write_outputs(request.outputs[ref], report)
     except OutputError as error:
         failures.append(report_error(error, about=ref.raw if len(request.refs) > 1 else None))
+    if request.log_key is not None:
+        emit("\n".join(as_log_lines(report, request.log_key)))
+        return failures
     many_reports = request.many or len(request.refs) > 1
     emit(as_line(report) if request.many and request.format == "text" else render(report, request.format, many=many_reports))
     return failures

@@ -44,19 +44,22 @@ from amdet_hub.testing.hub_discussion_routes import DISCUSSION_ROUTES
 from amdet_hub.testing.hub_discussions import LocalPullRequest
 from amdet_hub.testing.hub_faults import FaultControls
 from amdet_hub.testing.hub_http import HubRefusal, HubRequest, HubResponse, HubServer, LoggedRequest
+from amdet_hub.testing.hub_jobs import JOB_ROUTES
 from amdet_hub.testing.hub_routes import MODEL_ROUTE, READ_ROUTES, dispatch
 from amdet_hub.testing.hub_storage import LFS_THRESHOLD_BYTES, Commit
+from amdet_hub.testing.hub_surroundings import SurroundingControls
 from amdet_hub.testing.hub_world import HubSettings, HubUser, World
 
-ROUTES = (*READ_ROUTES, *WRITE_ROUTES, *DISCUSSION_ROUTES, MODEL_ROUTE)
+ROUTES = (*READ_ROUTES, *WRITE_ROUTES, *DISCUSSION_ROUTES, *JOB_ROUTES, MODEL_ROUTE)
 SYSTEM = "system"
 """Who commits when a test does."""
 
 
-class LocalHub(FaultControls):
+class LocalHub(FaultControls, SurroundingControls):
     """A local Hub; a context manager. `LocalHub()` listens nowhere until it is entered (or `start` is called).
 
-    What can be made to go wrong (`fail`, `rate_limit`, `drop`, `truncate`, `corrupt`, `slow`, ...) is in `FaultControls`.
+    What can be made to go wrong (`fail`, `rate_limit`, `drop`, `truncate`, `corrupt`, `slow`, ...) is in `FaultControls`; collections
+    and jobs are in `SurroundingControls`.
 
     Args:
         port: of the Hub; 0 takes a free one.
@@ -202,15 +205,6 @@ class LocalHub(FaultControls):
     def grant_access(self, user: str, repo_id: str) -> None:
         """Let `user` read a private or gated repository, as one who was invited or accepted the terms."""
         self._world.repository(repo_id).readers.add(user)
-
-    def add_collection(self, slug: str, items: Iterable[str]) -> None:
-        """Create a collection, `org/title-0123456789abcdef01234567`. An item is a model's id, or `"dataset:org/name"` and the like."""
-        rows = [item.partition(":") for item in items]
-        self._world.collections[slug] = [(kind, name) if colon else ("model", kind) for kind, colon, name in rows]
-
-    def report_issues(self, repo_id: str, issues: Mapping[str, str]) -> None:
-        """What the Hub's own file scanners say of a repository: level (`"unsafe"`, `"suspicious"`) by path."""
-        self._world.repository(repo_id).issues = dict(issues)
 
     def commit(
         self,
