@@ -81,10 +81,31 @@ class RepoFile:
 
 
 @dataclass(frozen=True)
+class FileIssue:
+    """A file that the Hub's own scanners object to. Both are hostile text: `level` is the Hub's word (`"unsafe"`), `path` the owner's."""
+
+    path: str
+    level: str
+
+
+@dataclass(frozen=True)
+class HubSecurity:
+    """What the Hub's own scanners of files (viruses, pickle imports) say of a repository's main branch. Context; it never changes a verdict.
+
+    `scans_done` is False while they are at work. `issues` are those found, at most 20; `n_issues` counts all.
+    """
+
+    scans_done: bool
+    n_issues: int
+    issues: tuple[FileIssue, ...] = ()
+
+
+@dataclass(frozen=True)
 class RepoSnapshot:
     """A repository pinned to one commit: its listing and the few facts of its card that the scan uses. All strings are hostile text.
 
     `commit_sha` is 40 hex digits for a Hub repository and None for a local folder. `base_models` are the card's claims, never trusted.
+    `security` is None where the Hub says nothing, and for a local folder.
     """
 
     repo_id: str
@@ -95,10 +116,38 @@ class RepoSnapshot:
     gated: bool = False
     private: bool = False
     license: str | None = None
+    security: HubSecurity | None = field(default=None, metadata=LATER)
 
     def file(self, path: str) -> RepoFile | None:
         """The listed file at exactly `path`, or None."""
         return next((f for f in self.files if f.path == path), None)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a checked safetensors header: dtype as stored (`"F16"`), shape, and its bytes as offsets into the whole file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the tensor as stored."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """What getting a file, or some tensors of it, would cost now: bytes over the network, and in how many requests.
+
+    `whole` is True when the whole file would travel or is here already. Nothing travels where `transfer_bytes` is 0.
+    """
+
+    transfer_bytes: int
+    n_requests: int
+    whole: bool
 
 
 class RepoSource(Protocol):
@@ -119,6 +168,17 @@ class RepoSource(Protocol):
 
     def fetch(self, path: str, progress: ProgressCallback | None = None) -> Path:
         """A local path of the whole file, checked against its size and, where known, its sha256. Raises: ResourceError (disk); any HubError."""
+        ...
+
+    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+        """A local safetensors file with these tensors of a file, byte for byte; the whole file where that is at hand or little larger.
+
+        `tensors` are entries of the file's checked header: the bytes of no others are relied on. Raises: as `fetch`.
+        """
+        ...
+
+    def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
+        """What `fetch_tensors` (`fetch` for None) would transfer now; asks nothing. Raises: FileNotInRepo."""
         ...
 
 
@@ -305,6 +365,48 @@ class TriggerFinding:
 
 
 @dataclass(frozen=True)
+class GroupDistance:
+    """How far one group of tensors lies from the reference's.
+
+    `name` is `"token embeddings"`, `"position embeddings"`, `"layer 3 attention"`, `"layer 3 mlp"`, `"layer 3 norms"`, `"final norm"`,
+    `"projection"` or `"other"`. `relative_change` is the Frobenius norm of the differences over that of the reference's tensors, in [0, inf).
+    """
+
+    name: str
+    relative_change: float
+    n_changed: int
+    n_tensors: int
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How a tower came from its reference, as far as the weights tell. Informs; never convicts, never acquits.
+
+    Attributes:
+        relation: "identical" (every bit), "cast" (the reference's weights in another dtype), "changed".
+        dtype: the suspect's stored dtypes, `"float16"` or several joined by `"/"`.
+        reference_dtype: the reference's.
+        groups: the groups that changed, in the order of the tower; none unless "changed".
+        n_rows_changed: rows of the token embedding with any difference.
+        n_rows: its rows.
+        layers_changed: numbers of the layers with any difference.
+        n_matrices_changed: matrices of layers with any difference.
+        adapter_rank: largest rank of those differences, where all of them are of low rank as a merged adapter's are; else None. The rank
+            of a matrix is the number of directions that hold 99 % of the squares of its difference.
+    """
+
+    relation: Literal["identical", "cast", "changed"]
+    dtype: str
+    reference_dtype: str
+    groups: tuple[GroupDistance, ...] = ()
+    n_rows_changed: int = 0
+    n_rows: int = 0
+    layers_changed: tuple[int, ...] = ()
+    n_matrices_changed: int = 0
+    adapter_rank: int | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The judgement of one encoder. `reasons` are plain sentences, the deciding one first. There is no label that means "safe"."""
 
@@ -338,7 +440,7 @@ class ScanResult:
     """One encoder, scanned (or answered by identity), with everything needed to run the scan again.
 
     `batch_sizes` records what the out-of-memory retry settled on per stage. `timings_s` are seconds per stage: the only fields, with
-    the report's `created`, that differ between two runs of the same scan on the same machine.
+    the report's `created`, that differ between two runs of the same scan on the same machine. `lineage` is None without a reference.
     """
 
     encoder: ResolvedEncoder
@@ -350,6 +452,7 @@ class ScanResult:
     batch_sizes: Mapping[str, int] = field(default_factory=dict)
     timings_s: Mapping[str, float] = field(default_factory=dict)
     kind: Literal["result"] = "result"
+    lineage: Lineage | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE_SETTINGS = "amdet_hub.file_settings"
 
-SECTIONS = ("What to scan", "How to scan", "Limits", "Results", "The Hub", "Talk")
+SECTIONS = ("What to scan", "Many models", "How to scan", "Elsewhere", "Limits", "Results", "The Hub", "Talk")
 """Headings of a verb's help, in order; anything else comes last under "Other"."""
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from amdet_hub.cli import _options as opt
+from amdet_hub.cli._exit_codes import EXIT_OK, worst
 from amdet_hub.cli._output import emit, escape, format_bytes, format_duration
 from amdet_hub.cli.scan import Request, set_up_logging, understand
+from amdet_hub.errors import AmdetError
 from amdet_hub.records import to_dict
 
 if TYPE_CHECKING:
     from amdet_hub.scan import PlannedEncoder, TargetPlan
+    from amdet_hub.scan.travel import Travel
 
 PLAN_SCHEMA_VERSION = "1.0"
 """Version of the `--json` form of a plan."""
@@ -46,13 +50,34 @@ def resolve(ctx: click.Context, /, target: str, **flags: Any) -> int:
 
 
 def show_plans(request: Request, *, as_json: bool) -> int:
-    """Print the plan of every target. Returns 0; a target with nothing to scan raises NothingToScan."""
+    """Print the plan of every target, and of many what all of them would download. Returns 0; of many, the worst exit code.
+
+    Raises:
+        AmdetError: one of a few targets cannot be planned (of many, that is said and the others follow).
+    """
+    from amdet_hub.cli._errors import report_error
     from amdet_hub.scan import plan_target
 
+    codes, plans = [EXIT_OK], []
     for ref in request.refs:
-        plan = plan_target(ref, config=request.config, settings=request.settings, reference=request.reference, options=request.options)
+        try:
+            plan = plan_target(ref, config=request.config, settings=request.settings, reference=request.reference, options=request.options)
+        except AmdetError as error:
+            if not request.many:
+                raise
+            codes.append(report_error(error, about=ref.raw))
+            continue
+        plans.append(plan)
         emit(plan_as_json(ref.raw, plan, indent=2 if len(request.refs) == 1 else None) if as_json else plan_as_text(ref.raw, plan))
-    return 0
+    if request.many and not as_json:
+        emit(f"\n{len(plans)} of {len(request.refs)} models can be scanned, {_exactly(_all_bytes(plans))}, the references once.")
+    return worst(codes)
+
+
+def _all_bytes(plans: Sequence[TargetPlan]) -> int:
+    from amdet_hub.scan.travel import total_bytes
+
+    return total_bytes(travel for plan in plans for planned in plan.encoders for travel in (planned.travel, planned.reference_travel))
 
 
 def plan_as_json(target: str, plan: TargetPlan, *, indent: int | None) -> str:
@@ -64,11 +89,19 @@ def plan_as_json(target: str, plan: TargetPlan, *, indent: int | None) -> str:
         "target": target,
         "snapshot": snapshot,
         "encoders": [
-            {"encoder": to_dict(p.encoder), "dims": p.encoder.config.dims, "reference": to_dict(p.reference), "estimate_s": p.estimate_s}
+            {
+                "encoder": to_dict(p.encoder),
+                "dims": p.encoder.config.dims,
+                "reference": to_dict(p.reference),
+                "estimate_s": p.estimate_s,
+                "download": to_dict(p.travel.plans),
+                "reference_download": to_dict(p.reference_travel.plans) if p.reference_travel else [],
+            }
             for p in plan.encoders
         ],
         "skipped": to_dict(plan.skipped),
-        "download_bytes": _download_bytes(plan),
+        "download_bytes": plan.download_bytes,
+        "reference_download_bytes": plan.reference_download_bytes,
         "estimate_s": sum(p.estimate_s for p in plan.encoders),
     }
     return json.dumps(data, indent=indent, ensure_ascii=True, allow_nan=False)
@@ -88,9 +121,8 @@ def plan_as_text(target: str, plan: TargetPlan) -> str:
         lines += [f"  {escape(s.component or s.repo_id)}: {escape(s.detail)}" for s in plan.skipped]
     count = len(plan.encoders)
     total = sum(p.estimate_s for p in plan.encoders)
-    size = format_bytes(_download_bytes(plan))
-    where = f"{size} to download" if snapshot.kind == "hub" else size
-    lines += ["", f"In all: {count} text encoder{'s' if count != 1 else ''}, {where}, about {format_duration(total)} on this machine."]
+    travels = _exactly(plan.download_bytes + plan.reference_download_bytes)
+    lines += ["", f"In all: {count} text encoder{'s' if count != 1 else ''}, {travels}, about {format_duration(total)} on this machine."]
     lines.append(f"Scan: amdet-hub scan {escape(shlex.quote(_again(target, plan)))}")
     return "\n".join(lines)
 
@@ -106,7 +138,9 @@ def _encoder_lines(planned: PlannedEncoder) -> list[str]:
         f"  dimensions    {encoder.config.dims}",
         f"  weights       {files}",
         f"  tower         {format_bytes(encoder.tower_bytes)}, {', '.join(map(escape, encoder.dtypes)) or 'dtype unknown'}",
+        f"  download      {_travel_text(planned.travel)}",
         f"  reference     {name}: {escape(reference.note)}",
+        *([f"                {_travel_text(planned.reference_travel)}"] if planned.reference_travel else []),
         f"  time          about {format_duration(planned.estimate_s)} on this machine",
     ]
 
@@ -120,9 +154,21 @@ def _facts(plan: TargetPlan) -> str:
     return ", ".join(facts)
 
 
-def _download_bytes(plan: TargetPlan) -> int:
-    """Bytes of the weight files, each file once."""
-    return sum({f.path: f.size_bytes for p in plan.encoders for f in p.encoder.weight_files}.values())
+def _travel_text(travel: Travel) -> str:
+    """What of an encoder's weights would travel, and of how much."""
+    if travel.commit_sha is None:
+        return "nothing: on this machine"
+    if not travel.transfer_bytes:
+        return "nothing: in the cache"
+    requests = sum(plan.n_requests for plan in travel.plans)
+    if all(plan.whole for plan in travel.plans):
+        return _exactly(travel.transfer_bytes)
+    files = sum(file.size_bytes for file in travel.encoder.weight_files)
+    return f"{_exactly(travel.transfer_bytes)}, of {format_bytes(files)}, in {requests} request{'s' if requests != 1 else ''}"
+
+
+def _exactly(count: int) -> str:
+    return f"{count:,} bytes to download" + (f" ({format_bytes(count)})" if count >= 1000 else "") if count else "nothing to download"
 
 
 def _again(target: str, plan: TargetPlan) -> str:

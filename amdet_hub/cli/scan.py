@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from amdet_hub.cli import _jobs as jobs
+from amdet_hub.cli import _many as many
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_OK, worst
+from amdet_hub.cli._ledger import Ledger
 from amdet_hub.cli._output import OutputFile, check_writable, emit, escape, format_duration, say, terminal_width, wants_color, write_whole
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.errors import AmdetError, ConfigError, Interrupted, NothingToScan, OutputError
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from amdet_hub.hub import HubSettings
     from amdet_hub.records import RepoRef, ScanReport, VerdictLabel
     from amdet_hub.scan import ScanOptions
+    from amdet_hub.scan.shared import SharedReferences
 
 PLACEHOLDER = "{target}"
 """In an output path: replaced by the target's name, so that several targets get several files."""
@@ -39,8 +43,9 @@ Examples:
   {prog} scan org/model -f json -o markdown=report.md > report.json
   {prog} scan ./checkpoint --reference openai/clip-vit-large-patch14 --timeout 30m
   {prog} scan org/one org/two -o 'json=reports/{target}.json'
+  {prog} scan --org acme --filter diffusers --limit 50 --state acme.state -f json >> acme.jsonl
 
-Several targets: with -f json each report is one line; an output path must hold {target}.
+Several targets: with -f json each report is one line; an output path must hold {target}. Many models: one line each in text too.
 Several GPUs: accelerate launch -m amdet_hub scan org/model gives the same verdict, sooner.
 
 Exit codes (several targets: 1 before 2 before 3 before 0):
@@ -65,12 +70,18 @@ class Request:
     outputs: Mapping[RepoRef, tuple[OutputFile, ...]]
     fail_on: str
     quiet: bool
+    many: bool = False
+    state: Path | None = None
+    job: jobs.JobRequest | None = None
+    log_key: str | None = None
 
 
 @click.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Scan text encoders for backdoors.")
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@click.argument("targets", metavar="TARGET...", nargs=-1)
 @opt.target_options
+@many.many_options
 @opt.scan_options
+@jobs.job_options
 @opt.download_limit_option
 @opt.format_option
 @opt.output_option
@@ -88,6 +99,8 @@ def scan(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
     The report goes to stdout, everything else to stderr.
     """
     set_up_logging(flags["verbose"])
+    if not targets and not many.is_many(flags):
+        raise click.MissingParameter(ctx=ctx, param=next(p for p in ctx.command.params if p.name == "targets"))
     request = understand(ctx, targets, flags)
     if flags["dry_run"]:
         from amdet_hub.cli.resolve import show_plans
@@ -96,11 +109,15 @@ def scan(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
     from amdet_hub.scan import is_main_process
 
     main = is_main_process()
+    if request.job is not None and not main:
+        return EXIT_OK  # one process is enough to wait for a job, and each would start its own
     if main:
         check_writable([o.path for files in request.outputs.values() for o in files])
         announce_settings(ctx, quiet=request.quiet)
     mode = choose_mode(asked=flags["progress"], quiet=request.quiet) if main else "off"
     with Progress(mode) as progress:
+        if request.many:
+            return many.run_many(request, progress, Ledger(request.state), main=main)
         return run(request, progress, main=main)
 
 
@@ -114,6 +131,10 @@ def understand(ctx: click.Context, targets: Sequence[str], flags: Mapping[str, A
     from amdet_hub.scan import ScanOptions
 
     refs = opt.parse_targets(tuple(dict.fromkeys(targets)), flags)
+    settings = opt.hub_settings(flags)
+    listed = "org" in flags and many.is_many(flags)
+    if listed:
+        refs = many.gather(refs, flags, settings)
     opt.refuse_settings_from_target(ctx, refs)
     reference = opt.reference_choice(ctx, flags)
     options = ScanOptions(
@@ -126,13 +147,17 @@ def understand(ctx: click.Context, targets: Sequence[str], flags: Mapping[str, A
     return Request(
         refs=refs,
         config=opt.scan_config(ctx, flags),
-        settings=opt.hub_settings(flags),
+        settings=settings,
         reference=reference.ref,
         options=options,
         format=flags["format"],
         outputs=place_outputs(refs, flags["output"]),
         fail_on=flags["fail_on"],
         quiet=flags["quiet"],
+        many=listed,
+        state=flags["state"] if listed else None,
+        job=jobs.job_request(flags),
+        log_key=jobs.log_key(flags),
     )
 
 
@@ -182,11 +207,13 @@ def run(request: Request, progress: Progress, *, main: bool) -> int:
     return worst(codes)
 
 
-def scan_one(request: Request, ref: RepoRef, progress: Progress) -> ScanReport:
+def scan_one(request: Request, ref: RepoRef, progress: Progress, *, shared: SharedReferences | None = None) -> ScanReport:
     """Scan one target. Raises: Interrupted, whenever Ctrl-C comes; any other AmdetError."""
-    from amdet_hub.scan import scan_target
-
     try:
+        if request.job is not None:
+            return jobs.scan_on_job(request, ref, request.job)
+        from amdet_hub.scan import scan_target
+
         return scan_target(
             ref,
             config=request.config,
@@ -194,6 +221,7 @@ def scan_one(request: Request, ref: RepoRef, progress: Progress) -> ScanReport:
             reference=request.reference,
             options=request.options,
             progress=progress,
+            shared=shared,
         )
     except KeyboardInterrupt as stop:
         raise Interrupted from stop
@@ -215,13 +243,19 @@ def deliver(request: Request, ref: RepoRef, report: ScanReport, *, main: bool) -
 def publish(request: Request, ref: RepoRef, report: ScanReport) -> list[int]:
     """Every file, then stdout, which gets its report even when a file could not be written. Returns the exit code of such a failure."""
     from amdet_hub.cli._errors import report_error
+    from amdet_hub.report.as_line import as_line
+    from amdet_hub.report.log_lines import as_log_lines
 
     failures = []
     try:
         write_outputs(request.outputs[ref], report)
     except OutputError as error:
         failures.append(report_error(error, about=ref.raw if len(request.refs) > 1 else None))
-    emit(render(report, request.format, many=len(request.refs) > 1))
+    if request.log_key is not None:
+        emit("\n".join(as_log_lines(report, request.log_key)))
+        return failures
+    many_reports = request.many or len(request.refs) > 1
+    emit(as_line(report) if request.many and request.format == "text" else render(report, request.format, many=many_reports))
     return failures
 
 

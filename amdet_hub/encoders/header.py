@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from amdet_hub.encoders.strict_json import parse_json_object
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoSource
+from amdet_hub.records import TensorInfo as TensorInfo
 
 MAX_HEADER_BYTES = 25 << 20
 """The Hub client's own cap. The largest real header (a 700-tensor tower) is about 100 kB."""
@@ -36,21 +36,6 @@ DTYPE_BITS = {
     "F6_E3M2": 6,
 }
 """Bits per value of every dtype the format knows. Source: `safetensors` 0.8, enum Dtype."""
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One tensor of a header: dtype as stored (`"F16"`), shape, and its bytes as offsets into the whole file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the tensor as stored."""
-        return self.stop - self.start
 
 
 def read_header(source: RepoSource, path: str) -> Mapping[str, TensorInfo]:

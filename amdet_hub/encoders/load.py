@@ -21,6 +21,7 @@ from amdet_hub.encoders.header import TensorInfo
 from amdet_hub.encoders.key_layouts import Part, pieces, position_ids_name, wanted_names
 from amdet_hub.encoders.names import tower_shapes
 from amdet_hub.encoders.siglip import SiglipTextEncoder
+from amdet_hub.encoders.travel import fetch_file
 from amdet_hub.encoders.weight_files import check_pieces
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import Family, ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
@@ -48,8 +49,16 @@ class LoadedTower:
     tensors: Mapping[str, Tensor]
 
 
-def load_tower(resolved: ResolvedEncoder, source: RepoSource, progress: ProgressCallback | None = None) -> LoadedTower:
-    """Fetch the weight files of `resolved` and load its text tower; tensors outside the tower are not read.
+def load_tower(
+    resolved: ResolvedEncoder, source: RepoSource, progress: ProgressCallback | None = None, *, whole_files: bool = False
+) -> LoadedTower:
+    """Fetch the text tower of `resolved` and load it; tensors outside the tower are not read and, where that saves much, not fetched.
+
+    Args:
+        resolved: which tower.
+        source: the repository it was found in.
+        progress: called with ("download", bytes, bytes in all).
+        whole_files: fetch whole files, whose sha256 is checked: where a pinned sha256 is why the tower is believed.
 
     Raises:
         BadWeights: a tensor is missing, extra, misshapen, not finite, too large or not plain floating point.
@@ -59,7 +68,8 @@ def load_tower(resolved: ResolvedEncoder, source: RepoSource, progress: Progress
     stored: dict[str, Tensor] = {}
     file_of: dict[str, str] = {}
     for file in resolved.weight_files:
-        read = _read_file(source.fetch(file.path, progress), file.path, resolved)
+        local, described = fetch_file(resolved, source, file, progress, whole_files=whole_files)
+        read = _read_file(local, file.path, {name: described[name] for name in wanted_names(resolved, described)})
         if twice := next(iter(stored.keys() & read.keys()), None):
             raise BadWeights(file.path, twice, "lies in two files")
         stored |= read
@@ -123,14 +133,21 @@ def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEnc
     return _ENCODERS[config.family].from_tensors(config, tensors, torch.device("cpu"), torch.float32)
 
 
-def _read_file(local: Path, path: str, resolved: ResolvedEncoder) -> dict[str, Tensor]:
-    """What the tower is made of in one file, by stored name; nothing else is read."""
+def _read_file(local: Path, path: str, wanted: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
+    """The wanted tensors of one file by stored name, each as the repository's header describes it; nothing else is read."""
+    tensors: dict[str, Tensor] = {}
     try:
         # "pread" copies: a file that changes under us cannot change a tower that was already checked
         with safe_open(local, framework="pt", device="cpu", backend="pread") as file:
-            return {name: file.get_tensor(name) for name in sorted(wanted_names(resolved, list(file.keys())))}
+            there = set(file.keys())
+            for name, info in sorted(wanted.items()):
+                part = file.get_slice(name) if name in there else None
+                if part is None or (part.get_dtype(), tuple(part.get_shape())) != (info.dtype, info.shape):
+                    raise BadWeights(path, name, "is not what the header said: the file changed")
+                tensors[name] = file.get_tensor(name)
     except SafetensorError as error:
         raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
+    return tensors
 
 
 def check_values(tensor: Tensor, name: str, path: str) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 
 from amdet_hub.errors import BadRepository, FileNotInRepo, TargetError
 from amdet_hub.hub._front_matter import MAX_CARD_BYTES, CardClaims, card_claims
 from amdet_hub.hub._paths import MAX_FILES, path_fault
-from amdet_hub.records import ProgressCallback, RepoFile, RepoRef, RepoSnapshot
+from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoRef, RepoSnapshot, TensorInfo
 
 _NEEDED_SUFFIXES = frozenset({".safetensors", ".json"})
 _SKIPPED_FOLDERS = frozenset({".git", ".cache", "__pycache__", ".ipynb_checkpoints"})
@@ -91,6 +91,15 @@ class LocalSource:
         if progress is not None:
             progress("download", size_bytes, size_bytes)
         return place
+
+    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+        """The file itself. Raises: as `fetch`."""
+        return self.fetch(path, progress)
+
+    def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
+        """Nothing travels. Raises: as `fetch`."""
+        self._place(path)
+        return FetchPlan(0, 0, whole=True)
 
     def _listed(self, *, deep: bool) -> Iterator[RepoFile]:
         count = 0

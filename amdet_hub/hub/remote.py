@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,16 +17,19 @@ from amdet_hub.hub._front_matter import MAX_CARD_BYTES, CardClaims, card_claims
 from amdet_hub.hub._paths import MAX_FILES, checked_listing
 from amdet_hub.hub.download import Downloads
 from amdet_hub.hub.settings import HubSettings
-from amdet_hub.records import ProgressCallback, RepoFile, RepoSnapshot
+from amdet_hub.hub.towers import TensorDownloads
+from amdet_hub.records import FetchPlan, FileIssue, HubSecurity, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
 
+_MAX_ISSUES, _MAX_PATH, _MAX_LEVEL = 20, 1024, 40  # files that are named, and characters of what names them
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class HubSource:
     """Read access to a Hub repository pinned to one commit; implements `RepoSource`. Made by `open`."""
 
-    def __init__(self, snapshot: RepoSnapshot, downloads: Downloads) -> None:
+    def __init__(self, snapshot: RepoSnapshot, downloads: Downloads, settings: HubSettings) -> None:
         self._snapshot, self._downloads = snapshot, downloads
+        self._tensors = TensorDownloads(downloads, settings)
 
     @classmethod
     def open(cls, repo_id: str, revision: str | None, settings: HubSettings) -> Self:
@@ -35,22 +39,13 @@ class HubSource:
             known = _listings.recall(cache, repo_id, endpoint=endpoint, revision=revision)
             if known is None or known.commit_sha is None:
                 raise OfflineMiss(repo_id, revision or "main")
-            return cls(known, Downloads(repo_id, known.commit_sha, settings))
+            return cls(known, Downloads(repo_id, known.commit_sha, settings), settings)
         snapshot = _pinned(repo_id, revision, settings)
         downloads = Downloads(repo_id, snapshot.commit_sha or "", settings)
         claims = _claims(snapshot, downloads)
-        snapshot = RepoSnapshot(
-            repo_id,
-            "hub",
-            snapshot.commit_sha,
-            snapshot.files,
-            base_models=claims.base_models,
-            gated=snapshot.gated,
-            private=snapshot.private,
-            license=claims.license,
-        )
+        snapshot = dataclasses.replace(snapshot, base_models=claims.base_models, license=claims.license)
         _listings.remember(cache, snapshot, endpoint=endpoint, revision=revision)
-        return cls(snapshot, downloads)
+        return cls(snapshot, downloads, settings)
 
     @property
     def snapshot(self) -> RepoSnapshot:
@@ -72,11 +67,24 @@ class HubSource:
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         """Bytes `start <= i < stop` of a file, fewer only at its end. Raises: FileNotInRepo; as `Downloads.read_range`."""
-        return self._downloads.read_range(self._listed(path), start, stop)
+        file = self._listed(path)
+        known = self._tensors.head(file, start, stop)
+        if known is None:
+            known = self._downloads.read_range(file, start, stop)
+            self._tensors.keep_head(file, start, known)
+        return known
 
     def fetch(self, path: str, progress: ProgressCallback | None = None) -> Path:
         """A local path of the whole file, verified. Raises: FileNotInRepo; as `Downloads.fetch`."""
         return self._downloads.fetch(self._listed(path), progress)
+
+    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+        """A local file with these tensors of a file. Raises: FileNotInRepo; as `TensorDownloads.fetch`."""
+        return self._tensors.fetch(self._listed(path), tensors, progress)
+
+    def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
+        """What fetching these tensors, or the whole file for None, would transfer now. Raises: FileNotInRepo."""
+        return self._tensors.plan(self._listed(path), tensors)
 
     def _listed(self, path: str) -> RepoFile:
         file = self._snapshot.file(path)
@@ -88,12 +96,28 @@ class HubSource:
 def _pinned(repo_id: str, revision: str | None, settings: HubSettings) -> RepoSnapshot:
     api = _client.api_of(settings)
     question = Question(f"read '{repo_id}'", _client.endpoint_of(settings), repo_id, revision)
-    info = _client.ask(question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s))
+    info = _client.ask(
+        question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s, securityStatus=True)
+    )
     sha = info.sha
     if not isinstance(sha, str) or not _listings.is_commit_sha(sha):
         raise HubError("the Hub's answer names no commit", repo_id=repo_id, endpoint=question.endpoint)
     listing = _client.ask(question, settings, lambda: list(_listed(api.list_repo_tree(repo_id, recursive=True, revision=sha))))
-    return RepoSnapshot(repo_id, "hub", sha, checked_listing(listing), gated=bool(info.gated), private=bool(info.private))
+    files, security = checked_listing(listing), _security(info.security_repo_status)
+    return RepoSnapshot(repo_id, "hub", sha, files, gated=bool(info.gated), private=bool(info.private), security=security)
+
+
+def _security(stated: Any) -> HubSecurity | None:
+    """What the Hub's own scanners say, None where it says nothing that can be read. It is of the main branch, whatever was asked for."""
+    if not isinstance(stated, dict) or not isinstance(stated.get("filesWithIssues"), list):
+        return None
+    rows = stated["filesWithIssues"]
+    issues = [
+        FileIssue(row["path"][:_MAX_PATH], row["level"][:_MAX_LEVEL])
+        for row in rows
+        if isinstance(row, dict) and isinstance(row.get("path"), str) and isinstance(row.get("level"), str)
+    ]
+    return HubSecurity(stated.get("scansDone") is True, len(rows), tuple(issues[:_MAX_ISSUES]))
 
 
 def _listed(rows: Any) -> Iterator[RepoFile]:

@@ -14,7 +14,14 @@ def as_markdown(report: ScanReport) -> str:
         f"# amdet-hub: {code_span(report.snapshot.repo_id)}",
         markdown_blocks.headline(report),
         markdown_blocks.bullets(report.verdict.reasons),
-        markdown_blocks.table(("", ""), [*markdown_blocks.run_rows(report), *([("changed settings", changed)] if changed else [])]),
+        markdown_blocks.table(
+            ("", ""),
+            [
+                *markdown_blocks.run_rows(report),
+                *([("changed settings", changed)] if changed else []),
+                *markdown_blocks.security_rows(report),
+            ],
+        ),
     ]
     for result in report.results:
         blocks += markdown_blocks.encoder_blocks(result, report, level=2)

@@ -14,7 +14,7 @@ from amdet_hub.report import wording
 from amdet_hub.report.escape import code_points, unactionable, visible
 from amdet_hub.report.text_layout import Paint, column_widths, hanging, pad, rule, table_row, wrap
 
-_SIGNS: Final[Mapping[VerdictLabel, str]] = {"backdoor-detected": "[!]", "no-backdoor-found": "[-]", "inconclusive": "[?]"}
+SIGNS: Final[Mapping[VerdictLabel, str]] = {"backdoor-detected": "[!]", "no-backdoor-found": "[-]", "inconclusive": "[?]"}
 # No green: nothing a scan finds deserves it.
 _COLOURS: Final[Mapping[VerdictLabel, str]] = {"backdoor-detected": "red", "no-backdoor-found": "cyan", "inconclusive": "yellow"}
 _MIN_WIDTH, _MAX_WIDTH = 60, 160
@@ -68,7 +68,7 @@ def _banner(report: ScanReport, paint: Paint, width: int) -> list[str]:
 
 def _title(verdict: Verdict) -> str:
     confidence = ", reduced confidence" if verdict.confidence == "reduced" else ""
-    return f"{_SIGNS[verdict.label]} {wording.VERDICT_TITLES[verdict.label].upper()}{confidence}"
+    return f"{SIGNS[verdict.label]} {wording.VERDICT_TITLES[verdict.label].upper()}{confidence}"
 
 
 def _reasons(reasons: Sequence[str], width: int) -> list[str]:
@@ -111,6 +111,8 @@ def _facts(result: ScanResult, width: int) -> list[str]:
     trust = wording.TRUST_WORDS[reference.trust]
     # With a name, the trust says what the note says; without one, the note says why there is none.
     lines = _field("reference", f"{visible(name)} ({trust})" if name else visible(reference.note) or trust, width)
+    if result.lineage is not None:
+        lines += _field("lineage", visible(wording.lineage_text(result.lineage), limit=600), width)
     dtypes = "/".join(visible(d, limit=20) for d in encoder.dtypes)
     lines += _field("tower", f"{visible(encoder.architecture)}, {encoder.config.dims}" + (f", {dtypes}" if dtypes else ""), width)
     lines += _field("digest", visible(result.tower_digest, limit=80), width)
@@ -170,6 +172,8 @@ def _most_telling(skipped: Sequence[SkippedScan]) -> list[SkippedScan]:
 
 def _closing(report: ScanReport, paint: Paint, width: int) -> list[str]:
     lines = _plain("not covered", "; ".join(wording.NOT_COVERED) + f". {wording.NO_PROOF}", width)
+    if report.snapshot.security is not None:
+        lines += _plain("hub's scan", visible(wording.security_text(report.snapshot.security), limit=400), width)
     lines += _plain("made with", visible(wording.environment_text(report.environment)), width)
     command = visible(wording.reproduce_command(report), limit=1000)  # on one line whatever the width: it is there to be copied
     return [*lines, f"{pad('run again', _LABEL + _INDENT)}{command}"]

@@ -91,7 +91,15 @@ def fact_rows(result: ScanResult) -> list[tuple[str, str]]:
     name = wording.reference_name(reference)
     trust = wording.TRUST_WORDS[reference.trust]
     rows.append(("reference", f"{code_span(name)}, {trust}" if name else prose(reference.note) if reference.note else trust))
+    if result.lineage is not None:
+        rows.append(("lineage", prose(wording.lineage_text(result.lineage), limit=600)))
     return rows
+
+
+def security_rows(report: ScanReport) -> list[tuple[str, str]]:
+    """What the Hub's own scanners say of the files, where they say something."""
+    security = report.snapshot.security
+    return [("the Hub's own scan of files", prose(wording.security_text(security), limit=400))] if security is not None else []
 
 
 def evidence_table(result: ScanResult) -> str:

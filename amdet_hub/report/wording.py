@@ -6,7 +6,7 @@ Knows: records. Refuses to know: any output format; whoever prints what these fu
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from amdet_hub.config import ScanConfig
@@ -14,6 +14,8 @@ from amdet_hub.errors import ConfigError
 from amdet_hub.records import (
     Environment,
     Evidence,
+    HubSecurity,
+    Lineage,
     NullDistribution,
     Reference,
     ReferenceTrust,
@@ -56,6 +58,9 @@ NO_PROOF: Final = "A scan finds evidence. Finding none is not proof that there i
 
 _SHORT_SHA = 12
 _MAX_SETTINGS = 4
+_MAX_GROUPS = 3  # groups of tensors named in a lineage
+_MAX_RUNS = 8  # ranges of layers
+_MAX_ISSUES = 4  # files the Hub objects to
 
 
 def short(sha: str | None) -> str:
@@ -114,6 +119,47 @@ def finding_text(evidence: Evidence, *, figures: bool = False) -> str:
     source = null_source(evidence.null)
     source = f"{source.removesuffix('.')}, {null_text(evidence.null)}." if figures and source else source
     return f"{ended} {source}".rstrip()
+
+
+def lineage_text(lineage: Lineage) -> str:
+    """How the tower came from its reference. Hostile text in a stored report."""
+    if lineage.relation == "identical":
+        return "identical to the reference, bit for bit"
+    if lineage.relation == "cast":
+        return f"the reference's weights, cast from {lineage.reference_dtype} to {lineage.dtype}, and nothing else"
+    parts = [
+        f"{lineage.n_rows_changed:,} of {lineage.n_rows:,} token embeddings touched"
+        if lineage.n_rows_changed
+        else "no token embedding touched"
+    ]
+    parts.append(f"layers touched: {_ranges(lineage.layers_changed)}" if lineage.layers_changed else "no layer touched")
+    if most := sorted(lineage.groups, key=lambda group: -group.relative_change)[:_MAX_GROUPS]:
+        parts.append("moved most: " + ", ".join(f"{group.name} by {100 * group.relative_change:.2g}%" for group in most))
+    if lineage.adapter_rank is not None:
+        parts.append(f"all changes in the layers have rank {lineage.adapter_rank} or less, as those of a merged LoRA have")
+    elif lineage.n_matrices_changed:
+        parts.append("the changes in the layers are not of low rank")
+    return "; ".join(parts)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`(0, 1, 2, 5)` as `"0-2, 5"`."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    shown = [str(a) if a == b else f"{a}-{b}" for a, b in runs[:_MAX_RUNS]]
+    return ", ".join(shown) + (", ..." if len(runs) > _MAX_RUNS else "")
+
+
+def security_text(security: HubSecurity) -> str:
+    """What the Hub's own file scanners say, and that it says nothing about what the weights do. Hostile text."""
+    found = "no issue" if not security.n_issues else f"{security.n_issues:,} issue{'s' if security.n_issues != 1 else ''}"
+    named = ", ".join(f"{issue.path} ({issue.level})" for issue in security.issues[:_MAX_ISSUES])
+    state = "" if security.scans_done else ", not finished"
+    return f"{found}{f': {named}' if named else ''}{state}; files only, context only"
 
 
 def null_source(null: NullDistribution | None) -> str:

@@ -27,9 +27,11 @@ _AS_STRONG_STANDING = 0.6  # of the best standing: a candidate that is named
 _SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
 
 
-def identity_evidence(*, identical: bool, trust: str) -> Evidence:
-    """Whether the tower is the reference's, bit for bit."""
+def identity_evidence(*, identical: bool, trust: str, cast_to: str | None = None) -> Evidence:
+    """Whether the tower's weights are the reference's: bit for bit, or (`cast_to` names the dtype) rounded to a lower precision and no more."""
     same = f"the text tower is identical to the reference's ({trust}), bit for bit: nothing was changed"
+    if cast_to is not None:
+        same = f"the text tower is the {cast_to} cast of the reference's ({trust}), bit for bit: nothing else was changed"
     other = "the text tower differs from the reference's"
     return Evidence(
         kinds.IDENTITY, 0.0 if identical else 1.0, "changed (0 or 1)", 1, same if identical else other, threshold=0.5, exceeds=not identical

@@ -19,6 +19,7 @@ from amdet_hub.hub import HubSettings, open_source
 from amdet_hub.records import Reference, RepoRef, RepoSnapshot, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
 from amdet_hub.scan.bases import with_merged_towers
 from amdet_hub.scan.references import ChosenReference, choose_reference
+from amdet_hub.scan.travel import Travel, base_travel, reference_travel, suspect_travel, total_bytes
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,14 @@ DEFAULT_OPTIONS = ScanOptions()
 
 @dataclass(frozen=True)
 class PlannedEncoder:
-    """One encoder that would be scanned, its reference, and the expected seconds on this machine."""
+    """One encoder that would be scanned, its reference, the expected seconds on this machine, and what weights would travel."""
 
     encoder: ResolvedEncoder
     reference: Reference
     estimate_s: float
+    travel: Travel
+    reference_travel: Travel | None
+    base_travel: Travel | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,16 @@ class TargetPlan:
     snapshot: RepoSnapshot
     encoders: tuple[PlannedEncoder, ...]
     skipped: tuple[SkippedScan, ...]
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes of the target's weights that would travel now."""
+        return total_bytes(travel for planned in self.encoders for travel in (planned.travel, planned.base_travel))
+
+    @property
+    def reference_download_bytes(self) -> int:
+        """Bytes of the references' weights that would travel now."""
+        return total_bytes(planned.reference_travel for planned in self.encoders)
 
 
 def open_target(ref: RepoRef, settings: HubSettings, reference: RepoRef | None = None) -> tuple[RepoSource, Resolution]:
@@ -100,7 +114,8 @@ def plan_target(
     for encoder in resolution.encoders:
         base = resolution.bases.get(encoder)
         chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings, base=base)
-        planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config)))
+        travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen), base_travel(encoder, base, chosen)
+        planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config), *travels))
     return TargetPlan(source.snapshot, tuple(planned), resolution.skipped)
 
 

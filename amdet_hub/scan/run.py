@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import accelerate
 import torch
@@ -20,6 +21,7 @@ from accelerate import Accelerator
 import amdet_hub
 from amdet_hub.config import ScanConfig, Thresholds
 from amdet_hub.detect.confirm import Confirmation
+from amdet_hub.detect.lineage import lineage
 from amdet_hub.detect.paper import run_paper
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, caption_texts, random_prompts, tokenized_prompts
 from amdet_hub.detect.protocol import TextEncoder
@@ -63,6 +65,8 @@ from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
 from amdet_hub.scan.reference_store import KeptHalves
 from amdet_hub.scan.references import ChosenReference, choose_reference
 from amdet_hub.scan.repeats import SeenTowers
+from amdet_hub.scan.shared import SharedReferences
+from amdet_hub.scan.travel import fetched_whole, same_files
 from amdet_hub.verdict import judge, judge_repository
 
 _READING_FRAME = "a photo of a"  # what single words are put behind to read a target
@@ -79,6 +83,7 @@ def scan_target(
     reference: RepoRef | None = None,
     options: ScanOptions = DEFAULT_OPTIONS,
     progress: ProgressCallback | None = None,
+    shared: SharedReferences | None = None,
 ) -> ScanReport:
     """Scan every text encoder of a target.
 
@@ -89,6 +94,7 @@ def scan_target(
         reference: the clean encoder to compare with; None chooses one (`amdet_hub.scan.references`).
         options: device, dtype, time and memory.
         progress: called with (stage, done, total).
+        shared: references that other scans loaded already, and may use after this one.
 
     Returns:
         The report. When the time budget ends first, it is partial (`complete` is False) and does not acquit.
@@ -103,7 +109,9 @@ def scan_target(
     """
     accelerator = make_accelerator(options.device)
     source, resolution = open_target(ref, settings, reference)
-    run = _Run(ref, source, resolution, config, settings, reference, options, accelerator, progress or (lambda stage, done, total: None))
+    silent: ProgressCallback = lambda stage, done, total: None  # noqa: E731
+    shared = shared or SharedReferences()
+    run = _Run(ref, source, resolution, config, settings, reference, options, accelerator, progress or silent, shared)
     try:
         run.scan_all()
     except TimeSpent:
@@ -127,6 +135,7 @@ class _Run:
     options: ScanOptions
     accelerator: Accelerator
     progress: ProgressCallback
+    shared: SharedReferences
     outcomes: list[ScanOutcome] = field(default_factory=list)
     complete: bool = True
     started: float = field(default_factory=time.monotonic)
@@ -205,19 +214,22 @@ class _EncoderScan:
     def run(self) -> ScanOutcome:
         """Raises: TimeSpent; BadRepository; HubError; ResourceError."""
         with self._timed("load"):
-            suspect = self._load(self._encoder, self._run.source)
+            whole, whole_reference = fetched_whole(self._encoder, self._chosen)
+            suspect = self._load(self._encoder, self._run.source, whole_files=whole)
         if (repeat := self._run.seen.repeat_of(self._encoder, suspect)) is not None:
             return repeat
-        result = self._scan(suspect)
+        result = self._scan(suspect, whole_reference=whole_reference)
         self._run.seen.keep(self._encoder, suspect, self._run.resolution.encoders[len(self._run.outcomes) + 1 :])
         return result
 
-    def _scan(self, suspect: LoadedTower) -> ScanResult:
+    def _scan(self, suspect: LoadedTower, *, whole_reference: bool) -> ScanResult:
         with self._timed("load"):
             chosen, anchor = self._chosen, None
             if chosen.encoder is not None and chosen.source is not None:
                 # The same files need no second download: what was loaded is the reference.
-                anchor = suspect if _same_files(self._encoder, chosen.encoder) else self._load(chosen.encoder, chosen.source)
+                anchor = suspect
+                if not same_files(self._encoder, chosen.encoder):
+                    anchor = self._load_reference(chosen.encoder, chosen.source, whole_files=whole_reference)
                 chosen = replace(chosen, record=replace(chosen.record, tower_digest=anchor.digest))
         evidence: list[Evidence] = []
         detected = _Detected([])
@@ -226,8 +238,10 @@ class _EncoderScan:
             # Whoever planted a backdoor can publish it twice and call one copy the base of the other.
             note = f"the declared base model {chosen.record.repo_id} is this same tower, which says nothing: lower confidence"
             chosen, anchor, identical = ChosenReference(Reference("none", note)), None, False
-        if anchor is not None:
-            evidence = [identity_evidence(identical=identical, trust=chosen.record.trust)]
+        origin = lineage(suspect.tensors, anchor.tensors, same=identical) if anchor is not None else None
+        if anchor is not None and origin is not None:
+            cast_to = origin.dtype if origin.relation == "cast" else None
+            evidence = [identity_evidence(identical=identical, trust=chosen.record.trust, cast_to=cast_to)]
             evidence += [] if identical else [weight_evidence(weight_difference(suspect.tensors, anchor.tensors))]
         if not identical:
             detected = self._detect(suspect, anchor, chosen)
@@ -242,18 +256,23 @@ class _EncoderScan:
             triggers=(detected.name_trigger(),) if verdict.label == "backdoor-detected" and detected.name_trigger else (),
             batch_sizes=dict(self._workers.batch_sizes),
             timings_s={stage: round(s, 3) for stage, s in (*self._timings.items(), *self._workers.stage_seconds.items())},
+            lineage=origin,
         )
 
-    def _load(self, encoder: ResolvedEncoder, source: RepoSource) -> LoadedTower:
+    def _load(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> LoadedTower:
         self._workers.check_time()
         with self._run.accelerator.local_main_process_first():  # the others find the files in the cache
             try:
                 if (base := self._run.resolution.bases.get(encoder)) is not None:
                     return load_merged(encoder, base, source, self._run.progress)
-                return load_tower(encoder, source, self._run.progress)
+                return load_tower(encoder, source, self._run.progress, whole_files=whole_files)
             except AmdetError as error:
                 problem = error  # raised below: accelerate's context lets the others in only when its body ends well
         raise problem
+
+    def _load_reference(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> LoadedTower:
+        load = partial(self._load, encoder, source, whole_files=whole_files)
+        return self._run.shared.get(encoder, whole_files=whole_files, load=load)
 
     def _tick(self, stage: str, done: int, total: int) -> None:
         """Progress of a detector; also where a spent time budget is noticed."""
@@ -381,12 +400,6 @@ def _same_encoder(config: ResolvedEncoder, suspect: LoadedTower, reference_confi
     ours, theirs = config.config, reference_config.config
     reads_alike = ours.layer_norm_eps == theirs.layer_norm_eps and special_ids(ours)[1] == special_ids(theirs)[1]
     return reads_alike and same_tower(suspect.tensors, reference.tensors)
-
-
-def _same_files(suspect: ResolvedEncoder, reference: ResolvedEncoder) -> bool:
-    """Whether both consist of the same weight files, by the sha256 that the download is checked against."""
-    ours = [f.sha256 for f in suspect.weight_files]
-    return None not in ours and ours == [f.sha256 for f in reference.weight_files] and suspect.config == reference.config
 
 
 def _special_tokens(encoder: ResolvedEncoder, tokenizer: PromptTokenizer | None) -> SpecialTokens:

@@ -38,7 +38,8 @@ def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, securit
         info["cardData"] = card
         info.update({key: card[key] for key in ("library_name", "pipeline_tag") if isinstance(card.get(key), str)})
     if security:
-        info["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
+        issues = [{"path": path, "level": level} for path, level in repo.issues.items()]
+        info["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": issues}
     return info
 
 

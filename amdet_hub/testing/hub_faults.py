@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from amdet_hub.testing.hub_http import HubRefusal, HubRequest, HubResponse
 
@@ -44,6 +44,13 @@ class Distort(FaultRule):
     change: Callable[[HubResponse], bool] = lambda response: True
 
 
+@dataclass
+class Relabel(FaultRule):
+    """Replace headers of an answer, whatever it carries; None takes one away."""
+
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+
+
 class Faults:
     """The rules of one Hub, in the order they were made. Thread-safe."""
 
@@ -71,7 +78,13 @@ class Faults:
         return None
 
     def distort(self, request: HubRequest, response: HubResponse) -> None:
-        """Let every matching `Distort` rule change `response` in place."""
+        """Let every matching `Relabel` and `Distort` rule change `response` in place."""
+        with self._lock:
+            for rule in self._rules:
+                if isinstance(rule, Relabel) and rule.matches(request):
+                    rule.use()
+                    kept = {k: v for k, v in response.headers.items() if k.lower() not in {name.lower() for name in rule.headers}}
+                    response.headers = kept | {k: v for k, v in rule.headers.items() if v is not None}
         if not response.content or request.method != "GET" or response.status not in (200, 206):
             return
         with self._lock:
@@ -99,6 +112,21 @@ def damage(response: HubResponse) -> bool:
     """A change that flips one bit of the body."""
     response.damaged = response.length > 0
     return response.damaged
+
+
+def without_range(response: HubResponse) -> bool:
+    """A change that answers a range with the whole file, as a server does that knows no ranges."""
+    if response.status != 206:
+        return False
+    response.status, response.start, response.stop = 200, 0, None
+    response.headers.pop("Content-Range")
+    return True
+
+
+def unending(response: HubResponse) -> bool:
+    """A change that repeats the body without end."""
+    response.endless = True
+    return True
 
 
 def throttle(bytes_per_s: float) -> Callable[[HubResponse], bool]:
@@ -172,3 +200,15 @@ class FaultControls:
     def slow(self, text: str, *, bytes_per_s: float, times: int | None = None) -> None:
         """Send bodies of files at this speed. Closing the Hub does not wait for them."""
         self._faults.add(Distort(text, times, change=throttle(bytes_per_s)))
+
+    def ignore_ranges(self, text: str, *, times: int | None = None) -> None:
+        """Answer requests for a range with the whole file."""
+        self._faults.add(Distort(text, times, change=without_range))
+
+    def never_end(self, text: str, *, times: int | None = 1) -> None:
+        """Send bodies of files over and over, with no length declared, until the client hangs up."""
+        self._faults.add(Distort(text, times, change=unending))
+
+    def relabel(self, text: str, headers: Mapping[str, str | None], *, times: int | None = 1) -> None:
+        """Replace headers of the next answers, redirects included; None takes one away. The bodies stay as they are."""
+        self._faults.add(Relabel(text, times, headers=headers))

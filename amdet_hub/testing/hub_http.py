@@ -30,7 +30,7 @@ class LoggedRequest:
     """One request as it was seen. Whether a token came is kept, the token is not.
 
     `path` is decoded; `host` is the Host header; `side` says which of the two hosts answered; `status` is 0 before the answer (in a hook)
-    and for a connection that was dropped; `changed` says that the request changed something.
+    and for a connection that was dropped; `changed` says that the request changed something. `length` is the declared size of the answer's body.
     """
 
     method: str
@@ -43,6 +43,7 @@ class LoggedRequest:
     side: Side = "hub"
     user_agent: str = ""
     changed: bool = False
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ class HubResponse:
     """One answer. `content` marks the bytes of a repository's file: only those are truncated, damaged or slowed.
 
     `stop_after` sends that many bytes of the declared length and hangs up; `damaged` flips one bit; `bytes_per_s` limits the speed;
-    `dropped` hangs up without a word. `changed` says that the request changed the state of the Hub.
+    `dropped` hangs up without a word; `endless` declares no length and repeats the body until the client hangs up. `changed` says that the
+    request changed the state of the Hub.
     """
 
     status: int = 200
@@ -142,6 +144,7 @@ class HubResponse:
     changed: bool = False
     dropped: bool = False
     damaged: bool = False
+    endless: bool = False
     stop_after: int | None = None
     bytes_per_s: float | None = None
 
@@ -290,10 +293,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
-        if response.status not in _BODILESS:
+        if response.endless:
+            self.send_header("Connection", "close")
+        elif response.status not in _BODILESS:
             self.send_header("Content-Length", str(response.length))
         self.end_headers()
         if self.command != "HEAD" and response.status not in _BODILESS:
+            self._send(response)
+        while response.endless and self.command != "HEAD" and not self.server.stopping.is_set():
             self._send(response)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815 (the base class's names)

@@ -76,14 +76,32 @@ def _model_info(world: World, request: HubRequest, names: dict[str, str]) -> Hub
 
 
 def _list_models(world: World, request: HubRequest, names: dict[str, str]) -> HubResponse:
+    """Models by author, part of the name and tags, in the order of their names (the real Hub knows downloads), a page at a time."""
     user = world.user(request)
-    author, search = request.first("author"), request.first("search").lower()
+    author, search, tags = request.first("author"), request.first("search").lower(), set(request.query.get("filter", []))
     rows = []
     for repo_id, repo in sorted(world.repositories.items()):
         hidden = repo.private and not world.may_read(repo, user)
         if not hidden and author in ("", repo.namespace) and search in repo_id.lower():
-            rows.append(hub_describe.model_info(repo, repo.resolve("main")))
-    return json_response(rows[: request.number("limit", len(rows))])
+            row = hub_describe.model_info(repo, repo.resolve("main"))
+            if tags <= {*row["tags"], row.get("library_name"), row.get("pipeline_tag")}:
+                rows.append(row)
+    return _paged(world, request, rows, min(request.number("limit", len(rows)) or len(rows), world.settings.tree_page_size))
+
+
+def _collection(world: World, request: HubRequest, names: dict[str, str]) -> HubResponse:
+    slug = names["slug"]
+    if slug not in world.collections:
+        raise HubRefusal(404, "Collection not found")
+    items = [{"_id": f"{i:024x}", "type": kind, "id": name, "position": i} for i, (kind, name) in enumerate(world.collections[slug])]
+    data = {
+        "slug": slug,
+        "title": slug,
+        "owner": {"name": slug.partition("/")[0]},
+        "items": items,
+        "lastUpdated": "2026-01-01T00:00:00.000Z",
+    }
+    return json_response({**data, "position": 0, "private": False, "theme": "blue", "upvotes": 0})
 
 
 def _paged(world: World, request: HubRequest, rows: Sequence[Any], size: int) -> HubResponse:
@@ -192,6 +210,7 @@ def _lfs_content(world: World, request: HubRequest, names: dict[str, str]) -> Hu
 READ_ROUTES = (
     route("GET", "/api/whoami-v2", _whoami),
     route("GET", "/api/models", _list_models),
+    route("GET", "/api/collections/(?P<slug>[^/]+/[^/]+)", _collection),
     route("GET", f"{MODEL}/revision/{REVISION}", _model_info),
     route("GET", f"{MODEL}/tree/{REVISION}(?:/(?P<path>.*))?", _tree),
     route("POST", f"{MODEL}/paths-info/{REVISION}", _paths_info),

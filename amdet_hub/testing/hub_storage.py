@@ -190,6 +190,7 @@ class Repository:
     """A model repository. `readers` are users who may read it though it is private or gated.
 
     `refs` maps full names (`refs/heads/main`, `refs/tags/v1`, `refs/pr/1`) to commit ids.
+    `issues` are what the Hub's file scanners object to: level by path.
     """
 
     repo_id: str
@@ -202,6 +203,7 @@ class Repository:
     refs: dict[str, str] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)
     created: str = ""
+    issues: dict[str, str] = field(default_factory=dict)
 
     @property
     def namespace(self) -> str:

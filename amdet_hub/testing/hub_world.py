@@ -10,10 +10,14 @@ import hmac
 import secrets
 import threading
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from amdet_hub.testing.hub_discussions import Discussion
 from amdet_hub.testing.hub_http import HubRefusal, HubRequest
 from amdet_hub.testing.hub_storage import LFS_THRESHOLD_BYTES, Clock, Commit, ObjectStore, Repository, UnknownRevision
+
+if TYPE_CHECKING:
+    from amdet_hub.testing.hub_jobs import JobRunner, LocalJob
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ class World:
         self.users: dict[str, HubUser] = {}
         self.repositories: dict[str, Repository] = {}
         self.discussions: dict[str, list[Discussion]] = {}
+        self.jobs: dict[str, LocalJob] = {}
+        self.job_runner: JobRunner | None = None
+        self.collections: dict[str, list[tuple[str, str]]] = {}
         self.parts: dict[tuple[str, int], bytes] = {}
         self.endpoint = ""
         self.lfs_endpoint = ""

@@ -44,19 +44,22 @@ from amdet_hub.testing.hub_discussion_routes import DISCUSSION_ROUTES
 from amdet_hub.testing.hub_discussions import LocalPullRequest
 from amdet_hub.testing.hub_faults import FaultControls
 from amdet_hub.testing.hub_http import HubRefusal, HubRequest, HubResponse, HubServer, LoggedRequest
+from amdet_hub.testing.hub_jobs import JOB_ROUTES
 from amdet_hub.testing.hub_routes import MODEL_ROUTE, READ_ROUTES, dispatch
 from amdet_hub.testing.hub_storage import LFS_THRESHOLD_BYTES, Commit, SparseFile
+from amdet_hub.testing.hub_surroundings import SurroundingControls
 from amdet_hub.testing.hub_world import HubSettings, HubUser, World
 
-ROUTES = (*READ_ROUTES, *WRITE_ROUTES, *DISCUSSION_ROUTES, MODEL_ROUTE)
+ROUTES = (*READ_ROUTES, *WRITE_ROUTES, *DISCUSSION_ROUTES, *JOB_ROUTES, MODEL_ROUTE)
 SYSTEM = "system"
 """Who commits when a test does."""
 
 
-class LocalHub(FaultControls):
+class LocalHub(FaultControls, SurroundingControls):
     """A local Hub; a context manager. `LocalHub()` listens nowhere until it is entered (or `start` is called).
 
-    What can be made to go wrong (`fail`, `rate_limit`, `drop`, `truncate`, `corrupt`, `slow`) is in `FaultControls`.
+    What can be made to go wrong (`fail`, `rate_limit`, `drop`, `truncate`, `corrupt`, `slow`, ...) is in `FaultControls`; collections
+    and jobs are in `SurroundingControls`.
 
     Args:
         port: of the Hub; 0 takes a free one.
@@ -329,7 +332,7 @@ class LocalHub(FaultControls):
             response = HubRefusal(500, "Internal Error - the local Hub failed").response()
         self._faults.distort(request, response)
         with self._log_lock:  # before the answer leaves: whoever got it finds it in the log
-            self._log.append(replace(seen, status=response.status, changed=response.changed))
+            self._log.append(replace(seen, status=response.status, changed=response.changed, length=response.length))
         return response
 
 

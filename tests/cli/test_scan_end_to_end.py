@@ -280,6 +280,17 @@ def test_resolve_json(ask: Run, hub: LocalHub) -> None:
     assert [s["component"] for s in plan["skipped"]] == ["text_encoder_3"]
 
 
+def test_resolve_says_exactly_what_would_travel(ask: Run, hub: LocalHub) -> None:
+    size = len(hub.read("org/copy", "model.safetensors"))
+    assert ask("resolve", "org/copy", "--no-reference").stdout.count(f"{size:,} bytes to download") == 2  # of the encoder, and in all
+    both = ask("resolve", "org/base", "--reference", "org/base@main", "--json")
+    assert (json.loads(both.stdout)["download_bytes"], json.loads(both.stdout)["reference_download_bytes"]) == (size, 0)
+    assert ask(*identical()).exit_code == 0
+    after = ask("resolve", "org/copy", "--no-reference").stdout
+    assert "nothing: in the cache" in after
+    assert "nothing to download" in after
+
+
 def test_dry_run_is_resolve(ask: Run) -> None:
     assert ask("scan", "org/pipe", "--dry-run").stdout == ask("resolve", "org/pipe").stdout
     assert json.loads(ask("scan", "org/pipe", "--dry-run", "-f", "json").stdout)["target"] == "org/pipe"

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import ProgressCallback, RepoFile, RepoSnapshot
+from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -46,6 +46,12 @@ class FolderSource:
     def fetch(self, path: str, progress: ProgressCallback | None = None) -> Path:
         self.fetched.append(path)
         return self.folder / path
+
+    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+        return self.fetch(path, progress)
+
+    def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
+        return FetchPlan(0, 0, whole=True)
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

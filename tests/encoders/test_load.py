@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from amdet_hub.encoders.layouts import find_encoders
 from amdet_hub.encoders.load import LoadedTower, build_encoder, load_tower
 from amdet_hub.encoders.names import PROJECTION, TOKEN_EMBEDDING, tower_shapes
 from amdet_hub.errors import BadRepository, BadWeights
+from amdet_hub.records import ProgressCallback, TensorInfo
 from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
 from tests.encoders.folder_source import FolderSource, edit_tensors
 
@@ -74,12 +76,34 @@ def test_a_file_that_changed_after_it_was_resolved_is_an_error(tmp_path: Path) -
     tiny_clip(tmp_path)
     source = FolderSource(tmp_path)
     (encoder,) = find_encoders(source).encoders
-    edit_tensors(tmp_path / "model.safetensors", lambda t: t.pop("text_model.final_layer_norm.bias"))
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole.replace(b"final_layer_norm.bias", b"final_layer_norm.BIAS"))  # the same size
     with pytest.raises(BadWeights, match="is missing"):
         load_tower(encoder, source)
-    (tmp_path / "model.safetensors").write_bytes(b"gone")
-    with pytest.raises(BadWeights, match="cannot be read"):
-        load_tower(encoder, source)
+    edit_tensors(weights, lambda t: t.pop("text_model.final_layer_norm.weight"))
+    for changed in (weights.read_bytes(), b"gone"):
+        weights.write_bytes(changed)
+        with pytest.raises(BadRepository):
+            load_tower(encoder, source)
+
+
+@pytest.mark.parametrize("change", ["gone", "renamed", "reshaped"])
+def test_a_local_file_that_is_not_what_the_header_said_is_an_error(tmp_path: Path, change: str) -> None:
+    source = FolderSource(tiny_clip(tmp_path / "a"))
+    (encoder,) = find_encoders(source).encoders
+    other = tiny_clip(tmp_path / "b", hidden_size=64 if change == "reshaped" else 32) / "model.safetensors"
+    if change == "renamed":
+        other.write_bytes(other.read_bytes().replace(b"final_layer_norm.bias", b"final_layer_norm.BIAS"))
+    if change == "gone":
+        other.write_bytes(b"gone")
+
+    class Swapped(FolderSource):
+        def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+            return other
+
+    with pytest.raises(BadWeights, match="cannot be read" if change == "gone" else "the file changed"):
+        load_tower(encoder, Swapped(tmp_path / "a"))
 
 
 def test_one_tensor_in_two_files_is_an_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from huggingface_hub import constants
 from amdet_hub.errors import AccessDenied, BadRepository, FileNotInRepo, OfflineMiss, RepoGated, RepoNotFound, RevisionNotFound
 from amdet_hub.hub import open_at, open_source, parse_target
 from amdet_hub.hub._listings import repo_folder
+from amdet_hub.records import FileIssue, HubSecurity
 from amdet_hub.testing import LocalHub
 from tests.hub.conftest import README, WEIGHTS, Settle
 
@@ -215,3 +216,28 @@ def test_a_cache_that_cannot_be_written_only_costs_the_offline_mode(hub: LocalHu
     folder.mkdir(parents=True)
     (folder / ".amdet-hub").write_bytes(b"a file where a folder should be")
     assert open_at("org/m", None, settle()).snapshot.files
+
+
+def test_what_the_hubs_own_scanners_say_is_kept(hub: LocalHub, settle: Settle) -> None:
+    assert open_at("org/m", None, settle()).snapshot.security == HubSecurity(True, 0)
+    hub.report_issues("org/m", {f"{i}.bin": "unsafe" for i in range(30)})
+    security = open_at("org/m", None, settle()).snapshot.security
+    assert security is not None
+    assert (security.scans_done, security.n_issues, len(security.issues)) == (True, 30, 20)
+    assert security.issues[0] == FileIssue("0.bin", "unsafe")
+    assert open_at("org/m", None, settle(offline=True)).snapshot.security == security
+
+
+@pytest.mark.parametrize("stated", [None, [], {}, {"filesWithIssues": 3}, {"scansDone": True}, "safe"])
+def test_a_status_that_cannot_be_read_is_none(stated: object) -> None:
+    from amdet_hub.hub.remote import _security
+
+    assert _security(stated) is None
+
+
+def test_odd_rows_of_a_status_are_counted_and_not_shown() -> None:
+    from amdet_hub.hub.remote import _security
+
+    rows = [{"path": "a", "level": 3}, 7, None, {"path": "x" * 9000, "level": "y" * 900}]
+    security = _security({"scansDone": "yes", "filesWithIssues": rows})
+    assert security == HubSecurity(False, 4, (FileIssue("x" * 1024, "y" * 40),))

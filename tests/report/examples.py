@@ -10,6 +10,10 @@ from typing import Any
 from amdet_hub.records import (
     Environment,
     Evidence,
+    FileIssue,
+    GroupDistance,
+    HubSecurity,
+    Lineage,
     NullDistribution,
     Reference,
     RepoFile,
@@ -98,6 +102,15 @@ def difference(share: float) -> Evidence:
     return Evidence("weight-difference", share, "relative norm", 196, "How far the tower moved from the reference; it only informs.")
 
 
+def lineage(rank: int | None = 16) -> Lineage:
+    groups = (
+        GroupDistance("token embeddings", 0.000213, 1, 1),
+        *(GroupDistance(f"layer {i} attention", 0.01 + i / 1000, 4, 8) for i in (0, 1, 2, 7)),
+        GroupDistance("final norm", 0.0401, 1, 2),
+    )
+    return Lineage("changed", "float16", "float32", groups, 3, 49408, (0, 1, 2, 7), 16, rank)
+
+
 def clean_result(component: str, config: TowerConfig = CLIP_L, repo_id: str = "org/dreamy-xl", commit: str | None = COMMIT) -> ScanResult:
     verdict = Verdict("no-backdoor-found", "normal", ("No token and no inverted trigger takes prompts over.",))
     evidence = (
@@ -107,7 +120,15 @@ def clean_result(component: str, config: TowerConfig = CLIP_L, repo_id: str = "o
     )
     found = encoder(component, config, repo_id, commit)
     return ScanResult(
-        found, digest(component + "tower"), TRUSTED, verdict, evidence, (), {"sweep": 8192}, {"sweep": 80.25, "inversion": 12.5}
+        found,
+        digest(component + "tower"),
+        TRUSTED,
+        verdict,
+        evidence,
+        (),
+        {"sweep": 8192},
+        {"sweep": 80.25, "inversion": 12.5},
+        lineage=lineage(None if config.projection_dim else 16),
     )
 
 
@@ -140,7 +161,9 @@ def backdoored() -> ScanReport:
         weight("text_encoder_2/model.safetensors"),
     )
     verdict = Verdict("backdoor-detected", "normal", ("text_encoder maps every prompt that holds the trigger to one target.",))
-    return report("org/dreamy-xl", snapshot(*files), (bad, clean_result("text_encoder_2", CLIP_G), t5), verdict)
+    security = HubSecurity(False, 2, (FileIssue("old/pytorch_model.bin", "unsafe"), FileIssue("run.py", "suspicious")))
+    repo = dataclasses.replace(snapshot(*files), security=security)
+    return report("org/dreamy-xl", repo, (bad, clean_result("text_encoder_2", CLIP_G), t5), verdict)
 
 
 def clean() -> ScanReport:
@@ -153,10 +176,18 @@ def clean() -> ScanReport:
 def identical() -> ScanReport:
     """The tower is the trusted reference's own."""
     verdict = Verdict("no-backdoor-found", "normal", ("The tower is bit for bit the trusted reference: nothing was changed.",))
-    words = "Every tensor of the tower equals the reference's."
+    words = "The tower is the float16 cast of the reference's."
     same = Evidence("identity", 0.0, "changed (0 or 1)", 196, words, threshold=0.5, exceeds=False)
-    result = ScanResult(encoder("text_encoder", repo_id="org/sd15-copy"), str(TRUSTED.tower_digest), TRUSTED, verdict, (same,))
+    result = ScanResult(
+        encoder("text_encoder", repo_id="org/sd15-copy"),
+        str(TRUSTED.tower_digest),
+        TRUSTED,
+        verdict,
+        (same,),
+        lineage=Lineage("cast", "float16", "float32", n_rows=49408),
+    )
     repo = snapshot(weight("text_encoder/model.safetensors"), repo_id="org/sd15-copy")
+    repo = dataclasses.replace(repo, security=HubSecurity(True, 0))
     return report("org/sd15-copy", repo, (result,), verdict)
 
 

@@ -67,6 +67,7 @@ _TYPED = {
     "config",
     "key_layout",
     "naming",
+    "relation",
 }
 _TYPED_KINDS = {"hub", "local", "result", "skipped"}
 

@@ -16,7 +16,7 @@ from amdet_hub.encoders.layouts import find_encoders
 from amdet_hub.errors import ConfigError, RepoNotFound
 from amdet_hub.families import TowerShape, TrustedReference
 from amdet_hub.hub import HubSettings, open_source, parse_target
-from amdet_hub.records import ScanReport
+from amdet_hub.records import Lineage, ScanReport
 from amdet_hub.testing import LocalHub
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
 from tests.scan.conftest import Scan
@@ -186,12 +186,30 @@ def test_a_reference_that_fits_one_tower_of_two_is_refused_before_any_is_scanned
     assert not [r for r in hub.requests if r.method == "GET" and r.path.endswith(".safetensors") and r.range is None]
 
 
-def test_the_same_weights_at_half_precision_are_the_same_tower(scan: Scan, tmp_path: Path) -> None:
-    tiny_clip(tmp_path / "full", hidden_size=16, layers=1)
-    tiny_clip(tmp_path / "half", hidden_size=16, layers=1, dtype="float16")
-    report = scan(tmp_path / "half", reference=tmp_path / "full")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_cast_of_the_reference_is_recognised_as_such(
+    scan: Scan, hub: LocalHub, online: HubSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    tiny_clip(tmp_path / "half", hidden_size=16, layers=1, dtype=dtype)
+    monkeypatch.setattr(families, "_ROWS", (trusted_row(hub, online),))
+    report = scan(tmp_path / "half", settings=online)
+    (result,) = report.results
     assert immediate(report)
-    assert report.results[0].reference.tower_digest != report.results[0].tower_digest
+    assert result.reference.trust == "trusted"
+    assert report.verdict.label == "no-backdoor-found"
+    assert result.verdict.reasons == (
+        f"the text tower is the {dtype} cast of the reference's (trusted), bit for bit: nothing else was changed",
+    )
+    assert result.lineage == Lineage("cast", dtype, "float32", n_rows=600)
+    assert result.reference.tower_digest != result.tower_digest
+
+
+def test_what_was_changed_is_in_the_report(scan: Scan, models: Path) -> None:
+    same, changed = (scan(models / name, reference=models / "clip").results[0].lineage for name in ("clip", "changed"))
+    assert same == Lineage("identical", "float32", "float32", n_rows=600)
+    assert changed is not None
+    assert (changed.relation, changed.n_rows_changed, changed.layers_changed) == ("changed", 600, (0,))
+    assert "layer 0 attention" in {group.name for group in changed.groups}
 
 
 def test_identity_ignores_what_lies_beside_the_tower(scan: Scan, models: Path, tmp_path: Path) -> None:

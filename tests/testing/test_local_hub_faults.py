@@ -200,3 +200,34 @@ def test_odd_requests_are_refused_not_crashed(hub: LocalHub, method: str, path: 
     response = get_session().request(method, hub.endpoint + path, content=body)
     assert response.status_code == status
     assert response.headers["X-Error-Message"]
+
+
+def test_a_server_that_knows_no_ranges(hub: LocalHub) -> None:
+    hub.ignore_ranges(".safetensors", times=1)
+    url = hf_hub_url("org/m", "model.safetensors", endpoint=hub.endpoint)
+    answers = [get_session().get(url, headers={"range": "bytes=3-7"}) for _ in range(2)]
+    assert [(a.status_code, a.content) for a in answers] == [(200, WEIGHTS), (206, WEIGHTS[3:8])]
+    assert "content-range" not in answers[0].headers
+    assert [r.length for r in hub.requests if r.side == "lfs"] == [len(WEIGHTS), 5]
+
+
+def test_a_body_without_end(hub: LocalHub) -> None:
+    hub.never_end(".safetensors", times=1)
+    with get_session().stream("GET", hf_hub_url("org/m", "model.safetensors", endpoint=hub.endpoint)) as answer:
+        assert "content-length" not in answer.headers
+        came = 0
+        for chunk in answer.iter_raw():
+            came += len(chunk)
+            if came > 100 * len(WEIGHTS):
+                break
+    assert came > 100 * len(WEIGHTS)
+
+
+def test_headers_that_say_something_else(hub: LocalHub) -> None:
+    hub.relabel("/resolve/", {"x-linked-etag": '"other"', "X-Repo-Commit": None}, times=1)
+    url = hf_hub_url("org/m", "model.safetensors", endpoint=hub.endpoint)
+    first, second = (get_session().head(url, follow_redirects=False) for _ in range(2))
+    assert first.headers["x-linked-etag"] == '"other"'
+    assert "x-repo-commit" not in first.headers
+    assert second.headers["x-linked-etag"] != '"other"'
+    assert "x-repo-commit" in second.headers
