@@ -21,6 +21,7 @@ from amdet_hub.cli.report import report
 from amdet_hub.cli.resolve import resolve
 from amdet_hub.cli.scan import scan
 from amdet_hub.cli.verify import verify
+from amdet_hub.cli.watch import watch, webhook
 
 EPILOG = """
 Examples:
@@ -102,5 +103,5 @@ def app() -> None:
     """
 
 
-for _verb in (scan, resolve, card, verify, report, diff, baseline, demo, doctor, bench):
+for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, demo, doctor, bench):
     app.add_command(_verb)

@@ -155,12 +155,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    """Replace the file whole: another process sees the old content or the new one, and two writers leave one of both."""
+    replace_file(path, json.dumps(data, ensure_ascii=True, allow_nan=False).encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file whole: another process sees the old content or the new one, and two writers leave one of both. Raises: OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(json.dumps(data, ensure_ascii=True, allow_nan=False).encode())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
