@@ -17,6 +17,7 @@ from amdet_hub.cli.card import card
 from amdet_hub.cli.demo import demo
 from amdet_hub.cli.diff import diff
 from amdet_hub.cli.doctor import doctor
+from amdet_hub.cli.mcp import mcp
 from amdet_hub.cli.report import report
 from amdet_hub.cli.resolve import resolve
 from amdet_hub.cli.scan import scan
@@ -103,5 +104,5 @@ def app() -> None:
     """
 
 
-for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, demo, doctor, bench):
+for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, mcp, demo, doctor, bench):
     app.add_command(_verb)

@@ -40,7 +40,7 @@ class Watcher:
 
     def fetched(self) -> list[str]:
         """Downloads of more than a file's header."""
-        return [r.path for r in self.hub.requests if r.side == "lfs" and span(r.range) > 100_000]
+        return [r.path for r in self.hub.requests if r.side == "lfs" and span(r.range) > 300_000]
 
 
 def span(asked: str | None) -> float:
