@@ -21,6 +21,7 @@ from amdet_hub.cli.mcp import mcp
 from amdet_hub.cli.report import report
 from amdet_hub.cli.resolve import resolve
 from amdet_hub.cli.scan import scan
+from amdet_hub.cli.staged import staged
 from amdet_hub.cli.verify import verify
 from amdet_hub.cli.watch import watch, webhook
 
@@ -104,5 +105,5 @@ def app() -> None:
     """
 
 
-for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, mcp, demo, doctor, bench):
+for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, staged, mcp, demo, doctor, bench):
     app.add_command(_verb)
