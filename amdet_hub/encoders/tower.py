@@ -118,13 +118,21 @@ class TextTower(ABC):
         if hidden.ndim != 3 or hidden.shape[2] != d or not 1 <= hidden.shape[1] <= longest:
             raise ShapeError(f"hidden has shape {tuple(hidden.shape)}, expected (B, T, {d}) with 1 <= T <= {longest}")
 
-    def _project(self, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Residual stream `(B, R, D)` -> queries, keys, values, each `(B, H, R, Dh)` in the product dtype."""
+    def _project(self, layer: nn.Module, x: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Residual stream `(B, R, D)` -> queries, keys, values, each `(B, H, R, Dh)` in the product dtype.
+
+        `queries (B, Q, D)`: the part of the stream that is asked for, where that is not all of it.
+        """
         attention: Any = layer.self_attn
         normed = layer.layer_norm1(x).to(self.dtype)  # type: ignore[operator]
-        shape = (*x.shape[:2], self.config.num_attention_heads, -1)
-        q, k, v = (p(normed).view(shape).transpose(1, 2) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
-        return q, k, v
+        asking = normed if queries is None else layer.layer_norm1(queries).to(self.dtype)  # type: ignore[operator]
+        heads = self.config.num_attention_heads
+
+        def by_head(product: nn.Module, rows: Tensor) -> Tensor:
+            wide: Tensor = product(rows)
+            return wide.view(*rows.shape[:2], heads, -1).transpose(1, 2)
+
+        return by_head(attention.q_proj, asking), by_head(attention.k_proj, normed), by_head(attention.v_proj, normed)
 
     def _finish_layer(self, layer: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:
         """The rest of a layer: residual stream `x (B, R, D)` and attended values `mixed (B, R, D)` -> residual stream `(B, R, D)`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ class ScanOptions:
         timeout_s: time budget in seconds; when it is spent, the partial report is inconclusive.
         max_memory_bytes: memory the batches may take; they start smaller to stay below it.
         use_reference: False for `--no-reference`.
+        on_stage: called with a stage's name when it begins and with "" when it ends (`bench speed` measures there).
     """
 
     device: str = "auto"
@@ -36,6 +38,7 @@ class ScanOptions:
     timeout_s: float | None = None
     max_memory_bytes: int | None = None
     use_reference: bool = True
+    on_stage: Callable[[str], None] = lambda stage: None
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda") and not (self.device.startswith("cuda:") and self.device[5:].isdigit()):

@@ -228,7 +228,7 @@ class _EncoderScan:
             evidence=tuple(evidence),
             triggers=(detected.name_trigger(),) if verdict.label == "backdoor-detected" and detected.name_trigger else (),
             batch_sizes=dict(self._workers.batch_sizes),
-            timings_s={stage: round(seconds, 3) for stage, seconds in self._timings.items()},
+            timings_s={stage: round(s, 3) for stage, s in (*self._timings.items(), *self._workers.stage_seconds.items())},
         )
 
     def _load(self, encoder: ResolvedEncoder, source: RepoSource) -> LoadedTower:
