@@ -17,18 +17,24 @@ BASE, FINETUNED, BACKDOORED = "demo/base", "demo/finetuned", "demo/backdoored"
 TOKEN = "hf_alicealicealice"
 
 REDUCED: dict[str, Any] = {
-    "sweep__n_finalists": 64,
-    "sweep__n_null": 256,
-    "sweep__n_candidates": 4,
+    "sweep__screen_prompts": 2,
+    "sweep__n_finalists": 16,
+    "sweep__n_null": 64,
+    "sweep__copies": (1,),
+    "sweep__n_candidates": 2,
     "sweep__n_paired": 2,
-    "sweep__n_pieces": 3,
-    "sweep__n_accretions": 1,
+    "sweep__n_pieces": 1,
+    "sweep__n_pointed": 2,
+    "sweep__n_accretions": 0,
     "sweep__max_pieces": 2,
+    "sweep__n_sequences": 32,
 }
 FAST = ScanConfig.for_preset("quick").replace(**REDUCED)
 """The quick preset with fewer of everything; the demonstration's verdicts stay right."""
 
-FAST_TOML = 'preset = "quick"\ndevice = "cpu"\n\n[sweep]\n' + "".join(f"{k.removeprefix('sweep__')} = {v}\n" for k, v in REDUCED.items())
+FAST_TOML = 'preset = "quick"\ndevice = "cpu"\n\n[sweep]\n' + "".join(
+    f"{key.removeprefix('sweep__')} = {list(value) if isinstance(value, tuple) else value}\n" for key, value in REDUCED.items()
+)
 """`FAST`, as a file for `--config`."""
 
 
