@@ -24,11 +24,11 @@ WIDTH, ROW = 720, 26
 _STYLE = """<style>
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .small { font-size: 11px; fill: #59636e }
-.line { stroke: #818b98; stroke-width: 1 }
+.line { stroke: #818b98; stroke-width: 1 } .interval { stroke: #1f2328; stroke-width: 1.5 }
 .good { fill: #0969da; stroke: #0969da } .bad { fill: #bc4c00; stroke: #bc4c00 }
 .box { fill: #f6f8fa; stroke: #818b98 }
 @media (prefers-color-scheme: dark) {
-text { fill: #f0f6fc } .small { fill: #9198a1 } .box { fill: #151b23 }
+text { fill: #f0f6fc } .interval { stroke: #f0f6fc } .small { fill: #9198a1 } .box { fill: #151b23 }
 .good { fill: #4493f8; stroke: #4493f8 } .bad { fill: #f0883e; stroke: #f0883e } }
 </style>"""
 
@@ -84,10 +84,10 @@ def text(x: float, y: float, words: str, *, kind: str = "", anchor: str = "start
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def line(x1: float, y1: float, x2: float, y2: float, *, dashed: bool = False) -> str:
+def line(x1: float, y1: float, x2: float, y2: float, *, dashed: bool = False, kind: str = "line") -> str:
     """A thin line."""
     dash = ' stroke-dasharray="4 4"' if dashed else ""
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="line"{dash}/>'
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"{dash}/>'
 
 
 def scores_figure(models: Sequence[Scanned]) -> str:
@@ -135,7 +135,7 @@ def found_figure(models: Sequence[Scanned]) -> str:
         parts += [
             text(10, y + 5, name),
             f'<rect x="{left:.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" class="{kind}" fill-opacity="0.6"/>',
-            line(low, y, high, y),
+            line(low, y, high, y, kind="interval"),
             text(right + 10, y + 5, f"{sum(detected)} of {len(detected)}"),
         ]
     parts += [text(left + (right - left) * s, height - 6, f"{s:.0%}", kind="small", anchor="middle") for s in (0, 0.5, 1)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 
 import amdet_hub
@@ -119,3 +120,18 @@ def test_exit_codes_are_those_of_the_readme() -> None:
     shown, known = rows("docs/exit-codes.md"), rows("README.md")
     assert set(shown) == set(known)
     assert all(shown[code].startswith(known[code].split(";")[0]) for code in known)
+
+
+def test_the_page_of_the_action_names_inputs_and_outputs_that_exist() -> None:
+    path = ROOT / "action.yml"
+    if not path.is_file():
+        pytest.skip("action.yml is not part of this checkout")
+    action = yaml.safe_load(path.read_text(encoding="utf-8"))
+    page = (DOCS / "action.md").read_text(encoding="utf-8")
+    inputs = {row for row in re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)}
+    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+        jobs = yaml.safe_load(block)["jobs"].values()
+        inputs |= {name for job in jobs for step in job["steps"] if "amdet-hub@" in step["uses"] for name in step["with"]}
+    assert inputs <= set(action["inputs"])
+    listed = page.split("## Outputs")[1].split("are set")[0]
+    assert set(re.findall(r"`([a-z-]+)`", listed)) == set(action["outputs"])
