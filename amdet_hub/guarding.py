@@ -17,7 +17,7 @@ from typing import Literal
 
 from amdet_hub.cards import REPORT_JSON, read_optional, verify_card
 from amdet_hub.config import ScanConfig
-from amdet_hub.errors import BackdoorDetected, NotCleared, ReportError
+from amdet_hub.errors import BackdoorDetected, BadRepository, HubError, NotCleared, ReportError
 from amdet_hub.hub.settings import HubSettings
 from amdet_hub.records import ProgressCallback, ResolvedEncoder, ScanReport, Verdict
 from amdet_hub.report.as_json import parse_report
@@ -125,17 +125,18 @@ def published_report(known: Known) -> ScanReport | None:
 
     Whether it is true is another question: its author is whoever may write to the repository.
 
-    Raises:
-        HubError: the repository cannot be read.
+    None too when the card cannot be read or is broken: a card is never more than a short cut.
     """
-    if known.ref.kind != "hub" or verify_card(known.ref, known.settings).state != "fresh":
-        return None
-    stored = read_optional(known.source, REPORT_JSON)
-    if stored is None:
+    if known.ref.kind != "hub":
         return None
     try:
+        if verify_card(known.ref, known.settings).state != "fresh":
+            return None
+        stored = read_optional(known.source, REPORT_JSON)
+        if stored is None:
+            return None
         report = parse_report(stored.decode("utf-8"))
-    except (ReportError, UnicodeDecodeError):
+    except (ReportError, UnicodeDecodeError, HubError, BadRepository):
         return None
     asked = {_files(encoder) for encoder in known.resolution.encoders}
     convicted = {_files(r.encoder) for r in report.results if r.verdict.label == "backdoor-detected"}

@@ -132,7 +132,7 @@ def tools() -> list[types.Tool]:
 def make_server(order: ServerOrder) -> Server[Any, Any]:
     """The server, not yet connected."""
     server: Server[Any, Any] = Server("amdet-hub", version=__version__, instructions=INSTRUCTIONS)
-    scans = anyio.Semaphore(1)
+    scans, looks = anyio.Semaphore(1), anyio.Semaphore(4)
 
     @server.list_tools()  # type: ignore[no-untyped-call,untyped-decorator]
     async def list_tools() -> list[types.Tool]:
@@ -145,7 +145,7 @@ def make_server(order: ServerOrder) -> Server[Any, Any]:
         if work is None:
             raise ValueError(f"there is no tool '{visible(name, limit=60)}'")
         tell = _progress(server, stop)
-        async with scans:
+        async with scans if name == "scan_model" else looks:
             try:
                 return await anyio.to_thread.run_sync(_answer, order, work, arguments, tell, abandon_on_cancel=True)
             finally:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from amdet_hub import __version__
 from amdet_hub.asked.watch_state import SeenRepository, WatchState, open_state, report_name
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import (
     AmdetError,
     BadRepository,
+    ConfigError,
     HubError,
     HubUnavailable,
     NothingToScan,
@@ -26,7 +28,7 @@ from amdet_hub.errors import (
     TargetError,
 )
 from amdet_hub.hub import HubSettings, is_repo_id
-from amdet_hub.records import ProgressCallback, RepoRef, ScanReport, VerdictLabel
+from amdet_hub.records import ProgressCallback, RepoRef, ScanReport, VerdictLabel, fingerprint, to_dict
 from amdet_hub.report import as_json, as_markdown
 from amdet_hub.scan.known import Known, open_known
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions
@@ -123,6 +125,7 @@ def watch(
         TargetError: a target is no repository and no namespace.
         OutputError: the folder cannot be written, or another watch uses it.
         ReportError: the state in the folder cannot be read.
+        NothingToScan: at the first round, a namespace has no models that can be seen.
         HubError: at the first round, the Hub or a named repository cannot be read.
     """
     parse_watched(order.targets)
@@ -162,6 +165,14 @@ class _Watch:
         self._scans = 0
         self._failures = 0
         self._watched: dict[str, str] = {}
+        self._question = fingerprint(
+            {
+                "config": order.config.fingerprint(),
+                "reference": to_dict(order.reference),
+                "use_reference": order.options.use_reference,
+                "amdet_hub": __version__,
+            }
+        )
 
     def run(self) -> WatchSummary:
         first = True
@@ -182,7 +193,7 @@ class _Watch:
         known = {
             repo_id: seen
             for repo_id, commit_sha in self._watched.items()
-            if (seen := self._state.seen(repo_id)) is not None and seen.commit_sha == commit_sha
+            if (seen := self._state.seen(repo_id)) is not None and (seen.commit_sha, seen.question) == (commit_sha, self._question)
         }
         pending = tuple(repo_id for repo_id in self._watched if repo_id not in known)
         return WatchSummary(ended, known, pending, self._scans, self._failures)
@@ -214,7 +225,7 @@ class _Watch:
         for repo_id, commit_sha in self._watched.items():
             self._check_time()
             seen = self._state.seen(repo_id)
-            if seen is None or seen.commit_sha != commit_sha:
+            if seen is None or (seen.commit_sha, seen.question) != (commit_sha, self._question):
                 if self._spent():
                     return
                 self._look(repo_id, commit_sha)
@@ -232,6 +243,8 @@ class _Watch:
                     raise
                 self._fail(name, "", error)
                 continue
+            if first and not heads:
+                raise NothingToScan(f"{name}{EVERY_MODEL}", ("no models that can be seen",))
             for repo_id, commit_sha in heads.items():
                 if repo_id not in given:
                     given.add(repo_id)
@@ -249,7 +262,9 @@ class _Watch:
             self._note(WatchEvent(repo_id, commit_sha, "nothing to scan", error=str(error)), ())
         except (HubUnavailable, RateLimited, ResourceError) as error:
             self._fail(repo_id, commit_sha, error)
-        except (BadRepository, HubError) as error:
+        except (BadRepository, HubError, ConfigError) as error:
+            if isinstance(error, ConfigError) and error.name != "reference":  # a reference may fit some of the models, a device none
+                raise
             self._note(WatchEvent(repo_id, commit_sha, "failed", error=str(error)), ())
         else:
             if report.complete:
@@ -278,6 +293,9 @@ class _Watch:
         if self._order.open_discussions and report.verdict.label == "backdoor-detected":
             try:
                 discussion = self._tell_owner(report)
+            except (HubUnavailable, RateLimited) as problem:
+                self._fail(repo_id, commit_sha, problem)  # not noted: the next round finds the kept result, and tries to tell again
+                return
             except HubError as problem:
                 error = f"the owner was not told: {problem}"
         event = WatchEvent(repo_id, commit_sha, what, report.verdict.label, name, error, discussion)
@@ -285,7 +303,14 @@ class _Watch:
 
     def _note(self, event: WatchEvent, towers: tuple[str, ...]) -> None:
         seen = SeenRepository(
-            event.commit_sha, event.verdict, towers, event.report, event.error, event.discussion, event.what == "nothing to scan"
+            commit_sha=event.commit_sha,
+            verdict=event.verdict,
+            towers=towers,
+            report=event.report,
+            error=event.error,
+            discussion=event.discussion,
+            nothing_to_scan=event.what == "nothing to scan",
+            question=self._question,
         )
         self._state.record(event.repo_id, seen)
         self._tell(event)

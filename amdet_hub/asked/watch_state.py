@@ -34,6 +34,7 @@ class SeenRepository:
         error: why there is no verdict, in one sentence (hostile text).
         discussion: the discussion that was opened about it.
         nothing_to_scan: it holds no encoder of a supported family, which is no failure of a watch over a whole namespace.
+        question: fingerprint of what it was asked with: another configuration or reference is another question.
     """
 
     commit_sha: str
@@ -43,6 +44,7 @@ class SeenRepository:
     error: str | None = None
     discussion: str | None = None
     nothing_to_scan: bool = False
+    question: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import click
 
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_OK
-from amdet_hub.cli.scan import set_up_logging
+from amdet_hub.cli.scan import announce_settings, set_up_logging
 from amdet_hub.errors import ConfigError
 
 EPILOG = """
@@ -46,7 +46,10 @@ def mcp(ctx: click.Context, /, **flags: Any) -> int:
     from amdet_hub.asked.mcp_server import ServerOrder, serve
     from amdet_hub.scan import ScanOptions
 
+    if flags["token"] == "-":
+        raise ConfigError("--token", "standard input belongs to the protocol here; use HF_TOKEN")
     set_up_logging(flags["verbose"])
+    announce_settings(ctx, quiet=flags["quiet"])
     reference = opt.reference_choice(ctx, flags)
     options = ScanOptions(
         device=flags["device"],

@@ -13,7 +13,7 @@ from amdet_hub.cli._exit_codes import EXIT_OK, worst
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.cli.baseline import read_baseline, say_accepted, today
-from amdet_hub.cli.scan import render, set_up_logging, verdict_exit_code
+from amdet_hub.cli.scan import announce_settings, render, set_up_logging, verdict_exit_code
 from amdet_hub.errors import AmdetError, Interrupted, NothingToScan
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def staged(ctx: click.Context, /, files: tuple[Path, ...], **flags: Any) -> int:
     from amdet_hub.asked.staged import checkpoints_of
 
     set_up_logging(flags["verbose"])
+    announce_settings(ctx, quiet=flags["quiet"])
     baseline = read_baseline(flags["baseline"]) if flags["baseline"] else None
     found = checkpoints_of(files)
     for path in found.absent:

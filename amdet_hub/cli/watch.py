@@ -14,7 +14,7 @@ from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, wor
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.cli._values import Duration
-from amdet_hub.cli.scan import set_up_logging, verdict_exit_code
+from amdet_hub.cli.scan import announce_settings, set_up_logging, verdict_exit_code
 from amdet_hub.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def watch(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
     from amdet_hub.asked.watch import watch as keep_watch
 
     set_up_logging(flags["verbose"])
+    announce_settings(ctx, quiet=flags["quiet"])
     order = _order(ctx, targets, flags)
     as_json, quiet = flags["as_json"], flags["quiet"]
     with Progress(choose_mode(asked=flags["progress"], quiet=quiet)) as progress:

@@ -16,11 +16,12 @@ import torch
 
 from amdet_hub.asked.watch import DISCUSSION_TITLE, WatchEvent, WatchOrder, WatchSummary, discussion_text, watch
 from amdet_hub.asked.watch_state import STATE_FILE, open_state, report_name
-from amdet_hub.errors import OutputError, RepoNotFound, ReportError, TargetError
+from amdet_hub.errors import NothingToScan, OutputError, RepoNotFound, ReportError, TargetError
 from amdet_hub.hub import parse_target
 from amdet_hub.report import parse_report
 from amdet_hub.scan import ScanOptions
 from amdet_hub.testing import LocalHub, LoggedRequest
+from amdet_hub.testing.tiny import tiny_clip
 from tests.demo_hub import BACKDOORED, BASE, FAST, FINETUNED, demo_hub, files_of, settings_of
 from tests.report import examples
 
@@ -259,3 +260,38 @@ def test_a_report_that_is_too_long_is_left_out_of_the_discussion() -> None:
     assert len(discussion_text(report)) > 1000
     assert "too long for a discussion" in discussion_text(long)
     assert len(discussion_text(long)) < 1000
+
+
+def test_an_empty_namespace_is_no_success(watcher: Watcher) -> None:
+    with pytest.raises(NothingToScan, match="no models"):
+        watcher.run(targets=("nobody/...",))
+
+
+def test_another_question_is_asked_again(watcher: Watcher) -> None:
+    events, _ = watcher.run(targets=(BASE,))
+    assert [e.what for e in events] == ["known"]
+    assert watcher.run(targets=(BASE,))[0] == []
+    events, summary = watcher.run(targets=(BASE,), config=FAST.replace(seed=3))
+    assert ([e.what for e in events], summary.scans) == (["scanned"], 1)
+
+
+def test_a_reference_that_does_not_fit_fails_one_model_and_not_the_watch(watcher: Watcher, tmp_path: Path) -> None:
+    tiny_clip(tmp_path / "tiny")
+    watcher.hub.add_model("sizes/a-tiny", tmp_path / "tiny")
+    watcher.hub.add_model("sizes/copy", files_of("base"))
+    events, summary = watcher.run(targets=("sizes/...",))
+    assert [(e.repo_id, e.what) for e in events] == [("sizes/a-tiny", "failed"), ("sizes/copy", "known")]
+    assert "reference" in str(events[0].error)
+    assert summary.repositories["sizes/a-tiny"].verdict is None
+
+
+def test_an_owner_that_could_not_be_told_is_told_later(watcher: Watcher) -> None:
+    hub = watcher.hub
+    hub.add_model("told/later", files_of("backdoored"))
+    hub.fail("/told/later/discussions", status=503, method="POST", times=1)
+    quick = replace(watcher.order.settings, max_retries=0)
+    events, summary = watcher.run(targets=("told/later",), settings=quick, open_discussions=True)
+    assert ([e.what for e in events], summary.pending, summary.failures) == (["failed"], ("told/later",), 1)
+    events, _ = watcher.run(targets=("told/later",), settings=quick, open_discussions=True)
+    assert [(e.what, e.verdict) for e in events] == [("known", "backdoor-detected")]
+    assert len(hub.discussions("told/later")) == 1

@@ -128,7 +128,7 @@ def test_the_page_of_the_action_names_inputs_and_outputs_that_exist() -> None:
         pytest.skip("action.yml is not part of this checkout")
     action = yaml.safe_load(path.read_text(encoding="utf-8"))
     page = (DOCS / "action.md").read_text(encoding="utf-8")
-    inputs = {row for row in re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)}
+    inputs = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
     for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
         jobs = yaml.safe_load(block)["jobs"].values()
         inputs |= {name for job in jobs for step in job["steps"] if "amdet-hub@" in step["uses"] for name in step["with"]}
