@@ -199,29 +199,31 @@ def test_broken_repositories_are_noted_and_passing_failures_tried_again(watcher:
     assert summary.pending == ()
 
 
-def test_a_kill_loses_one_scan_at_most(warm: tuple[LocalHub, WatchOrder], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stop", "exit_code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_kill_loses_one_scan_at_most(warm: tuple[LocalHub, WatchOrder], tmp_path: Path, stop: signal.Signals, exit_code: int) -> None:
     hub, _ = warm
+    org = stop.name.lower()
     for name in ("one", "two"):
-        hub.add_model(f"killed/{name}", files_of("base"))
-    command = [sys.executable, "-m", "amdet_hub", "watch", "killed/...", "--once", "--json", "--reference", BASE, "--device", "cpu", "-q"]
+        hub.add_model(f"{org}/{name}", files_of("base"))
+    command = [sys.executable, "-m", "amdet_hub", "watch", f"{org}/...", "--once", "--json", "--reference", BASE, "--device", "cpu", "-q"]
     command += ["--results", str(tmp_path / "results")]
     environment = {**os.environ, **hub.environment(), "AMDET_HUB_CACHE": str(tmp_path / "own")}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def kill(request: LoggedRequest) -> None:
-        if "/killed/two/" in request.path and process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+        if f"/{org}/two/" in request.path and process.poll() is None:
+            process.send_signal(stop)
 
     hub.on_request(kill)
     out, _ = process.communicate(timeout=240)
     hub.behave()
-    assert process.returncode == -signal.SIGKILL
-    assert [json.loads(line)["repo_id"] for line in out.splitlines()] == ["killed/one"]
+    assert process.returncode == exit_code
+    assert [json.loads(line)["repo_id"] for line in out.splitlines()] == [f"{org}/one"]
     again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stderr
-    assert [json.loads(line)["repo_id"] for line in again.stdout.splitlines()] == ["killed/two"]
+    assert [json.loads(line)["repo_id"] for line in again.stdout.splitlines()] == [f"{org}/two"]
     with open_state(tmp_path / "results") as state:
-        assert [state.seen(f"killed/{name}") is not None for name in ("one", "two")] == [True, True]
+        assert [state.seen(f"{org}/{name}") is not None for name in ("one", "two")] == [True, True]
     assert not list((tmp_path / "results").rglob("*.tmp"))
 
 

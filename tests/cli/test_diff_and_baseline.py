@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +111,15 @@ def test_an_accepted_finding_is_shown_and_does_not_fail(cli: Run, hub: LocalHub,
     late = scan(BACKDOORED, "--baseline", "b.json")
     assert late.exit_code == 1
     assert "expired on 2020-12-31" in late.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("diff", "clean.json", "clean.json"), ("baseline", "list", "b.json"), ("staged", "--", "none.safetensors")]
+)
+def test_the_light_verbs_import_no_torch(words: tuple[str, ...]) -> None:
+    stored("clean")
+    Path("b.json").write_text('{"schema_version": "1.0", "accepted": []}')
+    code = "import sys; from amdet_hub.__main__ import main; code = main(sys.argv[1:]); print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr.strip()) == (0, "False")
