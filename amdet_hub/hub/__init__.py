@@ -2,7 +2,9 @@
 
 * `refs`: what the user typed -> `RepoRef`.
 * `settings`: how to reach the Hub, and as whom.
-* `resolve`: `RepoRef` -> a `RepoSource` pinned to one commit; `remote` and `local` are its two implementations, `download` moves the bytes.
+* `resolve`: `RepoRef` -> a `RepoSource` pinned to one commit; `remote` and `local` are its two implementations, `download` moves the bytes of
+  whole files, `towers` those of some tensors.
+* `many`: the models of an organisation or a collection. `jobs`: a command on Hugging Face Jobs.
 * `publish`: files -> one pull request, opened or updated in place.
 
 Everything read here is hostile text. Every error that leaves is an `amdet_hub.errors.AmdetError`. The names below are loaded on first use, so
