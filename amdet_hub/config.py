@@ -26,10 +26,12 @@ class SweepConfig:
     """The vocabulary sweep and the confirmation of what it finds (ours).
 
     Attributes:
-        screen_prompts: prompts that every token of the vocabulary is tried in, once.
+        preview_prompts: prompts that every token of the vocabulary is tried in, once.
+        preview_share: share of the vocabulary, the best of that pass, that is tried in the next.
+        screen_prompts: prompts of the second pass, the first ones included.
         n_finalists: best tokens of that pass, which go on to all prompts and copy counts.
         n_null: random tokens that go with them and give the null distribution.
-        n_prompts: prompts of the second pass; the cross-prompt variance is taken over them.
+        n_prompts: prompts of the third pass; the cross-prompt variance is taken over them.
         n_heldout_prompts: further prompts, never seen by the sweep, on which a candidate must hold.
         prompt_tokens: every prompt is cut to this many tokens, so that all of them batch.
         copies: how often the token stands before the end marker. One copy is the plain form; an injection that replaces a letter
@@ -47,6 +49,8 @@ class SweepConfig:
         batch_rows: candidate rows per forward pass at the start; halved when memory runs out.
     """
 
+    preview_prompts: int = 2
+    preview_share: float = 0.125
     screen_prompts: int = 4
     n_finalists: int = 256
     n_null: int = 512
@@ -176,7 +180,9 @@ class LandscapeConfig:
 
 _LEAST: Mapping[str, float] = {
     "seed": 0,
-    "sweep.screen_prompts": 2,  # a variance over prompts needs two
+    "sweep.preview_prompts": 2,  # a variance over prompts needs two
+    "sweep.preview_share": 0,
+    "sweep.screen_prompts": 2,
     "sweep.n_finalists": 1,
     "sweep.n_null": 1,
     "sweep.n_prompts": 2,
@@ -211,10 +217,15 @@ _LEAST: Mapping[str, float] = {
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """Everything that can change a verdict. `preset` names where the values came from; `seed` drives every random choice."""
+    """Everything that can change a verdict. `preset` names where the values came from; `seed` drives every random choice.
+
+    `stop_when_decided` leaves the paired inversion and the landscape out of a scan that the trigger search has decided
+    (`amdet_hub.detect.standard.decided`).
+    """
 
     preset: Preset = "standard"
     seed: int = 0
+    stop_when_decided: bool = True
     sweep: SweepConfig = field(default_factory=SweepConfig)
     inversion: InversionConfig = field(default_factory=InversionConfig)
     landscape: LandscapeConfig = field(default_factory=LandscapeConfig)
@@ -229,8 +240,11 @@ class ScanConfig:
             values = value if isinstance(value, tuple) else (value,)
             if not values or not all(isinstance(v, int | float) and math.isfinite(v) and v >= least for v in values):
                 raise ConfigError(name, f"{value} is not {least} or more")
-        if self.sweep.screen_prompts > self.sweep.n_prompts:
-            raise ConfigError("sweep.screen_prompts", f"{self.sweep.screen_prompts} is more than sweep.n_prompts, {self.sweep.n_prompts}")
+        for fewer, more in (("preview_prompts", "screen_prompts"), ("screen_prompts", "n_prompts")):
+            if (few := getattr(self.sweep, fewer)) > (many := getattr(self.sweep, more)):
+                raise ConfigError(f"sweep.{fewer}", f"{few} is more than sweep.{more}, {many}")
+        if not 0 < self.sweep.preview_share <= 1:
+            raise ConfigError("sweep.preview_share", f"{self.sweep.preview_share} is not above 0 and at most 1")
         if self.preset == "paper" and self.inversion.restarts < 1:
             raise ConfigError("inversion.restarts", "0 leaves nothing of the preset 'paper', which is an inversion")
         if not 0 < self.inversion.heldout_share < 1:

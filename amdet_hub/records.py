@@ -29,7 +29,18 @@ Family = Literal["clip", "siglip"]
 ReferenceTrust = Literal["trusted", "user", "declared", "none"]
 VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive"]
 Confidence = Literal["normal", "reduced"]
-SkipReason = Literal["not-clip-family", "unsupported-architecture", "pickle-only", "no-weights", "duplicate", "unreadable", "interrupted"]
+KeyLayout = Literal["transformers", "openclip"]
+AdapterNaming = Literal["kohya", "diffusers", "peft"]
+SkipReason = Literal[
+    "not-clip-family",
+    "unsupported-architecture",
+    "pickle-only",
+    "no-weights",
+    "duplicate",
+    "unreadable",
+    "interrupted",
+    "textual-inversion",
+]
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work."""
@@ -208,6 +219,31 @@ class TowerConfig:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """A LoRA on a text tower: a matrix `W` becomes `W + scale * up @ down`, in float32. What is scanned is the merged tower.
+
+    Attributes:
+        naming: whose tensor names the file uses.
+        prefix: what precedes the module names in the file (`"lora_te1_"`, `"text_encoder."`).
+        rank: the largest rank of its matrices.
+        n_matrices: how many matrices of the tower it changes.
+        scale: what `adapter_config.json` multiplies with; None where each matrix has its own alpha in the file, or none (then 1).
+        base_repo_id: repository or path of the tower it was merged onto.
+        base_commit_sha: its commit, 40 hex digits; None for local folders.
+        base_component: its component there.
+    """
+
+    naming: AdapterNaming
+    prefix: str
+    rank: int
+    n_matrices: int
+    scale: float | None
+    base_repo_id: str
+    base_commit_sha: str | None
+    base_component: str = ""
+
+
+@dataclass(frozen=True)
 class ResolvedEncoder:
     """One text encoder of a pinned repository, located but not loaded.
 
@@ -223,6 +259,8 @@ class ResolvedEncoder:
         tokenizer_files: paths of `tokenizer.json`, or `vocab.json` + `merges.txt`, where found.
         tower_bytes: bytes of the tower's tensors as stored.
         dtypes: the stored dtypes of the tower, sorted, e.g. `("F16",)`.
+        key_layout: how the files name and cut the tensors (`amdet_hub.encoders.key_layouts`).
+        adapter: set when `weight_files` are a LoRA; config, prefix and key layout are then those of the base.
     """
 
     repo_id: str
@@ -236,6 +274,8 @@ class ResolvedEncoder:
     tokenizer_files: tuple[str, ...] = ()
     tower_bytes: int = 0
     dtypes: tuple[str, ...] = ()
+    key_layout: KeyLayout = field(default="transformers", metadata=LATER)
+    adapter: Adapter | None = field(default=None, metadata=LATER)
 
     @property
     def label(self) -> str:

@@ -12,6 +12,7 @@ from amdet_hub import __version__
 from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK
 from amdet_hub.cli._options import GroupLayout
 from amdet_hub.cli.bench import bench
+from amdet_hub.cli.cache import cache
 from amdet_hub.cli.card import card
 from amdet_hub.cli.demo import demo
 from amdet_hub.cli.doctor import doctor
@@ -100,5 +101,5 @@ def app() -> None:
     """
 
 
-for _verb in (scan, resolve, card, verify, report, demo, doctor, bench):
+for _verb in (scan, resolve, card, verify, report, demo, doctor, cache, bench):
     app.add_command(_verb)

@@ -8,6 +8,7 @@ from amdet_hub.cli import _options as opt
 from amdet_hub.cli.bench_make import control, inject, pretrain
 from amdet_hub.cli.bench_report import calibrate, report
 from amdet_hub.cli.bench_run import run
+from amdet_hub.cli.bench_speed import speed
 
 EPILOG = """
 Examples:
@@ -15,6 +16,7 @@ Examples:
   {prog} bench run --suite test --captions captions.jsonl     the whole benchmark, in hours
   {prog} bench report bench/results/test.jsonl                its tables
   {prog} bench calibrate bench/results/calibration.jsonl      the thresholds
+  {prog} bench speed --model ./my-encoder                     how long scans take here
 
 Exit codes: 0 done, 1 a check failed (a wrong verdict of the smoke suite, other thresholds), 2 usage or error, 130 interrupted.
 """
@@ -28,5 +30,5 @@ def bench() -> None:
     """
 
 
-for _verb in (run, report, calibrate, pretrain, inject, control):
+for _verb in (run, report, calibrate, speed, pretrain, inject, control):
     bench.add_command(_verb)

@@ -19,10 +19,9 @@ from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.sequences import SequenceNull
 from amdet_hub.detect.splice import hidden_of
-from amdet_hub.detect.sweep import cross_prompt_variance
+from amdet_hub.detect.sweep import log_variance
 
 WORTHWHILE = 0.1  # log units of variance that one more token must remove; below that, growth follows noise
-_FLOOR = 1e-12
 _MOST_ORDERED, _MOST_ORDERS = 6, 200  # pieces whose orders are tried, orders of one length that are measured
 _STAND_INS = 4  # tokens a gradient is taken at
 Candidate = tuple[int, ...]
@@ -164,6 +163,6 @@ def _gradient(suspect: TextEncoder, prompts: PromptSet, candidate: Candidate, sl
         spliced = torch.cat([hidden[:, :, :at], row, hidden[:, :, at + 1 :]], dim=2).flatten(0, 1)
         features = suspect.encode(spliced)[torch.arange(len(flat), device=flat.device), suspect.pool_positions(flat)].float()
         by_stand_in = features.view(*ids.shape[:2], -1).transpose(0, 1)  # (B, S, D)
-        loss = (cross_prompt_variance(by_stand_in) + _FLOOR).log().sum()
+        loss = log_variance(by_stand_in).sum()
         gradient: Tensor = torch.autograd.grad(loss, new)[0]
     return gradient.mean(0).flatten()

@@ -17,9 +17,7 @@ from amdet_hub.config import Thresholds
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, clean_features
-from amdet_hub.detect.sweep import cross_prompt_variance
-
-_FLOOR = 1e-12
+from amdet_hub.detect.sweep import log_variance
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class _Side:
         clean = clean_features(encoder, heldout)  # (B, D)
         self._centre = clean_features(encoder, search).mean(0)  # (D,)
         self._own = clean - self._centre
-        self.clean_log_variance = float(_log_variance(clean[:, None]))
+        self.clean_log_variance = float(log_variance(clean[:, None]))
         self._search = {place: SplicedPrompts(encoder, search, place) for place in PLACES}
         self._heldout = {place: SplicedPrompts(encoder, heldout, place) for place in PLACES}
 
@@ -155,9 +153,4 @@ class _Side:
         triggered = self._heldout[place].features(ids)  # (B, C, D)
         moved = triggered - self._centre
         captured = F.cosine_similarity(moved, goal, dim=-1) > F.cosine_similarity(moved, self._own[:, None], dim=-1)  # (B, C)
-        return _Triggered(captured.double().mean(0).cpu(), _log_variance(triggered).cpu(), triggered.mean(0).cpu())
-
-
-def _log_variance(features: Tensor) -> Tensor:
-    """`features (B, C, D)` -> `(C,)` natural log of their cross-prompt variance."""
-    return (cross_prompt_variance(features) + _FLOOR).log()
+        return _Triggered(captured.double().mean(0).cpu(), log_variance(triggered).cpu(), triggered.mean(0).cpu())

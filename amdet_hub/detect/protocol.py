@@ -87,6 +87,10 @@ class IncrementalTextEncoder(TextEncoder, Protocol):
         """`hidden (B, T0, D)` -> its keys and values."""
         ...
 
-    def extend(self, cache: PrefixCache, hidden: Tensor) -> Tensor:
-        """`hidden (B, C, N, D)`: C continuations of N positions per prompt -> `features (B, C, N, D)`. Continuations do not see each other."""
+    def extend(self, cache: PrefixCache, hidden: Tensor, *, last_only: bool = False) -> Tensor:
+        """`hidden (B, C, N, D)`: C continuations of N positions per prompt -> `features (B, C, N, D)`. Continuations do not see each other.
+
+        `(1, C, N, D)` are the same continuations of every prompt. `last_only` gives the last position alone, `(B, C, 1, D)`, and saves what only
+        the others need.
+        """
         ...

@@ -37,6 +37,7 @@ class SplicedPrompts:
             frame = prompts.framed().to(encoder.device)
             self._n_prefix = self._at + (prompts.special.bos is not None)
             self._tail = frame[:, self._n_prefix :]  # (B, words after + EOS)
+            self._at_end = self._tail.shape[1] == 1
             self._cache = encoder.prefix_cache(hidden_of(encoder, frame[:, : self._n_prefix]))
 
     def rows_per_candidate(self, n_ids: int) -> int:
@@ -50,13 +51,14 @@ class SplicedPrompts:
         return self._extended(candidates) if self._cache is not None else self._full(candidates)
 
     def _extended(self, candidates: Tensor) -> Tensor:
-        encoder, (b, tail), (c, _) = self._encoder, self._tail.shape, candidates.shape
+        encoder, tail, c = self._encoder, self._tail.shape[1], candidates.shape[0]
         assert isinstance(encoder, IncrementalTextEncoder)
         assert self._cache is not None
-        ids = torch.cat([candidates.expand(b, c, -1), self._tail[:, None, :].expand(b, c, tail)], dim=2)  # (B, C, N + tail)
+        rows = self._tail[:1] if self._at_end else self._tail  # behind the last word all prompts go on alike
+        ids = torch.cat([candidates.expand(len(rows), c, -1), rows[:, None, :].expand(-1, c, tail)], dim=2)  # (B or 1, C, N + tail)
         positions = slice(self._n_prefix, self._n_prefix + ids.shape[2])
-        hidden = encoder.token_embedding[ids] + encoder.position_embedding[positions]  # (B, C, N + tail, D)
-        return encoder.extend(self._cache, hidden)[:, :, -1].float()  # EOS is the last position
+        hidden = encoder.token_embedding[ids] + encoder.position_embedding[positions]  # (B or 1, C, N + tail, D)
+        return encoder.extend(self._cache, hidden, last_only=True)[:, :, 0].float()  # EOS is the last position
 
     def _full(self, candidates: Tensor) -> Tensor:
         encoder, (b, c) = self._encoder, (len(self._prompts), candidates.shape[0])

@@ -1,4 +1,4 @@
-"""The standard detector: vocabulary sweep, confirmation on held-out prompts, paired inversion, landscape.
+"""The standard detector: vocabulary sweep, confirmation on held-out prompts; where these do not decide, paired inversion and landscape.
 
 Knows the order of the stages and what each hands to the next; what the numbers mean for the verdict is `amdet_hub.verdict`'s business.
 """
@@ -19,6 +19,7 @@ from amdet_hub.detect.invert import Inversion, invert_in_hull, loss_of_vectors
 from amdet_hub.detect.landscape import Landscape, loss_landscape
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.detect.reference_half import HalfStore
 from amdet_hub.detect.sequences import SequenceNull, best_sequences, pattern_of
 from amdet_hub.detect.sweep import Sweep, sweep_vocabulary
 from amdet_hub.detect.weights import outstanding_rows
@@ -28,6 +29,11 @@ _BEST_OF_GROUP = 8  # further candidates of one length that are confirmed
 _PAIRED_ROWS = 4  # most changed tokens whose ordered pairs are tried
 _CHUNK = 8  # candidates of one length that are confirmed in one batch
 _LEAST_STANDING, _MOST_STANDING = 6, 48  # candidates held against random sequences
+_NEAR, _LEAST_EXACT, _MOST_EXACT = 0.6, 12, 64  # promise from which a candidate is measured again in float32, and how many are
+CLEARLY_NOTHING = 0.25
+"""A strongest candidate whose margin is below this ends a scan: the weakest working attack of the calibration reaches more (BENCHMARKS.md)."""
+DECIDED = ("inversion", "landscape")
+"""What is left out of a scan whose trigger search has decided it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class StandardOutcome:
         inversion: suspect searched, reference held against it.
         swapped: the same with the roles swapped: the inversion's null.
         landscape: loss surface around the best inverted vector.
+        left_out: stages that were asked for and not run, because the stages before had decided.
     """
 
     sweep: Sweep
@@ -51,6 +58,7 @@ class StandardOutcome:
     inversion: Inversion | None = None
     swapped: Inversion | None = None
     landscape: Landscape | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def run_standard(
@@ -64,6 +72,7 @@ def run_standard(
     *,
     more: Sequence[Tensor] = (),
     typeable: Callable[[tuple[int, ...]], bool] = lambda ids: True,
+    halves: HalfStore | None = None,
     workers: Workers | None = None,
     progress: StageProgress = lambda stage, done, total: None,
 ) -> StandardOutcome:
@@ -79,13 +88,21 @@ def run_standard(
         thresholds: what a candidate must reach; they decide which candidates are looked at closely.
         more: groups of further candidates, `(S, N)` ids each, one group a length; the best of each are confirmed.
         typeable: whether some text gives these ids; orders of the tokens that changed most are tried only where it does.
+        halves: where the reference's half of the sweep is kept between scans, if anywhere.
         workers: who shares the work.
         progress: called with (stage, done, total).
     """
     workers = workers or Alone()
     search, heldout = prompts.split(config.sweep.n_prompts, config.sweep.n_heldout_prompts)
     sweep = sweep_vocabulary(
-        *fast, search, token_ids, config.sweep, seed=config.seed, workers=workers, progress=lambda d, t: progress("sweep", d, t)
+        *fast,
+        search,
+        token_ids,
+        config.sweep,
+        seed=config.seed,
+        halves=halves,
+        workers=workers,
+        progress=lambda d, t: progress("sweep", d, t),
     )
     triggers = _Search(
         (suspect, reference), fast, (search, heldout), token_ids, config, thresholds, workers, lambda d, t: progress("confirm", d, t)
@@ -95,6 +112,8 @@ def run_standard(
     confirmations = triggers.run(sweep, rows, further, typeable)
     if reference is None or config.inversion.restarts == 0:
         return StandardOutcome(sweep, confirmations, reference is not None, rows)
+    if config.stop_when_decided and decided(confirmations, thresholds):
+        return StandardOutcome(sweep, confirmations, True, rows, left_out=DECIDED)
     search_hull = partial(invert_in_hull, train=heldout, heldout=search, config=config.inversion, seed=config.seed, workers=workers)
     searched, other = fast
     assert other is not None
@@ -109,6 +128,15 @@ def run_standard(
         progress=lambda d, t: progress("landscape", d, t),
     )
     return StandardOutcome(sweep, confirmations, True, rows, found, swapped, landscape)
+
+
+def decided(confirmations: Sequence[Confirmation], thresholds: Thresholds) -> bool:
+    """Whether the paired inversion cannot or need not be asked: the strongest candidate convicts, or is nowhere near it.
+
+    The inversion convicts nobody: it can only make an acquittal inconclusive.
+    """
+    margin = max((one.margin(thresholds) for one in confirmations if one.standing is not None), default=0.0)
+    return margin >= 1 or margin < CLEARLY_NOTHING
 
 
 def candidate_triggers(sweep: Sweep, n: int, copies: tuple[int, ...], n_pairs: int) -> list[tuple[int, ...]]:
@@ -143,8 +171,10 @@ class _Search:
         self._config, self._thresholds, self._workers, self._progress = config, thresholds, workers, progress
         self._with_reference = exact[1] is not None
         self._null = SequenceNull(*fast, prompts[0], token_ids, config.sweep, seed=config.seed)
-        self._growth = SequenceNull(*fast, self._few, token_ids, config.sweep, seed=config.seed)
-        self._confirmer = Confirmer(*exact, *prompts)
+        same = len(self._few) == len(prompts[0])
+        self._growth = self._null if same else SequenceNull(*fast, self._few, token_ids, config.sweep, seed=config.seed)
+        self._exact = Confirmer(*exact, *prompts)
+        self._rough = self._exact if fast[0].dtype == exact[0].dtype else Confirmer(*fast, *prompts)
 
     def best_of(self, groups: Sequence[Tensor], progress: Callable[[int, int], None]) -> list[tuple[int, ...]]:
         """The best few of every group."""
@@ -177,8 +207,6 @@ class _Search:
         grown = self._grow(tuple(sweep.token_ids[sweep.top(settings.n_pieces)].tolist()), rows, typeable)
         candidates = list(dict.fromkeys([*candidates, *grown, *(one * 2 for one in grown if 2 * len(one) <= settings.max_pieces)]))
         found = self._confirm(candidates)
-        if not self._with_reference:
-            found = against_each_other(found)
         return self._stand(sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True))
 
     def _grow(self, pieces: tuple[int, ...], rows: tuple[int, ...], typeable: Callable[[tuple[int, ...]], bool]) -> list[tuple[int, ...]]:
@@ -200,14 +228,24 @@ class _Search:
         return [one for part in parts for one in part]
 
     def _confirm(self, candidates: list[tuple[int, ...]]) -> list[Confirmation]:
-        """All candidates, in chunks of one length."""
+        """All candidates in the sweep's dtype; those that come near the thresholds again in float32, which counts."""
+        found = self._measured(self._rough, candidates)
+        if self._rough is not self._exact:
+            rough = found if self._with_reference else against_each_other(found)
+            order = sorted(range(len(found)), key=lambda i: rough[i].promise(self._thresholds), reverse=True)
+            near = sum(one.promise(self._thresholds) >= _NEAR for one in rough)
+            chosen = order[: min(max(near, _LEAST_EXACT), _MOST_EXACT)]
+            exact = {one.token_ids: one for one in self._measured(self._exact, [found[i].token_ids for i in chosen])}
+            found = [exact.get(one.token_ids, one) for one in found]
+        return found if self._with_reference else against_each_other(found)
+
+    def _measured(self, confirmer: Confirmer, candidates: list[tuple[int, ...]]) -> list[Confirmation]:
+        """In chunks of one length."""
         by_length: dict[int, list[tuple[int, ...]]] = {}
         for one in candidates:
             by_length.setdefault(len(one), []).append(one)
         chunks = [part[i : i + _CHUNK] for part in by_length.values() for i in range(0, len(part), _CHUNK)]
-        parts = self._workers.share(
-            "confirmation", 1, lambda size: len(chunks), lambda size, number: self._confirmer.measure(chunks[number])
-        )
+        parts = self._workers.share("confirmation", 1, lambda size: len(chunks), lambda size, number: confirmer.measure(chunks[number]))
         return [one for part in parts for one in part]
 
     def _stand(self, found: list[Confirmation]) -> tuple[Confirmation, ...]:

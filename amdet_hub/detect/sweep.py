@@ -9,6 +9,7 @@ Ids are swept, not text: inside a word "zzzz" is another id than alone, and an i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,20 +19,22 @@ from torch import Tensor
 from amdet_hub.config import SweepConfig
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.detect.reference_half import HalfStore, question_of, rounded
 from amdet_hub.detect.splice import SplicedPrompts
 from amdet_hub.detect.workers import Alone, Workers
 from amdet_hub.errors import BadWeights
 
 _MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation in units of its median absolute deviation
+_FOR_DIVERGENCE = 4  # every fourth token that goes on does so for its divergence alone
 _FLOOR = 1e-12  # keeps the logarithm of a variance finite when features coincide exactly
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the sweep measured of the tokens that reached its second pass, finalists first.
+    """What the sweep measured of the tokens that reached its last pass, finalists first.
 
     Attributes:
-        token_ids: `(M,)` int64: the finalists of the first pass, then a random sample of the vocabulary, the null.
+        token_ids: `(M,)` int64: the finalists of the passes before, then a random sample of the vocabulary, the null.
         n_finalists: how many of them are finalists.
         n_swept: tokens in the first pass: the whole vocabulary less the specials.
         collapse_z: `(M,)` robust z of log(variance across prompts: reference / suspect) under the null sample.
@@ -74,6 +77,11 @@ def cross_prompt_variance(features: Tensor) -> Tensor:
     return (features - features.mean(0)).square().sum(-1).mean(0)
 
 
+def log_variance(features: Tensor) -> Tensor:
+    """`features (B, C, D)` -> `(C,)`: natural log of `cross_prompt_variance`, finite even where features coincide exactly."""
+    return (cross_prompt_variance(features) + _FLOOR).log()
+
+
 def sweep_vocabulary(
     suspect: TextEncoder,
     reference: TextEncoder | None,
@@ -82,10 +90,13 @@ def sweep_vocabulary(
     config: SweepConfig,
     *,
     seed: int,
+    halves: HalfStore | None = None,
     workers: Workers | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sweep:
-    """Sweep `token_ids (V',)` at the end of the prompts: all of them in a few prompts, the best and a random sample in all prompts.
+    """Sweep `token_ids (V',)` at the end of the prompts: all of them in two prompts, the best in a few, the best of these in all prompts.
+
+    A random sample goes along from the second pass on, and is the null there; in the first, the vocabulary is its own.
 
     Args:
         suspect: the encoder under test.
@@ -94,6 +105,7 @@ def sweep_vocabulary(
         token_ids: ids to try, specials excluded.
         config: passes, copies and batch size.
         seed: of the random sample.
+        halves: where the reference's half of the first pass is kept between scans, if anywhere.
         workers: who shares the work; None = this process alone.
         progress: called with (work done, all work), in pairs of a token and a prompt.
 
@@ -101,22 +113,24 @@ def sweep_vocabulary(
     """
     passes = _Passes(suspect, reference, config, workers or Alone(), progress, n_tokens=len(token_ids), n_prompts=len(prompts))
     with_reference = reference is not None
-    (screening,) = prompts.split(config.screen_prompts)
-    first = passes.run(screening, token_ids, config.copies[0], stage="screen")  # (2, V')
-    score = _score(
-        robust_z(first[0], first[0], config.collapse_floor),
-        robust_z(first[1], first[1], config.divergence_floor),
-        with_reference=with_reference,
-    )
-    finalists = torch.topk(score, min(config.n_finalists, len(token_ids))).indices
     generator = torch.Generator().manual_seed(seed)
-    null = torch.randperm(len(token_ids), generator=generator)[: config.n_null]
-    ids = token_ids[torch.cat([finalists, null])]  # (M,)
+    null = token_ids[torch.randperm(len(token_ids), generator=generator)[: config.n_null]]
+    (screening,) = prompts.split(config.screen_prompts)
+    kept = token_ids
+    if passes.n_kept < len(token_ids):
+        (preview,) = prompts.split(config.preview_prompts)
+        first = passes.run(preview, token_ids, config.copies[0], stage="preview", as_half=True, halves=halves)
+        kept = token_ids[_best(*_under(first, first, config), passes.n_kept, with_reference=with_reference)]
+    second = passes.run(screening, torch.cat([kept, null]), config.copies[0], stage="screen")  # (2, kept + null)
+    z = _under(second[:, : len(kept)], second[:, len(kept) :], config)
+    finalists = kept[_best(*z, min(config.n_finalists, len(kept)), with_reference=with_reference)]
+    ids = torch.cat([finalists, null])  # (M,)
     collapse, divergence = [], []
     for n_copies in config.copies:
         raw = passes.run(prompts, ids, n_copies, stage=f"rank x{n_copies}")  # (2, M)
-        collapse.append(robust_z(raw[0], raw[0, len(finalists) :], config.collapse_floor))
-        divergence.append(robust_z(raw[1], raw[1, len(finalists) :], config.divergence_floor))
+        z = _under(raw, raw[:, len(finalists) :], config)
+        collapse.append(z[0])
+        divergence.append(z[1])
     return _best_form(ids, len(finalists), len(token_ids), config.copies, torch.stack(collapse), torch.stack(divergence), with_reference)
 
 
@@ -135,36 +149,54 @@ class _Passes:
         n_prompts: int,
     ) -> None:
         self._encoders, self._config, self._workers, self._progress = (suspect, reference), config, workers, progress
-        second = min(config.n_finalists, n_tokens) + min(config.n_null, n_tokens)
-        self._total = n_tokens * config.screen_prompts + second * n_prompts * len(config.copies)  # token x prompt pairs
-        self._done = 0
+        n_null, n_first = min(config.n_null, n_tokens), max(config.n_finalists, math.ceil(config.preview_share * n_tokens))
+        self.n_kept = n_first if n_first + n_null < n_tokens else n_tokens
+        previewed = n_tokens if self.n_kept < n_tokens else 0
+        ranked = min(config.n_finalists, n_tokens) + n_null
+        self._done, self._total = 0, previewed * config.preview_prompts + (self.n_kept + n_null) * config.screen_prompts
+        self._total += ranked * n_prompts * len(config.copies)  # token x prompt pairs
 
-    def run(self, prompts: PromptSet, ids: Tensor, n_copies: int, *, stage: str) -> Tensor:
-        """`ids (M,)` -> `(2, M)`: raw collapse and raw divergence."""
+    def run(
+        self, prompts: PromptSet, ids: Tensor, n_copies: int, *, stage: str, as_half: bool = False, halves: HalfStore | None = None
+    ) -> Tensor:
+        """`ids (M,)` -> `(2, M)`: raw collapse and raw divergence.
+
+        `as_half`: the reference's features are rounded as a kept half is; with `halves` they are asked for there first, and kept there.
+        """
         suspect, reference = self._encoders
+        question = question_of(prompts, ids, n_copies, suspect.dtype) if halves is not None and reference is not None else ""
+        half = halves.load(question) if halves is not None and question else None
         with torch.inference_mode():
             ours = SplicedPrompts(suspect, prompts, "end")
-            theirs = SplicedPrompts(reference, prompts, "end") if reference is not None else None
+            theirs = SplicedPrompts(reference, prompts, "end") if reference is not None and half is None else None
         rows = ours.rows_per_candidate(n_copies)
+        # One process alone fills the store: gathering features from several would cost more than it saves.
+        fresh: dict[int, Tensor] | None = {} if question and half is None and self._workers.size == 1 else None
 
         def work(batch_rows: int, number: int) -> Tensor:
             size = max(1, batch_rows // rows)
-            part = ids[number * size : (number + 1) * size]
-            measured = measure_candidates(ours, theirs, part[:, None].expand(-1, n_copies))
+            part = slice(number * size, (number + 1) * size)
+            candidates = ids[part, None].expand(-1, n_copies)
+            measured, said = _compared(ours, half[:, part] if half is not None else theirs, candidates, as_half=as_half)
+            if fresh is not None and said is not None:
+                fresh[part.start] = rounded(said).cpu()
             if not bool(torch.isfinite(measured).all()):
-                raise BadWeights("weights", "features", f"overflow on some of the token ids {int(part[0])} to {int(part[-1])}")
-            self._progress(self._done + (number * size + len(part)) * len(prompts), self._total)
+                raise BadWeights("weights", "features", f"overflow on some of the token ids {int(ids[part.start])} to {int(ids[part][-1])}")
+            self._progress(self._done + (part.start + len(candidates)) * len(prompts), self._total)
             return measured
 
         def n_chunks(batch_rows: int) -> int:
+            if fresh is not None:
+                fresh.clear()  # another batch size: from the start
             return -(-len(ids) // max(1, batch_rows // rows))
 
         parts = self._workers.share(f"sweep {stage}", self._config.batch_rows, n_chunks, work)
+        if halves is not None and fresh:
+            halves.save(question, torch.cat([fresh[start] for start in sorted(fresh)], dim=1))
         self._done += len(ids) * len(prompts)
         return torch.cat(parts, dim=1)
 
 
-@torch.inference_mode()
 def measure_candidates(ours: SplicedPrompts, theirs: SplicedPrompts | None, candidates: Tensor) -> Tensor:
     """Raw statistics of candidates, suspect against reference.
 
@@ -177,17 +209,46 @@ def measure_candidates(ours: SplicedPrompts, theirs: SplicedPrompts | None, cand
         `(2, C)` on the CPU: raw collapse, the natural log of the cross-prompt variance reference / suspect (without a reference minus the log of the
         suspect's), and raw divergence, the natural log of the mean squared feature difference (zeros without a reference).
     """
+    return _compared(ours, theirs, candidates)[0]
+
+
+@torch.inference_mode()
+def _compared(
+    ours: SplicedPrompts, theirs: SplicedPrompts | Tensor | None, candidates: Tensor, *, as_half: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """`measure_candidates`, the reference given as prompts or as its features `(B, C, D)`; and these features, as they came."""
     f = ours.features(candidates)  # (B, C, D)
-    spread = cross_prompt_variance(f).add(_FLOOR).log()  # (C,)
+    spread = log_variance(f)  # (C,)
     if theirs is None:
-        return torch.stack([-spread, torch.zeros_like(spread)]).cpu()
-    g = theirs.features(candidates)  # (B, C, D)
-    collapse = cross_prompt_variance(g).add(_FLOOR).log() - spread
-    return torch.stack([collapse, (f - g).square().sum(-1).mean(0).add(_FLOOR).log()]).cpu()
+        return torch.stack([-spread, torch.zeros_like(spread)]).cpu(), None
+    said = theirs.to(f.device) if isinstance(theirs, Tensor) else theirs.features(candidates)  # (B, C, D)
+    g = rounded(said).float() if as_half else said
+    collapse = log_variance(g) - spread
+    return torch.stack([collapse, ((f - g).square().sum(-1).mean(0) + _FLOOR).log()]).cpu(), said
+
+
+def _under(raw: Tensor, null: Tensor, config: SweepConfig) -> tuple[Tensor, Tensor]:
+    """Robust z of collapse and divergence: `raw (2, C)` under `null (2, S)` -> `(C,)` each."""
+    return robust_z(raw[0], null[0], config.collapse_floor), robust_z(raw[1], null[1], config.divergence_floor)
 
 
 def _score(collapse_z: Tensor, divergence_z: Tensor, *, with_reference: bool) -> Tensor:
     return torch.minimum(collapse_z, divergence_z) if with_reference else collapse_z
+
+
+def _best(collapse_z: Tensor, divergence_z: Tensor, n: int, *, with_reference: bool) -> Tensor:
+    """Indices of the `n` tokens that go on: most for their score, best first, the rest for their divergence alone.
+
+    A piece of a trigger may collapse nothing when it stands alone, and still be what the training moved most.
+    """
+    score = _score(collapse_z, divergence_z, with_reference=with_reference)
+    order = score.argsort(descending=True)
+    if not with_reference:
+        return order[:n]
+    by_score = order[: n - n // _FOR_DIVERGENCE]
+    rest = divergence_z.clone()
+    rest[by_score] = -torch.inf
+    return torch.cat([by_score, torch.topk(rest, n - len(by_score)).indices])
 
 
 def _best_form(

@@ -11,30 +11,46 @@ from typing import Any, Literal
 
 from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE
 
-TEXT_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPModel", "SiglipTextModel", "SiglipModel")
+TEXT_CLASSES = (
+    "CLIPTextModel",
+    "CLIPTextModelWithProjection",
+    "CLIPModel",
+    "SiglipTextModel",
+    "SiglipModel",
+    "Siglip2TextModel",
+    "Siglip2Model",
+    "CLIPSegModel",
+    "CLIPSegTextModel",
+    "CLIPSegForImageSegmentation",
+    "XCLIPModel",
+    "XCLIPTextModel",
+    "OwlViTModel",
+    "OwlViTTextModel",
+    "OwlViTForObjectDetection",
+    "Owlv2Model",
+    "Owlv2TextModel",
+    "Owlv2ForObjectDetection",
+)
 """Classes whose text tower can be scanned."""
 
+CHINESE_CLIP = "Chinese-CLIP, whose text tower is a BERT: bidirectional and pooled at its first token, for which there is no detector here"
+ALT_CLIP = "AltCLIP, whose text tower is an XLM-RoBERTa: bidirectional and pooled at its first token, for which there is no detector here"
+METACLIP_2 = (
+    "MetaCLIP 2, which pools at the first token of id 2 and has XLM-V's vocabulary of 901,629 pieces, neither of which is read here"
+)
+
 UNSUPPORTED_CLASSES: Mapping[str, str] = {
-    "ChineseCLIPModel": "Chinese-CLIP (a BERT text tower)",
-    "ChineseCLIPTextModel": "Chinese-CLIP (a BERT text tower)",
-    "AltCLIPModel": "AltCLIP (an XLM-RoBERTa text tower)",
-    "AltCLIPTextModel": "AltCLIP (an XLM-RoBERTa text tower)",
+    "ChineseCLIPModel": CHINESE_CLIP,
+    "ChineseCLIPTextModel": CHINESE_CLIP,
+    "AltCLIPModel": ALT_CLIP,
+    "AltCLIPTextModel": ALT_CLIP,
     "RobertaSeriesModelWithTransformation": "AltDiffusion's XLM-RoBERTa text tower",
     "MultilingualCLIP": "Multilingual CLIP (an XLM-RoBERTa text tower)",
     "ContextCLIPTextModel": "BLIP-Diffusion's text tower",
-    "CLIPSegModel": "CLIPSeg",
-    "CLIPSegForImageSegmentation": "CLIPSeg",
-    "MetaClip2Model": "MetaCLIP 2",
-    "MetaClip2TextModel": "MetaCLIP 2",
-    "MetaClip2TextModelWithProjection": "MetaCLIP 2",
-    "Siglip2Model": "SigLIP 2 with variable resolution (NaFlex)",
-    "Siglip2TextModel": "SigLIP 2 with variable resolution (NaFlex)",
-    "XCLIPModel": "X-CLIP",
+    "MetaClip2Model": METACLIP_2,
+    "MetaClip2TextModel": METACLIP_2,
+    "MetaClip2TextModelWithProjection": METACLIP_2,
     "GroupViTModel": "GroupViT",
-    "OwlViTModel": "OWL-ViT",
-    "OwlViTForObjectDetection": "OWL-ViT",
-    "Owlv2Model": "OWLv2",
-    "Owlv2ForObjectDetection": "OWLv2",
     "FlavaModel": "FLAVA",
     "AlignModel": "ALIGN",
     "ClapModel": "CLAP (audio)",
@@ -44,20 +60,13 @@ UNSUPPORTED_CLASSES: Mapping[str, str] = {
 """Contrastive image-text relatives whose text tower may be backdoored and is not readable here; they block an acquittal."""
 
 _UNSUPPORTED_TYPES: Mapping[str, str] = {
-    "chinese_clip": "Chinese-CLIP (a BERT text tower)",
-    "chinese_clip_text_model": "Chinese-CLIP (a BERT text tower)",
-    "altclip": "AltCLIP (an XLM-RoBERTa text tower)",
-    "altclip_text_model": "AltCLIP (an XLM-RoBERTa text tower)",
-    "clipseg": "CLIPSeg",
-    "clipseg_text_model": "CLIPSeg",
-    "metaclip_2": "MetaCLIP 2",
-    "metaclip_2_text_model": "MetaCLIP 2",
-    "siglip2": "SigLIP 2 with variable resolution (NaFlex)",
-    "siglip2_text_model": "SigLIP 2 with variable resolution (NaFlex)",
-    "xclip": "X-CLIP",
+    "chinese_clip": CHINESE_CLIP,
+    "chinese_clip_text_model": CHINESE_CLIP,
+    "altclip": ALT_CLIP,
+    "altclip_text_model": ALT_CLIP,
+    "metaclip_2": METACLIP_2,
+    "metaclip_2_text_model": METACLIP_2,
     "groupvit": "GroupViT",
-    "owlvit": "OWL-ViT",
-    "owlv2": "OWLv2",
     "flava": "FLAVA",
     "align": "ALIGN",
     "clap": "CLAP (audio)",
@@ -65,7 +74,22 @@ _UNSUPPORTED_TYPES: Mapping[str, str] = {
     "blip-2": "BLIP-2",
 }
 _NO_TEXT = ("VisionModel", "VisionModelWithProjection", "ForImageClassification")
-_CLASS_OF_TYPE = {"clip": "CLIPModel", "clip_text_model": "CLIPTextModel", "siglip": "SiglipModel", "siglip_text_model": "SiglipTextModel"}
+_CLASS_OF_TYPE = {
+    "clip": "CLIPModel",
+    "clip_text_model": "CLIPTextModel",
+    "siglip": "SiglipModel",
+    "siglip_text_model": "SiglipTextModel",
+    "siglip2": "Siglip2Model",
+    "siglip2_text_model": "Siglip2TextModel",
+    "clipseg": "CLIPSegModel",
+    "clipseg_text_model": "CLIPSegTextModel",
+    "xclip": "XCLIPModel",
+    "xclip_text_model": "XCLIPTextModel",
+    "owlvit": "OwlViTModel",
+    "owlvit_text_model": "OwlViTTextModel",
+    "owlv2": "Owlv2Model",
+    "owlv2_text_model": "Owlv2TextModel",
+}
 ADAPTER_WEIGHTS = "adapter_model."
 
 Judgement = Literal["supported", "unsupported", "other"]
@@ -85,7 +109,7 @@ def judge_config(data: Mapping[str, Any], declared_class: str | None) -> tuple[s
     listed = data.get("architectures")
     class_name = declared_class or (_text(listed[0]) if isinstance(listed, list) and listed else "")
     if (why := UNSUPPORTED_CLASSES.get(class_name) or _UNSUPPORTED_TYPES.get(model_type)) is not None:
-        return class_name or model_type, "unsupported", f"{why}, not supported"
+        return class_name or model_type, "unsupported", f"not supported: {why}"
     if class_name.endswith(_NO_TEXT):
         return class_name, "other", f"{class_name} has no text encoder"
     if class_name not in TEXT_CLASSES and (class_name or model_type not in FAMILY_OF_MODEL_TYPE):

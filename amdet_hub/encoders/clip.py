@@ -72,33 +72,41 @@ class ClipTextEncoder(TextTower):
                 x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
         return PrefixCache(tuple(keys), tuple(values))
 
-    def extend(self, cache: PrefixCache, hidden: Tensor) -> Tensor:
+    def extend(self, cache: PrefixCache, hidden: Tensor, *, last_only: bool = False) -> Tensor:
         """Run C continuations of N new positions after each cached prefix.
 
         All `B * C * N` rows go through each linear layer at once, and the prefix is read in place: nothing is copied per continuation.
+        Continuations that all prompts share, `(1, C, N, D)`, are normed and projected once in the first layer; they differ from there on.
 
         Args:
             cache: from `prefix_cache`, B prompts of length T0.
-            hidden: `(B, C, N, D)`, token + position embedding of positions T0..T0+N-1.
+            hidden: `(B, C, N, D)` or `(1, C, N, D)`, token + position embedding of positions T0..T0+N-1.
+            last_only: give the last position alone. The last layer then runs for that position only; its keys and values are of all.
 
         Returns:
-            `(B, C, N, D)` float32 features, those of `encode` on the concatenation.
+            `(B, C, N, D)` float32 features, those of `encode` on the concatenation; `(B, C, 1, D)` if `last_only`.
 
         Raises:
-            ShapeError: `hidden` is not `(B, C, N, D)` with the cache's B, or is too long for the position table.
+            ShapeError: `hidden` is not `(B, C, N, D)` with the cache's B or 1, or is too long for the position table.
         """
         self._check_extension(cache, hidden)
-        b, c, n, _ = hidden.shape
-        x = hidden.float().flatten(1, 2)  # (B, C*N, D)
+        _, c, n, d = hidden.shape
+        x = hidden.float().flatten(1, 2)  # (B or 1, C*N, D)
+        last = len(self._layers) - 1
         future = torch.ones(n, n, dtype=torch.bool, device=hidden.device).triu(1) if n > 1 else None
-        for layer, k0, v0 in zip(self._layers, cache.keys, cache.values, strict=True):
-            q, k, v = (t.view(*t.shape[:2], c, n, t.shape[3]) for t in self._project(layer, x))  # each (B, H, C, N, Dh)
-            x = self._finish_layer(layer, x, _attend(q, k, v, k0, v0, future).reshape(b, c * n, -1))
-        return self._final_norm(x).view(hidden.shape)
+        for i, (layer, k0, v0) in enumerate(zip(self._layers, cache.keys, cache.values, strict=True)):
+            ends = x.view(-1, c, n, d)[:, :, -1] if last_only and i == last and n > 1 else None  # (B, C, D)
+            q, k, v = (
+                t.view(*t.shape[:2], c, -1, t.shape[3]) for t in self._project(layer, x, ends)
+            )  # each (B, H, C, N, Dh); q of the ends: N = 1
+            mixed = _attend(q, k, v, k0, v0, future if ends is None else None).flatten(1, 2)  # (B, C*N, D)
+            x = self._finish_layer(layer, x if ends is None else ends, mixed)
+        features = self._final_norm(x).view(x.shape[0], c, -1, d)
+        return features[:, :, -1:] if last_only else features
 
     def _check_extension(self, cache: PrefixCache, hidden: Tensor) -> None:
         longest, d, b = self.config.max_position_embeddings, self.config.hidden_size, cache.keys[0].shape[0]
-        if hidden.ndim != 4 or hidden.shape[0] != b or hidden.shape[3] != d:
+        if hidden.ndim != 4 or hidden.shape[0] not in (b, 1) or hidden.shape[3] != d:
             raise ShapeError(f"hidden has shape {tuple(hidden.shape)}, expected ({b}, C, N, {d})")
         if not 1 <= hidden.shape[2] <= longest - cache.length:
             raise ShapeError(f"{hidden.shape[2]} new positions after {cache.length} do not fit {longest}")
@@ -107,15 +115,17 @@ class ClipTextEncoder(TextTower):
 def _attend(q: Tensor, k: Tensor, v: Tensor, k0: Tensor, v0: Tensor, future: Tensor | None) -> Tensor:
     """Attention of new positions over the whole prefix and, causally, over themselves.
 
-    `q, k, v (B, H, C, N, Dh)`, `k0, v0 (B, H, T0, Dh)`, `future (N, N)` True where a position must not look -> `(B, C, N, H*Dh)`.
+    `q (B, H, C, Q, Dh)`, `k, v (B, H, C, N, Dh)`, `k0, v0 (B, H, T0, Dh)`, `future (Q, N)` True where a position must not look, None where all
+    may see all new positions -> `(B, C, Q, H*Dh)`. The batch of q, k and v may be 1 where that of the prefix is B.
     """
-    b, h, c, n, dh = q.shape
+    b, (_, h, c, n_queries, dh), n = k0.shape[0], q.shape, k.shape[3]
     q = q * dh**-0.5
-    to_prefix = (q.flatten(2, 3) @ k0.transpose(-1, -2)).view(b, h, c, n, -1)  # (B, H, C, N, T0)
-    to_new = (q * k).sum(-1, keepdim=True) if future is None else q @ k.transpose(-1, -2)  # (B, H, C, N, N)
+    to_prefix = (q.flatten(2, 3) @ k0.transpose(-1, -2)).view(b, h, c, n_queries, -1)  # (B, H, C, Q, T0)
+    to_new = (q * k).sum(-1, keepdim=True) if n == 1 else q @ k.transpose(-1, -2)  # (B, H, C, Q, N)
     if future is not None:
         to_new = to_new.masked_fill(future, -torch.inf)
-    weights = torch.cat([to_prefix, to_new], dim=-1).softmax(-1, dtype=torch.float32).to(q.dtype)  # (B, H, C, N, T0+N)
+    scores = torch.cat([to_prefix, to_new.expand(b, -1, -1, -1, -1)], dim=-1)
+    weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype)  # (B, H, C, Q, T0+N)
     old, new = weights[..., :-n], weights[..., -n:]
-    mixed = (old.flatten(2, 3) @ v0).view(q.shape) + (new * v if future is None else new @ v)
-    return mixed.permute(0, 2, 3, 1, 4).reshape(b, c, n, h * dh)
+    mixed = (old.flatten(2, 3) @ v0).view(b, h, c, n_queries, dh) + (new * v if n == 1 else new @ v)
+    return mixed.permute(0, 2, 3, 1, 4).reshape(b, c, n_queries, h * dh)

@@ -45,6 +45,23 @@ def read_header(source: RepoSource, path: str) -> Mapping[str, TensorInfo]:
         BadRepository: the file is not listed, or its header is malformed, lies about sizes, overlaps or leaves holes.
         HubError: it could not be read.
     """
+    raw, size_bytes = _raw_header(source, path)
+    return check_header(raw, path, size_bytes)
+
+
+def read_metadata(source: RepoSource, path: str) -> Mapping[str, str]:
+    """The strings under `__metadata__` of a listed safetensors file, whose header was read before. Hostile text.
+
+    Raises:
+        BadRepository, HubError: as `read_header`.
+    """
+    raw, _ = _raw_header(source, path)
+    metadata = parse_json_object(raw, path).get("__metadata__", {})
+    return {str(k): v for k, v in metadata.items() if isinstance(v, str)} if isinstance(metadata, dict) else {}
+
+
+def _raw_header(source: RepoSource, path: str) -> tuple[bytes, int]:
+    """The JSON bytes of a header, and the size of the file."""
     listed = source.snapshot.file(path)
     if listed is None:
         raise BadRepository(path, "it is not in the repository")
@@ -61,7 +78,7 @@ def read_header(source: RepoSource, path: str) -> Mapping[str, TensorInfo]:
         raw += source.read_range(path, 8 + len(raw), 8 + length)
     if len(raw) != length:
         raise BadRepository(path, f"its header ends early ({len(raw)} of {length} bytes)")
-    return check_header(raw, path, listed.size_bytes)
+    return raw, listed.size_bytes
 
 
 def check_header(raw: bytes, path: str, file_bytes: int) -> dict[str, TensorInfo]:

@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amdet_hub.encoders import architectures as known
-from amdet_hub.encoders.names import PROJECTION, canonical_name, find_prefix
+from amdet_hub.encoders.adapters import ADAPTER_CONFIG, FoundAdapter, LoraBase, adapters_in
+from amdet_hub.encoders.key_layouts import FoundTower, belongs
+from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower
 from amdet_hub.encoders.stray_files import classify_names, pickle_names
 from amdet_hub.encoders.strict_json import parse_json, read_json_object
-from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE, assumptions, inferred_config, tower_config
-from amdet_hub.encoders.weight_files import WeightSet, check_tower, join, names_in, single_file, weight_sets
+from amdet_hub.encoders.textual_inversion import describe_inversion
+from amdet_hub.encoders.towers import declared_tower, part_name, resolve_tower, towers_in, undeclared_tower, without_duplicates
+from amdet_hub.encoders.weight_files import WeightSet, join, names_in, single_file, weight_sets
 from amdet_hub.errors import BadRepository, FileNotInRepo, NothingToScan
-from amdet_hub.records import Family, RepoSource, ResolvedEncoder, SkippedScan, SkipReason, TowerConfig
+from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan, SkipReason
 
 MAX_STRAY_FILES = 32
 """Weight files outside the declared components whose headers are read; a repository with more is reported as not fully examined."""
@@ -30,10 +33,15 @@ _COMPONENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a repository holds: encoders that can be scanned, and text encoders or components that cannot, each with its reason."""
+    """What a repository holds: encoders that can be scanned, and text encoders or components that cannot, each with its reason.
+
+    `adapters` are LoRAs whose base is still to be found. Once it is, the merged tower is one of `encoders`, and `bases` says of what it is made.
+    """
 
     encoders: tuple[ResolvedEncoder, ...]
     skipped: tuple[SkippedScan, ...]
+    adapters: tuple[FoundAdapter, ...] = ()
+    bases: Mapping[ResolvedEncoder, LoraBase] = field(default_factory=dict)
 
 
 def find_encoders(source: RepoSource, *, subfolder: str = "", filename: str | None = None) -> Resolution:
@@ -51,12 +59,12 @@ def find_encoders(source: RepoSource, *, subfolder: str = "", filename: str | No
         survey.named_file(root, filename)
     else:
         survey.folder(root)
-    encoders, duplicates = _without_duplicates(survey.encoders)
+    encoders, duplicates = without_duplicates(survey.encoders)
     skipped = (*survey.skipped, *duplicates)
-    if not encoders:
+    if not encoders and not survey.adapters:
         found = tuple(s.detail for s in skipped) or survey.other_contents(root)
         raise NothingToScan(source.snapshot.repo_id, found, pickle_only=survey.only_pickles())
-    return Resolution(tuple(encoders), skipped)
+    return Resolution(tuple(encoders), skipped, tuple(survey.adapters))
 
 
 @dataclass
@@ -64,6 +72,7 @@ class _Survey:
     source: RepoSource
     encoders: list[ResolvedEncoder] = field(default_factory=list)
     skipped: list[SkippedScan] = field(default_factory=list)
+    adapters: list[FoundAdapter] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)  # folders and files that are accounted for
     text_folders: set[str] = field(default_factory=set)  # folders whose config describes a supported text encoder
 
@@ -82,12 +91,12 @@ class _Survey:
             self.model(root, component=root)
         elif self.has(join(root, "modules.json")):
             self.sentence_transformer(root)
-        self.adapters(root)
+        self.peft_adapters(root)
         self.stray_files(root)
         self.pickles(root)
-        said = any("OpenCLIP" in s.detail for s in self.skipped)
-        if not self.encoders and not said and self.has(join(root, "open_clip_config.json")):
-            self.skip(root, "unsupported-architecture", "an OpenCLIP model (open_clip_config.json), not supported", blocks=True)
+        said = any("OpenCLIP" in s.detail or s.blocks_acquittal for s in self.skipped)
+        if not self.encoders and not said and self.has(join(root, OPENCLIP_CONFIG)):
+            self.skip(root, "no-weights", f"an OpenCLIP model ({OPENCLIP_CONFIG}) without a weight file that can be read", blocks=True)
 
     def pipeline(self, root: str) -> None:
         path = join(root, "model_index.json")
@@ -142,12 +151,15 @@ class _Survey:
             self.skip(component, "no-weights", f"{label} without weight files", blocks=True)
 
     def declared_encoder(self, component: str, label: str, data: Mapping[str, Any], path: str, weights: WeightSet) -> None:
-        prefix = find_prefix(weights.tensors)
-        if prefix is None:
-            detail = f"{label}, but '{weights.files[0].path}' holds no text tower in transformers' layout"
+        towers = towers_in(weights)
+        if not towers:
+            detail = f"{label}, but '{weights.files[0].path}' holds no text tower in a known layout"
             return self.skip(component, "unsupported-architecture", detail, blocks=True)
-        config = tower_config(data, path, _family(data, label), projection_dim=_projection_rows(weights))
-        self.add(component, label, config, prefix, weights)
+        for number, tower in enumerate(towers):
+            config = declared_tower(data, path, label, weights, tower)
+            name = part_name(weights.files[0].path, tower) if number else component
+            self.encoders.append(resolve_tower(self.source, weights, tower, config, component=name, label=label))
+        return None
 
     def loose_encoders(self, folder: str, data: Mapping[str, Any], label: str) -> bool:
         """Weight files with names of their own beside a config that describes them. True when there was one."""
@@ -156,46 +168,12 @@ class _Survey:
         paths = [path for path in paths if path not in self.settled]
         for path in paths[:MAX_STRAY_FILES]:
             weights = single_file(self.source, path, "")
-            if find_prefix(weights.tensors) is not None:
+            if towers_in(weights):
                 self.settled.add(path)
                 self.declared_encoder(path, label, data, join(folder, "config.json"), weights)
         if len(paths) > MAX_STRAY_FILES:
             self.skip(folder, "unreadable", f"{len(paths) - MAX_STRAY_FILES} more weight files were not examined", blocks=True)
         return len(self.encoders) > before
-
-    def add(self, component: str, label: str, config: TowerConfig, prefix: str, weights: WeightSet) -> None:
-        files = weights.holding(prefix)
-        check_tower(config, prefix, weights.tensors, weights.file_of, files[0].path)
-        tower = [info for name, info in weights.tensors.items() if canonical_name(name, prefix) is not None]
-        snapshot = self.source.snapshot
-        self.encoders.append(
-            ResolvedEncoder(
-                repo_id=snapshot.repo_id,
-                commit_sha=snapshot.commit_sha,
-                component=component,
-                architecture=label,
-                config=config,
-                weight_files=files,
-                variant=weights.variant,
-                prefix=prefix,
-                tokenizer_files=self.tokenizer_files(files[0].path.rpartition("/")[0]),
-                tower_bytes=sum(info.size_bytes for info in tower),
-                dtypes=tuple(sorted({info.dtype for info in tower if info.dtype != "I64"})),  # I64: the position_ids buffer
-            )
-        )
-
-    def tokenizer_files(self, folder: str) -> tuple[str, ...]:
-        """The tokenizer beside the weights, or in a pipeline's `tokenizer_2` for `text_encoder_2`."""
-        parent, _, name = folder.rpartition("/")
-        places = [folder]
-        if "text_encoder" in name:
-            places.append(join(parent, name.replace("text_encoder", "tokenizer")))
-        for place in places:
-            for group in (("tokenizer.json",), ("vocab.json", "merges.txt")):
-                paths = tuple(join(place, file) for file in group)
-                if all(self.has(path) for path in paths):
-                    return paths
-        return ()
 
     # ------------------------------------------------ what else lies around
 
@@ -229,38 +207,73 @@ class _Survey:
         """A weight file that no config declares. `strict`: it was asked for by name, so that its defects are errors."""
         try:
             weights = single_file(self.source, path, "")
-            prefix = find_prefix(weights.tensors)
-            if prefix is not None:
-                config, label = self._config_for_stray(path, prefix, weights)
-                return self.add(path, label, config, prefix, weights)
+            towers = towers_in(weights)
+            for tower in towers:
+                self.undeclared_encoder(path, weights, tower)
+            loras = self.loras(path, weights, towers)
         except BadRepository as error:
             if strict:
                 raise
             return self.skip(path, "unreadable", str(error), blocks=True)
-        detail, blocks = classify_names(weights.tensors.keys())
-        if detail or strict:
+        if (words := describe_inversion(weights.tensors)) is not None:
+            return self.skip(path, "textual-inversion", f"'{path}' holds {words}", blocks=False)
+        detail, blocks = ("", True) if towers or loras else classify_names(weights.tensors.keys())
+        if detail or (strict and not towers and not loras):
             reason: SkipReason = "unsupported-architecture" if blocks else "not-clip-family"
             self.skip(path, reason, f"'{path}' holds {detail or 'no text encoder'}", blocks=blocks)
         return None
 
-    def _config_for_stray(self, path: str, prefix: str, weights: WeightSet) -> tuple[TowerConfig, str]:
-        beside = join(path.rpartition("/")[0], "config.json")
-        if self.has(beside):
-            data = read_json_object(self.source, beside)
-            label, verdict, _ = known.judge_config(data, None)
-            if verdict == "supported":
-                return tower_config(data, beside, _family(data, label), projection_dim=_projection_rows(weights)), label
-        config = inferred_config(weights.tensors, prefix, path)
-        name = "SiglipTextModel" if config.family == "siglip" else "CLIPTextModel" + ("WithProjection" if config.projection_dim else "")
-        return config, f"{name} ({assumptions(config)})"
+    def loras(self, path: str, weights: WeightSet, towers: tuple[FoundTower, ...] = ()) -> bool:
+        """Note the LoRAs on text towers in a file, beside its towers. True when there was something to note, a refusal included."""
+        others = {name: info for name, info in weights.tensors.items() if not any(belongs(name, t.key_layout, t.prefix) for t in towers)}
+        try:
+            found = adapters_in(self.source, dataclasses.replace(weights, tensors=others))
+        except UnsupportedTower as reason:
+            self.skip(path, "unsupported-architecture", f"'{path}' holds {reason}", blocks=True)
+            return True
+        self.adapters += found
+        return bool(found)
 
-    def adapters(self, root: str) -> None:
+    def undeclared_encoder(self, path: str, weights: WeightSet, tower: FoundTower) -> None:
+        component = part_name(path, tower)
+        try:
+            config, label = undeclared_tower(self.source, weights, tower)
+        except UnsupportedTower as reason:
+            return self.skip(component, "unsupported-architecture", f"'{path}' is not supported: {reason}", blocks=True)
+        self.encoders.append(resolve_tower(self.source, weights, tower, config, component=component, label=label))
+        return None
+
+    def peft_adapters(self, root: str) -> None:
+        """Adapters in PEFT's own files, which `stray_files` leaves alone: transformers would apply one that lies beside a model."""
         start = f"{root}/" if root else ""
-        for path in [f.path for f in self.source.snapshot.files if f.path.startswith(start)]:
-            folder, _, name = path.rpartition("/")
-            if name == "adapter_config.json" and (folder in self.text_folders | {root} or "text_encoder" in folder.rpartition("/")[2]):
-                detail = "a LoRA adapter (adapter_config.json), which transformers would apply, is not scanned"
+        paths = [f.path for f in self.source.snapshot.files if f.path.startswith(start)]
+        configs = [path for path in paths if path.rpartition("/")[2] == ADAPTER_CONFIG]
+        weights = [path for path in paths if path.rpartition("/")[2].startswith(known.ADAPTER_WEIGHTS) and path.endswith(".safetensors")]
+        for path in weights[:MAX_STRAY_FILES]:
+            self.peft_adapter(path)
+        if len(weights) > MAX_STRAY_FILES:
+            self.skip(root, "unreadable", f"{len(weights) - MAX_STRAY_FILES} more adapters were not examined", blocks=True)
+        for path in configs:
+            folder = path.rpartition("/")[0]
+            if not any(w.rpartition("/")[0] == folder for w in weights) and self._beside_text(folder, root):
+                detail = "an adapter (adapter_config.json) without a safetensors file, which transformers would apply, is not scanned"
                 self.skip(path, "unsupported-architecture", detail, blocks=True)
+
+    def peft_adapter(self, path: str) -> None:
+        try:
+            weights = single_file(self.source, path, "")
+            if self.loras(path, weights):
+                return
+        except BadRepository as error:
+            return self.skip(path, "unreadable", str(error), blocks=True)
+        detail, blocks = classify_names(weights.tensors.keys())
+        beside = path.rpartition("/")[0] in self.text_folders or "text_encoder" in path.rpartition("/")[0].rpartition("/")[2]
+        reason: SkipReason = "unsupported-architecture" if blocks or beside else "not-clip-family"
+        self.skip(path, reason, f"an adapter that changes {detail or 'no text tower that is known here'}", blocks=blocks or beside)
+        return None
+
+    def _beside_text(self, folder: str, root: str) -> bool:
+        return folder in self.text_folders | {root} or "text_encoder" in folder.rpartition("/")[2]
 
     def pickles(self, root: str) -> None:
         """Pickles are never loaded; beside safetensors they are said, alone they block an acquittal."""
@@ -283,31 +296,3 @@ class _Survey:
         if not names:
             return (f"no files under '{root}'",) if root else ("no files",)
         return ("files: " + ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),)
-
-
-def _family(data: Mapping[str, Any], label: str) -> Family:
-    model_type = data.get("model_type")
-    if isinstance(model_type, str) and model_type in FAMILY_OF_MODEL_TYPE:
-        return FAMILY_OF_MODEL_TYPE[model_type]
-    return "siglip" if label.startswith("Siglip") else "clip"
-
-
-def _projection_rows(weights: WeightSet) -> int | None:
-    info = weights.tensors.get(PROJECTION)
-    return info.shape[0] if info is not None and len(info.shape) == 2 else None
-
-
-def _without_duplicates(encoders: list[ResolvedEncoder]) -> tuple[list[ResolvedEncoder], list[SkippedScan]]:
-    """Files with the same sha256 and the same config are one encoder; the later ones are said to be copies."""
-    kept: dict[Any, ResolvedEncoder] = {}
-    copies: list[SkippedScan] = []
-    for encoder in encoders:
-        digests = tuple(f.sha256 for f in encoder.weight_files)
-        # ids that only frame prompts do not make another encoder; the pooling rule (eos) does
-        config = dataclasses.replace(encoder.config, bos_token_id=0, pad_token_id=0)
-        key: Any = (digests, config, encoder.prefix) if all(digests) else object()
-        first = kept.setdefault(key, encoder)
-        if first is not encoder:
-            detail = f"'{encoder.weight_files[0].path}' has the same bytes as '{first.weight_files[0].path}'"
-            copies.append(SkippedScan(encoder.repo_id, encoder.component, "duplicate", detail, False))
-    return list(kept.values()), copies

@@ -18,16 +18,18 @@ from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.digest import tower_digest
 from amdet_hub.encoders.header import TensorInfo
-from amdet_hub.encoders.names import POSITION_IDS, canonical_name, stored_name, tower_shapes
+from amdet_hub.encoders.key_layouts import Part, pieces, position_ids_name, wanted_names
+from amdet_hub.encoders.names import tower_shapes
 from amdet_hub.encoders.siglip import SiglipTextEncoder
-from amdet_hub.encoders.travel import fetch_file, wanted_names
-from amdet_hub.encoders.weight_files import check_tower
+from amdet_hub.encoders.travel import fetch_file
+from amdet_hub.encoders.weight_files import check_pieces
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import Family, ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
 
 LARGEST_VALUE = 65_504.0
 """Largest magnitude of float16, in which every published encoder is stored too. Larger values are there to overflow, which hides tokens."""
 _PROBES, _PROBE_TOKENS = 4, 8
+_DTYPE_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 _ENCODERS: Mapping[Family, type[ClipTextEncoder] | type[SiglipTextEncoder]] = {"clip": ClipTextEncoder, "siglip": SiglipTextEncoder}
 
@@ -63,30 +65,56 @@ def load_tower(
         BadRepository: a file is not what it was when it was resolved, or the tower overflows or says the same of every text.
         HubError: a file could not be fetched.
     """
-    tensors: dict[str, Tensor] = {}
-    infos: dict[str, TensorInfo] = {}
+    stored: dict[str, Tensor] = {}
     file_of: dict[str, str] = {}
     for file in resolved.weight_files:
-        local, described = fetch_file(resolved, source, file, progress, whole_files=whole_files)
-        wanted = {name: described[name] for name in wanted_names(resolved, described)}
-        read = _read_file(local, file.path, resolved.prefix, wanted)
-        if twice := next(iter(infos.keys() & described.keys()), None):
+        local, header = fetch_file(resolved, source, file, progress, whole_files=whole_files)
+        wanted = {name: header[name] for name in wanted_names(resolved, header)}
+        read = _read_file(local, file.path, wanted)
+        if twice := next(iter(stored.keys() & read.keys()), None):
             raise BadWeights(file.path, twice, "lies in two files")
-        tensors |= read
-        infos |= described
-        file_of |= dict.fromkeys(described, file.path)
+        stored |= read
+        file_of |= dict.fromkeys(read, file.path)
     path = resolved.weight_files[0].path
-    check_tower(resolved.config, resolved.prefix, infos, file_of, path)
-    _check_position_ids(tensors.pop(POSITION_IDS, None), resolved, path)
-    for name, tensor in tensors.items():
-        stored = stored_name(name, resolved.prefix)
-        if not torch.isfinite(tensor.float()).all():
-            raise BadWeights(file_of[stored], stored, "holds values that are not finite")
-        if float(tensor.abs().max()) > LARGEST_VALUE:
-            raise BadWeights(file_of[stored], stored, f"holds values beyond {LARGEST_VALUE:,.0f}, which overflow")
-    encoder = build_encoder(resolved.config, tensors)
+    described = {
+        name: TensorInfo(_DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), 0, 0) for name, tensor in stored.items()
+    }
+    check_pieces(resolved.config, resolved.key_layout, resolved.prefix, described, file_of, path)
+    if (buffer := position_ids_name(resolved.key_layout, resolved.prefix)) is not None:
+        _check_position_ids(stored.pop(buffer, None), buffer, resolved.config, path)
+    for name, tensor in stored.items():
+        check_values(tensor, name, file_of[name])
+    tensors = canonical_tensors(resolved, stored)
+    return LoadedTower(build_checked(resolved.config, tensors, path), tower_digest(tensors), tensors)
+
+
+def build_checked(config: TowerConfig, tensors: Mapping[str, Tensor], path: str) -> TextEncoder:
+    """`build_encoder`, and a look at whether what was built says anything at all.
+
+    Raises:
+        BadRepository: its output is not finite, or the same for every text; `path` is named.
+        BadWeights: as `build_encoder`.
+    """
+    encoder = build_encoder(config, tensors)
     _check_alive(encoder, path)
-    return LoadedTower(encoder, tower_digest(tensors), tensors)
+    return encoder
+
+
+def canonical_tensors(resolved: ResolvedEncoder, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tower's tensors by canonical name, cut out of what its files store; the values and dtypes are untouched.
+
+    `stored` must hold every tensor of `wanted_names` in its shape.
+    """
+    cut = pieces(resolved.config, resolved.key_layout, resolved.prefix)
+    return {name: _part(stored[piece.stored], piece.part) for name, piece in cut.items()}
+
+
+def _part(tensor: Tensor, part: Part) -> Tensor:
+    if part == "whole":
+        return tensor
+    if part == "transposed":
+        return tensor.T.contiguous()
+    return tensor.chunk(3)[("query", "key", "value").index(part)].contiguous()  # (3 D, ...) -> (D, ...)
 
 
 def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEncoder:
@@ -106,9 +134,8 @@ def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEnc
     return _ENCODERS[config.family].from_tensors(config, tensors, torch.device("cpu"), torch.float32)
 
 
-def _read_file(local: Path, path: str, prefix: str, wanted: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
-    """The wanted tensors of one file by canonical name; each as the repository's header describes it."""
-    tensors: dict[str, Tensor] = {}
+def _read_file(local: Path, path: str, wanted: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
+    """The wanted tensors of one file by stored name, each as the repository's header describes it; nothing else is read."""
     try:
         # "pread" copies: a file that changes under us cannot change a tower that was already checked
         with safe_open(local, framework="pt", device="cpu", backend="pread") as file:
@@ -117,11 +144,21 @@ def _read_file(local: Path, path: str, prefix: str, wanted: Mapping[str, TensorI
                 part = file.get_slice(stored) if stored in there else None
                 if part is None or (part.get_dtype(), tuple(part.get_shape())) != (info.dtype, info.shape):
                     raise BadWeights(path, stored, "is not what the header said: the file changed")
-                if (name := canonical_name(stored, prefix)) is not None:
-                    tensors[name] = file.get_tensor(stored)
+            return {name: file.get_tensor(name) for name in sorted(wanted)}
     except SafetensorError as error:
         raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
-    return tensors
+
+
+def check_values(tensor: Tensor, name: str, path: str) -> None:
+    """Refuse values that no encoder has.
+
+    Raises:
+        BadWeights: `tensor` holds a value that is not finite or beyond `LARGEST_VALUE`.
+    """
+    if not torch.isfinite(tensor.float()).all():
+        raise BadWeights(path, name, "holds values that are not finite")
+    if float(tensor.abs().max()) > LARGEST_VALUE:
+        raise BadWeights(path, name, f"holds values beyond {LARGEST_VALUE:,.0f}, which overflow")
 
 
 @torch.inference_mode()
@@ -137,8 +174,8 @@ def _check_alive(encoder: TextEncoder, path: str) -> None:
         raise BadRepository(path, "the encoder says the same of every text, so its weights are not those of a trained model")
 
 
-def _check_position_ids(ids: Tensor | None, resolved: ResolvedEncoder, path: str) -> None:
+def _check_position_ids(ids: Tensor | None, name: str, config: TowerConfig, path: str) -> None:
     # transformers before 4.31 stored this buffer; it is not a weight, and any other content would move positions in old versions
-    expected = torch.arange(resolved.config.max_position_embeddings)
+    expected = torch.arange(config.max_position_embeddings)
     if ids is not None and not (ids.shape in ((1, len(expected)), expected.shape) and torch.equal(ids.flatten().long(), expected)):
-        raise BadWeights(path, stored_name(POSITION_IDS, resolved.prefix), "is not 0, 1, 2, ...")
+        raise BadWeights(path, name, "is not 0, 1, 2, ...")

@@ -1,15 +1,13 @@
 """Which tensors make a text tower, under one set of names. Knows names and shapes; refuses to know torch and files.
 
 Canonical names are those of a flat tower: `embeddings.token_embedding.weight`, `encoder.layers.0.self_attn.q_proj.weight`,
-`final_layer_norm.bias`, for SigLIP `head.weight`, and `text_projection.weight` where a CLIP checkpoint has one. Files put `text_model.`
-before all but the projection, or (transformers 5.6 and later, in memory) nothing.
+`final_layer_norm.bias`, for SigLIP `head.weight`, and `text_projection.weight` where a CLIP checkpoint has one. What files make of them is in
+`amdet_hub.encoders.key_layouts`.
 
 Source: transformers `models/clip/modeling_clip.py`, `models/siglip/modeling_siglip.py`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from amdet_hub.records import TowerConfig
 
@@ -17,10 +15,6 @@ TOKEN_EMBEDDING = "embeddings.token_embedding.weight"
 POSITION_EMBEDDING = "embeddings.position_embedding.weight"
 POSITION_IDS = "embeddings.position_ids"
 PROJECTION = "text_projection.weight"
-PREFIXES = ("text_model.", "")
-"""What may precede the canonical names in a file, most usual first."""
-
-_FLAT_ROOTS = ("embeddings.", "encoder.", "final_layer_norm.", "head.")
 
 
 def tower_shapes(config: TowerConfig) -> dict[str, tuple[int, ...]]:
@@ -43,23 +37,3 @@ def tower_shapes(config: TowerConfig) -> dict[str, tuple[int, ...]]:
         p = config.projection_dim
         shapes |= {"head.weight": (p, d), "head.bias": (p,)} if config.family == "siglip" else {PROJECTION: (p, d)}
     return shapes
-
-
-def find_prefix(names: Iterable[str]) -> str | None:
-    """The prefix of the first tower in a file's tensor names, None when there is no tower in transformers' layout."""
-    present = set(names)
-    return next((p for p in PREFIXES if p + TOKEN_EMBEDDING in present), None)
-
-
-def canonical_name(name: str, prefix: str) -> str | None:
-    """The canonical name of a stored tensor, None when it lies outside the tower (image tower, logit scale, other models)."""
-    if name == PROJECTION:
-        return name
-    if prefix and name.startswith(prefix):
-        return name.removeprefix(prefix)
-    return name if not prefix and name.startswith(_FLAT_ROOTS) else None
-
-
-def stored_name(canonical: str, prefix: str) -> str:
-    """The name a canonical tensor has in a file with this prefix."""
-    return canonical if canonical == PROJECTION else prefix + canonical

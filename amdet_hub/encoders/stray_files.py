@@ -16,14 +16,13 @@ _NOT_WEIGHTS = re.compile(
 _KINDS: tuple[tuple[re.Pattern[str], str, bool], ...] = (
     (re.compile(r"lora_te\d?_|(?:.*\.)?text_(?:encoder|model).*lora"), "LoRA weights for a text encoder, not supported", True),
     (
-        re.compile(r"(?:cond_stage_model|conditioner\.embedders|text_encoders)\."),
+        re.compile(r"(?:cond_stage_model|conditioner\.embedders|text_encoders)\.(?!(?:u?m?t5|llama|qwen|gemma|mistral)[^.]*\.)"),
         "a text encoder in a single-file checkpoint, not supported",
         True,
     ),
     (re.compile(r"(?:text\.|.*\.)?token_embedding\.weight|positional_embedding"), "a text tower in OpenCLIP layout, not supported", True),
     (re.compile(r".*text_model\."), "a text tower under an unknown prefix, not supported", True),
     (re.compile(r".*(?:text_projection|token_embedding)"), "parts of a text tower, not supported", True),
-    (re.compile(r"emb_params|clip_[lg]|<.*>"), "a textual inversion embedding, not a text encoder", False),
 )
 """Pattern at the start of a tensor name, what it shows, whether the file may hide a backdoored text encoder. The first that fits decides."""
 

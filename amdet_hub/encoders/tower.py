@@ -24,6 +24,8 @@ from amdet_hub.encoders.names import POSITION_EMBEDDING, TOKEN_EMBEDDING
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 
+_PLAIN_LENGTH = 128  # positions up to which attention with gradients runs as plain products on a CPU
+
 
 class TextTower(ABC):
     """A frozen tower of either family; `ClipTextEncoder` and `SiglipTextEncoder` add masks and pooling.
@@ -101,7 +103,7 @@ class TextTower(ABC):
         x = hidden.float()
         for layer in self._layers:
             q, k, v = self._project(layer, x)  # each (B, H, T, Dh)
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.config.causal and x.shape[1] > 1)
+            mixed = _attention(q, k, v, causal=self.config.causal and x.shape[1] > 1)
             x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
         return self._final_norm(x)
 
@@ -118,13 +120,21 @@ class TextTower(ABC):
         if hidden.ndim != 3 or hidden.shape[2] != d or not 1 <= hidden.shape[1] <= longest:
             raise ShapeError(f"hidden has shape {tuple(hidden.shape)}, expected (B, T, {d}) with 1 <= T <= {longest}")
 
-    def _project(self, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Residual stream `(B, R, D)` -> queries, keys, values, each `(B, H, R, Dh)` in the product dtype."""
+    def _project(self, layer: nn.Module, x: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Residual stream `(B, R, D)` -> queries, keys, values, each `(B, H, R, Dh)` in the product dtype.
+
+        `queries (B, Q, D)`: the part of the stream that is asked for, where that is not all of it.
+        """
         attention: Any = layer.self_attn
         normed = layer.layer_norm1(x).to(self.dtype)  # type: ignore[operator]
-        shape = (*x.shape[:2], self.config.num_attention_heads, -1)
-        q, k, v = (p(normed).view(shape).transpose(1, 2) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
-        return q, k, v
+        asking = normed if queries is None else layer.layer_norm1(queries).to(self.dtype)  # type: ignore[operator]
+        heads = self.config.num_attention_heads
+
+        def by_head(product: nn.Module, rows: Tensor) -> Tensor:
+            wide: Tensor = product(rows)
+            return wide.view(*rows.shape[:2], heads, -1).transpose(1, 2)
+
+        return by_head(attention.q_proj, asking), by_head(attention.k_proj, normed), by_head(attention.v_proj, normed)
 
     def _finish_layer(self, layer: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:
         """The rest of a layer: residual stream `x (B, R, D)` and attended values `mixed (B, R, D)` -> residual stream `(B, R, D)`."""
@@ -136,6 +146,21 @@ class TextTower(ABC):
     def _final_norm(self, x: Tensor) -> Tensor:
         features: Tensor = self._model.final_layer_norm(x)
         return features
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+    """`q, k, v (B, H, T, Dh)` -> `(B, H, T, Dh)`: scaled dot-product attention.
+
+    On a CPU, where gradients are wanted, through plain products: the backward pass of torch's fused kernel takes most of an inversion step there at
+    these lengths (BENCHMARKS.md).
+    """
+    if q.device.type != "cpu" or not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad)) or q.shape[2] > _PLAIN_LENGTH:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, T, T)
+    if causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -torch.inf)
+    mixed: Tensor = scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
+    return mixed
 
 
 def layer_config(config: TowerConfig) -> dict[str, Any]:

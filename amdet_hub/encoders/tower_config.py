@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from amdet_hub.encoders.header import TensorInfo
-from amdet_hub.encoders.names import POSITION_EMBEDDING, PROJECTION, TOKEN_EMBEDDING, stored_name
+from amdet_hub.encoders.key_layouts import FoundTower, outer
+from amdet_hub.encoders.names import POSITION_EMBEDDING, PROJECTION, TOKEN_EMBEDDING
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, TowerConfig
 
@@ -22,8 +23,28 @@ FAMILY_OF_MODEL_TYPE: Mapping[str, Family] = {
     "clip_text_model": "clip",
     "siglip": "siglip",
     "siglip_text_model": "siglip",
+    "siglip2": "siglip",
+    "siglip2_text_model": "siglip",
+    "clipseg": "clip",
+    "clipseg_text_model": "clip",
+    "xclip": "clip",
+    "xclip_text_model": "clip",
+    "owlvit": "clip",
+    "owlvit_text_model": "clip",
+    "owlv2": "clip",
+    "owlv2_text_model": "clip",
 }
-"""`model_type` values whose text tower is supported. Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2" and is another class."""
+"""`model_type` values whose text tower is supported. Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2", with the same text tower.
+
+CLIPSeg, X-CLIP, OWL-ViT and OWLv2 have CLIP's text layers, mask and projection under their own names.
+"""
+
+_NESTED = ("clip", "siglip", "siglip2", "clipseg", "xclip", "owlvit", "owlv2")
+_POOLED_AT_LARGEST = ("xclip", "owlvit", "owlv2")
+"""Models that pool at the largest id whatever their config says. Source: `XCLIPTextTransformer`, `OwlViTTextTransformer` of transformers 5.23."""
+_SHORT_QUERIES = ("owlvit", "owlv2")
+_SHORT_POSITIONS = 16
+"""Positions of OWL-ViT's and OWLv2's text towers where the config leaves them out. Source: `OwlViTTextConfig`."""
 
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh", "gelu_new")
 
@@ -61,6 +82,9 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 }
 """Inclusive caps, several times the largest real tower (bigG: 1280 x 32), so that a config cannot exhaust us before its weights are seen."""
 
+LEGACY_EOS = 2
+"""The end-of-text id that means "pool at the largest id of the sequence" (see `amdet_hub.encoders.clip`)."""
+
 GEMMA_VOCABULARY = 256_000
 """SigLIP 2's vocabulary size, which tells its special ids from SigLIP's."""
 HEADS_BY_WIDTH = {1152: 16}
@@ -97,43 +121,64 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
     return _assemble(family, values, _clip_ids(values, path), projection_dim)
 
 
-def inferred_config(tensors: Mapping[str, TensorInfo], prefix: str, path: str) -> TowerConfig:
+def inferred_config(tensors: Mapping[str, TensorInfo], tower: FoundTower, path: str) -> TowerConfig:
     """The tower in a weight file that came without a config: sizes from the tensor shapes, the rest assumed and said in `assumptions`.
 
     Raises:
         BadRepository: a tensor that the sizes are read from is missing or has the wrong rank, or no usual number of heads fits the width.
     """
+    openclip = tower.key_layout == "openclip"
+    tokens, positions, block, inner = _OPENCLIP_SIZES if openclip else _TRANSFORMERS_SIZES
 
-    def shape(name: str, rank: int) -> tuple[int, ...]:
-        info = tensors.get(stored_name(name, prefix))
-        if info is None or len(info.shape) != rank:
-            raise BadRepository(path, f"tensor '{stored_name(name, prefix)}' is missing or has the wrong rank, so the sizes are unknown")
+    def shape(name: str) -> tuple[int, ...]:
+        info = tensors.get(tower.prefix + name)
+        if info is None or len(info.shape) != 2:
+            raise BadRepository(path, f"tensor '{tower.prefix + name}' is missing or has the wrong rank, so the sizes are unknown")
         return info.shape
 
-    vocab, width = shape(TOKEN_EMBEDDING, 2)
-    family: Family = "siglip" if stored_name("head.weight", prefix) in tensors else "clip"
+    vocab, width = shape(tokens)
+    head = "text_projection" if openclip else "head"
+    family: Family = "siglip" if f"{tower.prefix}{head}.bias" in tensors else "clip"
     heads = HEADS_BY_WIDTH.get(width, width // 64)
     if heads < 1 or width % heads or (width % 64 and width not in HEADS_BY_WIDTH):
         raise BadRepository(path, f"there is no config.json, and the number of attention heads of a tower of width {width} is not known")
     layers = 0
-    while stored_name(f"encoder.layers.{layers}.layer_norm1.weight", prefix) in tensors:
+    while f"{tower.prefix}{block.format(layers)}.weight" in tensors:
         layers += 1
     quick = family == "clip" and width in (512, 768)
     data: dict[str, Any] = {
         "vocab_size": vocab,
         "hidden_size": width,
-        "intermediate_size": shape("encoder.layers.0.mlp.fc1.weight", 2)[0],
+        "intermediate_size": shape(inner)[0],
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "max_position_embeddings": shape(POSITION_EMBEDDING, 2)[0],
+        "max_position_embeddings": shape(positions)[0],
         "hidden_act": "gelu_pytorch_tanh" if family == "siglip" else "quick_gelu" if quick else "gelu",
     }
     if family == "siglip":
-        data["projection_size"] = shape("head.weight", 2)[0]
+        data["projection_size"] = shape(f"{head}.weight")[0]
     elif vocab != _CLIP_DEFAULTS["vocab_size"]:
         data |= {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}  # pool at the largest id, which needs no vocabulary
-    projection = tensors.get(PROJECTION)
-    return tower_config(data, path, family, projection_dim=projection.shape[0] if projection and projection.shape else None)
+    return tower_config(data, path, family, projection_dim=projection_size(tensors, tower))
+
+
+_TRANSFORMERS_SIZES = (TOKEN_EMBEDDING, POSITION_EMBEDDING, "encoder.layers.{}.layer_norm1", "encoder.layers.0.mlp.fc1.weight")
+_OPENCLIP_SIZES = (
+    "token_embedding.weight",
+    "positional_embedding",
+    "transformer.resblocks.{}.ln_1",
+    "transformer.resblocks.0.mlp.c_fc.weight",
+)
+"""Names that tell V and D, the number of positions, the layers, and the intermediate size."""
+
+
+def projection_size(tensors: Mapping[str, TensorInfo], tower: FoundTower) -> int | None:
+    """The size of the pooled output of CLIP's stored projection, None where none is stored."""
+    if tower.key_layout == "openclip":  # stored as D x P, and applied as x @ W
+        info = tensors.get(f"{tower.prefix}text_projection")
+        return info.shape[1] if info is not None and len(info.shape) == 2 else None
+    info = tensors.get(outer(tower.prefix) + PROJECTION)
+    return info.shape[0] if info is not None and len(info.shape) == 2 else None
 
 
 def assumptions(config: TowerConfig) -> str:
@@ -157,14 +202,19 @@ def _refuse_redirects(data: Mapping[str, Any], path: str) -> None:
 
 def _text_values(data: Mapping[str, Any], path: str, family: Family) -> dict[str, Any]:
     defaults = _SIGLIP_DEFAULTS if family == "siglip" else _CLIP_DEFAULTS
+    kind = str(data.get("model_type", "")).removesuffix("_text_model")
+    if kind in _SHORT_QUERIES:
+        defaults = {**defaults, "max_position_embeddings": _SHORT_POSITIONS}
     text = data
-    if "text_config" in data or data.get("model_type") in ("clip", "siglip"):  # the nested form wins (PreTrainedConfig.from_pretrained)
+    if "text_config" in data or data.get("model_type") in _NESTED:  # the nested form wins (PreTrainedConfig.from_pretrained)
         text = _object(data, "text_config", path)
     values = {key: text.get(key, default) for key, default in defaults.items()}
     if family == "clip" and data.get("model_type") == "clip" and data.get("text_config_dict") is not None:
         # the older form wins as a whole, its own defaults included (CLIPConfig.__post_init__)
         override = _object(data, "text_config_dict", path)
         values = {key: override.get(key, default) for key, default in defaults.items()}
+    if kind in _POOLED_AT_LARGEST:
+        values["eos_token_id"] = LEGACY_EOS
     return values
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from amdet_hub.encoders.header import read_header
-from amdet_hub.encoders.names import canonical_name
+from amdet_hub.encoders.key_layouts import wanted_names
 from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSource, ResolvedEncoder, TensorInfo
-
-
-def wanted_names(resolved: ResolvedEncoder, stored_names: Collection[str]) -> frozenset[str]:
-    """Of the names in one of its files, those of the tensors that `load_tower` reads."""
-    return frozenset(name for name in stored_names if canonical_name(name, resolved.prefix) is not None)
 
 
 def fetch_file(

@@ -6,15 +6,15 @@ Knows transformers' file names (single files, variants, shards with an index) an
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from amdet_hub.encoders.header import TensorInfo, read_header
-from amdet_hub.encoders.names import POSITION_IDS, PROJECTION, canonical_name, stored_name, tower_shapes
+from amdet_hub.encoders.key_layouts import belongs, pieces, position_ids_name
 from amdet_hub.encoders.strict_json import read_json_object
 from amdet_hub.errors import BadRepository, BadWeights
-from amdet_hub.records import RepoFile, RepoSource, TowerConfig
+from amdet_hub.records import KeyLayout, RepoFile, RepoSource, TowerConfig
 
 MAX_SETS = 32
 """Weight sets in one folder; real ones hold up to six variants. Each is read and scanned, so their number is the repository's price for us."""
@@ -40,9 +40,9 @@ class WeightSet:
     tensors: Mapping[str, TensorInfo]
     file_of: Mapping[str, str]
 
-    def holding(self, prefix: str) -> tuple[RepoFile, ...]:
-        """The files that hold a part of the tower, in shard order."""
-        needed = {path for name, path in self.file_of.items() if canonical_name(name, prefix) is not None}
+    def holding(self, names: Collection[str]) -> tuple[RepoFile, ...]:
+        """The files that hold one of these tensors, in shard order."""
+        needed = {self.file_of[name] for name in names}
         return tuple(f for f in self.files if f.path in needed)
 
 
@@ -128,12 +128,15 @@ def _listed(source: RepoSource, path: str, named_by: str) -> RepoFile:
     return file
 
 
-def check_tower(config: TowerConfig, prefix: str, tensors: Mapping[str, TensorInfo], file_of: Mapping[str, str], path: str) -> None:
+def check_tower(
+    config: TowerConfig, key_layout: KeyLayout, prefix: str, tensors: Mapping[str, TensorInfo], file_of: Mapping[str, str], path: str
+) -> None:
     """Check that the tensors are exactly the tower of `config`: every name, every shape, plain float dtypes, nothing else under the prefix.
 
     Args:
         config: the tower.
-        prefix: what precedes the canonical names.
+        key_layout: how the tensors are named and cut.
+        prefix: what precedes the tower's names.
         tensors: everything the files hold.
         file_of: where each tensor lies, for errors.
         path: the file to name when a tensor is missing.
@@ -141,21 +144,27 @@ def check_tower(config: TowerConfig, prefix: str, tensors: Mapping[str, TensorIn
     Raises:
         BadWeights: names the first tensor that is missing, extra, misshapen or not plain.
     """
-    expected = {stored_name(name, prefix): shape for name, shape in tower_shapes(config).items()}
-    for name, shape in expected.items():
-        if name not in tensors:
-            raise BadWeights(path, name, "is missing")
-        if tensors[name].shape != shape:
-            raise BadWeights(file_of[name], name, f"has shape {tensors[name].shape}, the config asks for {shape}")
-        if tensors[name].dtype not in FLOAT_DTYPES:
-            raise BadWeights(file_of[name], name, f"is stored as {tensors[name].dtype}, not as plain floating point")
-    tolerated = stored_name(POSITION_IDS, prefix)
+    check_pieces(config, key_layout, prefix, tensors, file_of, path)
+    expected = {piece.stored for piece in pieces(config, key_layout, prefix).values()}
+    tolerated = position_ids_name(key_layout, prefix)
     for name in tensors:
-        if name not in expected and name != tolerated and _belongs_to_tower(name, prefix):
+        if name not in expected and name != tolerated and belongs(name, key_layout, prefix):
             raise BadWeights(file_of[name], name[:120], "is not part of the tower that the config describes")
 
 
-def _belongs_to_tower(name: str, prefix: str) -> bool:
-    # names without prefix would be loaded over the prefixed ones by transformers, so that two towers in one file are refused
-    root = PROJECTION.removesuffix(".weight")
-    return name.startswith(root) or canonical_name(name, prefix) is not None or canonical_name(name, "") is not None
+def check_pieces(
+    config: TowerConfig, key_layout: KeyLayout, prefix: str, tensors: Mapping[str, TensorInfo], file_of: Mapping[str, str], path: str
+) -> None:
+    """Check that everything the tower of `config` is made of is there, as `check_tower` does; what else there is does not matter.
+
+    Raises:
+        BadWeights: names the first tensor that is missing, misshapen or not plain.
+    """
+    for piece in pieces(config, key_layout, prefix).values():
+        name = piece.stored
+        if name not in tensors:
+            raise BadWeights(path, name, "is missing")
+        if tensors[name].shape != piece.shape:
+            raise BadWeights(file_of[name], name, f"has shape {tensors[name].shape}, the config asks for {piece.shape}")
+        if tensors[name].dtype not in FLOAT_DTYPES:
+            raise BadWeights(file_of[name], name, f"is stored as {tensors[name].dtype}, not as plain floating point")

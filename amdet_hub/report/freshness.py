@@ -14,7 +14,7 @@ from typing import Literal
 
 from amdet_hub import __version__
 from amdet_hub.errors import CardError, ReportError
-from amdet_hub.records import RepoFile, RepoSnapshot, ScanReport
+from amdet_hub.records import RepoFile, RepoSnapshot, ScanReport, SkippedScan
 from amdet_hub.report import wording
 from amdet_hub.report.as_json import parse_report
 from amdet_hub.report.escape import visible
@@ -185,7 +185,8 @@ def _same_content(one: RepoFile, other: RepoFile) -> bool:
 
 def _changes(report: ScanReport, then: RepoSnapshot, now: RepoSnapshot) -> list[str]:
     """What differs between the two listings among the files that make the scanned encoders."""
-    folders = {posixpath.dirname(file.path) for file in scanned_files(report)}
+    paths = [file.path for file in scanned_files(report)] + [path for skip in report.skipped if (path := _copied_file(skip, then))]
+    folders = {posixpath.dirname(path) for path in paths}
     old, new = _watched(then, folders), _watched(now, folders)
     found = [f"'{visible(path)}' is gone" for path in sorted(old.keys() - new.keys())]
     found += [f"'{visible(path)}' is new" for path in sorted(new.keys() - old.keys())]
@@ -193,6 +194,14 @@ def _changes(report: ScanReport, then: RepoSnapshot, now: RepoSnapshot) -> list[
         if _is_other(old[path], new[path]):
             found.append(f"'{visible(path)}' has changed")
     return _named(found)
+
+
+def _copied_file(skip: SkippedScan, then: RepoSnapshot) -> str | None:
+    """The file of an encoder that was not scanned because another one settled it: what it holds now need not be a copy any more."""
+    if skip.reason != "duplicate":
+        return None
+    parts = skip.component.split(":")  # "file.safetensors:place of the tower in it"
+    return next((path for n in range(len(parts), 0, -1) if then.file(path := ":".join(parts[:n])) is not None), None)
 
 
 def _is_other(old: RepoFile, new: RepoFile) -> bool:
@@ -212,7 +221,7 @@ def _belongs(path: str, folders: set[str]) -> bool:
     folder, name = posixpath.split(path)
     if folder not in folders and not posixpath.basename(folder).startswith("text_encoder"):
         return False
-    return name in ("config.json", "adapter_config.json") or _is_weight(path)
+    return name in ("config.json", "adapter_config.json", "open_clip_config.json") or _is_weight(path)
 
 
 def _is_weight(path: str) -> bool:

@@ -88,6 +88,7 @@ class AcceleratedWorkers:
 
     Attributes:
         batch_sizes: what each stage ran with, by stage name.
+        stage_seconds: how long each stage took in this process, waiting for the others included.
     """
 
     def __init__(self, accelerator: Accelerator, options: ScanOptions, *, started: float, hidden_size: int) -> None:
@@ -96,7 +97,9 @@ class AcceleratedWorkers:
         if options.max_memory_bytes is not None:
             self._most_rows = max(1, options.max_memory_bytes // (4 * hidden_size * _BYTES_A_ROW))
         self._sharing = False
+        self._on_stage = options.on_stage
         self.batch_sizes: dict[str, int] = {}
+        self.stage_seconds: dict[str, float] = {}
 
     @property
     def rank(self) -> int:
@@ -115,6 +118,15 @@ class AcceleratedWorkers:
             TimeSpent: the budget ended on some process; all of them raise.
             ResourceError: not even the smallest batch fits.
         """
+        began = time.monotonic()
+        self._on_stage(stage)
+        try:
+            return self._shared(stage, batch, n_chunks, work)
+        finally:
+            self._on_stage("")
+            self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + time.monotonic() - began
+
+    def _shared(self, stage: str, batch: int, n_chunks: Callable[[int], int], work: Callable[[int, int], T]) -> list[T]:
         if self._most_rows is not None and stage.startswith("sweep"):
             batch = min(batch, self._most_rows)
         while True:

@@ -146,7 +146,7 @@ def _sweep_evidence(outcome: StandardOutcome, best: Confirmation | None, thresho
         "robust z",
         sweep.n_swept,
         f"of {sweep.n_swept:,} tokens swept, the best scores {highest:.1f}; the best candidate trigger made of them stands out of random token "
-        f"sequences by {value:.1f} deviations",
+        f"sequences by {value:.1f} deviations{_left_out(outcome)}",
         threshold=threshold,
         exceeds=value >= threshold,
         null=NullDistribution(
@@ -156,8 +156,12 @@ def _sweep_evidence(outcome: StandardOutcome, best: Confirmation | None, thresho
             float((null - null.median()).abs().median()),
             float(null.max()),
         ),
-        details={"top_tokens": top},
+        details={"top_tokens": top, "left_out": list(outcome.left_out)},
     )
+
+
+def _left_out(outcome: StandardOutcome) -> str:
+    return f"; this decides, so that {' and '.join(outcome.left_out)} were left out" if outcome.left_out else ""
 
 
 def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, with_reference: bool) -> list[Evidence]:

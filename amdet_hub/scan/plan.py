@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,8 +17,9 @@ from amdet_hub.encoders.layouts import Resolution, find_encoders
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings, open_source
 from amdet_hub.records import Reference, RepoRef, RepoSnapshot, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
+from amdet_hub.scan.bases import with_merged_towers
 from amdet_hub.scan.references import ChosenReference, choose_reference
-from amdet_hub.scan.travel import Travel, reference_travel, suspect_travel, total_bytes
+from amdet_hub.scan.travel import Travel, base_travel, reference_travel, suspect_travel, total_bytes
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class ScanOptions:
         timeout_s: time budget in seconds; when it is spent, the partial report is inconclusive.
         max_memory_bytes: memory the batches may take; they start smaller to stay below it.
         use_reference: False for `--no-reference`.
+        on_stage: called with a stage's name when it begins and with "" when it ends (`bench speed` measures there).
     """
 
     device: str = "auto"
@@ -37,6 +40,7 @@ class ScanOptions:
     timeout_s: float | None = None
     max_memory_bytes: int | None = None
     use_reference: bool = True
+    on_stage: Callable[[str], None] = lambda stage: None
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda") and not (self.device.startswith("cuda:") and self.device[5:].isdigit()):
@@ -50,13 +54,17 @@ DEFAULT_OPTIONS = ScanOptions()
 
 @dataclass(frozen=True)
 class PlannedEncoder:
-    """One encoder that would be scanned, its reference, the expected seconds on this machine, and what weights would travel."""
+    """One encoder that would be scanned, its reference, and the expected seconds on this machine.
+
+    The weights that would travel are its own, the reference's, and for a LoRA those of the base that it is merged onto.
+    """
 
     encoder: ResolvedEncoder
     reference: Reference
     estimate_s: float
     travel: Travel
     reference_travel: Travel | None
+    base_travel: Travel | None
 
 
 @dataclass(frozen=True)
@@ -69,8 +77,8 @@ class TargetPlan:
 
     @property
     def download_bytes(self) -> int:
-        """Bytes of the target's weights that would travel now."""
-        return total_bytes(planned.travel for planned in self.encoders)
+        """Bytes of the target's weights, and of the bases of its LoRAs, that would travel now."""
+        return total_bytes(travel for planned in self.encoders for travel in (planned.travel, planned.base_travel))
 
     @property
     def reference_download_bytes(self) -> int:
@@ -78,10 +86,14 @@ class TargetPlan:
         return total_bytes(planned.reference_travel for planned in self.encoders)
 
 
-def open_target(ref: RepoRef, settings: HubSettings) -> tuple[RepoSource, Resolution]:
-    """The pinned repository of a target and the encoders in it. Raises: NothingToScan; BadRepository; HubError."""
+def open_target(ref: RepoRef, settings: HubSettings, reference: RepoRef | None = None) -> tuple[RepoSource, Resolution]:
+    """The pinned repository of a target and the encoders in it, LoRAs merged onto their bases among them.
+
+    Raises: NothingToScan; BadRepository; HubError.
+    """
     source = open_source(ref, settings)
-    return source, find_encoders(source, subfolder=ref.subfolder, filename=ref.filename)
+    resolution = find_encoders(source, subfolder=ref.subfolder, filename=ref.filename)
+    return source, with_merged_towers(source, resolution, named=reference, settings=settings)
 
 
 def plan_target(
@@ -100,11 +112,12 @@ def plan_target(
         ConfigError: the reference does not fit.
         HubError: something could not be read.
     """
-    source, resolution = open_target(ref, settings)
+    source, resolution = open_target(ref, settings, reference)
     planned = []
     for encoder in resolution.encoders:
-        chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings)
-        travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen)
+        base = resolution.bases.get(encoder)
+        chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings, base=base)
+        travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen), base_travel(base)
         planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config), *travels))
     return TargetPlan(source.snapshot, tuple(planned), resolution.skipped)
 

@@ -8,23 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from amdet_hub.encoders.adapters import LoraBase
 from amdet_hub.encoders.layouts import find_encoders
-from amdet_hub.errors import (
-    BadRepository,
-    ConfigError,
-    FileNotInRepo,
-    NothingToScan,
-    OfflineMiss,
-    RepoGated,
-    RepoNotFound,
-    RevisionNotFound,
-)
+from amdet_hub.errors import BadRepository, ConfigError, NothingToScan
 from amdet_hub.families import TowerShape, TrustedReference, trusted_file, trusted_reference
 from amdet_hub.hub import HubSettings, open_at, open_source
 from amdet_hub.records import Reference, RepoRef, RepoSource, ResolvedEncoder
-
-_ABSENT = (RepoNotFound, RepoGated, RevisionNotFound, FileNotInRepo, OfflineMiss, NothingToScan, BadRepository)
-"""What makes a reference unavailable rather than a scan impossible."""
+from amdet_hub.scan.bases import ABSENT
 
 
 @dataclass(frozen=True)
@@ -37,7 +27,13 @@ class ChosenReference:
 
 
 def choose_reference(
-    suspect: ResolvedEncoder, source: RepoSource, *, named: RepoRef | None, allowed: bool, settings: HubSettings
+    suspect: ResolvedEncoder,
+    source: RepoSource,
+    *,
+    named: RepoRef | None,
+    allowed: bool,
+    settings: HubSettings,
+    base: LoraBase | None = None,
 ) -> ChosenReference:
     """The reference of one suspect.
 
@@ -47,6 +43,7 @@ def choose_reference(
         named: the user's own choice, if any.
         allowed: False for `--no-reference`.
         settings: how to reach the Hub.
+        base: what a LoRA was merged onto: its reference, unless it lies in the LoRA's own repository and the user names another.
 
     Raises:
         ConfigError: the user's reference holds no encoder of the suspect's dimensions.
@@ -54,6 +51,8 @@ def choose_reference(
     """
     if not allowed:
         return ChosenReference(Reference("none", "no reference was wanted (--no-reference): lower confidence"))
+    if base is not None and (named is None or base.source is not source):
+        return _merged_onto(base, source, named)
     if named is not None:
         return _named(suspect, named, settings)
     row = _trusted_itself(suspect) or trusted_reference(suspect.config)
@@ -61,7 +60,7 @@ def choose_reference(
     if row is not None:
         try:
             return _trusted(suspect, row, settings)
-        except _ABSENT as error:
+        except ABSENT as error:
             missing = f"the trusted base {row.repo_id} could not be read ({type(error).__name__})"
     for claim in source.snapshot.base_models:
         if chosen := _declared(suspect, claim, settings):
@@ -78,6 +77,18 @@ def _named(suspect: ResolvedEncoder, ref: RepoRef, settings: HubSettings) -> Cho
     if encoder is None:
         raise ConfigError("reference", f"'{ref.raw}' holds no text encoder of {suspect.config.dims}, which '{suspect.label}' has")
     return ChosenReference(_record("user", "named by the user", encoder, source), encoder, source)
+
+
+def _merged_onto(base: LoraBase, source: RepoSource, named: RepoRef | None) -> ChosenReference:
+    """The LoRA's base: what the merged tower differs in is the LoRA's doing. As trusted as the base itself."""
+    record = _record("declared", "what the LoRA was merged onto, by its author's word: untrusted", base.encoder, base.source)
+    if named is not None and base.source.snapshot.repo_id == named.repo_id and base.source is not source:
+        record = _record("user", "named by the user, and what the LoRA was merged onto", base.encoder, base.source)
+    elif _trusted_itself(base.encoder) is not None:
+        record = _record("trusted", "what the LoRA was merged onto, pinned by sha256 in amdet-hub's table", base.encoder, base.source)
+    elif base.source is source:
+        record = _record("declared", "what the LoRA was merged onto, in the same repository: untrusted", base.encoder, base.source)
+    return ChosenReference(record, base.encoder, base.source)
 
 
 def _trusted_itself(suspect: ResolvedEncoder) -> TrustedReference | None:
@@ -104,7 +115,7 @@ def _declared(suspect: ResolvedEncoder, claim: str, settings: HubSettings) -> Ch
     try:
         source = open_source(RepoRef("hub", claim, claim), settings)
         encoder = _matching(suspect, source, "", None)
-    except _ABSENT:
+    except ABSENT:
         return None
     if encoder is None:
         return None

@@ -31,6 +31,7 @@ from amdet_hub.detect.weights import LONGEST_ASSEMBLY, weight_difference
 from amdet_hub.encoders.digest import same_tower
 from amdet_hub.encoders.layouts import Resolution
 from amdet_hub.encoders.load import LoadedTower, load_tower
+from amdet_hub.encoders.merge import load_merged
 from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer, special_ids
 from amdet_hub.errors import AmdetError, BadRepository, ConfigError, HubError, Interrupted, ResourceError
 from amdet_hub.families import calibration
@@ -61,7 +62,9 @@ from amdet_hub.scan.findings import (
     weight_evidence,
 )
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
+from amdet_hub.scan.reference_store import KeptHalves
 from amdet_hub.scan.references import ChosenReference, choose_reference
+from amdet_hub.scan.repeats import SeenTowers
 from amdet_hub.scan.shared import SharedReferences
 from amdet_hub.scan.travel import fetched_whole, same_files
 from amdet_hub.verdict import judge, judge_repository
@@ -105,7 +108,7 @@ def scan_target(
         Interrupted: Ctrl-C; carries the partial report.
     """
     accelerator = make_accelerator(options.device)
-    source, resolution = open_target(ref, settings)
+    source, resolution = open_target(ref, settings, reference)
     silent: ProgressCallback = lambda stage, done, total: None  # noqa: E731
     shared = shared or SharedReferences()
     run = _Run(ref, source, resolution, config, settings, reference, options, accelerator, progress or silent, shared)
@@ -136,6 +139,7 @@ class _Run:
     outcomes: list[ScanOutcome] = field(default_factory=list)
     complete: bool = True
     started: float = field(default_factory=time.monotonic)
+    seen: SeenTowers = field(default_factory=SeenTowers)
 
     def scan_all(self) -> None:
         """Scan the encoders in order. One that cannot be read does not cost the others their result, unless there is no other result.
@@ -158,7 +162,8 @@ class _Run:
 
     def _reference_of(self, encoder: ResolvedEncoder) -> ChosenReference:
         allowed = self.options.use_reference
-        return choose_reference(encoder, self.source, named=self.reference, allowed=allowed, settings=self.settings)
+        base = self.resolution.bases.get(encoder)
+        return choose_reference(encoder, self.source, named=self.reference, allowed=allowed, settings=self.settings, base=base)
 
     def stop(self, why: str) -> None:
         """Name what was not finished."""
@@ -206,12 +211,21 @@ class _EncoderScan:
         self._workers = AcceleratedWorkers(run.accelerator, run.options, started=run.started, hidden_size=encoder.config.hidden_size)
         self._timings: dict[str, float] = {}
 
-    def run(self) -> ScanResult:
+    def run(self) -> ScanOutcome:
         """Raises: TimeSpent; BadRepository; HubError; ResourceError."""
         with self._timed("load"):
-            chosen = self._chosen
-            whole, whole_reference = fetched_whole(self._encoder, chosen)
-            suspect, anchor = self._load(self._encoder, self._run.source, whole_files=whole), None
+            whole, _ = fetched_whole(self._encoder, self._chosen)
+            suspect = self._load(self._encoder, self._run.source, whole_files=whole)
+        if (repeat := self._run.seen.repeat_of(self._encoder, suspect)) is not None:
+            return repeat
+        result = self._scan(suspect)
+        self._run.seen.keep(self._encoder, suspect, self._run.resolution.encoders[len(self._run.outcomes) + 1 :])
+        return result
+
+    def _scan(self, suspect: LoadedTower) -> ScanResult:
+        with self._timed("load"):
+            chosen, anchor = self._chosen, None
+            _, whole_reference = fetched_whole(self._encoder, chosen)
             if chosen.encoder is not None and chosen.source is not None:
                 # The same files need no second download: what was loaded is the reference.
                 anchor = suspect
@@ -242,7 +256,7 @@ class _EncoderScan:
             evidence=tuple(evidence),
             triggers=(detected.name_trigger(),) if verdict.label == "backdoor-detected" and detected.name_trigger else (),
             batch_sizes=dict(self._workers.batch_sizes),
-            timings_s={stage: round(seconds, 3) for stage, seconds in self._timings.items()},
+            timings_s={stage: round(s, 3) for stage, s in (*self._timings.items(), *self._workers.stage_seconds.items())},
             lineage=origin,
         )
 
@@ -250,6 +264,8 @@ class _EncoderScan:
         self._workers.check_time()
         with self._run.accelerator.local_main_process_first():  # the others find the files in the cache
             try:
+                if (base := self._run.resolution.bases.get(encoder)) is not None:
+                    return load_merged(encoder, base, source, self._run.progress)
                 return load_tower(encoder, source, self._run.progress, whole_files=whole_files)
             except AmdetError as error:
                 problem = error  # raised below: accelerate's context lets the others in only when its body ends well
@@ -293,6 +309,7 @@ class _EncoderScan:
                 thresholds,
                 more=more,
                 typeable=_typeable(tokenizer),
+                halves=KeptHalves(run.settings, anchor.digest) if anchor is not None else None,
                 workers=self._workers,
                 progress=self._tick,
             )
@@ -376,7 +393,7 @@ class _EncoderScan:
         try:
             yield
         finally:
-            self._timings[stage] = time.monotonic() - start
+            self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - start
 
 
 def _same_encoder(config: ResolvedEncoder, suspect: LoadedTower, reference_config: ResolvedEncoder, reference: LoadedTower) -> bool:

@@ -67,6 +67,18 @@ class Blob:
         return b"".join(self.chunks(start, stop))
 
 
+@dataclass(frozen=True)
+class SparseFile:
+    """A file of any size that takes no room: its first bytes, then zeros. `sha256` is stated, not computed: nobody can download and check it."""
+
+    head: bytes = field(repr=False)
+    size: int
+    sha256: str
+
+    def __len__(self) -> int:
+        return self.size
+
+
 class ObjectStore:
     """Every blob ever stored, by sha256. Large ones are files of a temporary directory that `close` deletes."""
 
@@ -74,8 +86,10 @@ class ObjectStore:
         self._blobs: dict[str, Blob] = {}
         self._folder: Path | None = None
 
-    def put(self, data: bytes) -> Blob:
+    def put(self, data: bytes | SparseFile) -> Blob:
         """Store `data`; storing it again returns the same blob."""
+        if isinstance(data, SparseFile):
+            return self._put_sparse(data)
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 not in self._blobs:
             git_oid = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
@@ -85,6 +99,15 @@ class ObjectStore:
                 source.write_bytes(data)
             self._blobs[sha256] = Blob(sha256, git_oid, len(data), source)
         return self._blobs[sha256]
+
+    def _put_sparse(self, data: SparseFile) -> Blob:
+        if data.sha256 not in self._blobs:
+            path = self.folder / data.sha256
+            with path.open("wb") as file:
+                file.write(data.head)
+                file.truncate(data.size)
+            self._blobs[data.sha256] = Blob(data.sha256, data.sha256[:40], data.size, path)
+        return self._blobs[data.sha256]
 
     def get(self, sha256: str) -> Blob | None:
         """The blob of this sha256, None when it was never stored."""
@@ -191,7 +214,7 @@ class Repository:
         """Whether a file of this name and size is stored as LFS. Empty files never are, as on the Hub."""
         return size > 0 and (size >= self.lfs_threshold_bytes or path.lower().endswith(LFS_SUFFIXES))
 
-    def entry(self, path: str, data: bytes) -> FileEntry:
+    def entry(self, path: str, data: bytes | SparseFile) -> FileEntry:
         """Store `data` and describe it as the file `path`."""
         return FileEntry(path, self.store.put(data), self.is_lfs(path, len(data)))
 
@@ -215,14 +238,19 @@ class Repository:
             raise UnknownRevision(revision)
         return found[0]
 
-    def make_commit(self, files: Mapping[str, FileEntry], *, parent: str | None, title: str, message: str = "", author: str) -> Commit:
-        """Record a commit with exactly `files`; moves no ref."""
+    def make_commit(
+        self, files: Mapping[str, FileEntry], *, parent: str | None, title: str, message: str = "", author: str, sha: str | None = None
+    ) -> Commit:
+        """Record a commit with exactly `files`; moves no ref. `sha` None computes the id."""
         before = self.commits[parent].files if parent else {}
         date = self.clock.tick()
         listing = [(path, files[path].oid) for path in sorted(files)]
-        sha = hashlib.sha1(
-            json.dumps([self.repo_id, listing, parent, title, message, author, date]).encode(), usedforsecurity=False
-        ).hexdigest()
+        sha = (
+            sha
+            or hashlib.sha1(
+                json.dumps([self.repo_id, listing, parent, title, message, author, date]).encode(), usedforsecurity=False
+            ).hexdigest()
+        )
         kept = {path: self._dated(entry, before.get(path), sha) for path, entry in sorted(files.items())}
         self.commits[sha] = Commit(sha, parent, kept, title, message, author, date)
         return self.commits[sha]
@@ -234,9 +262,17 @@ class Repository:
         return FileEntry(entry.path, entry.blob, entry.lfs, sha)
 
     def advance(
-        self, ref: str, files: Mapping[str, FileEntry], *, title: str, message: str = "", author: str, expected: str | None = None
+        self,
+        ref: str,
+        files: Mapping[str, FileEntry],
+        *,
+        title: str,
+        message: str = "",
+        author: str,
+        expected: str | None = None,
+        sha: str | None = None,
     ) -> Commit:
-        """Put a commit on top of `ref` (a full ref name) and move it there.
+        """Put a commit on top of `ref` (a full ref name) and move it there. `sha` None computes its id.
 
         Raises:
             StaleParent: `expected` (an abbreviated id is enough) is not where the ref is.
@@ -244,7 +280,7 @@ class Repository:
         head = self.refs.get(ref)
         if expected is not None and (head is None or not head.startswith(expected.lower())):
             raise StaleParent(ref)
-        commit = self.make_commit(files, parent=head, title=title, message=message, author=author)
+        commit = self.make_commit(files, parent=head, title=title, message=message, author=author, sha=sha)
         self.refs[ref] = commit.sha
         return commit
 

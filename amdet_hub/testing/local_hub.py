@@ -46,7 +46,7 @@ from amdet_hub.testing.hub_faults import FaultControls
 from amdet_hub.testing.hub_http import HubRefusal, HubRequest, HubResponse, HubServer, LoggedRequest
 from amdet_hub.testing.hub_jobs import JOB_ROUTES
 from amdet_hub.testing.hub_routes import MODEL_ROUTE, READ_ROUTES, dispatch
-from amdet_hub.testing.hub_storage import LFS_THRESHOLD_BYTES, Commit
+from amdet_hub.testing.hub_storage import LFS_THRESHOLD_BYTES, Commit, SparseFile
 from amdet_hub.testing.hub_surroundings import SurroundingControls
 from amdet_hub.testing.hub_world import HubSettings, HubUser, World
 
@@ -184,14 +184,24 @@ class LocalHub(FaultControls, SurroundingControls):
         """Let `token` sign in as `name`. They may write to their own namespace and to `can_write`, and open pull requests anywhere."""
         self._world.users[name] = HubUser(name, token, frozenset(can_write), read_only)
 
-    def add_model(self, repo_id: str, files: Path | str | Mapping[str, bytes], *, private: bool = False, gated: bool = False) -> str:
+    def add_model(
+        self,
+        repo_id: str,
+        files: Path | str | Mapping[str, bytes] | Mapping[str, bytes | SparseFile],
+        *,
+        private: bool = False,
+        gated: bool = False,
+        commit_sha: str | None = None,
+    ) -> str:
         """Create a repository with one commit and return that commit's id.
 
         Args:
             repo_id: `org/name`, or a legacy single name.
             files: a folder (everything below it but `.git` and `.cache`), or contents by path. Hostile paths are taken as they are.
+                A `SparseFile` has any size and takes no room.
             private: only writers of the namespace, and users given `grant_access`, can see it.
             gated: everybody sees the listing, only those same users get files.
+            commit_sha: 40 hex digits, to stand in for a real repository at a pinned revision; None computes the id.
 
         Raises:
             ValueError: there is a repository of that name.
@@ -200,7 +210,7 @@ class LocalHub(FaultControls, SurroundingControls):
         with self._world.lock:
             repo = self._world.create(repo_id, private=private, gated=gated)
             entries = {path: repo.entry(path, data) for path, data in contents.items()}
-            return repo.advance("refs/heads/main", entries, title="initial commit", author=SYSTEM).sha
+            return repo.advance("refs/heads/main", entries, title="initial commit", author=SYSTEM, sha=commit_sha).sha
 
     def grant_access(self, user: str, repo_id: str) -> None:
         """Let `user` read a private or gated repository, as one who was invited or accepted the terms."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
 import torch
 
 from amdet_hub.config import ScanConfig, Thresholds
-from amdet_hub.detect.standard import StandardOutcome, run_standard, sweepable_ids
+from amdet_hub.detect.confirm import Confirmation
+from amdet_hub.detect.standard import CLEARLY_NOTHING, StandardOutcome, decided, run_standard, sweepable_ids
 from amdet_hub.detect.workers import Alone, Workers
 from tests.detect.processes import in_two_processes
 from tests.detect.towers import CLIP, CLIP_SPECIAL, prompts, random_tower, triggered_pair
 
 CONFIG = ScanConfig.for_preset("standard").replace(
+    stop_when_decided=False,
     sweep__screen_prompts=3,
     sweep__n_finalists=8,
     sweep__n_null=30,
@@ -114,3 +117,54 @@ def test_chunks_cover_everything_once() -> None:
     )
     assert [item for chunk in chunks for item in chunk] == items
     assert [len(chunk) for chunk in chunks] == [3, 3, 3, 1]
+
+
+def test_a_decided_search_leaves_the_rest_out_and_says_so() -> None:
+    suspect, reference = triggered_pair(trigger=17)
+    everything = run(suspect, reference)
+    config = CONFIG.replace(stop_when_decided=True)
+    outcome = run_standard(suspect, reference, (suspect, reference), prompts(13, seed=7), IDS, config, THRESHOLDS)
+    assert everything.left_out == ()
+    assert everything.inversion is not None
+    assert (outcome.inversion, outcome.landscape) == (None, None)
+    assert outcome.left_out == ("inversion", "landscape")
+    assert plain(outcome.confirmations) == plain(everything.confirmations)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, True), (CLEARLY_NOTHING - 0.01, True), (CLEARLY_NOTHING, False), (0.99, False), (1.0, True), (3.0, True)]
+)
+def test_between_nothing_and_a_conviction_the_inversion_is_asked(share: float, expected: bool) -> None:
+    t = THRESHOLDS
+    rates = (t.trigger_success * share,) * 3
+    one = Confirmation((1,), rates, (0.0,) * 3, t.trigger_collapse * share, 8, torch.zeros(2), standing=t.sweep_score * share + 1e-9)
+    unmeasured = dataclasses.replace(one, success_rates=(1.0,) * 3, collapse=9.0, standing=None)
+    assert decided([unmeasured, one], t) is expected
+
+
+class CountedRows:
+    """An encoder that says it multiplies in another dtype, and counts what it is asked."""
+
+    def __init__(self, encoder: Any) -> None:
+        self._encoder, self.rows = encoder, 0
+
+    dtype = torch.bfloat16
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    def encode(self, hidden: torch.Tensor) -> torch.Tensor:
+        self.rows += hidden.shape[0] * hidden.shape[1]
+        features: torch.Tensor = self._encoder.encode(hidden)
+        return features
+
+
+def test_what_comes_near_is_measured_again_exactly() -> None:
+    """Candidates are ranked by the sweep's encoders; the float32 ones see only those that matter, and give the numbers that are reported."""
+    suspect, reference = triggered_pair(trigger=17)
+    exact, fast = (CountedRows(suspect), CountedRows(reference)), (CountedRows(suspect), CountedRows(reference))
+    exact[0].dtype = exact[1].dtype = torch.float32
+    config = CONFIG.replace(inversion__restarts=0, sweep__n_candidates=40)
+    outcome = run_standard(*exact, fast, prompts(13, seed=7), IDS, config, THRESHOLDS)
+    assert 17 in outcome.confirmations[0].token_ids
+    assert 0 < exact[0].rows < 0.7 * fast[0].rows

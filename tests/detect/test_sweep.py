@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ import torch
 from amdet_hub.config import SweepConfig
 from amdet_hub.detect.standard import candidate_triggers, sweepable_ids
 from amdet_hub.detect.sweep import Sweep, cross_prompt_variance, robust_z, sweep_vocabulary
+from amdet_hub.detect.workers import Alone
 from amdet_hub.errors import ConfigError
 from tests.detect.processes import in_two_processes
 from tests.detect.towers import CLIP, CLIP_SPECIAL, demo_prompts, demo_special, demo_tower, prompts, random_tower, triggered_pair
 
-SMALL = SweepConfig(screen_prompts=3, n_finalists=8, n_null=30, n_prompts=6, prompt_tokens=5, batch_rows=200)
+SMALL = SweepConfig(preview_share=1.0, screen_prompts=3, n_finalists=8, n_null=30, n_prompts=6, prompt_tokens=5, batch_rows=200)
 IDS = sweepable_ids(CLIP.vocab_size, CLIP_SPECIAL.all())
 
 
@@ -65,6 +67,86 @@ def test_two_processes_find_what_one_finds(with_reference: bool) -> None:
     alone = sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=3)
     for found in in_two_processes(lambda workers: sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=3, workers=workers)):
         assert same(alone, found)
+
+
+PREVIEW = dataclasses.replace(SMALL, preview_share=0.2, n_null=10)
+
+
+class Halves:
+    """A store in memory that counts."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, torch.Tensor] = {}
+        self.found = 0
+
+    def load(self, question: str) -> torch.Tensor | None:
+        self.found += question in self.kept
+        return self.kept.get(question)
+
+    def save(self, question: str, half: torch.Tensor) -> None:
+        self.kept[question] = half
+
+
+def test_a_preview_leaves_most_tokens_at_two_prompts() -> None:
+    suspect, reference = triggered_pair(trigger=17)
+    seen: list[tuple[int, int]] = []
+    found = sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=0, progress=lambda d, t: seen.append((d, t)))
+    assert int(found.token_ids[found.top(1)]) == 17
+    kept = 12  # a fifth of 58, rounded up
+    assert seen[-1] == (58 * 2 + (kept + 10) * 3 + (8 + 10) * 6 * 2,) * 2
+    whole = sweep_vocabulary(suspect, reference, prompts(6), IDS, dataclasses.replace(PREVIEW, preview_share=1.0), seed=0)
+    assert int(whole.token_ids[whole.top(1)]) == 17
+
+
+def test_a_kept_half_changes_nothing() -> None:
+    """With a store, with a full store and without one: the same numbers, and the reference is not asked again."""
+    suspect, reference = random_tower(seed=0), random_tower(seed=1)
+    halves = Halves()
+    without = sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3)
+    first = sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves)
+    (half,) = halves.kept.values()
+    assert (half.shape, half.dtype, halves.found) == ((2, 58, CLIP.hidden_size), torch.float16, 0)
+    again = sweep_vocabulary(random_tower(seed=0), reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves)
+    assert halves.found == 1
+    assert same(without, first)
+    assert same(without, again)
+    sweep_vocabulary(suspect, reference, prompts(6, seed=9), IDS, PREVIEW, seed=3, halves=halves)
+    assert len(halves.kept) == 2, "other prompts are another question"
+    sweep_vocabulary(suspect, None, prompts(6), IDS, PREVIEW, seed=3, halves=halves)
+    assert len(halves.kept) == 2, "without a reference there is no half"
+
+
+def test_two_processes_use_a_half_and_leave_the_filling_to_one() -> None:
+    suspect, reference = random_tower(seed=0), random_tower(seed=1)
+    halves = Halves()
+    alone = sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3)
+    for found in in_two_processes(
+        lambda workers: sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=workers)
+    ):
+        assert same(alone, found)
+    assert not halves.kept
+    sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves)
+    for found in in_two_processes(
+        lambda workers: sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=workers)
+    ):
+        assert same(alone, found)
+
+
+def test_a_half_survives_smaller_batches() -> None:
+    """When memory runs out in the middle, what was computed with the larger batch is not kept beside what the smaller one gives."""
+
+    class Stumbling(Alone):
+        def share(self, stage: str, batch: int, n_chunks: Any, work: Any) -> list[Any]:
+            n_chunks(batch)
+            work(batch, 0)
+            return super().share(stage, batch // 2, n_chunks, work)
+
+    suspect, reference = random_tower(seed=0), random_tower(seed=1)
+    plain, halves = Halves(), Halves()
+    sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=plain)
+    sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=Stumbling())
+    for ours, theirs in zip(plain.kept.values(), halves.kept.values(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-2, rtol=1e-2)
 
 
 def test_same_seed_same_sweep() -> None:

@@ -40,6 +40,22 @@ def test_extension_equals_the_whole_sequence(encoder: ClipTextEncoder, n: int, l
         torch.testing.assert_close(encoder.extend(cache, new), concatenated(encoder, prefix, new), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_only_the_last_position_is_the_last_of_all(encoder: ClipTextEncoder, n: int, dtype: torch.dtype) -> None:
+    """What is left out of the last layer was not needed; the same continuations for all prompts are run once through the first products."""
+    torch.manual_seed(n)
+    some = encoder.to(CPU, dtype)
+    prefix, new = torch.randn(B, T0, D), torch.randn(1, C, n, D)
+    cache = some.prefix_cache(prefix)
+    with torch.no_grad():
+        everything = some.extend(cache, new.expand(B, C, n, D))
+        last = some.extend(cache, new, last_only=True)
+        assert last.shape == (B, C, 1, D)
+        tolerance = 1e-5 if dtype == torch.float32 else 0.05 * float(everything.std())
+        torch.testing.assert_close(last, everything[:, :, -1:], atol=tolerance, rtol=1e-5)
+
+
 def test_continuations_do_not_see_each_other(encoder: ClipTextEncoder) -> None:
     prefix, new = torch.randn(B, T0, D), torch.randn(B, C, 3, D)
     cache = encoder.prefix_cache(prefix)
@@ -77,7 +93,7 @@ def test_gradients_flow_through_the_extension(encoder: ClipTextEncoder) -> None:
     torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(B, C, D), (B + 1, C, 1, D), (B, C, 1, D - 1), (B, C, 0, D), (B, C, 70, D)])
+@pytest.mark.parametrize("shape", [(B, C, D), (B + 1, C, 1, D), (2, C, 1, D), (B, C, 1, D - 1), (B, C, 0, D), (B, C, 70, D)])
 def test_wrong_extensions_are_named(encoder: ClipTextEncoder, shape: tuple[int, ...]) -> None:
     cache = encoder.prefix_cache(torch.randn(B, T0, D))
     with pytest.raises(ShapeError):

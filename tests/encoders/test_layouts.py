@@ -218,14 +218,15 @@ def test_flat_names_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "detail", "blocks"),
     [
-        (["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"], "LoRA weights", True),
-        (["text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"], "LoRA weights", True),
-        (["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"], "single-file checkpoint", True),
+        (["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"], "lacks one of its two factors", True),
+        (["text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"], "lacks one of its two factors", True),
+        (["text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_up.weight"], "LoRA weights", True),
+        (["cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.bias"], "single-file checkpoint", True),
         (["conditioner.embedders.1.model.token_embedding.weight"], "single-file checkpoint", True),
         (["token_embedding.weight", "positional_embedding"], "OpenCLIP layout", True),
         (["text.token_embedding.weight", "text.text_projection.weight"], "OpenCLIP layout", True),
         (["clip.text_model.encoder.layers.0.mlp.fc1.weight"], "unknown prefix", True),
-        (["<my-token>"], "textual inversion", False),
+        (["text_encoders.t5xxl.transformer.shared.weight", "text_encoders.llama.model.embed_tokens.weight"], "", False),
         (["unet.conv_in.weight", "lora_unet_down.weight"], "", False),
     ],
 )
@@ -279,7 +280,7 @@ def test_an_adapter_beside_the_model_blocks(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     write_safetensors(tmp_path / "adapter_model.safetensors", {"base_model.model.text_model.x.lora_A.weight": torch.zeros(1)})
     skipped = only_skip(resolve(tmp_path))
-    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == ("adapter_config.json", "unsupported-architecture", True)
+    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == ("adapter_model.safetensors", "unreadable", True)
 
 
 def test_sentence_transformers(tmp_path: Path) -> None:
@@ -309,10 +310,6 @@ def open_clip_weights(folder: Path) -> None:
     write_safetensors(folder / "open_clip_model.safetensors", {"positional_embedding": torch.zeros(1)})
 
 
-def naflex(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "siglip2"}')
-
-
 def no_weights(folder: Path) -> None:
     tiny_clip(folder)
     (folder / "model.safetensors").unlink()
@@ -331,7 +328,6 @@ def vision_only(folder: Path) -> None:
         (chinese_clip, "Chinese-CLIP"),
         (open_clip, "OpenCLIP"),
         (open_clip_weights, "OpenCLIP layout"),
-        (naflex, "NaFlex"),
         (no_weights, "without weight files"),
         (vision_only, "holds no text tower"),
     ],

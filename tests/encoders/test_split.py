@@ -160,3 +160,25 @@ def test_pooling_needs_matching_ids(tmp_path: Path) -> None:
         encoder = load(make(tmp_path / make.__name__))
         with pytest.raises(ShapeError, match="input_ids"):
             encoder.pool(torch.zeros(2, 5, 32), torch.zeros(2, 6, dtype=torch.long))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_in_plain_products_is_the_fused_one(dtype: torch.dtype, causal: bool) -> None:
+    """The same values, and the same gradients as the fused kernel has in float32."""
+    from amdet_hub.encoders.tower import _attention
+
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 7, 8, generator=generator).to(dtype).requires_grad_() for _ in range(3))
+    exact = [x.detach().float().requires_grad_() for x in (q, k, v)]
+    plain = _attention(q, k, v, causal=causal)
+    fused = torch.nn.functional.scaled_dot_product_attention(exact[0], exact[1], exact[2], is_causal=causal)
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    torch.testing.assert_close(plain.float(), fused, atol=tolerance, rtol=tolerance)
+    weights = torch.randn(plain.shape, generator=generator)
+    ours = torch.autograd.grad((plain.float() * weights).sum(), (q, k, v))
+    theirs = torch.autograd.grad((fused * weights).sum(), exact)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.float(), b, atol=2 * tolerance, rtol=2 * tolerance)
+    with torch.no_grad():
+        torch.testing.assert_close(_attention(q, k, v, causal=causal).float(), plain.float(), atol=tolerance, rtol=tolerance)

@@ -10,10 +10,11 @@ from transformers import CLIPConfig, CLIPTextConfig, SiglipConfig, SiglipTextCon
 
 from amdet_hub.encoders.architectures import judge_config
 from amdet_hub.encoders.header import TensorInfo
-from amdet_hub.encoders.names import canonical_name, find_prefix, stored_name, tower_shapes
+from amdet_hub.encoders.key_layouts import FoundTower, belongs, find_towers, pieces, wanted_names
+from amdet_hub.encoders.names import tower_shapes
 from amdet_hub.encoders.tower_config import inferred_config, tower_config
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import Family, TowerConfig
+from amdet_hub.records import Family, KeyLayout, ResolvedEncoder, TowerConfig
 
 COMPARED = (
     "vocab_size",
@@ -123,10 +124,13 @@ def test_ids_that_frame_prompts_fall_back_on_the_end_token() -> None:
         ({"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}, "CLIPTextModelWithProjection", "supported"),
         ({"model_type": "siglip"}, None, "supported"),
         ({"architectures": ["CLIPTextModel"]}, None, "supported"),
-        ({"model_type": "siglip2"}, None, "unsupported"),
+        ({"model_type": "siglip2"}, None, "supported"),
         ({"architectures": ["ChineseCLIPModel"], "model_type": "chinese_clip"}, None, "unsupported"),
         ({"model_type": "altclip"}, None, "unsupported"),
-        ({"architectures": ["CLIPSegForImageSegmentation"], "model_type": "clipseg"}, None, "unsupported"),
+        ({"architectures": ["CLIPSegForImageSegmentation"], "model_type": "clipseg"}, None, "supported"),
+        ({"model_type": "xclip"}, None, "supported"),
+        ({"model_type": "owlv2_text_model"}, None, "supported"),
+        ({"model_type": "metaclip_2"}, None, "unsupported"),
         ({"architectures": ["CLIPModel"], "model_type": "clip", "quantization_config": {"load_in_8bit": True}}, None, "unsupported"),
         ({"model_type": "clip", "text_config": {"quantization_config": {}}}, None, "unsupported"),
         ({"architectures": ["MyCLIP"], "model_type": "clip", "auto_map": {"AutoModel": "evil.MyCLIP"}}, None, "unsupported"),
@@ -143,11 +147,15 @@ def test_architectures_are_judged(data: dict[str, Any], declared: str | None, ju
     assert bool(why) is (verdict != "supported")
 
 
-def described(config: TowerConfig, prefix: str) -> dict[str, TensorInfo]:
-    return {stored_name(name, prefix): TensorInfo("F16", shape, 0, 0) for name, shape in tower_shapes(config).items()}
+FLAT = FoundTower("transformers", "")
 
 
-@pytest.mark.parametrize("prefix", ["text_model.", ""])
+def described(config: TowerConfig, tower: FoundTower) -> dict[str, TensorInfo]:
+    return {piece.stored: TensorInfo("F16", piece.shape, 0, 0) for piece in pieces(config, tower.key_layout, tower.prefix).values()}
+
+
+@pytest.mark.parametrize("key_layout", ["transformers", "openclip"])
+@pytest.mark.parametrize("prefix", ["text_model.", "", "text.", "conditioner.embedders.1.model."])
 @pytest.mark.parametrize(
     ("family", "width", "layers", "heads", "act", "projection"),
     [
@@ -161,13 +169,14 @@ def described(config: TowerConfig, prefix: str) -> dict[str, TensorInfo]:
     ],
 )
 def test_sizes_are_read_from_the_tensors(
-    prefix: str, family: Family, width: int, layers: int, heads: int, act: str, projection: int | None
+    key_layout: KeyLayout, prefix: str, family: Family, width: int, layers: int, heads: int, act: str, projection: int | None
 ) -> None:
     eps = 1e-6 if family == "siglip" else 1e-5
     config = TowerConfig(family, width, 4 * width, layers, heads, 64, 49408, act, eps, 1, 1, 1, projection)
-    tensors = described(config, prefix)
-    assert find_prefix(tensors) == prefix
-    found = inferred_config(tensors, prefix, "x.safetensors")
+    tower = FoundTower(key_layout, prefix)
+    tensors = described(config, tower)
+    assert find_towers(tensors) == (tower,)
+    found = inferred_config(tensors, tower, "x.safetensors")
     assert found == config or (family == "clip" and tower_shapes(found) == tower_shapes(config))
     assert (found.family, found.num_attention_heads, found.hidden_act, found.layer_norm_eps) == (family, heads, act, eps)
     assert found.eos_token_id == (49407 if family == "clip" else 1)
@@ -176,22 +185,54 @@ def test_sizes_are_read_from_the_tensors(
 def test_sizes_that_cannot_be_known_are_refused() -> None:
     odd = TowerConfig("clip", 100, 400, 1, 4, 64, 600, "gelu", 1e-5, 1, 1, 1)
     with pytest.raises(BadRepository, match="attention heads"):
-        inferred_config(described(odd, ""), "", "x")
-    tensors = described(odd, "")
+        inferred_config(described(odd, FLAT), FLAT, "x")
+    tensors = described(odd, FLAT)
     tensors["embeddings.token_embedding.weight"] = TensorInfo("F16", (7,), 0, 0)
     with pytest.raises(BadRepository, match="wrong rank"):
-        inferred_config(tensors, "", "x")
+        inferred_config(tensors, FLAT, "x")
     del tensors["embeddings.token_embedding.weight"]
     with pytest.raises(BadRepository, match="is missing"):
-        inferred_config(tensors, "", "x")
+        inferred_config(tensors, FLAT, "x")
 
 
-def test_names_outside_the_tower_have_no_canonical_form() -> None:
-    assert canonical_name("text_model.final_layer_norm.bias", "text_model.") == "final_layer_norm.bias"
-    assert canonical_name("final_layer_norm.bias", "") == "final_layer_norm.bias"
-    for name in ("vision_model.encoder.layers.0.mlp.fc1.bias", "logit_scale", "visual_projection.weight", "text_projection.bias"):
-        assert canonical_name(name, "text_model.") is None
-        assert canonical_name(name, "") is None
+OUTSIDE = ("vision_model.encoder.layers.0.mlp.fc1.bias", "logit_scale", "visual_projection.weight", "visual.ln_post.bias", "unet.x")
+
+
+@pytest.mark.parametrize(
+    ("tower", "inside"),
+    [
+        (FoundTower("transformers", "text_model."), ("text_model.x", "text_projection.bias", "encoder.layers.0.mlp.fc1.bias")),
+        (FLAT, ("final_layer_norm.bias", "text_projection.weight")),
+        (FoundTower("transformers", "clip.text_model."), ("clip.text_model.x", "clip.text_projection.weight")),
+        (FoundTower("openclip", ""), ("transformer.x", "ln_final.bias", "text_projection", "positional_embedding_res")),
+        (FoundTower("openclip", "text."), ("text.cls_emb", "text.x")),
+        (FoundTower("openclip", "conditioner.embedders.1.model."), ("conditioner.embedders.1.model.text_projection.bias",)),
+    ],
+)
+def test_what_a_tower_claims_and_what_it_leaves(tower: FoundTower, inside: tuple[str, ...]) -> None:
+    assert all(belongs(name, tower.key_layout, tower.prefix) for name in inside)
+    assert not any(
+        belongs(name, tower.key_layout, tower.prefix)
+        for name in (*OUTSIDE, tower.prefix + "logit_scale")[: 5 + (tower.key_layout == "openclip")]
+    )
+
+
+def test_only_the_tower_is_wanted() -> None:
+    config = TowerConfig("clip", 64, 128, 2, 1, 77, 600, "gelu", 1e-5, 0, 2, 1, 32)
+    for key_layout in ("transformers", "openclip"):
+        resolved = ResolvedEncoder("r", None, "", "x", config, (), prefix="a.", key_layout=key_layout)
+        parts = {piece.stored for piece in pieces(config, key_layout, "a.").values()}
+        assert len(parts) == (2 + 2 * 16 + 2 + 1 if key_layout == "transformers" else 2 + 2 * 12 + 2 + 1)
+        assert wanted_names(resolved, [*parts, *OUTSIDE, "a.other"]) == parts
+        assert wanted_names(resolved, ["a.embeddings.position_ids"]) == (
+            {"a.embeddings.position_ids"} if key_layout == "transformers" else set()
+        )
+
+
+def test_parts_of_a_tower_are_no_tower() -> None:
+    assert find_towers(["token_embedding.weight", "positional_embedding"]) == ()
+    assert find_towers(["decoder.token_embedding.weight", "decoder.positional_embedding", "decoder.ln.weight"]) == ()
+    assert find_towers(["my_embeddings.token_embedding.weight"]) == ()
 
 
 def test_defaults_follow_the_installed_transformers() -> None:

@@ -55,7 +55,20 @@ NASTY = {
     "dashes": "--- -- - === ***",
 }
 
-_TYPED = {"family", "trust", "label", "confidence", "reason", "sha256", "schema_version", "config_fingerprint", "config", "relation"}
+_TYPED = {
+    "family",
+    "trust",
+    "label",
+    "confidence",
+    "reason",
+    "sha256",
+    "schema_version",
+    "config_fingerprint",
+    "config",
+    "key_layout",
+    "naming",
+    "relation",
+}
 _TYPED_KINDS = {"hub", "local", "result", "skipped"}
 
 

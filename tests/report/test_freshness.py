@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from amdet_hub.records import RepoFile, RepoSnapshot, ScanReport
+from amdet_hub.records import RepoFile, RepoSnapshot, ScanReport, SkippedScan
 from amdet_hub.report import as_json
 from amdet_hub.report.card import MeasuredRates, SectionStatus, card_files, check_section, render_section, splice, stated_commit
 from amdet_hub.report.splice import body_digest, find_section
@@ -50,6 +50,21 @@ def test_fresh_under_another_name_says_so() -> None:
     status = check(present=dataclasses.replace(now(), repo_id="org/renamed"))
     assert status.state == "fresh"
     assert any("org/dreamy-xl" in reason and "called" in reason for reason in status.reasons)
+
+
+@pytest.mark.parametrize("component", ["other/xl.safetensors", "other/xl.safetensors:conditioner.embedders.0"])
+def test_a_copy_that_was_not_scanned_itself_must_stay_what_it_was(component: str) -> None:
+    copy = weight("other/xl.safetensors")
+    then = dataclasses.replace(THEN, files=(*THEN.files, copy))
+    skip = SkippedScan(THEN.repo_id, component, "duplicate", "the same tower as 'text_encoder'", False)
+    report = dataclasses.replace(REPORT, snapshot=then, outcomes=(*REPORT.outcomes, skip))
+    files = card_files(report, b"# card\n")
+    later = dataclasses.replace(then, commit_sha=LATER)
+    card, told = files["README.md"], files["amdet-hub.json"]
+    assert check_section(card, told, later, then).state == "fresh"
+    replaced = tuple(dataclasses.replace(f, sha256="e" * 64) if f.path == copy.path else f for f in then.files)
+    status = check_section(card, told, dataclasses.replace(later, files=replaced), then)
+    assert (status.state, status.reasons[0]) == ("stale", "'other/xl.safetensors' has changed")
 
 
 @pytest.mark.parametrize("card", [None, b"", b"# card\n", b"# caf\xe9\n"])

@@ -27,8 +27,8 @@ REDUCED: dict[str, Any] = {
     "inversion__steps": 2,
     "landscape__grid": 5,
 }
-QUICK = ScanConfig.for_preset("standard").replace(**REDUCED)
-"""The standard preset with fewer of everything; the demonstration's verdicts stay right."""
+QUICK = ScanConfig.for_preset("standard").replace(stop_when_decided=False, **REDUCED)
+"""The standard preset with fewer of everything and every stage run; the demonstration's verdicts stay right."""
 
 PAPER = ScanConfig.for_preset("paper").replace(inversion__n_prompts=20, inversion__steps=4, landscape__grid=4)
 

@@ -255,12 +255,12 @@ def test_out_of_memory_shrinks_the_batch_and_says_so(scan: Scan, monkeypatch: py
     plain = only(scan(BACKDOORED, reference=BASE))
     extend, refused = ClipTextEncoder.extend, []
 
-    def small_machine(self: ClipTextEncoder, cache: Any, hidden: torch.Tensor) -> torch.Tensor:
-        rows = hidden.shape[0] * hidden.shape[1] * hidden.shape[2]
+    def small_machine(self: ClipTextEncoder, cache: Any, hidden: torch.Tensor, *, last_only: bool = False) -> torch.Tensor:
+        rows = cache.keys[0].shape[0] * hidden.shape[1] * hidden.shape[2]
         if rows > 3000:
             refused.append(rows)
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return extend(self, cache, hidden)
+        return extend(self, cache, hidden, last_only=last_only)
 
     monkeypatch.setattr(ClipTextEncoder, "extend", small_machine)
     result = only(scan(BACKDOORED, reference=BASE))
@@ -282,7 +282,7 @@ def test_a_stage_that_never_fits(scan: Scan, monkeypatch: pytest.MonkeyPatch) ->
     from amdet_hub.encoders.clip import ClipTextEncoder
     from amdet_hub.errors import ResourceError
 
-    def no_memory(self: ClipTextEncoder, cache: Any, hidden: torch.Tensor) -> torch.Tensor:
+    def no_memory(self: ClipTextEncoder, cache: Any, hidden: torch.Tensor, *, last_only: bool = False) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     monkeypatch.setattr(ClipTextEncoder, "extend", no_memory)
@@ -293,7 +293,7 @@ def test_a_stage_that_never_fits(scan: Scan, monkeypatch: pytest.MonkeyPatch) ->
 def test_another_failure_is_not_taken_for_memory(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
     from amdet_hub.encoders.clip import ClipTextEncoder
 
-    def broken(self: ClipTextEncoder, cache: Any, hidden: torch.Tensor) -> torch.Tensor:
+    def broken(self: ClipTextEncoder, cache: Any, hidden: torch.Tensor, *, last_only: bool = False) -> torch.Tensor:
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr(ClipTextEncoder, "extend", broken)

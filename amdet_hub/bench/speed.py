@@ -1,0 +1,323 @@
+"""How long a scan takes, stage by stage, against what the machine could do. One run, one machine, one model: what is compared was measured together.
+
+The suspect is the model with weight noise of the size of a fine-tune, which takes the way of a benign model through the scan; the reference is the
+model itself. Every preset runs as a user's command in a process of its own, weights on disk to verdict, so that start, loading and peak memory are
+in it. Stages are timed inside one process, and their operations counted in another pass (`torch.utils.flop_counter`), which costs time itself.
+
+The ceiling is the fastest large matrix product measured on the same device, dtype and threads. A share of it is a stage's own operations over the
+seconds it took: what a stage does not compute at all does not raise its share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers.utils import logging
+
+import amdet_hub
+from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained
+from amdet_hub.bench.weight_changes import add_noise
+from amdet_hub.config import ScanConfig
+from amdet_hub.errors import ConfigError
+from amdet_hub.hub import HubSettings, parse_target
+from amdet_hub.scan import ScanOptions, scan_target
+from amdet_hub.scan.devices import sweep_dtype
+
+NOISE = 0.03
+"""Relative size of the suspect's weight noise, that of a medium fine-tune."""
+
+_SIZES = (4096, 2048, 1024)  # edges of the matrices that the ceiling is looked for with
+_CEILING_SECONDS = 1.5  # how long each is multiplied
+
+
+@dataclass(frozen=True)
+class RunSpeed:
+    """One scan as a command of its own.
+
+    Attributes:
+        name: the preset, and what was kept from before.
+        seconds: from the start of the process to its end.
+        scan_seconds: of these, loading and measuring: without starting Python and importing torch.
+        peak_bytes: largest resident memory of the process.
+        verdict: what it said.
+    """
+
+    name: str
+    seconds: float
+    scan_seconds: float
+    peak_bytes: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class StageSpeed:
+    """One stage of the standard preset, every stage run.
+
+    Attributes:
+        name: as in a report's `timings_s`.
+        seconds: how long it took.
+        operations: floating-point operations of its matrix products.
+    """
+
+    name: str
+    seconds: float
+    operations: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured.
+
+    Attributes:
+        machine: processor or GPU, threads.
+        dtype: of the matrix products.
+        tower: dimensions of the model.
+        ceiling: floating-point operations per second of a large matrix product.
+        runs: scans, in the order they were made.
+        stages: of one scan.
+    """
+
+    machine: str
+    dtype: str
+    tower: str
+    ceiling: float
+    runs: tuple[RunSpeed, ...]
+    stages: tuple[StageSpeed, ...]
+
+
+def measure_speed(
+    model: Path,
+    *,
+    presets: Sequence[str] = ("quick", "standard", "paper"),
+    device: str = "auto",
+    size: tuple[int, int, int] | None = None,
+    said: Callable[[str], None] = lambda line: None,
+) -> Speed:
+    """Measure scans of one model.
+
+    Args:
+        model: folder in transformers layout, with a tokenizer.
+        presets: what to run; "quick" is run twice, the second time with the reference's half kept.
+        device: see `ScanOptions`.
+        size: (layers, width, heads) of a tower of random weights that takes the model's place, or None.
+        said: called with a line of words before each step.
+
+    Raises:
+        ConfigError: the folder or the size cannot be used, or a scan did not end with a verdict.
+    """
+    logging.disable_progress_bar()  # of writing two small files
+    with tempfile.TemporaryDirectory(prefix="amdet-hub-speed-") as temporary:
+        place = Path(temporary)
+        base, suspect = _pair(model, size, place)
+        options = ScanOptions(device=device)
+        on = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        dtype = sweep_dtype(on, "auto")
+        said("the ceiling: a large matrix product")
+        ceiling = measure_ceiling(on, dtype)
+        runs = [_command(name, preset, kept, suspect, base, device, place, said) for name, preset, kept in _planned(presets)]
+        said("stages of the standard preset, every stage run, timed")
+        seconds = _stage_seconds(suspect, base, options, place)
+        said("the same, operations counted")
+        operations = _stage_operations(suspect, base, options, place)
+        ceiling = max(ceiling, measure_ceiling(on, dtype))
+        stages = tuple(StageSpeed(name, spent, operations.get(name, 0.0)) for name, spent in seconds.items())
+        return Speed(_machine(on), str(dtype).removeprefix("torch."), _dimensions(base), ceiling, tuple(runs), stages)
+
+
+def measure_ceiling(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of the fastest square matrix product, best of several sizes and repetitions."""
+    best = 0.0
+    for edge in _SIZES:
+        a, b = (torch.randn(edge, edge, device=device).to(dtype) for _ in range(2))
+        a @ b
+        began = time.perf_counter()
+        while time.perf_counter() - began < _CEILING_SECONDS:
+            _synchronise(device)
+            start = time.perf_counter()
+            a @ b
+            _synchronise(device)
+            best = max(best, 2.0 * edge**3 / (time.perf_counter() - start))
+    return best
+
+
+def as_table(speed: Speed) -> str:
+    """The result as Markdown."""
+    paper = next((run.seconds for run in speed.runs if run.name == "paper"), None)
+    lines = [
+        f"{speed.machine}; tower {speed.tower}; matrix products in {speed.dtype}, ceiling {speed.ceiling / 1e12:.3f} TFLOP/s; "
+        f"amdet-hub {amdet_hub.__version__}.",
+        "",
+        "| scan, weights on disk to verdict | seconds | of these scanning | peak memory, MB | times as fast as `paper` | verdict |",
+        "| :-- | --: | --: | --: | --: | :-- |",
+    ]
+    for run in speed.runs:
+        ratio = f"{paper / run.seconds:.1f}" if paper is not None else "-"
+        lines.append(f"| {run.name} | {run.seconds:.1f} | {run.scan_seconds:.1f} | {run.peak_bytes / 1e6:.0f} | {ratio} | {run.verdict} |")
+    lines += [
+        "",
+        "| stage of `standard`, every stage run | seconds | TFLOP | TFLOP/s | share of the ceiling |",
+        "| :-- | --: | --: | --: | --: |",
+    ]
+    for stage in speed.stages:
+        if stage.operations > 0 and stage.seconds > 0:
+            rate = stage.operations / stage.seconds
+            counted = f"{stage.operations / 1e12:.3f} | {rate / 1e12:.3f} | {rate / speed.ceiling:.0%}"
+        else:
+            counted = "- | - | -"
+        lines.append(f"| {stage.name} | {stage.seconds:.1f} | {counted} |")
+    return "\n".join(lines) + "\n"
+
+
+def _planned(presets: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """(name of the row, preset, whether the reference's half may be kept from the row before)."""
+    planned = []
+    for preset in presets:
+        planned.append((preset, preset, False))
+        if preset == "quick":
+            planned.append(("quick, reference kept", preset, True))
+    return planned
+
+
+def _pair(model: Path, size: tuple[int, int, int] | None, place: Path) -> tuple[Path, Path]:
+    """Folders of the reference and of the suspect."""
+    encoder = open_trained(model)
+    if size is not None:
+        encoder = _random_like(encoder, *size)
+    save_trained(encoder, place / "reference", {"size": size})
+    save_trained(add_noise(encoder, NOISE, seed=0), place / "suspect", {"noise": NOISE})
+    return place / "reference", place / "suspect"
+
+
+def _random_like(encoder: TrainedEncoder, layers: int, width: int, heads: int) -> TrainedEncoder:
+    """A tower of random weights with the tokenizer, positions and rules of `encoder`.
+
+    Raises:
+        ConfigError: the heads do not divide the width, or a number is below 1.
+    """
+    if min(layers, width, heads) < 1 or width % heads:
+        raise ConfigError("size", f"{layers}x{width}x{heads}: the heads must divide the width, and all be at least 1")
+    facts = encoder.model.config.to_dict()
+    facts |= {"num_hidden_layers": layers, "hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": heads}
+    torch.manual_seed(0)
+    made = type(encoder.model)(type(encoder.model.config).from_dict({**facts, "projection_dim": width, "projection_size": width}))
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if weight.dim() == 2 and "embedding" not in name:  # at transformers' scale a deep random tower says the same of every text
+                torch.nn.init.normal_(weight, std=0.6 / weight.shape[1] ** 0.5)
+    return TrainedEncoder(made.eval(), encoder.tokenizer, encoder.folder)
+
+
+def _command(
+    name: str, preset: str, kept: bool, suspect: Path, base: Path, device: str, place: Path, said: Callable[[str], None]
+) -> RunSpeed:
+    """One scan in a process of its own, with a cache of ours that is empty unless `kept`."""
+    said(f"{name}: a scan in a process of its own")
+    if not kept:
+        shutil.rmtree(place / "cache", ignore_errors=True)
+    command = [sys.executable, "-m", "amdet_hub", "scan", str(suspect), "--reference", str(base), "--preset", preset, "--device", device]
+    began = time.perf_counter()
+    with (place / "report.json").open("wb") as out, (place / "errors").open("wb") as errors:
+        process = subprocess.Popen(
+            [*command, "-f", "json", "-q", "--no-progress"],
+            stdout=out,
+            stderr=errors,
+            env={**os.environ, "AMDET_HUB_CACHE": str(place / "cache"), "HF_HUB_OFFLINE": "1"},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1, 3):
+        said_by_it = (place / "errors").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise ConfigError("model", f"its scan did not end with a verdict: {said_by_it[-1] if said_by_it else 'no word'}")
+    (outcome,) = json.loads((place / "report.json").read_text(encoding="utf-8"))["outcomes"]
+    timings = outcome["timings_s"]
+    scanned = sum(timings.get(stage, 0.0) for stage in ("load", "standard", "paper", "target"))
+    return RunSpeed(name, seconds, scanned, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), outcome["verdict"]["label"])
+
+
+def _everything() -> ScanConfig:
+    return ScanConfig.for_preset("standard").replace(stop_when_decided=False)
+
+
+def _scan(suspect: Path, base: Path, options: ScanOptions, place: Path) -> Mapping[str, float]:
+    settings = HubSettings(cache_dir=place / "hub", offline=True)
+    report = scan_target(
+        parse_target(str(suspect)), config=_everything(), settings=settings, reference=parse_target(str(base)), options=options
+    )
+    return report.results[0].timings_s
+
+
+def _stage_seconds(suspect: Path, base: Path, options: ScanOptions, place: Path) -> dict[str, float]:
+    with _empty_cache(place):
+        return dict(_scan(suspect, base, options, place))
+
+
+def _stage_operations(suspect: Path, base: Path, options: ScanOptions, place: Path) -> dict[str, float]:
+    counted: dict[str, float] = {}
+    began: list[tuple[str, float]] = []
+    counter = FlopCounterMode(display=False)
+
+    def on_stage(stage: str) -> None:
+        total = float(counter.get_total_flops())
+        if stage:
+            began.append((stage, total))
+        else:
+            name, before = began.pop()
+            counted[name] = counted.get(name, 0.0) + total - before
+
+    with _empty_cache(place), counter:
+        _scan(suspect, base, ScanOptions(device=options.device, on_stage=on_stage), place)
+    return counted
+
+
+class _empty_cache:  # noqa: N801 reads as a word after `with`
+    """Our own cache is an empty folder inside the block."""
+
+    def __init__(self, place: Path) -> None:
+        self._folder, self._before = place / "own", os.environ.get("AMDET_HUB_CACHE")
+
+    def __enter__(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.environ["AMDET_HUB_CACHE"] = str(self._folder)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._before is None:
+            del os.environ["AMDET_HUB_CACHE"]
+        else:
+            os.environ["AMDET_HUB_CACHE"] = self._before
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} thread{'' if threads == 1 else 's'}"
+
+
+def _dimensions(base: Path) -> str:
+    facts = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    facts = facts.get("text_config") or facts
+    return f"{facts['num_hidden_layers']} x {facts['hidden_size']}, {facts['max_position_embeddings']} positions, {facts['vocab_size']:,} tokens"
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,80 @@
+"""`amdet-hub bench speed`: how long scans of one model take here, and what share of the machine they use. Knows: words and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from amdet_hub.cli import _options as opt
+from amdet_hub.cli._bench_options import BenchLayout
+from amdet_hub.cli._exit_codes import EXIT_OK
+from amdet_hub.cli._output import emit, escape, say
+from amdet_hub.errors import ConfigError
+
+SPEED_EPILOG = """
+Examples:
+  {prog} bench speed --model ./my-encoder
+  {prog} bench speed --model ./my-encoder --size 12x768x12 --device cuda --out speed.md
+
+The suspect is the model with a little weight noise, the reference the model itself. Nothing else should run meanwhile.
+OMP_NUM_THREADS sets the threads. Exit codes: 0 measured, 2 usage or error, 130 interrupted.
+"""
+
+
+class Size(click.ParamType[tuple[int, int, int]]):
+    """`LAYERSxWIDTHxHEADS`."""
+
+    name = "LxDxH"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        """Split at the two x."""
+        parts = str(value).lower().split("x")
+        if len(parts) != 3 or not all(part.isdigit() for part in parts):
+            self.fail(f"'{value}' is not layers x width x heads, such as 12x512x8", param, ctx)
+        return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+@click.command(cls=BenchLayout, epilog=SPEED_EPILOG, short_help="Measure how long scans take on this machine.")
+@opt.option(
+    "--model",
+    section="What to measure",
+    env=False,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="An encoder of your own: a folder in transformers layout with a tokenizer.",
+)
+@opt.option(
+    "--size",
+    section="What to measure",
+    env=False,
+    type=Size(),
+    metavar="LxDxH",
+    help="Take random weights of this size (layers x width x heads) instead of the model's.",
+)
+@opt.option(
+    "--preset",
+    "presets",
+    section="What to measure",
+    env=False,
+    multiple=True,
+    type=click.Choice(("quick", "standard", "paper")),
+    help="Only this preset. Repeatable. Default: all three; 'paper' takes longest.",
+)
+@opt.option("--device", section="What to measure", env=False, default="auto", show_default=True, help="auto, cpu or cuda.")
+@opt.option("--out", section="Results", env=False, metavar="FILE", type=click.Path(path_type=Path), help="Also write the tables to a file.")
+def speed(model: Path, size: tuple[int, int, int] | None, presets: tuple[str, ...], device: str, out: Path | None) -> int:
+    """Print, as Markdown, how long each preset takes on one model, and each stage as a share of what the machine can do."""
+    from amdet_hub.bench.speed import as_table, measure_speed
+
+    if not model.is_dir():
+        raise ConfigError("--model", f"{model} is no folder")
+    chosen = tuple(p for p in ("quick", "standard", "paper") if not presets or p in presets)
+    found = measure_speed(model, presets=chosen, device=device, size=size, said=lambda line: say(f"{escape(line)} ..."))
+    text = as_table(found)
+    emit(text)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+        say(f"Wrote {escape(str(out))}.")
+    return EXIT_OK
