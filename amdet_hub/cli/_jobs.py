@@ -96,7 +96,7 @@ def scan_on_job(request: Request, ref: RepoRef, job: JobRequest) -> ScanReport:
     from amdet_hub.scan.plan import open_target
 
     _check_travels(request, ref)
-    source, _ = open_target(ref, request.settings)
+    source, _ = open_target(ref, request.settings, request.reference)
     snapshot, key = source.snapshot, secrets.token_hex(16)
     running: RunningJob = start_job(
         _arguments(request, ref, str(snapshot.commit_sha), key),

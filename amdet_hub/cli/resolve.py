@@ -77,7 +77,11 @@ def show_plans(request: Request, *, as_json: bool) -> int:
 def _all_bytes(plans: Sequence[TargetPlan]) -> int:
     from amdet_hub.scan.travel import total_bytes
 
-    return total_bytes(travel for plan in plans for planned in plan.encoders for travel in (planned.travel, planned.reference_travel))
+    return total_bytes(travel for plan in plans for planned in plan.encoders for travel in _travels(planned))
+
+
+def _travels(planned: PlannedEncoder) -> tuple[Travel | None, ...]:
+    return planned.travel, planned.base_travel, planned.reference_travel
 
 
 def plan_as_json(target: str, plan: TargetPlan, *, indent: int | None) -> str:
@@ -95,6 +99,7 @@ def plan_as_json(target: str, plan: TargetPlan, *, indent: int | None) -> str:
                 "reference": to_dict(p.reference),
                 "estimate_s": p.estimate_s,
                 "download": to_dict(p.travel.plans),
+                "base_download": to_dict(p.base_travel.plans) if p.base_travel else [],
                 "reference_download": to_dict(p.reference_travel.plans) if p.reference_travel else [],
             }
             for p in plan.encoders
@@ -139,6 +144,7 @@ def _encoder_lines(planned: PlannedEncoder) -> list[str]:
         f"  weights       {files}",
         f"  tower         {format_bytes(encoder.tower_bytes)}, {', '.join(map(escape, encoder.dtypes)) or 'dtype unknown'}",
         f"  download      {_travel_text(planned.travel)}",
+        *([f"                the base it is merged onto: {_travel_text(planned.base_travel)}"] if planned.base_travel else []),
         f"  reference     {name}: {escape(reference.note)}",
         *([f"                {_travel_text(planned.reference_travel)}"] if planned.reference_travel else []),
         f"  time          about {format_duration(planned.estimate_s)} on this machine",

@@ -68,8 +68,9 @@ def load_tower(
     stored: dict[str, Tensor] = {}
     file_of: dict[str, str] = {}
     for file in resolved.weight_files:
-        local, described = fetch_file(resolved, source, file, progress, whole_files=whole_files)
-        read = _read_file(local, file.path, {name: described[name] for name in wanted_names(resolved, described)})
+        local, header = fetch_file(resolved, source, file, progress, whole_files=whole_files)
+        wanted = {name: header[name] for name in wanted_names(resolved, header)}
+        read = _read_file(local, file.path, wanted)
         if twice := next(iter(stored.keys() & read.keys()), None):
             raise BadWeights(file.path, twice, "lies in two files")
         stored |= read
@@ -135,19 +136,17 @@ def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEnc
 
 def _read_file(local: Path, path: str, wanted: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
     """The wanted tensors of one file by stored name, each as the repository's header describes it; nothing else is read."""
-    tensors: dict[str, Tensor] = {}
     try:
         # "pread" copies: a file that changes under us cannot change a tower that was already checked
         with safe_open(local, framework="pt", device="cpu", backend="pread") as file:
             there = set(file.keys())
-            for name, info in sorted(wanted.items()):
-                part = file.get_slice(name) if name in there else None
+            for stored, info in wanted.items():
+                part = file.get_slice(stored) if stored in there else None
                 if part is None or (part.get_dtype(), tuple(part.get_shape())) != (info.dtype, info.shape):
-                    raise BadWeights(path, name, "is not what the header said: the file changed")
-                tensors[name] = file.get_tensor(name)
+                    raise BadWeights(path, stored, "is not what the header said: the file changed")
+            return {name: file.get_tensor(name) for name in sorted(wanted)}
     except SafetensorError as error:
         raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
-    return tensors
 
 
 def check_values(tensor: Tensor, name: str, path: str) -> None:

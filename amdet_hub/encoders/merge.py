@@ -16,6 +16,7 @@ from amdet_hub.encoders.adapters import LoraBase
 from amdet_hub.encoders.digest import tower_digest
 from amdet_hub.encoders.load import LoadedTower, build_checked, check_values, load_tower
 from amdet_hub.encoders.lora import MAX_ALPHA, FoundLora, LoraMatrix
+from amdet_hub.encoders.travel import fetch_file
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder
 
@@ -29,7 +30,8 @@ def load_merged(resolved: ResolvedEncoder, base: LoraBase, source: RepoSource, p
         HubError: a file could not be fetched.
     """
     (file,) = resolved.weight_files
-    factors = _read(source.fetch(file.path, progress), file.path, base.lora)
+    local, _ = fetch_file(resolved, source, file, progress, whole_files=False)
+    factors = _read(local, file.path, base.lora)
     scale = resolved.adapter.scale if resolved.adapter is not None else None
     tensors = dict(load_tower(base.encoder, base.source, progress).tensors)
     for matrix in base.lora.matrices:

@@ -21,8 +21,8 @@ def fetch_file(
     """
     header = read_header(source, file.path)
     wanted = {name: header[name] for name in sorted(wanted_names(resolved, header))}
-    local = source.fetch(file.path, progress) if whole_files else source.fetch_tensors(file.path, wanted, progress)
-    return local, header
+    in_part = wanted and not whole_files  # of a file of which nothing is wanted by name, such as an adapter's, everything is
+    return source.fetch_tensors(file.path, wanted, progress) if in_part else source.fetch(file.path, progress), header
 
 
 def plan_tower(resolved: ResolvedEncoder, source: RepoSource, *, whole_files: bool = False) -> tuple[FetchPlan, ...]:
@@ -37,6 +37,6 @@ def plan_tower(resolved: ResolvedEncoder, source: RepoSource, *, whole_files: bo
         tensors = None
         if not whole_files:
             header = read_header(source, file.path)
-            tensors = {name: header[name] for name in wanted_names(resolved, header)}
+            tensors = {name: header[name] for name in wanted_names(resolved, header)} or None
         plans.append(source.plan_fetch(file.path, tensors))
     return tuple(plans)

@@ -2,7 +2,9 @@
 
 * `refs`: what the user typed -> `RepoRef`.
 * `settings`: how to reach the Hub, and as whom.
-* `resolve`: `RepoRef` -> a `RepoSource` pinned to one commit; `remote` and `local` are its two implementations, `download` moves the bytes.
+* `resolve`: `RepoRef` -> a `RepoSource` pinned to one commit; `remote` and `local` are its two implementations, `download` moves the bytes of
+  whole files, `towers` those of some tensors.
+* `many`: the models of an organisation or a collection. `jobs`: a command on Hugging Face Jobs.
 * `publish`: files -> one pull request, opened or updated in place.
 * `watching`: the commits that repositories stand at, discussions, webhooks.
 

@@ -34,8 +34,8 @@ LEAST_SAVING_BYTES = 4 << 20
 """A whole file can be checked against its sha256; less than this saved is not worth giving that up."""
 MOST_SHARE = 0.8
 """Above this share of the file, the whole file is fetched."""
-MAX_HEAD_BYTES = 32 << 20
-"""Most bytes that are kept of the start of a file; above any header that is read."""
+MAX_HEAD_BYTES = 4 << 20
+"""Most bytes that are kept of the start of a file. Real headers stay below 1 MB; a longer one is read again, and a repository of them fills no disk."""
 _THREADS = 4
 _TICK_S = 0.2  # how often progress is said
 

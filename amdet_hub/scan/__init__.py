@@ -2,6 +2,7 @@
 
 * `plan`: what would be scanned, against what, and how long it may take; fetches no weights, imports no torch.
 * `references`: which clean encoder a suspect is held against.
+* `travel`: which weights travel, and how many bytes; `prefetch` and `shared`: what several scans have in common.
 * `devices`: processes, device, dtype, memory and time, through accelerate.
 * `findings`: what the detectors measured, as `Evidence`.
 * `run`: the scan itself.

@@ -54,14 +54,17 @@ DEFAULT_OPTIONS = ScanOptions()
 
 @dataclass(frozen=True)
 class PlannedEncoder:
-    """One encoder that would be scanned, its reference, the expected seconds on this machine, and what weights would travel."""
+    """One encoder that would be scanned, its reference, and the expected seconds on this machine.
+
+    The weights that would travel are its own, the reference's, and for a LoRA those of the base that it is merged onto.
+    """
 
     encoder: ResolvedEncoder
     reference: Reference
     estimate_s: float
     travel: Travel
     reference_travel: Travel | None
-    base_travel: Travel | None = None
+    base_travel: Travel | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class TargetPlan:
 
     @property
     def download_bytes(self) -> int:
-        """Bytes of the target's weights that would travel now."""
+        """Bytes of the target's weights, and of the bases of its LoRAs, that would travel now."""
         return total_bytes(travel for planned in self.encoders for travel in (planned.travel, planned.base_travel))
 
     @property
@@ -114,7 +117,7 @@ def plan_target(
     for encoder in resolution.encoders:
         base = resolution.bases.get(encoder)
         chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings, base=base)
-        travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen), base_travel(encoder, base, chosen)
+        travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen), base_travel(base)
         planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config), *travels))
     return TargetPlan(source.snapshot, tuple(planned), resolution.skipped)
 

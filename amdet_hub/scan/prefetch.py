@@ -11,7 +11,7 @@ import threading
 from amdet_hub.encoders.travel import fetch_file
 from amdet_hub.errors import AmdetError
 from amdet_hub.hub import HubSettings
-from amdet_hub.records import RepoRef
+from amdet_hub.records import RepoRef, RepoSource, ResolvedEncoder
 from amdet_hub.scan.plan import open_target
 from amdet_hub.scan.references import choose_reference
 from amdet_hub.scan.travel import fetched_whole
@@ -60,16 +60,23 @@ class Prefetcher:
 
     def _fetch(self, ref: RepoRef) -> None:
         try:
-            source, resolution = open_target(ref, self._settings)
+            source, resolution = open_target(ref, self._settings, self._reference)
             for encoder in resolution.encoders:
-                chosen = choose_reference(encoder, source, named=self._reference, allowed=self._use_reference, settings=self._settings)
-                whole, _ = fetched_whole(encoder, chosen)
-                for file in encoder.weight_files:
-                    fetch_file(encoder, source, file, self._tick, whole_files=whole)
+                base = resolution.bases.get(encoder)
+                chosen = choose_reference(
+                    encoder, source, named=self._reference, allowed=self._use_reference, settings=self._settings, base=base
+                )
+                self._fetch_tower(encoder, source, whole_files=fetched_whole(encoder, chosen)[0])
+                if base is not None:
+                    self._fetch_tower(base.encoder, base.source, whole_files=False)
         except _Stopped:
             pass
         except AmdetError as error:
             _LOG.info("fetching %s ahead failed: %s", ref.raw, type(error).__name__)
+
+    def _fetch_tower(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> None:
+        for file in encoder.weight_files:
+            fetch_file(encoder, source, file, self._tick, whole_files=whole_files)
 
     def _tick(self, stage: str, done: int, total: int) -> None:
         if self._stop.is_set():

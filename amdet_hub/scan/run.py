@@ -214,17 +214,18 @@ class _EncoderScan:
     def run(self) -> ScanOutcome:
         """Raises: TimeSpent; BadRepository; HubError; ResourceError."""
         with self._timed("load"):
-            whole, whole_reference = fetched_whole(self._encoder, self._chosen)
+            whole, _ = fetched_whole(self._encoder, self._chosen)
             suspect = self._load(self._encoder, self._run.source, whole_files=whole)
         if (repeat := self._run.seen.repeat_of(self._encoder, suspect)) is not None:
             return repeat
-        result = self._scan(suspect, whole_reference=whole_reference)
+        result = self._scan(suspect)
         self._run.seen.keep(self._encoder, suspect, self._run.resolution.encoders[len(self._run.outcomes) + 1 :])
         return result
 
-    def _scan(self, suspect: LoadedTower, *, whole_reference: bool) -> ScanResult:
+    def _scan(self, suspect: LoadedTower) -> ScanResult:
         with self._timed("load"):
             chosen, anchor = self._chosen, None
+            _, whole_reference = fetched_whole(self._encoder, chosen)
             if chosen.encoder is not None and chosen.source is not None:
                 # The same files need no second download: what was loaded is the reference.
                 anchor = suspect

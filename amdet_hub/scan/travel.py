@@ -12,9 +12,10 @@ from amdet_hub.scan.references import ChosenReference
 
 
 def same_files(suspect: ResolvedEncoder, reference: ResolvedEncoder) -> bool:
-    """Whether both consist of the same weight files, by the sha256 that the listing states."""
+    """Whether both are the same tower of the same weight files, by the sha256 that the listing states. One file may hold several towers."""
     ours = [f.sha256 for f in suspect.weight_files]
-    return None not in ours and ours == [f.sha256 for f in reference.weight_files] and suspect.config == reference.config
+    alike = all(getattr(suspect, name) == getattr(reference, name) for name in ("config", "prefix", "key_layout", "adapter"))
+    return alike and None not in ours and ours == [f.sha256 for f in reference.weight_files]
 
 
 def fetched_whole(suspect: ResolvedEncoder, chosen: ChosenReference) -> tuple[bool, bool]:
@@ -44,6 +45,11 @@ class Travel:
 def suspect_travel(encoder: ResolvedEncoder, source: RepoSource, chosen: ChosenReference) -> Travel:
     """What the suspect's weights cost. Raises: BadRepository; HubError."""
     return _travel(encoder, source, whole_files=fetched_whole(encoder, chosen)[0])
+
+
+def base_travel(base: LoraBase | None) -> Travel | None:
+    """What the weights of a LoRA's base cost; None where nothing is merged. Raises: BadRepository; HubError."""
+    return _travel(base.encoder, base.source, whole_files=False) if base is not None else None
 
 
 def reference_travel(encoder: ResolvedEncoder, chosen: ChosenReference) -> Travel | None:

@@ -224,7 +224,7 @@ def test_a_state_file_that_was_damaged_costs_a_scan_and_no_more(ask: Run) -> Non
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_stopped_goes_on(ask: Run, hub: LocalHub, tmp_path: Path, how: signal.Signals) -> None:
-    hub.slow("acme/b", bytes_per_s=2000)
+    hub.slow("acme/b", bytes_per_s=200)  # the file is asked for while the first model is scanned
     state = tmp_path / "state"
     command = [sys.executable, "-m", "amdet_hub", "scan", "--org", "acme", "--state", str(state), "--reference", "org/base"]
     command += ["--device", "cpu", "--cache-dir", str(tmp_path / "cache")]
