@@ -16,12 +16,14 @@ from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_OK, worst
 from amdet_hub.cli._output import OutputFile, check_writable, emit, escape, format_duration, say, terminal_width, wants_color, write_whole
 from amdet_hub.cli._progress import Progress, choose_mode
+from amdet_hub.cli.baseline import read_baseline, say_accepted, today
 from amdet_hub.errors import AmdetError, ConfigError, Interrupted, NothingToScan, OutputError
 
 if TYPE_CHECKING:
     from amdet_hub.config import ScanConfig
     from amdet_hub.hub import HubSettings
     from amdet_hub.records import RepoRef, ScanReport, VerdictLabel
+    from amdet_hub.report.baselines import Baseline
     from amdet_hub.scan import ScanOptions
 
 PLACEHOLDER = "{target}"
@@ -65,6 +67,7 @@ class Request:
     outputs: Mapping[RepoRef, tuple[OutputFile, ...]]
     fail_on: str
     quiet: bool
+    baseline: Baseline | None = None
 
 
 @click.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Scan text encoders for backdoors.")
@@ -75,6 +78,7 @@ class Request:
 @opt.format_option
 @opt.output_option
 @opt.fail_on_option
+@opt.baseline_option
 @opt.option(
     "--dry-run", section="What to scan", env=False, is_flag=True, default=False, help="Only show what would be scanned, like `resolve`."
 )
@@ -133,6 +137,7 @@ def understand(ctx: click.Context, targets: Sequence[str], flags: Mapping[str, A
         outputs=place_outputs(refs, flags["output"]),
         fail_on=flags["fail_on"],
         quiet=flags["quiet"],
+        baseline=read_baseline(flags["baseline"]) if flags.get("baseline") else None,
     )
 
 
@@ -203,13 +208,22 @@ def scan_one(request: Request, ref: RepoRef, progress: Progress) -> ScanReport:
 
 def deliver(request: Request, ref: RepoRef, report: ScanReport, *, main: bool) -> int:
     """Write every file, then stdout. Returns the exit code of the verdict; a file that could not be written does not hide a detection."""
-    code = verdict_exit_code(report.verdict.label, request.fail_on)
+    code = verdict_exit_code(counted_verdict(request, report), request.fail_on)
     if main:
         code = worst([code, *publish(request, ref, report)])
         if not request.quiet and not report.complete:
             budget = f" of {format_duration(request.options.timeout_s)}" if request.options.timeout_s else ""
             say(f"The time budget{budget} was spent: the result is partial. Raise --timeout for a whole one.")
+        if request.baseline is not None:
+            say_accepted(request.baseline, report)
     return code
+
+
+def counted_verdict(request: Request, report: ScanReport) -> VerdictLabel:
+    """The verdict that the exit code speaks of: the report's, accepted findings aside."""
+    from amdet_hub.report.baselines import verdict_beyond
+
+    return verdict_beyond(request.baseline, report, today()) if request.baseline is not None else report.verdict.label
 
 
 def publish(request: Request, ref: RepoRef, report: ScanReport) -> list[int]:

@@ -4,6 +4,7 @@
 * `settings`: how to reach the Hub, and as whom.
 * `resolve`: `RepoRef` -> a `RepoSource` pinned to one commit; `remote` and `local` are its two implementations, `download` moves the bytes.
 * `publish`: files -> one pull request, opened or updated in place.
+* `watching`: the commits that repositories stand at, discussions, webhooks.
 
 Everything read here is hostile text. Every error that leaves is an `amdet_hub.errors.AmdetError`. The names below are loaded on first use, so
 that importing this package does not import the Hub's client. Its telemetry is off unless the user's environment says otherwise.

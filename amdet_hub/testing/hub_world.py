@@ -10,6 +10,7 @@ import hmac
 import secrets
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 from amdet_hub.testing.hub_discussions import Discussion
 from amdet_hub.testing.hub_http import HubRefusal, HubRequest
@@ -55,6 +56,7 @@ class World:
         self.repositories: dict[str, Repository] = {}
         self.discussions: dict[str, list[Discussion]] = {}
         self.parts: dict[tuple[str, int], bytes] = {}
+        self.webhooks: dict[str, list[dict[str, Any]]] = {}
         self.endpoint = ""
         self.lfs_endpoint = ""
         self._secret = secrets.token_bytes(16)
