@@ -20,6 +20,7 @@ MAX_MODELS = 100
 """Hub repositories that one job watches."""
 _MAX_EVENT_BYTES = 32 << 20
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_DURATION = re.compile(r"(?=.)(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?")
 _NO_COMMIT = re.compile(r"0+")
 _WORKFLOW = re.compile(r"[^/@\s]+/[^/@\s]+/(\.github/workflows/[A-Za-z0-9][A-Za-z0-9._-]*\.ya?ml)@.*", re.DOTALL)
 
@@ -56,6 +57,8 @@ class Inputs:
             raise ConfigError("preset", "it is none of quick, standard, characters, paper")
         if unknown := sorted(set(self.formats) - set(FORMATS)):
             raise ConfigError("formats", f"'{unknown[0][:40]}' is none of {', '.join(FORMATS)}")
+        if self.timeout is not None and not _DURATION.fullmatch(self.timeout):
+            raise ConfigError("timeout", "it is no duration; write it like 90s, 10m or 1h30m")
         if any(model.startswith((".", "/", "~")) for model in self.models):
             raise ConfigError("model", "a path stands where a Hub repository should; paths go into 'path'")
 

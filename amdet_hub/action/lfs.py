@@ -22,6 +22,8 @@ MAX_POINTER_BYTES = 1024
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d{1,15})\n?"
 )
+_NOT_TEXT = frozenset({"unet", "transformer", "vae", "safety_checker", "image_encoder", "controlnet", "prior"})
+"""Components of a pipeline whose weights are not fetched. Should one hold a text encoder after all, its pointer is no weight file: an error."""
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 3600
 
@@ -72,7 +74,8 @@ def _candidates(folder: Path) -> list[Path]:
         return [folder]
     found = []
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != ".git")
+        unread = {".git"} | (_NOT_TEXT if "model_index.json" in names else frozenset())
+        folders[:] = sorted(name for name in folders if name not in unread)
         found += [Path(place, name) for name in sorted(names) if name.endswith((".safetensors", ".json", ".txt"))]
     return found
 

@@ -31,6 +31,8 @@ from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INCONCLUSIVE, EXIT_OK, wo
 from amdet_hub.cli._output import emit, escape, say, write_whole
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.errors import AmdetError, ConfigError, NothingToScan, OutputError
+from amdet_hub.report.escape import prose
+from amdet_hub.verdict import SWEEP
 
 if TYPE_CHECKING:
     from amdet_hub.cli.scan import Request
@@ -69,6 +71,19 @@ def action() -> None:
 @click.pass_context
 def scan(ctx: click.Context, /, **flags: Any) -> int:
     """Look at what the first step planned, and write everything. The verdict does not change the exit code here."""
+    try:
+        look_at_all(ctx, flags)
+    except (AmdetError, click.ClickException, OSError) as error:
+        words = error.format_message() if isinstance(error, click.ClickException) else _one_line(explain(error)[1])
+        write_outputs(os.environ, {"verdict": "error", "exit-code": str(EXIT_ERROR), "scanned": "false"})
+        write_summary(os.environ, f"### amdet-hub: Error\n\n{prose(words)}\n")
+        emit(annotation("error", escape(words)))
+        return EXIT_ERROR
+    return EXIT_OK
+
+
+def look_at_all(ctx: click.Context, flags: Mapping[str, Any]) -> None:
+    """Every target of the plan. Raises: AmdetError, click.ClickException or OSError when the job is set up wrongly."""
     inputs, root = read_inputs(os.environ), workspace(os.environ)
     plan = Plan.from_json(Path(os.environ["AMDET_PLAN"]).read_text(encoding="utf-8"))
     folder = output_folder(root, os.environ)
@@ -80,7 +95,6 @@ def scan(ctx: click.Context, /, **flags: Any) -> int:
             looked.append(look(ctx, target, plan, inputs, root, flags, baseline, progress))
     looked += [unopened(path, inputs) for path in plan.pickles]
     deliver(sorted(looked, key=lambda one: _ORDER.index(one.verdict)), plan, inputs, folder)
-    return EXIT_OK
 
 
 def look(
@@ -101,7 +115,7 @@ def look(
         report, fresh = known_or_scanned(request, request.refs[0], progress)
     except NothingToScan as error:
         return without_encoder(target, error, plan, inputs)
-    except AmdetError as error:
+    except Exception as error:  # noqa: BLE001 one target's trouble, even our own defect, costs neither the others nor the outputs
         code, words = explain(error)
         return Looked(target, "error", EXIT_ERROR if code == EXIT_OK else code, note=_one_line(words))
     finally:
@@ -242,7 +256,7 @@ def deliver(looked: Sequence[Looked], plan: Plan, inputs: Inputs, folder: Path) 
 def outputs_of(looked: Sequence[Looked], verdict: str) -> dict[str, str]:
     """The outputs that are no files. Those about one model are about the worst, which comes first."""
     report = next((one.report for one in looked if one.report is not None), None)
-    scores = [e.value for one in looked if one.report for r in one.report.results for e in r.evidence if e.kind == "vocabulary-sweep"]
+    scores = [e.value for one in looked if one.report for r in one.report.results for e in r.evidence if e.kind == SWEEP]
     commit = (report.snapshot.commit_sha or os.environ.get("GITHUB_SHA", "")) if report is not None else ""
     towers = list(dict.fromkeys(result.tower_digest for result in report.results)) if report is not None else []
     worst_first = sorted(report.results, key=lambda r: _ORDER.index(r.verdict.label)) if report is not None else []

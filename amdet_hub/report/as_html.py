@@ -64,8 +64,8 @@ def _first_screen(report: ScanReport) -> list[str]:
 
 def _trigger(trigger: TriggerFinding, result: ScanResult) -> str:
     name = "Recovered trigger" if result.verdict.label == "backdoor-detected" else "Unconfirmed candidate"
-    shown = code(trigger.text, limit=120) if trigger.text is not None else "token ids only, no tokenizer was at hand"
     ids = ", ".join(str(i) for i in trigger.token_ids[:16]) + (", ..." if len(trigger.token_ids) > 16 else "")
+    shown = code(trigger.text, limit=120) if trigger.text is not None else "known by its token ids only: no tokenizer was at hand"
     facts = [f"In {code(result.encoder.label, limit=80)}; token id{'' if len(trigger.token_ids) == 1 else 's'} {ids}."]
     if names := code_points(trigger.text or ""):
         facts.append("Characters outside ASCII: " + ", ".join(code(name) for name in names) + ".")
@@ -94,14 +94,27 @@ def _encoder(result: ScanResult, report: ScanReport) -> list[str]:
 
 
 def _evidence_table(result: ScanResult) -> str:
-    rows = "".join(
-        f"<tr><td>{code(e.kind, limit=60)}</td><td>{html(wording.value_text(e), limit=80)}</td>"
-        f"<td>{html(wording.threshold_text(e))}</td><td>{_outcome(wording.outcome_text(e))}</td>"
-        f"<td>{e.n:,}</td><td>{html(wording.finding_text(e, figures=True), limit=700)}</td></tr>"
+    rows = [
+        (
+            code(e.kind, limit=60),
+            html(wording.value_text(e), limit=80),
+            html(wording.threshold_text(e)),
+            _outcome(wording.outcome_text(e)),
+            f"{e.n:,}",
+            html(wording.finding_text(e, figures=True), limit=700),
+        )
         for e in result.evidence
+    ]
+    return _table(("finding", "value", "threshold", "outcome", "n", "what it means"), rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells carry the name of their column, for a narrow screen shows them below one another."""
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    body = "".join(
+        "<tr>" + "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in zip(heads, row, strict=True)) + "</tr>" for row in rows
     )
-    heads = "".join(f"<th>{head}</th>" for head in ("finding", "value", "threshold", "outcome", "n", "what it means"))
-    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _outcome(word: str) -> str:
@@ -133,15 +146,12 @@ def _fact_rows(result: ScanResult) -> list[tuple[str, str]]:
 def _skipped(skipped: Sequence[SkippedScan]) -> list[str]:
     if not skipped:
         return []
-    rows = "".join(
-        f"<tr><td>{code(s.component or s.repo_id)}</td><td>{s.reason}</td><td>{html(s.detail, limit=500)}</td>"
-        f"<td>{'yes' if s.blocks_acquittal else 'no'}</td></tr>"
+    rows = [
+        (code(s.component or s.repo_id), s.reason, html(s.detail, limit=500), "yes" if s.blocks_acquittal else "no")
         for s in sorted(skipped, key=lambda skip: not skip.blocks_acquittal)[:_MAX_SKIPPED]
-    )
-    if len(skipped) > _MAX_SKIPPED:
-        rows += f'<tr><td colspan="4">and {len(skipped) - _MAX_SKIPPED} more</td></tr>'
-    heads = "".join(f"<th>{head}</th>" for head in ("component", "reason", "detail", "keeps the verdict open"))
-    return ["<h2>Not scanned</h2>", f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>']
+    ]
+    more = f"<p>And {len(skipped) - _MAX_SKIPPED} more.</p>" if len(skipped) > _MAX_SKIPPED else ""
+    return ["<h2>Not scanned</h2>", _table(("component", "reason", "detail", "keeps the verdict open"), rows), more]
 
 
 def _not_covered() -> list[str]:

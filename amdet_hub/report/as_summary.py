@@ -50,7 +50,7 @@ def _row(row: SummaryRow) -> tuple[str, str, str, str]:
     triggers = [t for result in row.report.results for t in result.triggers]
     named = ", ".join(code_span(t.text, limit=60) if t.text is not None else "token ids only" for t in triggers[:3])
     towers = ", ".join(code_span(wording.short(r.tower_digest)) for r in row.report.results[:4])
-    said = f" {prose(row.note, limit=200)}" if row.note else ""
+    said = f". {prose(row.note, limit=200)}" if row.note else ""
     return code_span(row.target, limit=120), f"{_MARKS[label]} {markdown_blocks.verdict_words(row.report.verdict)}{said}", named, towers
 
 
@@ -87,7 +87,7 @@ def _ratio_line(evidence: Evidence) -> str:
     filled = round(min(1.0, max(0.0, evidence.value / (2 * (evidence.threshold or 1.0)))) * _BAR_COLUMNS)
     cells = ["█" if i < filled else "░" for i in range(_BAR_COLUMNS)]
     cells[_BAR_COLUMNS // 2] = "|"
-    words = f"{wording.value_text(evidence)}, threshold {wording.threshold_text(evidence)}: {wording.outcome_text(evidence)}"
+    words = f"{wording.value_text(evidence)}, threshold {markdown_blocks.prose_math(wording.threshold_text(evidence))}: {wording.outcome_text(evidence)}"
     return f"{code_text(evidence.kind, limit=28):<28} {''.join(cells)} {code_text(words, limit=120)}"
 
 

@@ -69,7 +69,9 @@ footer{{margin-top:2.5rem;border-top:1px solid var(--rule);padding-top:.8rem}}
 main{{padding:1rem .8rem 2rem}}.verdict strong{{font-size:1.35rem}}
 .bars{{grid-template-columns:1fr auto;gap:.1rem .6rem}}.bars svg{{grid-column:1/-1}}
 .bars .value{{grid-column:1/-1;margin-bottom:.4rem}}.facts tr{{display:block;padding:.3rem 0;border-top:1px solid var(--rule)}}
-.facts th,.facts td{{display:block;border:0;padding:0}}
+.facts th,.facts td{{display:block;border:0;padding:0}}.wide table{{min-width:0}}.wide thead{{display:none}}
+.wide tr{{display:block;padding:.4rem 0;border-top:1px solid var(--rule)}}.wide td{{display:block;border:0;padding:0}}
+.wide td:not(:first-child)::before{{content:attr(data-name) ": ";color:var(--soft)}}
 }}
 @media print{{:root{{color-scheme:light;{_LIGHT}}}body{{font-size:11pt;background:#fff}}main{{max-width:none;padding:0}}
 *{{-webkit-print-color-adjust:exact;print-color-adjust:exact}}.wide{{overflow:visible}}.wide table{{min-width:0}}

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from amdet_hub.report import parse_report
+from amdet_hub.report.baselines import NO_BASELINE, acceptances_of, baseline_as_json
 from tests.action.harness import Job, Runner
 from tests.action.scratch import CONFIG, Scratch, fake_github
 from tests.demo_hub import BACKDOORED, BASE, demo_hub
@@ -115,13 +116,11 @@ def test_pull_request_with_a_clean_checkpoint_and_a_comment(scratch: Scratch, st
     assert "ghs_test" not in job.log + refused.log
 
 
-@pytest.mark.parametrize(
-    ("event", "inputs"), [("schedule", {"model": BACKDOORED}), ("workflow_dispatch", {"model": f"{BASE}\n {BACKDOORED}"})]
-)
-def test_watching_hub_repositories(start: Start, event: str, inputs: dict[str, str]) -> None:
+def test_a_schedule_watches_hub_repositories(start: Start) -> None:
     with demo_hub() as hub:
         environ = {"HF_ENDPOINT": hub.endpoint}
-        job = start(event, {}, environ=environ, **inputs, reference=BASE, config=CONFIG, hf_token="hf_alicealicealice", push_card="true")
+        given = {"model": f"{BASE}\n {BACKDOORED}", "reference": BASE, "config": CONFIG}
+        job = start("schedule", {}, environ=environ, **given, hf_token="hf_alicealicealice", push_card="true")
         assert (job.outputs["verdict"], job.exit_code) == ("backdoor-detected", 1), job.log
         assert job.outputs["commit-sha"] == hub.head(BACKDOORED)
         log = json.loads(Path(job.outputs["sarif"]).read_text())
@@ -129,6 +128,33 @@ def test_watching_hub_repositories(start: Start, event: str, inputs: dict[str, s
         assert place["uri"] == ".github/workflows/scan.yml"
         assert "hf_alicealicealice" not in job.log + job.summary
         assert f"{BACKDOORED}: pull request opened" in job.log
+        commits = [request for request in hub.writes if request.path.startswith(f"/api/models/{BACKDOORED}/commit/")]
+        assert ["create_pr=1" in request.query for request in commits] == [True]
+
+
+def test_one_hub_repository_by_hand(start: Start) -> None:
+    with demo_hub() as hub:
+        job = start("workflow_dispatch", {"inputs": {}}, environ={"HF_ENDPOINT": hub.endpoint}, model=f"{BASE}@main", reference=BASE)
+        assert (job.outputs["verdict"], job.exit_code) == ("no-backdoor-found", 0), job.log
+        assert job.outputs["commit-sha"] == hub.head(BASE)
+        missing = start("workflow_dispatch", {}, environ={"HF_ENDPOINT": hub.endpoint}, model="demo/nowhere", fail_on="never")
+        assert (missing.outputs["verdict"], missing.exit_code) == ("error", 2), missing.log
+        assert hub.writes == []
+
+
+def test_accepted_findings_and_a_new_branch(scratch: Scratch, start: Start, tmp_path: Path) -> None:
+    scratch.put_model("models/new", "backdoored")
+    scratch.commit("a model")
+    before = start("push", push("0" * 40), **SCANNING, fail_on="never")
+    report = parse_report(Path(before.outputs["json"]).read_text())
+    accepted = acceptances_of(report, reason="our own", expires="2999-01-01")
+    scratch.write("baseline.json", baseline_as_json(NO_BASELINE.with_accepted(accepted)).encode())
+    job = start("push", push("0" * 40), **SCANNING, baseline="baseline.json")
+    assert (job.outputs["verdict"], job.exit_code) == ("backdoor-detected", 0), job.log
+    assert "Accepted in the baseline" in job.summary
+    wrong = start("push", push("0" * 40), **SCANNING, baseline="README.md")
+    assert (wrong.failed_at, wrong.outputs["verdict"], wrong.outputs["exit-code"]) == ("Scan", "error", "2")
+    assert "Error" in wrong.summary
 
 
 def test_push_without_checkpoints_costs_seconds(scratch: Scratch, start: Start) -> None:

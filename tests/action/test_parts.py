@@ -134,6 +134,17 @@ def test_events(tmp_path: Path, name: str, payload: Any, expected: Event) -> Non
     assert read_event({"GITHUB_EVENT_NAME": name, "GITHUB_EVENT_PATH": str(tmp_path / "event.json")}) == expected
 
 
+@pytest.mark.parametrize("value", ["x", "", "10", "1h30m", "90s", "-5m", "5m; x"])
+def test_durations(value: str) -> None:
+    good = value in ("", "1h30m", "90s")
+    try:
+        assert read_inputs({"AMDET_INPUT_TIMEOUT": value}).timeout == (value or None)
+    except ConfigError:
+        assert not good
+    else:
+        assert good
+
+
 def test_the_file_that_names_the_models() -> None:
     assert naming_file({"GITHUB_WORKFLOW_REF": "o/r/.github/workflows/scan.yml@refs/heads/a@b"}) == ".github/workflows/scan.yml"
     assert naming_file({"GITHUB_WORKFLOW_REF": "o/r/../../etc/passwd@x"}) == ".github/workflows"
@@ -176,6 +187,13 @@ def test_git_lfs_gets_the_pointer_and_no_path(scratch: Scratch, tmp_path: Path, 
     assert (scratch.root / "-x $(y)" / "m.safetensors").read_bytes() == b"fetched"
     assert (tmp_path / "told").read_text() == "smudge\n"
     assert (tmp_path / "stdin").read_bytes() == pointer
+
+
+def test_a_pipelines_other_weights_are_not_fetched(scratch: Scratch) -> None:
+    scratch.write("p/model_index.json", b"{}")
+    scratch.write("p/text_encoder/model.safetensors", scratch.pointer(b"text"))
+    scratch.write("p/unet/model.safetensors", scratch.pointer(b"much more", stored=False))
+    assert materialize(scratch.root, scratch.root / "p") == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:../../x\nsize 1\n", b"x" * 2000])
