@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Install amdet-hub for the Action, in an environment of its own, and say which interpreter has it. Reads only environment variables.
 set -euo pipefail
+case "$AMDET_PYTHON" in
+  /*) ;;
+  */*) AMDET_PYTHON="$PWD/$AMDET_PYTHON" ;; # as the first step understood it
+esac
 cd "$RUNNER_TEMP" # not the checkout: nothing in it may pass for a module or a setting
 tell() { printf 'python=%s\n' "$1" >> "$GITHUB_OUTPUT"; }
 fail() {

@@ -205,7 +205,7 @@ def output_folder(root: Path, environ: Mapping[str, str]) -> Path:
     """
     temporary = Path(os.path.realpath(environ.get("RUNNER_TEMP") or root))
     named = environ.get("AMDET_INPUT_OUTPUT_DIR", "").strip()
-    folder = Path(os.path.realpath(root / named)) if named else temporary / "amdet-hub-reports"
+    folder = Path(os.path.realpath(root / named)) if named else _next_folder(temporary / "amdet-hub-reports")
     if not (folder.is_relative_to(root) or folder.is_relative_to(temporary)):
         raise ConfigError("output-dir", "it lies neither in the checkout nor in the runner's temporary folder")
     if ".git" in folder.relative_to(root).parts if folder.is_relative_to(root) else False:
@@ -215,6 +215,14 @@ def output_folder(root: Path, environ: Mapping[str, str]) -> Path:
     except OSError as error:
         raise OutputError(str(folder), (error.strerror or "unknown reason").lower()) from error
     return folder
+
+
+def _next_folder(home: Path) -> Path:
+    """A numbered folder that is not there yet: a job may use the action twice, and each use keeps its files."""
+    number = 1
+    while (home / str(number)).exists():
+        number += 1
+    return home / str(number)
 
 
 def deliver(looked: Sequence[Looked], plan: Plan, inputs: Inputs, folder: Path) -> None:
