@@ -22,11 +22,13 @@ demo: $(VENV)/installed ## see it work, offline after the first install
 test: $(VENV)/installed-dev ## run every test; ARGS="tests/hub -k gated" runs some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-lint: $(VENV)/installed-dev ## style, types, and the walls between rooms
+lint: $(VENV)/installed-dev ## style, types, the walls between rooms, the workflows
 	@status=0; \
 	for check in "ruff check ." "ruff format --check ." "mypy" "lint-imports"; do \
 	  echo "$$check"; $(BIN)/$$check || status=1; \
-	done; exit $$status
+	done; \
+	bash .ci/lint-workflows || status=1; \
+	exit $$status
 
 format: $(VENV)/installed-dev ## let ruff put the code in shape
 	$(BIN)/ruff check --fix .

@@ -95,6 +95,11 @@ def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 def _apply_config_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
     settings = read_config(value)
     ctx.default_map = {**(ctx.default_map or {}), **settings.defaults}
+    use_file_settings(ctx, settings)
+
+
+def use_file_settings(ctx: click.Context, settings: FileSettings) -> None:
+    """Let what a configuration file said count in this command."""
     ctx.meta[_FILE_SETTINGS] = settings
 
 

@@ -18,7 +18,7 @@ import click
 
 from amdet_hub.errors import OutputError
 
-FORMATS = ("text", "json", "markdown")
+FORMATS = ("text", "json", "markdown", "sarif", "html")
 """Names of the report formats, spelled here so that `--help` need not import the renderers. Tested equal to `report.RENDERERS`."""
 
 _TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{6,}")

@@ -11,6 +11,7 @@ import click
 from amdet_hub import __version__
 from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK
 from amdet_hub.cli._options import GroupLayout
+from amdet_hub.cli.action import action
 from amdet_hub.cli.baseline import baseline
 from amdet_hub.cli.bench import bench
 from amdet_hub.cli.cache import cache
@@ -106,5 +107,5 @@ def app() -> None:
     """
 
 
-for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, staged, mcp, demo, doctor, cache, bench):
+for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, staged, mcp, demo, doctor, cache, bench, action):
     app.add_command(_verb)

@@ -63,7 +63,8 @@ def find_encoders(source: RepoSource, *, subfolder: str = "", filename: str | No
     skipped = (*survey.skipped, *duplicates)
     if not encoders and not survey.adapters:
         found = tuple(s.detail for s in skipped) or survey.other_contents(root)
-        raise NothingToScan(source.snapshot.repo_id, found, pickle_only=survey.only_pickles())
+        blocks = any(s.blocks_acquittal for s in skipped)
+        raise NothingToScan(source.snapshot.repo_id, found, pickle_only=survey.only_pickles(), blocks_acquittal=blocks)
     return Resolution(tuple(encoders), skipped, tuple(survey.adapters))
 
 

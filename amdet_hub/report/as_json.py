@@ -30,8 +30,17 @@ def as_json(report: ScanReport) -> str:
     Raises:
         ReportError: the report holds something JSON cannot say (a NaN, an object that is not data).
     """
+    return dump_ascii(to_dict(report))
+
+
+def dump_ascii(data: Any) -> str:
+    """Plain data as indented ASCII JSON with a final newline, in which no build log and no terminal finds anything to act upon.
+
+    Raises:
+        ReportError: it holds something JSON cannot say.
+    """
     try:
-        text = json.dumps(to_dict(report), indent=2, ensure_ascii=True, allow_nan=False)
+        text = json.dumps(data, indent=2, ensure_ascii=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ReportError(f"the report is not plain JSON data: {error}") from error
     # DEL is the one control character that JSON leaves bare; `##[` would be a command to a build log, and stands in strings only.

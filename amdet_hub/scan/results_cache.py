@@ -25,6 +25,7 @@ from typing import Any
 from amdet_hub import __version__
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ReportError
+from amdet_hub.hub.kept import limit_bytes
 from amdet_hub.hub.settings import HubSettings, own_cache
 from amdet_hub.records import Environment, ScanResult, fingerprint, from_dict, to_dict
 
@@ -90,7 +91,9 @@ class ResultsCache:
         return None
 
     def remember(self, identity: str, digests: TowerDigests) -> None:
-        """Keep which tower files of this identity hold. Raises: OSError."""
+        """Keep which tower files of this identity hold, unless nothing is to be kept (`AMDET_HUB_CACHE_MAX=0`). Raises: OSError; ConfigError."""
+        if limit_bytes() == 0:
+            return
         _write(self._folder / "files" / f"{identity}.json", {"tower": digests.tower, "projection": digests.projection})
 
     def find(self, digests: TowerDigests, subject: Subject, config: ScanConfig) -> KeptResult | None:
@@ -110,7 +113,12 @@ class ResultsCache:
         return KeptResult(result, environment, created)
 
     def keep(self, kept: KeptResult, digests: TowerDigests, subject: Subject, config: ScanConfig) -> None:
-        """Keep a result. Raises: OSError; ValueError when the result is of another tower."""
+        """Keep a result, unless nothing is to be kept (`AMDET_HUB_CACHE_MAX=0`).
+
+        Raises: OSError; ConfigError; ValueError when the result is of another tower.
+        """
+        if limit_bytes() == 0:
+            return
         if kept.result.tower_digest != digests.tower:
             raise ValueError("the result is of another tower than the digests")
         key = _key(digests, subject, config)

@@ -59,13 +59,6 @@ def reference_travel(encoder: ResolvedEncoder, chosen: ChosenReference) -> Trave
     return _travel(chosen.encoder, chosen.source, whole_files=fetched_whole(encoder, chosen)[1])
 
 
-def base_travel(encoder: ResolvedEncoder, base: LoraBase | None, chosen: ChosenReference) -> Travel | None:
-    """What the base of a LoRA costs; None where there is none, or where it is the reference, which is counted there. Raises: BadRepository; HubError."""
-    if base is None or (chosen.encoder is not None and same_files(base.encoder, chosen.encoder)):
-        return None
-    return _travel(base.encoder, base.source, whole_files=False)
-
-
 def total_bytes(travels: Iterable[Travel | None]) -> int:
     """Bytes over the network of all of them: a whole file counts once, and so does one tower that several need."""
     whole: dict[tuple[str, str | None, str], int] = {}

@@ -1,8 +1,9 @@
-"""What surrounds the repositories of a local Hub: collections, the Hub's own file scan, jobs. The part of `LocalHub` that fills them."""
+"""What surrounds the repositories of a local Hub: collections, discussions, webhooks, the Hub's own file scan, jobs. The part of `LocalHub` that fills them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from amdet_hub.testing.hub_jobs import JobRunner, LocalJob
 from amdet_hub.testing.hub_world import World
@@ -30,3 +31,14 @@ class SurroundingControls:
     def report_issues(self, repo_id: str, issues: Mapping[str, str]) -> None:
         """What the Hub's own file scanners say of a repository: level (`"unsafe"`, `"suspicious"`) by path."""
         self._world.repository(repo_id).issues = dict(issues)
+
+    def discussions(self, repo_id: str) -> list[tuple[int, str, str, str]]:
+        """Every discussion that is no pull request: (number, title, author, first comment), oldest first."""
+        with self._world.lock:
+            found = [d for d in self._world.discussions[repo_id] if not d.is_pull_request]
+            return [(d.number, d.title, d.author, str(d.events[0]["data"]["latest"]["raw"])) for d in found]
+
+    def webhooks(self, user: str) -> list[dict[str, Any]]:
+        """The webhooks that a user made, as the Hub describes them."""
+        with self._world.lock:
+            return [dict(hook) for hook in self._world.webhooks.get(user, [])]

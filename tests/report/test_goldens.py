@@ -8,7 +8,7 @@ from amdet_hub.report import RENDERERS, as_text
 from amdet_hub.report.card import MeasuredRates, render_section
 from tests.report.examples import EXAMPLES, backdoored
 
-SUFFIXES = {"text": "txt", "json": "json", "markdown": "md"}
+SUFFIXES = {"text": "txt", "json": "json", "markdown": "md", "sarif": "sarif", "html": "html"}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

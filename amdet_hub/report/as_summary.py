@@ -1,0 +1,96 @@
+"""Several scans as one short Markdown text: a job's summary, or a comment on a pull request. Verdict, picture and evidence; the rest is folded away.
+
+The picture is made of block characters in a code block: neither a job summary nor a comment shows inline SVG or embedded images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amdet_hub.records import Evidence, ScanReport, ScanResult, VerdictLabel
+from amdet_hub.report import markdown_blocks, wording
+from amdet_hub.report.as_markdown import as_markdown
+from amdet_hub.report.escape import code_span, code_text, prose, unactionable
+
+_BAR_COLUMNS = 30
+_MAX_DETAILS_CHARS = 40_000
+_MARKS: dict[VerdictLabel, str] = {"backdoor-detected": ":x:", "no-backdoor-found": ":white_check_mark:", "inconclusive": ":grey_question:"}
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One target: its report, or the sentence that says why there is none. `note` is said beside a report as well, `""` is silence."""
+
+    target: str
+    report: ScanReport | None
+    note: str = ""
+
+
+def as_summary(rows: Sequence[SummaryRow], verdict: str) -> str:
+    """The summary, with a final newline.
+
+    Args:
+        rows: what was looked at; the worst first reads best.
+        verdict: of all together, a verdict's label or other plain words of ours.
+    """
+    title = next((words for label, words in wording.VERDICT_TITLES.items() if label == verdict), verdict.replace("-", " ").capitalize())
+    blocks = [f"### amdet-hub: {title}", markdown_blocks.table(("target", "verdict", "trigger", "tower"), [_row(row) for row in rows])]
+    for row in rows:
+        if row.report is not None:
+            blocks += _details(row.report)
+    blocks.append(f"{wording.NO_PROOF} It looks at text encoders only.")
+    return "".join(f"{unactionable(line)}\n" for line in "\n\n".join(block for block in blocks if block).split("\n"))
+
+
+def _row(row: SummaryRow) -> tuple[str, str, str, str]:
+    if row.report is None:
+        return code_span(row.target, limit=120), f":warning: {prose(row.note, limit=400)}", "", ""
+    label = row.report.verdict.label
+    triggers = [t for result in row.report.results for t in result.triggers]
+    named = ", ".join(code_span(t.text, limit=60) if t.text is not None else "token ids only" for t in triggers[:3])
+    towers = ", ".join(code_span(wording.short(r.tower_digest)) for r in row.report.results[:4])
+    said = f". {prose(row.note, limit=200)}" if row.note else ""
+    return code_span(row.target, limit=120), f"{_MARKS[label]} {markdown_blocks.verdict_words(row.report.verdict)}{said}", named, towers
+
+
+def _details(report: ScanReport) -> list[str]:
+    blocks = [f"#### {code_span(report.snapshot.repo_id, limit=120)}", markdown_blocks.bullets(report.verdict.reasons[:5])]
+    for result in report.results:
+        if picture := _picture(result):
+            blocks += [
+                f"{code_span(result.encoder.label, limit=80)}: {markdown_blocks.verdict_words(result.verdict)}",
+                f"```text\n{picture}\n```",
+            ]
+        if result.evidence:
+            blocks.append(markdown_blocks.evidence_table(result))
+    whole = as_markdown(report)
+    if len(whole) <= _MAX_DETAILS_CHARS:
+        blocks.append(f"<details><summary>The whole report</summary>\n\n{whole}\n</details>")
+    return blocks
+
+
+def _picture(result: ScanResult) -> str:
+    lines = []
+    for trigger in result.triggers[:1]:
+        rates = (trigger.success_start_rate, trigger.success_middle_rate, trigger.success_end_rate)
+        for place, rate in zip(("start", "middle", "end"), rates, strict=True):
+            lines.append(f"{f'prompts taken over, {place}':<28} {_bar(rate)} {wording.percent(rate)}")
+    lines += [
+        _ratio_line(e) for e in result.evidence if e.threshold is not None and e.threshold > 0 and wording.threshold_text(e)[0] == ">"
+    ]
+    return "\n".join(lines)
+
+
+def _ratio_line(evidence: Evidence) -> str:
+    """A bar of twice the threshold; `|` marks the threshold in its middle."""
+    filled = round(min(1.0, max(0.0, evidence.value / (2 * (evidence.threshold or 1.0)))) * _BAR_COLUMNS)
+    cells = ["█" if i < filled else "░" for i in range(_BAR_COLUMNS)]
+    cells[_BAR_COLUMNS // 2] = "|"
+    words = f"{wording.value_text(evidence)}, threshold {markdown_blocks.prose_math(wording.threshold_text(evidence))}: {wording.outcome_text(evidence)}"
+    return f"{code_text(evidence.kind, limit=28):<28} {''.join(cells)} {code_text(words, limit=120)}"
+
+
+def _bar(rate: float) -> str:
+    filled = round(max(0.0, min(1.0, rate)) * _BAR_COLUMNS)
+    return "█" * filled + "░" * (_BAR_COLUMNS - filled)
