@@ -4,8 +4,8 @@ A row is trusted because at least three independent public projects state the sa
 the scanner compares what it downloads with that sha256. A row says nothing of its owner's present `main` branch.
 
 Left out on purpose: OpenAI ViT-B/32 and B/16 (their main branches hold pickles only, and the safetensors copy of B/32 rests on one or two
-sources), OpenCLIP and CLIPSeg files (not added yet), SigLIP large and multilingual, Stable Diffusion 3.x and MetaCLIP (no digest with three
-sources). For those a scan runs with `--reference`, or without a reference and says so.
+sources), OpenCLIP's ViT-B/32 and CLIPSeg (their towers share a shape with others that were trained apart), SigLIP large and multilingual, Stable
+Diffusion 3.x and MetaCLIP (no digest with three sources). For those a scan runs with `--reference`, or without a reference and says so.
 
 Source of every row: pinned-download manifests, model registries and LFS pointer files of public projects, counted in `confidence`.
 """
@@ -177,6 +177,7 @@ class TrustedReference:
 _CLIP_L = TowerShape("clip", 768, 12, 12, 77, 49_408, "quick_gelu")
 _CLIP_BIG_G = TowerShape("clip", 1280, 32, 20, 77, 49_408, "gelu")
 _CLIP_H_PENULTIMATE = TowerShape("clip", 1024, 23, 16, 77, 49_408, "gelu")
+_CLIP_H = TowerShape("clip", 1024, 24, 16, 77, 49_408, "gelu")
 _SIGLIP_BASE = TowerShape("siglip", 768, 12, 12, 64, 32_000, "gelu_pytorch_tanh")
 _SIGLIP_SO400M = TowerShape("siglip", 1152, 27, 16, 64, 32_000, "gelu_pytorch_tanh")
 _SIGLIP2_BASE = TowerShape("siglip", 768, 12, 12, 64, 256_000, "gelu_pytorch_tanh")
@@ -273,6 +274,19 @@ _ROWS = (
         dtype="BF16",
         confidence=3,
         source="FLUX.1 weight manifests; MIR model registry (the repository is gated)",
+    ),
+    TrustedReference(
+        repo_id="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        revision="1c2b8495b28150b8a4922ee1c8edee224c284c0c",
+        path="open_clip_model.safetensors",
+        sha256="0084e75319a50ad85ef45377bad5bc38f2f58824459eb690048d51c9f8863be5",
+        size_bytes=3_944_517_836,
+        component="open_clip_model.safetensors",
+        shape=_CLIP_H,
+        projection_dim=1024,
+        dtype="F32",
+        confidence=3,
+        source="companion download receipts; MIR model registry; component-hash map; exact layout arithmetic (686 tensors)",
     ),
     TrustedReference(
         repo_id="google/siglip-base-patch16-224",

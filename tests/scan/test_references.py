@@ -19,6 +19,7 @@ from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import Lineage, ScanReport
 from amdet_hub.testing import LocalHub
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
+from amdet_hub.testing.tiny_layouts import tiny_openclip
 from tests.scan.conftest import Scan
 
 
@@ -56,18 +57,20 @@ def claiming(hub: LocalHub, models: Path, base: str, model: str = "clip") -> str
     return "org/copy"
 
 
-def trusted_row(hub: LocalHub, settings: HubSettings, sha256: str | None = None, repo_id: str = "org/base") -> TrustedReference:
+def trusted_row(
+    hub: LocalHub, settings: HubSettings, sha256: str | None = None, repo_id: str = "org/base", path: str = "model.safetensors"
+) -> TrustedReference:
     """The row that our table would hold for a repository of this Hub."""
     source = open_source(parse_target(repo_id), settings)
     (encoder,) = find_encoders(source).encoders
-    data = hub.read(repo_id, "model.safetensors")
+    data = hub.read(repo_id, path)
     return TrustedReference(
         repo_id=repo_id,
         revision=hub.head(repo_id, "main"),
-        path="model.safetensors",
+        path=path,
         sha256=sha256 or hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
-        component="",
+        component=encoder.component,
         shape=TowerShape.of(encoder.config),
         projection_dim=encoder.config.projection_dim,
         dtype="F32",
@@ -112,6 +115,18 @@ def test_a_trusted_file_is_held_against_itself_and_not_against_another_of_its_sh
     assert report.results[0].reference.repo_id == "org/sibling"
     assert immediate(report)
     assert scan("org/base", settings=online).results[0].reference.repo_id == "org/base"
+
+
+def test_an_openclip_repository_is_the_trusted_reference_of_a_tower_in_another_layout(
+    scan: Scan, hub: LocalHub, online: HubSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add_model("org/open", tiny_openclip(tmp_path / "open", hidden_size=16))
+    hub.add_model("org/twin", tiny_clip(tmp_path / "twin", hidden_size=16, hidden_act="gelu", legacy_eos=True))
+    row = trusted_row(hub, online, repo_id="org/open", path="open_clip_model.safetensors")
+    monkeypatch.setattr(families, "_ROWS", (row,))
+    report = scan("org/twin", settings=online)
+    assert immediate(report)
+    assert (report.results[0].reference.repo_id, report.results[0].reference.trust) == ("org/open", "trusted")
 
 
 def test_a_trusted_file_with_another_sha256_is_not_trusted(
