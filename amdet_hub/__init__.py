@@ -1,10 +1,20 @@
 """amdet-hub: was the text encoder of this CLIP-family model backdoored by whoever fine-tuned it?
 
+    from amdet_hub import scan
+
+    report = scan("org/model", reference="org/base")
+    print(report.verdict.label, *report.verdict.reasons)
+
+and, before loading somebody's model, `amdet_hub.guard("org/model")` (see `amdet_hub.guarding`).
+
 The map. Data flows downward, imports point downward, and no room imports its sibling:
 
 * `amdet_hub.cli`: words in, words out; the only place that prints and that knows exit codes.
 * `amdet_hub.demo`, `amdet_hub.bench`: the offline demonstration; labelled backdoored and benign encoders, made to measure us with.
-* `amdet_hub.scan`: resolve -> load -> detect -> judge. Owns the `Accelerator`.
+* `amdet_hub.asked`: scanning without being asked: a watch over repositories, webhooks, and the tools of coding agents.
+* `amdet_hub.guarding`: `guard`, which stands before the loading of a model.
+* `amdet_hub.scan`: resolve -> load -> detect -> judge. Owns the `Accelerator`. Called, it scans: `scan("org/model")`.
+* `amdet_hub.cards`: a report on a model card, as a pull request, and read back.
 * `amdet_hub.hub`: the only room that talks to the Hugging Face Hub (or to a folder in its place).
 * `amdet_hub.encoders`: the only room that knows transformers' and checkpoints' insides.
 * `amdet_hub.report`: a `ScanReport` as text, JSON, Markdown, and as a section of a model card. Pure functions.
@@ -14,7 +24,54 @@ The map. Data flows downward, imports point downward, and no room imports its si
 * `amdet_hub.records`, `amdet_hub.errors`: what crosses the walls, and what can go wrong.
 * `amdet_hub.testing`: a local Hub and tiny encoders, for our tests and for yours.
 
-Importing this package imports no torch. `amdet_hub.scan.scan_target` is the function behind `amdet-hub scan`.
+Importing this package imports no torch; the names below are loaded on first use.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amdet_hub.config import ScanConfig
+    from amdet_hub.errors import AmdetError, BackdoorDetected, NotCleared
+    from amdet_hub.guarding import Clearance, guard
+    from amdet_hub.hub.settings import HubSettings
+    from amdet_hub.records import ScanReport
+    from amdet_hub.scan.plan import ScanOptions
+    from amdet_hub.scan.simple import scan
+
+__all__ = [
+    "AmdetError",
+    "BackdoorDetected",
+    "Clearance",
+    "HubSettings",
+    "NotCleared",
+    "ScanConfig",
+    "ScanOptions",
+    "ScanReport",
+    "guard",
+    "scan",
+]
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AmdetError": "errors",
+    "BackdoorDetected": "errors",
+    "Clearance": "guarding",
+    "HubSettings": "hub.settings",
+    "NotCleared": "errors",
+    "ScanConfig": "config",
+    "ScanOptions": "scan.plan",
+    "ScanReport": "records",
+    "guard": "guarding",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "scan":  # the room itself, which can be called: after its import Python binds it to this name anyway
+        return importlib.import_module("amdet_hub.scan")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"amdet_hub.{_HOMES[name]}"), name)

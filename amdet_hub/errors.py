@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from amdet_hub.records import ScanReport
+    from amdet_hub.records import Evidence, ScanReport, TriggerFinding
 
 
 class AmdetError(Exception):
@@ -219,6 +219,45 @@ class Interrupted(AmdetError):
     def __init__(self, report: ScanReport | None = None) -> None:
         super().__init__("the scan was interrupted")
         self.report = report
+
+
+class BackdoorDetected(AmdetError):
+    """A model that was about to be loaded has a detected backdoor. Raised by `amdet_hub.guard`.
+
+    Args:
+        target: what was asked for, verbatim.
+        report: the whole report; its text is hostile where it quotes the repository.
+        source: where the verdict comes from: "scan", "cache" or "card".
+    """
+
+    def __init__(self, target: str, report: ScanReport, source: str) -> None:
+        at = f" at commit {report.snapshot.commit_sha[:12]}" if report.snapshot.commit_sha else ""
+        super().__init__(f"a backdoor was detected in '{target}'{at} ({source}): {report.verdict.reasons[0]}")
+        self.target, self.report, self.source = target, report, source
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """The evidence of every encoder that was convicted."""
+        return tuple(e for r in self.report.results if r.verdict.label == "backdoor-detected" for e in r.evidence)
+
+    @property
+    def triggers(self) -> tuple[TriggerFinding, ...]:
+        """The recovered triggers."""
+        return tuple(t for r in self.report.results for t in r.triggers)
+
+
+class NotCleared(AmdetError):
+    """Nothing says that a model may be loaded: the result is inconclusive, or there is none and scanning was not allowed.
+
+    Args:
+        target: what was asked for, verbatim.
+        reason: why, in one phrase.
+        report: the inconclusive report, None when there is none.
+    """
+
+    def __init__(self, target: str, reason: str, report: ScanReport | None = None) -> None:
+        super().__init__(f"'{target}' was not cleared: {reason}")
+        self.target, self.reason, self.report = target, reason, report
 
 
 def _revived(kind: type[AmdetError], args: tuple[object, ...], state: dict[str, object]) -> AmdetError:

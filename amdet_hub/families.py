@@ -4,7 +4,7 @@ A row is trusted because at least three independent public projects state the sa
 the scanner compares what it downloads with that sha256. A row says nothing of its owner's present `main` branch.
 
 Left out on purpose: OpenAI ViT-B/32 and B/16 (their main branches hold pickles only, and the safetensors copy of B/32 rests on one or two
-sources), OpenCLIP and CLIPSeg files (another layout), SigLIP large and multilingual, Stable Diffusion 3.x and MetaCLIP (no digest with three
+sources), OpenCLIP and CLIPSeg files (not added yet), SigLIP large and multilingual, Stable Diffusion 3.x and MetaCLIP (no digest with three
 sources). For those a scan runs with `--reference`, or without a reference and says so.
 
 Source of every row: pinned-download manifests, model registries and LFS pointer files of public projects, counted in `confidence`.
@@ -19,8 +19,8 @@ from amdet_hub.config import Thresholds
 from amdet_hub.records import Family, TowerConfig
 
 SUPPORTED: Mapping[Family, str] = {
-    "clip": "CLIP text towers: causal, pooled at the end-of-text token (transformers CLIPModel, CLIPTextModel, CLIPTextModelWithProjection)",
-    "siglip": "SigLIP and fixed-resolution SigLIP 2 text towers: bidirectional, pooled at the last position (SiglipModel, SiglipTextModel)",
+    "clip": "CLIP text towers: causal, pooled at the end-of-text token (transformers CLIP, CLIPSeg, X-CLIP and OWL-ViT, OpenCLIP, Stable Diffusion)",
+    "siglip": "SigLIP and SigLIP 2 text towers: bidirectional, pooled at the last position (transformers, OpenCLIP as timm publishes them)",
 }
 """Families whose text towers can be loaded and scanned, one sentence each."""
 

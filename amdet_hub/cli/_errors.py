@@ -15,7 +15,7 @@ from typing import Any
 
 from amdet_hub import errors
 from amdet_hub.cards import PushRefused
-from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
+from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_ERROR, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
 from amdet_hub.cli._output import escape, format_bytes, format_duration, say
 
 
@@ -120,6 +120,8 @@ TABLE: Mapping[type[errors.AmdetError], Row] = {
     PushRefused: _always("Scan the repository again as it is now (`amdet-hub scan org/model -o json=report.json`) and push that report."),
     errors.ReportError: _always("Give a JSON report that `amdet-hub scan -o json=PATH` wrote with this version."),
     errors.ShapeError: _always("This is a defect of amdet-hub: please report it with the command you ran."),
+    errors.BackdoorDetected: _always("Do not load it. `amdet-hub scan TARGET` shows the evidence and names the trigger.", EXIT_DETECTED),
+    errors.NotCleared: _always("`amdet-hub scan TARGET` scans it and says what is missing.", EXIT_INCONCLUSIVE),
     errors.Interrupted: _always("Run the same command again to finish it.", EXIT_INTERRUPTED),
 }
 

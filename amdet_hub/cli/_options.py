@@ -204,6 +204,14 @@ fail_on_option = option(
     show_default=True,
     help="Which verdicts exit non-zero: detected (1), or also inconclusive (3), or none.",
 )
+baseline_option = option(
+    "--baseline",
+    section="Results",
+    env=False,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Accepted findings (see `baseline`): still reported, but no failure.",
+)
 talk_options = _stack(
     option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="Say only errors on stderr."),
     option("-v", "--verbose", section="Talk", env=False, count=True, help="Say more on stderr; -vv says what is asked of the Hub."),

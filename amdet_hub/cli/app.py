@@ -11,15 +11,20 @@ import click
 from amdet_hub import __version__
 from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK
 from amdet_hub.cli._options import GroupLayout
+from amdet_hub.cli.baseline import baseline
 from amdet_hub.cli.bench import bench
 from amdet_hub.cli.cache import cache
 from amdet_hub.cli.card import card
 from amdet_hub.cli.demo import demo
+from amdet_hub.cli.diff import diff
 from amdet_hub.cli.doctor import doctor
+from amdet_hub.cli.mcp import mcp
 from amdet_hub.cli.report import report
 from amdet_hub.cli.resolve import resolve
 from amdet_hub.cli.scan import scan
+from amdet_hub.cli.staged import staged
 from amdet_hub.cli.verify import verify
+from amdet_hub.cli.watch import watch, webhook
 
 EPILOG = """
 Examples:
@@ -101,5 +106,5 @@ def app() -> None:
     """
 
 
-for _verb in (scan, resolve, card, verify, report, demo, doctor, cache, bench):
+for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, staged, mcp, demo, doctor, cache, bench):
     app.add_command(_verb)

@@ -22,6 +22,8 @@ _WORDS = {
 EPILOG = """
 Everything here may be removed at any time; it is made again when it is needed. What the Hub's own client keeps is not touched
 (`hf cache` shows that). AMDET_HUB_CACHE names another folder, AMDET_HUB_CACHE_MAX the most that is kept (20GB; 0 keeps nothing).
+
+Exit codes: 0 done, 2 usage or error.
 """
 
 
@@ -30,7 +32,7 @@ def cache() -> None:
     """Show, bound and clear what is kept between scans."""
 
 
-@cache.command("list", cls=opt.HelpLayout, short_help="What is kept, and how much.")
+@cache.command("list", cls=opt.HelpLayout, epilog=EPILOG, short_help="What is kept, and how much.")
 @click.option("--files", is_flag=True, help="Every file, the least recently used first.")
 @opt.hub_options
 def list_kept(files: bool, **flags: Any) -> int:
@@ -48,7 +50,7 @@ def list_kept(files: bool, **flags: Any) -> int:
     return EXIT_OK
 
 
-@cache.command("clear", cls=opt.HelpLayout, short_help="Remove what is kept.")
+@cache.command("clear", cls=opt.HelpLayout, epilog=EPILOG, short_help="Remove what is kept.")
 @click.option("--only", type=click.Choice(tuple(_WORDS)), multiple=True, help="Only this kind. Repeatable. Default: everything.")
 @opt.hub_options
 def clear_kept(only: tuple[str, ...], **flags: Any) -> int:

@@ -19,12 +19,14 @@ from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INCONCLUSIVE, EXIT_INT
 from amdet_hub.cli._ledger import Ledger
 from amdet_hub.cli._output import OutputFile, check_writable, emit, escape, format_duration, say, terminal_width, wants_color, write_whole
 from amdet_hub.cli._progress import Progress, choose_mode
+from amdet_hub.cli.baseline import read_baseline, say_accepted, today
 from amdet_hub.errors import AmdetError, ConfigError, Interrupted, NothingToScan, OutputError
 
 if TYPE_CHECKING:
     from amdet_hub.config import ScanConfig
     from amdet_hub.hub import HubSettings
     from amdet_hub.records import RepoRef, ScanReport, VerdictLabel
+    from amdet_hub.report.baselines import Baseline
     from amdet_hub.scan import ScanOptions
     from amdet_hub.scan.shared import SharedReferences
 
@@ -74,6 +76,7 @@ class Request:
     state: Path | None = None
     job: jobs.JobRequest | None = None
     log_key: str | None = None
+    baseline: Baseline | None = None
 
 
 @click.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Scan text encoders for backdoors.")
@@ -86,6 +89,7 @@ class Request:
 @opt.format_option
 @opt.output_option
 @opt.fail_on_option
+@opt.baseline_option
 @opt.option(
     "--dry-run", section="What to scan", env=False, is_flag=True, default=False, help="Only show what would be scanned, like `resolve`."
 )
@@ -158,7 +162,23 @@ def understand(ctx: click.Context, targets: Sequence[str], flags: Mapping[str, A
         state=flags["state"] if listed else None,
         job=jobs.job_request(flags),
         log_key=jobs.log_key(flags),
+        baseline=accepted_findings(flags, listed),
     )
+
+
+def accepted_findings(flags: Mapping[str, Any], listed: bool) -> Baseline | None:
+    """The baseline that was asked for.
+
+    Raises:
+        click.UsageError: with --state, whose finished verdicts are counted again without their reports.
+    """
+    if not flags.get("baseline"):
+        return None
+    if listed and flags["state"]:
+        raise click.UsageError(
+            "--baseline and --state do not go together: what is finished is counted again without its report. Drop one of them."
+        )
+    return read_baseline(flags["baseline"])
 
 
 def place_outputs(refs: Sequence[RepoRef], outputs: Sequence[OutputFile]) -> dict[RepoRef, tuple[OutputFile, ...]]:
@@ -231,13 +251,22 @@ def scan_one(request: Request, ref: RepoRef, progress: Progress, *, shared: Shar
 
 def deliver(request: Request, ref: RepoRef, report: ScanReport, *, main: bool) -> int:
     """Write every file, then stdout. Returns the exit code of the verdict; a file that could not be written does not hide a detection."""
-    code = verdict_exit_code(report.verdict.label, request.fail_on)
+    code = verdict_exit_code(counted_verdict(request, report), request.fail_on)
     if main:
         code = worst([code, *publish(request, ref, report)])
         if not request.quiet and not report.complete:
             budget = f" of {format_duration(request.options.timeout_s)}" if request.options.timeout_s else ""
             say(f"The time budget{budget} was spent: the result is partial. Raise --timeout for a whole one.")
+        if request.baseline is not None:
+            say_accepted(request.baseline, report)
     return code
+
+
+def counted_verdict(request: Request, report: ScanReport) -> VerdictLabel:
+    """The verdict that the exit code speaks of: the report's, accepted findings aside."""
+    from amdet_hub.report.baselines import verdict_beyond
+
+    return verdict_beyond(request.baseline, report, today()) if request.baseline is not None else report.verdict.label
 
 
 def publish(request: Request, ref: RepoRef, report: ScanReport) -> list[int]:

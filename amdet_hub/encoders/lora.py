@@ -245,7 +245,7 @@ def peft_scale(data: Mapping[str, Any], path: str) -> float:
     rank, alpha = data.get("r", 8), data.get("lora_alpha", 8)
     if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= MAX_RANK:
         raise BadRepository(path, f"r {str(rank)[:40]} is not a whole number between 1 and {MAX_RANK}")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not (math.isfinite(alpha) and abs(alpha) <= MAX_ALPHA):
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) <= MAX_ALPHA:
         raise BadRepository(path, f"lora_alpha {str(alpha)[:40]} is not a number up to {MAX_ALPHA:,.0f}")
     return alpha / (math.sqrt(rank) if data.get("use_rslora") else rank)
 

@@ -9,7 +9,6 @@ Sources: transformers 5.23 `models/clip/tokenization_clip.py`, `models/siglip/to
 
 from __future__ import annotations
 
-import math
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,8 @@ from amdet_hub.records import RepoSource, ResolvedEncoder, TowerConfig
 MAX_TOKENIZER_BYTES = 64 << 20
 """SigLIP 2's `tokenizer.json`, the largest real one, has about 34 MB."""
 MAX_PIECE_LENGTH = 1024
+MAX_SCORE = 1e30
+"""Scores of a Unigram vocabulary are log probabilities, none of which is below -100."""
 
 START_OF_TEXT, END_OF_TEXT = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
@@ -221,4 +222,4 @@ def _is_piece(value: Any) -> bool:
 
 
 def _is_score(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_SCORE

@@ -6,6 +6,7 @@
   whole files, `towers` those of some tensors.
 * `many`: the models of an organisation or a collection. `jobs`: a command on Hugging Face Jobs.
 * `publish`: files -> one pull request, opened or updated in place.
+* `watching`: the commits that repositories stand at, discussions, webhooks.
 
 Everything read here is hostile text. Every error that leaves is an `amdet_hub.errors.AmdetError`. The names below are loaded on first use, so
 that importing this package does not import the Hub's client. Its telemetry is off unless the user's environment says otherwise.

@@ -6,6 +6,8 @@
 * `devices`: processes, device, dtype, memory and time, through accelerate.
 * `findings`: what the detectors measured, as `Evidence`.
 * `run`: the scan itself.
+* `simple`: the same with plain arguments. The room itself can be called and does that: `from amdet_hub import scan; scan("org/model")`.
+* `known`, `results_cache`: what was scanned before is answered without scanning it again.
 
 The names below are loaded on first use, so that importing this package imports no torch.
 """
@@ -13,9 +15,12 @@ The names below are loaded on first use, so that importing this package imports 
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amdet_hub.records import ScanReport
     from amdet_hub.scan.devices import is_main_process
     from amdet_hub.scan.plan import PlannedEncoder, ScanOptions, TargetPlan, plan_target
     from amdet_hub.scan.run import scan_target
@@ -36,3 +41,16 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"amdet_hub.scan.{_HOMES[name]}"), name)
+
+
+class _CallableRoom(types.ModuleType):
+    """A module that can be called, because the package's most used function has the room's name."""
+
+    def __call__(self, target: str, **settings: Any) -> ScanReport:
+        """Scan a target; see `amdet_hub.scan.simple.scan`."""
+        from amdet_hub.scan.simple import scan
+
+        return scan(target, **settings)
+
+
+sys.modules[__name__].__class__ = _CallableRoom

@@ -10,7 +10,7 @@ import hmac
 import secrets
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amdet_hub.testing.hub_discussions import Discussion
 from amdet_hub.testing.hub_http import HubRefusal, HubRequest
@@ -62,6 +62,7 @@ class World:
         self.job_runner: JobRunner | None = None
         self.collections: dict[str, list[tuple[str, str]]] = {}
         self.parts: dict[tuple[str, int], bytes] = {}
+        self.webhooks: dict[str, list[dict[str, Any]]] = {}
         self.endpoint = ""
         self.lfs_endpoint = ""
         self._secret = secrets.token_bytes(16)

@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from amdet_hub.testing.hub_commit_routes import WRITE_ROUTES
 from amdet_hub.testing.hub_discussion_routes import DISCUSSION_ROUTES
@@ -48,9 +48,10 @@ from amdet_hub.testing.hub_jobs import JOB_ROUTES
 from amdet_hub.testing.hub_routes import MODEL_ROUTE, READ_ROUTES, dispatch
 from amdet_hub.testing.hub_storage import LFS_THRESHOLD_BYTES, Commit, SparseFile
 from amdet_hub.testing.hub_surroundings import SurroundingControls
+from amdet_hub.testing.hub_webhooks import WEBHOOK_ROUTES
 from amdet_hub.testing.hub_world import HubSettings, HubUser, World
 
-ROUTES = (*READ_ROUTES, *WRITE_ROUTES, *DISCUSSION_ROUTES, *JOB_ROUTES, MODEL_ROUTE)
+ROUTES = (*READ_ROUTES, *WRITE_ROUTES, *DISCUSSION_ROUTES, *JOB_ROUTES, *WEBHOOK_ROUTES, MODEL_ROUTE)
 SYSTEM = "system"
 """Who commits when a test does."""
 
@@ -293,6 +294,17 @@ class LocalHub(FaultControls, SurroundingControls):
         with self._world.lock:
             repo = self._world.repository(repo_id)
             return self._world.merge(repo, self._world.discussion(repo, number), user).sha
+
+    def discussions(self, repo_id: str) -> list[tuple[int, str, str, str]]:
+        """Every discussion that is no pull request: (number, title, author, first comment), oldest first."""
+        with self._world.lock:
+            found = [d for d in self._world.discussions[repo_id] if not d.is_pull_request]
+            return [(d.number, d.title, d.author, str(d.events[0]["data"]["latest"]["raw"])) for d in found]
+
+    def webhooks(self, user: str) -> list[dict[str, Any]]:
+        """The webhooks that a user made, as the Hub describes them."""
+        with self._world.lock:
+            return [dict(hook) for hook in self._world.webhooks.get(user, [])]
 
     # ------------------------------------------------------------ what happened
 

@@ -8,6 +8,7 @@ from amdet_hub import errors
 from amdet_hub.cards import PushRefused
 from amdet_hub.cli._errors import TABLE, explain, report_error
 from amdet_hub.cli._exit_codes import worst
+from tests.report import examples
 
 EVERY_CLASS = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.AmdetError)]
 
@@ -42,6 +43,8 @@ CASES: list[tuple[errors.AmdetError, int, tuple[str, ...]]] = [
     (PushRefused("the report is of a local folder"), 2, ("local folder", "amdet-hub scan org/model -o json=report.json")),
     (errors.ReportError("not JSON"), 2, ("not JSON", "amdet-hub scan -o json=PATH")),
     (errors.ShapeError("hidden: (1, 2)"), 2, ("hidden", "please report it")),
+    (errors.BackdoorDetected("org/m", examples.backdoored(), "cache"), 1, ("org/m", "(cache)", "Do not load it")),
+    (errors.NotCleared("org/m", "it was not scanned"), 3, ("org/m", "was not scanned", "amdet-hub scan")),
     (errors.Interrupted(), 130, ("interrupted", "Run the same command again")),
 ]
 

@@ -13,7 +13,23 @@ from amdet_hub.report import RENDERERS
 from tests.cli.conftest import Run
 
 HEAVY = ("torch", "transformers", "huggingface_hub", "accelerate", "safetensors", "tokenizers", "numpy", "yaml")
-VERBS = ("scan", "resolve", "card", "verify", "report", "demo", "doctor", "bench")
+VERBS = (
+    "scan",
+    "resolve",
+    "card",
+    "verify",
+    "report",
+    "diff",
+    "baseline",
+    "watch",
+    "webhook",
+    "staged",
+    "mcp",
+    "demo",
+    "doctor",
+    "cache",
+    "bench",
+)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -47,7 +63,18 @@ def test_every_verb_is_listed(cli: Run) -> None:
         assert line in shown
 
 
-@pytest.mark.parametrize("verb", [*((v,) for v in VERBS), ("card", "preview"), ("card", "push")])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *((v,) for v in VERBS),
+        ("card", "preview"),
+        ("card", "push"),
+        ("baseline", "add"),
+        ("baseline", "check"),
+        ("cache", "list"),
+        ("cache", "clear"),
+    ],
+)
 def test_verb_help(cli: Run, verb: tuple[str, ...]) -> None:
     result = cli(*verb, "--help")
     assert result.exit_code == 0

@@ -290,6 +290,7 @@ def test_peft_scales(data: dict[str, Any], scale: float) -> None:
         ({"r": "4"}, "r 4 is not a whole number"),
         ({"lora_alpha": 1e9}, "lora_alpha 1000000000.0 is not a number up to"),
         ({"lora_alpha": True}, "lora_alpha True is not a number"),
+        ({"lora_alpha": 10**400}, "is not a number up to"),
     ],
 )
 def test_other_adapter_configs_are_refused(tmp_path: Path, base: Path, changes: dict[str, Any], words: str) -> None:

@@ -170,6 +170,7 @@ SIGLIP = TowerConfig("siglip", 32, 64, 1, 1, 64, 10, "gelu", 1e-6, 1, 1, 1, 32)
         ({"vocab": [["a", 0.0]] * 11, "unk_id": 0}, "not a list of at most 10"),
         ({"vocab": [["a", "b"]], "unk_id": 0}, "pieces and scores"),
         ({"vocab": [["a", float("inf")]], "unk_id": 0}, "pieces and scores"),
+        ({"vocab": [["a", 10**400]], "unk_id": 0}, "pieces and scores"),
         ({"vocab": [[1, 0.0]], "unk_id": 0}, "pieces and scores"),
         ({"vocab": [["a", 0.0]], "unk_id": 1}, "unk_id"),
         ({"vocab": [["a", 0.0]], "unk_id": None}, "unk_id"),

@@ -92,6 +92,7 @@ def test_siglip_values_are_those_transformers_ends_up_with(data: dict[str, Any])
         ("hidden_act", ["gelu"]),
         ("layer_norm_eps", 0),
         ("layer_norm_eps", 1.0),
+        ("layer_norm_eps", 10**400),
         ("layer_norm_eps", True),
         ("layer_norm_eps", "1e-5"),
         ("eos_token_id", 49408),

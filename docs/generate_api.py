@@ -1,0 +1,144 @@
+"""The page of the Python API, from signatures and docstrings. Used by `generate.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import re
+from typing import Any
+
+PAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("The package", "amdet_hub", ("scan", "guard", "Clearance")),
+    ("How to scan", "amdet_hub.config", ("ScanConfig",)),
+    ("How to reach the Hub", "amdet_hub.hub", ("HubSettings", "parse_target")),
+    ("Scanning with every argument", "amdet_hub.scan", ("scan_target", "plan_target", "ScanOptions")),
+    (
+        "Records",
+        "amdet_hub.records",
+        ("ScanReport", "ScanResult", "SkippedScan", "Verdict", "Evidence", "TriggerFinding", "Reference", "ResolvedEncoder"),
+    ),
+    ("Reports", "amdet_hub.report", ("as_text", "as_json", "as_markdown", "parse_report", "schema")),
+    ("Comparing reports", "amdet_hub.report.diff", ("diff_reports", "ReportDiff", "Change")),
+    ("Accepted findings", "amdet_hub.report.baselines", ("Baseline", "Acceptance", "acceptances_of", "parse_baseline", "verdict_beyond")),
+    ("Model cards", "amdet_hub.cards", ("preview_card", "push_card", "verify_card")),
+    ("Watching", "amdet_hub.asked.watch", ("watch", "WatchOrder", "WatchEvent", "WatchSummary")),
+    ("For tests", "amdet_hub.testing", ("LocalHub",)),
+)
+"""Heading, module, names: what we promise to keep."""
+
+_SECTIONS = ("Args", "Returns", "Raises", "Attributes", "Example", "Yields")
+_SECTION = re.compile(rf"^({'|'.join(_SECTIONS)}):(?: (.*))?$")
+
+
+def api_page() -> str:
+    """The whole page."""
+    lines = [
+        "# Python API",
+        "",
+        "Made from the docstrings by `python docs/generate.py`; a test holds it to the code. Everything here is typed, and importing `amdet_hub`",
+        "imports no torch. What is not on this page may change without notice.",
+        "",
+    ]
+    for heading, module, names in PAGES:
+        lines += [f"## {heading}", "", f"`from {module} import {', '.join(names)}`", ""]
+        for name in names:
+            lines += _entry(module, name)
+    lines += ["## Errors", "", "All in `amdet_hub.errors`, all below `AmdetError`. They carry data as attributes.", ""]
+    errors = importlib.import_module("amdet_hub.errors")
+    for name, cls in vars(errors).items():
+        if inspect.isclass(cls) and issubclass(cls, Exception):
+            lines.append(f"- `{name}({', '.join(base.__name__ for base in cls.__bases__)})`: {_first_line(cls)}")
+    return "\n".join(lines) + "\n"
+
+
+def _entry(module: str, name: str) -> list[str]:
+    found = _callable(module, name)
+    lines = [f"### {name}", "", "```text", _signature(name, found), "```", "", *_docstring(found)]
+    if inspect.isclass(found):
+        for method, member in vars(found).items():
+            function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            if method.startswith("_") or not inspect.isfunction(function):
+                continue
+            shown = method if isinstance(member, property) else _signature(method, function)
+            lines += [f"- `{' '.join(shown.split())}`: {_first_line(function)}"]
+        lines += [""] if lines[-1] else []
+    return lines
+
+
+def _callable(module: str, name: str) -> Any:
+    found = getattr(importlib.import_module(module), name)
+    if inspect.ismodule(found):  # `amdet_hub.scan` is a room that can be called
+        return importlib.import_module(f"{found.__name__}.simple").scan
+    return found
+
+
+def _signature(name: str, found: Any) -> str:
+    if inspect.isclass(found) and dataclasses.is_dataclass(found):
+        shown = [f"{f.name}: {f.type}{_default(f.default, dataclasses.MISSING)}" for f in dataclasses.fields(found)]
+        return _laid_out(name, shown, "")
+    target = found.__init__ if inspect.isclass(found) else found
+    parts, starred = [], False
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.name in ("self", "cls"):
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            parts.append("*")
+            starred = True
+        prefix = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        kind = "" if parameter.annotation is parameter.empty else f": {parameter.annotation}"
+        parts.append(f"{prefix}{parameter.name}{kind}{_default(parameter.default, parameter.empty)}")
+    returns = "" if inspect.isclass(found) else f" -> {found.__annotations__.get('return', 'None')}"
+    return _laid_out(name, parts, returns)
+
+
+def _default(value: Any, absent: Any) -> str:
+    if value is absent:
+        return ""
+    return f" = {value!r}" if value is None or isinstance(value, str | int | float | bool | tuple) else " = ..."
+
+
+def _laid_out(name: str, parts: list[str], tail: str) -> str:
+    flat = f"{name}({', '.join(parts)}){tail}"
+    if len(flat) <= 110:
+        return flat
+    return "\n".join([f"{name}(", *(f"    {part}," for part in parts), f"){tail}"])
+
+
+def _first_line(found: Any) -> str:
+    return (inspect.getdoc(found) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _docstring(found: Any) -> list[str]:
+    lines: list[str] = []
+    section = ""
+    for line in (inspect.getdoc(found) or "").splitlines():
+        match = _SECTION.match(line)
+        if match:
+            section = match[1]
+            lines += ["", f"**{section}**", ""] if match[2] is None else ["", f"**{section}**: {match[2]}"]
+        elif not line.startswith(" "):
+            section = section if not line else ""
+            lines.append(line)
+        elif section == "Example":
+            lines.append(line)
+        else:
+            lines.append(_item(line, section))
+    return [*_collapsed(lines), ""]
+
+
+def _item(line: str, section: str) -> str:
+    name = re.match(r"^ {4}(\w+): (.*)$", line)
+    if section in ("Args", "Raises", "Attributes") and name:
+        return f"- `{name[1]}`: {name[2]}"
+    return f"  {line.strip()}" if section in ("Args", "Raises", "Attributes") else line.strip()
+
+
+def _collapsed(lines: list[str]) -> list[str]:
+    kept: list[str] = []
+    for line in lines:
+        if line or (kept and kept[-1]):
+            kept.append(line)
+    while kept and not kept[-1]:
+        kept.pop()
+    return kept
