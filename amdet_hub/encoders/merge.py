@@ -21,8 +21,12 @@ from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder
 
 
-def load_merged(resolved: ResolvedEncoder, base: LoraBase, source: RepoSource, progress: ProgressCallback | None = None) -> LoadedTower:
+def load_merged(
+    resolved: ResolvedEncoder, base: LoraBase, source: RepoSource, progress: ProgressCallback | None = None, *, whole_base: bool = False
+) -> LoadedTower:
     """Fetch base and LoRA and load the merged tower. Tensors that the LoRA leaves alone keep their stored dtype, the others are float32.
+
+    `whole_base` fetches the base's whole files, whose sha256 is checked (`load_tower`).
 
     Raises:
         BadWeights: a factor is not finite, too large or of another shape than when it was resolved.
@@ -33,7 +37,7 @@ def load_merged(resolved: ResolvedEncoder, base: LoraBase, source: RepoSource, p
     local, _ = fetch_file(resolved, source, file, progress, whole_files=False)
     factors = _read(local, file.path, base.lora)
     scale = resolved.adapter.scale if resolved.adapter is not None else None
-    tensors = dict(load_tower(base.encoder, base.source, progress).tensors)
+    tensors = dict(load_tower(base.encoder, base.source, progress, whole_files=whole_base).tensors)
     for matrix in base.lora.matrices:
         weight = tensors[matrix.target].float()
         tensors[matrix.target] = weight + _product(matrix, factors, scale, weight.shape, file.path)

@@ -117,7 +117,7 @@ def plan_target(
     for encoder in resolution.encoders:
         base = resolution.bases.get(encoder)
         chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings, base=base)
-        travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen), base_travel(base)
+        travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen), base_travel(base, chosen)
         planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config), *travels))
     return TargetPlan(source.snapshot, tuple(planned), resolution.skipped)
 

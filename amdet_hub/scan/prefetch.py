@@ -68,7 +68,7 @@ class Prefetcher:
                 )
                 self._fetch_tower(encoder, source, whole_files=fetched_whole(encoder, chosen)[0])
                 if base is not None:
-                    self._fetch_tower(base.encoder, base.source, whole_files=False)
+                    self._fetch_tower(base.encoder, base.source, whole_files=fetched_whole(base.encoder, chosen)[0])
         except _Stopped:
             pass
         except AmdetError as error:

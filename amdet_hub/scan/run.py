@@ -265,7 +265,8 @@ class _EncoderScan:
         with self._run.accelerator.local_main_process_first():  # the others find the files in the cache
             try:
                 if (base := self._run.resolution.bases.get(encoder)) is not None:
-                    return load_merged(encoder, base, source, self._run.progress)
+                    whole_base, _ = fetched_whole(base.encoder, self._chosen)
+                    return load_merged(encoder, base, source, self._run.progress, whole_base=whole_base)
                 return load_tower(encoder, source, self._run.progress, whole_files=whole_files)
             except AmdetError as error:
                 problem = error  # raised below: accelerate's context lets the others in only when its body ends well

@@ -47,16 +47,23 @@ def suspect_travel(encoder: ResolvedEncoder, source: RepoSource, chosen: ChosenR
     return _travel(encoder, source, whole_files=fetched_whole(encoder, chosen)[0])
 
 
-def base_travel(base: LoraBase | None) -> Travel | None:
-    """What the weights of a LoRA's base cost; None where nothing is merged. Raises: BadRepository; HubError."""
-    return _travel(base.encoder, base.source, whole_files=False) if base is not None else None
-
-
 def reference_travel(encoder: ResolvedEncoder, chosen: ChosenReference) -> Travel | None:
     """What the reference's weights cost; None where there is none, or where it is the suspect's own files. Raises: BadRepository; HubError."""
     if chosen.encoder is None or chosen.source is None or same_files(encoder, chosen.encoder):
         return None
     return _travel(chosen.encoder, chosen.source, whole_files=fetched_whole(encoder, chosen)[1])
+
+
+def base_travel(base: LoraBase | None, chosen: ChosenReference) -> Travel | None:
+    """What the base of a LoRA costs; None where there is none, or where it is the reference, which is counted there.
+
+    Raises:
+        BadRepository: a header is malformed.
+        HubError: a header could not be read.
+    """
+    if base is None or (chosen.encoder is not None and same_files(base.encoder, chosen.encoder)):
+        return None
+    return _travel(base.encoder, base.source, whole_files=False)
 
 
 def total_bytes(travels: Iterable[Travel | None]) -> int:
@@ -74,5 +81,5 @@ def total_bytes(travels: Iterable[Travel | None]) -> int:
 
 
 def _travel(encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> Travel:
-    plans: Sequence[FetchPlan] = plan_tower(encoder, source, whole_files=whole_files or encoder.adapter is not None)
+    plans: Sequence[FetchPlan] = plan_tower(encoder, source, whole_files=whole_files)
     return Travel(source.snapshot.repo_id, source.snapshot.commit_sha, encoder, tuple(plans))

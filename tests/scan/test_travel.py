@@ -15,11 +15,16 @@ from amdet_hub import families
 from amdet_hub.config import ScanConfig
 from amdet_hub.encoders.layouts import find_encoders
 from amdet_hub.encoders.load import load_tower
+from amdet_hub.encoders.merge import load_merged
 from amdet_hub.families import TowerShape, TrustedReference
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.scan import ScanOptions, plan_target, scan_target
+from amdet_hub.scan.plan import open_target
+from amdet_hub.scan.travel import same_files
 from amdet_hub.testing import LocalHub
 from amdet_hub.testing.tiny import tiny_clip
+from tests.scan.conftest import BASE, FINETUNED
+from tests.scan.test_lora import lora
 
 CONFIG = ScanConfig.for_preset("quick")
 FILE = "model.safetensors"
@@ -123,3 +128,32 @@ def test_a_suspect_that_states_a_trusted_sha256_has_to_show_it(hub: LocalHub, on
     report = scan_target(target, config=CONFIG, settings=online, options=ScanOptions(device="cpu"))
     assert report.verdict.label == "no-backdoor-found"
     assert weight_bytes(hub) == trusted.size_bytes
+
+
+def test_a_loras_base_is_in_the_plan_once(hub: LocalHub, online: HubSettings) -> None:
+    hub.add_model("org/demo", BASE)
+    card = b"---\nbase_model: org/demo\n---\n"
+    hub.add_model("org/lora", {"README.md": card, "style.safetensors": lora(FINETUNED)})
+    sizes = {
+        name: max(len(hub.read(name, path)) for path in hub.files(name) if path.endswith(".safetensors"))
+        for name in ("org/demo", "org/lora")
+    }
+    target = parse_target("org/lora")
+    alone = plan_target(target, config=CONFIG, settings=online, options=ScanOptions(device="cpu", use_reference=False))
+    assert (alone.download_bytes, alone.reference_download_bytes) == (sum(sizes.values()), 0)
+    plan = plan_target(target, config=CONFIG, settings=online)
+    assert (plan.download_bytes, plan.reference_download_bytes) == (sizes["org/lora"], sizes["org/demo"])
+    source, resolution = open_target(target, online)
+    (encoder,) = resolution.encoders
+    hub.forget_requests()
+    load_merged(encoder, resolution.bases[encoder], source)
+    fetched = sum(r.length for r in hub.requests if r.side == "lfs" and r.method == "GET")
+    assert fetched == plan.download_bytes + plan.reference_download_bytes
+
+
+def test_two_towers_of_one_file_are_not_the_same_for_it(hub: LocalHub, online: HubSettings) -> None:
+    (encoder,) = find_encoders(open_source(parse_target("org/base"), online)).encoders
+    assert same_files(encoder, dataclasses.replace(encoder, repo_id="org/other", commit_sha=None))
+    assert not same_files(encoder, dataclasses.replace(encoder, prefix="second."))
+    unhashed = dataclasses.replace(encoder, weight_files=(dataclasses.replace(encoder.weight_files[0], sha256=None),))
+    assert not same_files(unhashed, unhashed)
