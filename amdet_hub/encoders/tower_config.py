@@ -94,6 +94,8 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
         size = values["hidden_size"] if values["projection_size"] is None else values["projection_size"]
         _check_int({"projection_size": size}, "projection_size", 1, 16_384, path)
         return _assemble(family, values, siglip_ids(values["vocab_size"]), size)
+    if projection_dim is not None:
+        _check_int({"projection_dim": projection_dim}, "projection_dim", 1, 16_384, path)
     return _assemble(family, values, _clip_ids(values, path), projection_dim)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from amdet_hub.testing.hub_http import HubRefusal, HubRequest, HubResponse
 
@@ -44,6 +44,13 @@ class Distort(FaultRule):
     change: Callable[[HubResponse], bool] = lambda response: True
 
 
+@dataclass
+class Relabel(FaultRule):
+    """Put `headers` on the answer, in place of those of the same names; also on answers to HEAD and on redirects."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 class Faults:
     """The rules of one Hub, in the order they were made. Thread-safe."""
 
@@ -71,7 +78,12 @@ class Faults:
         return None
 
     def distort(self, request: HubRequest, response: HubResponse) -> None:
-        """Let every matching `Distort` rule change `response` in place."""
+        """Let every matching `Relabel` and `Distort` rule change `response` in place."""
+        with self._lock:
+            for rule in self._rules:
+                if isinstance(rule, Relabel) and rule.matches(request):
+                    response.headers.update(rule.headers)
+                    rule.use()
         if not response.content or request.method != "GET" or response.status not in (200, 206):
             return
         with self._lock:
@@ -99,6 +111,17 @@ def damage(response: HubResponse) -> bool:
     """A change that flips one bit of the body."""
     response.damaged = response.length > 0
     return response.damaged
+
+
+def padding(extra_bytes: int) -> Callable[[HubResponse], bool]:
+    """A change that sends `extra_bytes` zeros behind a body, and declares them."""
+
+    def change(response: HubResponse) -> bool:
+        response.body = b"".join(response.chunks()) + b"\0" * extra_bytes
+        response.start, response.stop = 0, None
+        return True
+
+    return change
 
 
 def throttle(bytes_per_s: float) -> Callable[[HubResponse], bool]:
@@ -168,6 +191,14 @@ class FaultControls:
     def corrupt(self, text: str, *, times: int | None = 1) -> None:
         """Flip one bit in the next `times` bodies of files. Lengths, ETag and sha256 stay those of the true content."""
         self._faults.add(Distort(text, times, change=damage))
+
+    def relabel(self, text: str, headers: Mapping[str, str], *, times: int | None = None, method: str | None = None) -> None:
+        """Answer with `headers` in place of the true ones of the same names (`ETag`, `X-Repo-Commit`, `Location`)."""
+        self._faults.add(Relabel(text, times, method, headers))
+
+    def pad(self, text: str, *, extra_bytes: int, times: int | None = None) -> None:
+        """Send `extra_bytes` more than a file has, and declare them in `Content-Length`."""
+        self._faults.add(Distort(text, times, change=padding(extra_bytes)))
 
     def slow(self, text: str, *, bytes_per_s: float, times: int | None = None) -> None:
         """Send bodies of files at this speed. Closing the Hub does not wait for them."""
