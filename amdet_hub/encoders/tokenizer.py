@@ -9,9 +9,9 @@ Sources: transformers 5.23 `models/clip/tokenization_clip.py`, `models/siglip/to
 
 from __future__ import annotations
 
-import math
 import re
 import string
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -221,4 +221,5 @@ def _is_piece(value: Any) -> bool:
 
 
 def _is_score(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # compared, not converted: a whole number of 400 digits is no float; NaN compares as false
+    return isinstance(value, int | float) and not isinstance(value, bool) and -sys.float_info.max <= value <= sys.float_info.max

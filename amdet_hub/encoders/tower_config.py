@@ -8,7 +8,6 @@ Source: transformers 5.23 `CLIPTextConfig`, `CLIPConfig.__post_init__` (`text_co
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,7 +87,7 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
     if values["hidden_act"] not in ACTIVATIONS:
         raise BadRepository(path, f"hidden_act {str(values['hidden_act'])[:40]!r} is not one of {', '.join(ACTIVATIONS)}")
     eps = values["layer_norm_eps"]
-    if isinstance(eps, bool) or not isinstance(eps, int | float) or not (math.isfinite(eps) and 1e-12 <= eps <= 1e-2):
+    if isinstance(eps, bool) or not isinstance(eps, int | float) or not 1e-12 <= eps <= 1e-2:  # also NaN and inf
         raise BadRepository(path, f"layer_norm_eps {str(eps)[:40]} is not between 1e-12 and 1e-2")
     if family == "siglip":
         size = values["hidden_size"] if values["projection_size"] is None else values["projection_size"]

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from amdet_hub.errors import AmdetError, BadRepository
 from amdet_hub.hub._front_matter import card_claims
 from amdet_hub.hub._paths import checked_listing
 from amdet_hub.records import ProgressCallback, RepoFile, RepoSnapshot, ResolvedEncoder
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
 from tests.hostile.forge import CARD, CONFIG, INDEX, TOKENIZER, WEIGHTS, Files, broken_lora, framed, split
 
 MOST_SECONDS = 5.0
@@ -41,7 +42,7 @@ MOST_GROWTH_BYTES = 1 << 30
 """What the process may grow by over a whole run."""
 TEXTS = ("a photo of a cat", "'" * 2000, "a" * 5000, "\u0301" * 500, " \t" * 500, "<|endoftext|>" * 50)
 _JUNK: tuple[Any, ...] = (
-    *(None, True, -1, 0, 1, 2, 3, 1 << 31, 1 << 48, 1 << 63, 10**40, 0.5, -0.0, 1e308, float("nan"), float("inf")),
+    *(None, True, -1, 0, 1, 2, 3, 1 << 31, 1 << 48, 1 << 63, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf")),
     *("", "..", "../x", "/etc/passwd", "a\0b", "\ud800", "\u202e", "F16", "I64", WEIGHTS, "x" * 5000, "!!bool"),
     *([], {}, [[]], [0, 0], [1, 1 << 40], {"a": None}, [["a", "b"], "c"]),
 )
@@ -132,6 +133,7 @@ def _kinds(clean: Files) -> dict[str, st.SearchStrategy[Files]]:
     modules = [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
     front = b"license: mit\nbase_model:\n- a/b\n- 'c'\ntags: {a: 1, b: [x, 2026-01-01, 1:2]}\n? k\n: !!str v\n"
     lora_header, lora_data = split(broken_lora("ranks"))
+    unigram = siglip_files()
     inside = {f"0_CLIPModel/{name}": blob for name, blob in clean.items()}
     component = {f"text_encoder/{name}": blob for name, blob in clean.items()}
 
@@ -148,6 +150,10 @@ def _kinds(clean: Files) -> dict[str, st.SearchStrategy[Files]]:
         "config": _json_file(json.loads(clean[CONFIG])).map(put(CONFIG)),
         "tokenizer": _json_file(tokenizer, raw=False).map(put(TOKENIZER)),
         "tokenizer model": _json_file(tokenizer["model"], raw=False).map(lambda m: {**clean, TOKENIZER: b'{"model":' + m + b"}"}),
+        "SigLIP tokenizer": _json_file(json.loads(unigram[TOKENIZER])["model"], raw=False).map(
+            lambda m: {**unigram, TOKENIZER: b'{"model":' + m + b"}"}
+        ),
+        "SigLIP config": _json_file(json.loads(unigram[CONFIG])).map(put(CONFIG, unigram)),
         "model_index": _json_file(pipe).map(put("model_index.json", component)),
         "modules": _json_file(modules).map(put("modules.json", inside)),
         "card": st.builds(_cut, st.just(front), _cuts).map(lambda f: {**clean, CARD: b"---\n" + f + b"\n---\n"}),
@@ -199,6 +205,14 @@ def clean_files() -> Files:
     """A clean encoder's files, small enough to be damaged a hundred times a second."""
     with tempfile.TemporaryDirectory() as folder:
         made = tiny_clip(Path(folder), layers=1, hidden_size=16, positions=16, projection_dim=8)
+        return {path.name: path.read_bytes() for path in made.iterdir()}
+
+
+@cache
+def siglip_files() -> Files:
+    """The same in SigLIP's layout, with a Unigram tokenizer."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = tiny_siglip(Path(folder), layers=1, hidden_size=16, positions=16)
         return {path.name: path.read_bytes() for path in made.iterdir()}
 
 

@@ -227,6 +227,7 @@ CONFIGS: dict[str, Change] = {
     "another width": reset(hidden_size=64),
     "another vocabulary": reset(vocab_size=601),
     "epsilon of nothing": reset(layer_norm_eps=0),
+    "epsilon of 400 digits": reset(layer_norm_eps=10**400),
     "epsilon of one": reset(layer_norm_eps=1.0),
     "activation as code": reset(hidden_act="__import__('os').mkdir('pwned')"),
     "activation as list": reset(hidden_act=["gelu"]),
