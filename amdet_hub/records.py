@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -120,7 +121,11 @@ class RepoSnapshot:
 
     def file(self, path: str) -> RepoFile | None:
         """The listed file at exactly `path`, or None."""
-        return next((f for f in self.files if f.path == path), None)
+        return self._by_path.get(path)
+
+    @cached_property
+    def _by_path(self) -> dict[str, RepoFile]:
+        return {f.path: f for f in reversed(self.files)}  # asked for often: some listings have 50,000 rows
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,11 @@ def escape(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line of talk, on stderr. A closed stderr is nobody listening, not an error."""
+    """One line of talk, on stderr, which a build log reads too. A closed stderr is nobody listening, not an error."""
+    from amdet_hub.report.escape import unactionable
+
     with suppress(BrokenPipeError):
-        click.echo(text, err=True)
+        click.echo("\n".join(map(unactionable, text.split("\n"))), err=True)
 
 
 def emit(text: str) -> None:

@@ -15,6 +15,7 @@ from amdet_hub.cli._output import emit, escape, format_bytes, format_duration
 from amdet_hub.cli.scan import Request, set_up_logging, understand
 from amdet_hub.errors import AmdetError
 from amdet_hub.records import to_dict
+from amdet_hub.report.escape import unactionable
 
 if TYPE_CHECKING:
     from amdet_hub.scan import PlannedEncoder, TargetPlan
@@ -129,7 +130,7 @@ def plan_as_text(target: str, plan: TargetPlan) -> str:
     travels = _exactly(plan.download_bytes + plan.reference_download_bytes)
     lines += ["", f"In all: {count} text encoder{'s' if count != 1 else ''}, {travels}, about {format_duration(total)} on this machine."]
     lines.append(f"Scan: amdet-hub scan {escape(shlex.quote(_again(target, plan)))}")
-    return "\n".join(lines)
+    return "\n".join(unactionable(line) for line in lines)
 
 
 def _encoder_lines(planned: PlannedEncoder) -> list[str]:

@@ -128,6 +128,8 @@ class _Survey:
         for module in modules if isinstance(modules, list) else []:
             name, kind = (module.get("path"), module.get("type")) if isinstance(module, Mapping) else (None, None)
             if isinstance(kind, str) and kind.endswith(".CLIPModel") and isinstance(name, str) and _COMPONENT_NAME.fullmatch(name):
+                if join(root, name) in self.settled:  # one folder named a thousand times is looked at once
+                    continue
                 self.model(join(root, name), component=join(root, name))
 
     # ------------------------------------------------ one model folder

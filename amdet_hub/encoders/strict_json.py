@@ -13,6 +13,9 @@ MAX_CONFIG_BYTES = 4 << 20
 """A real `config.json` or `model_index.json` is under 10 kB; a shard index of a large pipeline stays below 1 MB."""
 MAX_DEPTH = 32
 """Nesting that no configuration needs more than; real ones stay below 6."""
+MAX_GROUPS, MAX_ITEMS = 1_500_000, 6_000_000
+"""Brackets and commas of one file. The largest real one (SigLIP 2's tokenizer) has about 0.6 and 1.5 million. An empty list is 3 bytes of JSON and
+some 90 of memory, so that a file may be small and its content not."""
 
 
 def read_json_object(source: RepoSource, path: str, *, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
@@ -35,6 +38,8 @@ def parse_json_object(data: bytes, path: str) -> dict[str, Any]:
 
 def parse_json(data: bytes, path: str) -> Any:
     """Any JSON value in `data`; `path` names it in errors. Raises: BadRepository, as `read_json_object`, but for the object."""
+    if data.count(b"[") + data.count(b"{") > MAX_GROUPS or data.count(b",") > MAX_ITEMS:
+        raise BadRepository(path, "it holds millions of values")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_number)
     except UnicodeDecodeError as error:

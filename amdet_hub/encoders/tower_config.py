@@ -111,12 +111,14 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
     if values["hidden_act"] not in ACTIVATIONS:
         raise BadRepository(path, f"hidden_act {str(values['hidden_act'])[:40]!r} is not one of {', '.join(ACTIVATIONS)}")
     eps = values["layer_norm_eps"]
-    if isinstance(eps, bool) or not isinstance(eps, int | float) or not 1e-12 <= eps <= 1e-2:
+    if isinstance(eps, bool) or not isinstance(eps, int | float) or not 1e-12 <= eps <= 1e-2:  # also NaN and inf
         raise BadRepository(path, f"layer_norm_eps {str(eps)[:40]} is not between 1e-12 and 1e-2")
     if family == "siglip":
         size = values["hidden_size"] if values["projection_size"] is None else values["projection_size"]
         _check_int({"projection_size": size}, "projection_size", 1, 16_384, path)
         return _assemble(family, values, siglip_ids(values["vocab_size"]), size)
+    if projection_dim is not None:
+        _check_int({"projection_dim": projection_dim}, "projection_dim", 1, 16_384, path)
     return _assemble(family, values, _clip_ids(values, path), projection_dim)
 
 

@@ -5,6 +5,7 @@ Knows transformers' file names (single files, variants, shards with an index) an
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ MAX_SETS = 32
 """Weight sets in one folder; real ones hold up to six variants. Each is read and scanned, so their number is the repository's price for us."""
 MAX_SHARDS = 256
 """Far above any text encoder (the largest real one has 2 shards)."""
+_COUNTING_DTYPES = ("I64", "I32", "F32", "F16", "BF16")
+"""Dtypes in which the buffer of position ids was ever stored: integers, and what a cast of a whole checkpoint makes of them."""
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 """Stored dtypes a plain tower may have. Anything else (8-bit, integers) is quantised and means something only together with other data."""
 
@@ -147,6 +150,11 @@ def check_tower(
     check_pieces(config, key_layout, prefix, tensors, file_of, path)
     expected = {piece.stored for piece in pieces(config, key_layout, prefix).values()}
     tolerated = position_ids_name(key_layout, prefix)
+    buffer = tensors.get(tolerated) if tolerated is not None else None
+    if tolerated is not None and buffer is not None:
+        counts = math.prod(buffer.shape) == config.max_position_embeddings and buffer.dtype in _COUNTING_DTYPES
+        if not counts:
+            raise BadWeights(file_of[tolerated], tolerated, "is not 0, 1, 2, ...")  # said before a buffer of any size is read
     for name in tensors:
         if name not in expected and name != tolerated and belongs(name, key_layout, prefix):
             raise BadWeights(file_of[name], name[:120], "is not part of the tower that the config describes")

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from amdet_hub import __version__
 from amdet_hub.errors import DownloadCorrupt, HubUnavailable, RateLimited
+from amdet_hub.hub._bodies import check_names, guard
 from amdet_hub.hub._errors import Question, status_error, translate
 from amdet_hub.hub.settings import HubSettings
 
@@ -165,6 +166,8 @@ def _on_response(response: httpx.Response) -> None:
     attempt.unanswered = None
     if (error := status_error(response.status_code, response.headers, attempt.question)) is not None:
         raise error
+    check_names(response, attempt.question)
+    guard(response, attempt.question, attempt.timeout_s)
 
 
 def silent_progress(callback: Callable[[int], None] | None) -> type[Any]:

@@ -46,7 +46,8 @@ def card_claims(readme: bytes) -> CardClaims:
         return CardClaims()
     try:
         data = yaml.load(match[1], Loader=_NoAliasLoader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError):  # the last four: odd dates, keys, numbers, nesting
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
+        # all but the first: odd dates, keys, numbers and nesting, and values that are not what their tag says (`!!bool maybe`)
         return CardClaims()
     if not isinstance(data, dict):
         return CardClaims()

@@ -40,7 +40,8 @@ def _parse(content: str) -> tuple[dict[str, Any], str | None]:
         return {}, None
     try:
         data = _plain(yaml.safe_load(match.group(2)), [MAX_NODES])
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date like 2026-13-99, or too many nodes
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        # ValueError: a date like 2026-13-99, or too many nodes; the next four: `!!bool maybe` and its like
         return {}, f"YAML metadata error: {' '.join(str(error).split())}"
     if data is None:
         return {}, None

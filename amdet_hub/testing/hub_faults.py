@@ -129,6 +129,17 @@ def unending(response: HubResponse) -> bool:
     return True
 
 
+def padding(extra_bytes: int) -> Callable[[HubResponse], bool]:
+    """A change that sends `extra_bytes` zeros behind a body, and declares them."""
+
+    def change(response: HubResponse) -> bool:
+        response.body = b"".join(response.chunks()) + b"\0" * extra_bytes
+        response.start, response.stop = 0, None
+        return True
+
+    return change
+
+
 def throttle(bytes_per_s: float) -> Callable[[HubResponse], bool]:
     """A change that limits the speed of the body."""
 
@@ -197,6 +208,14 @@ class FaultControls:
         """Flip one bit in the next `times` bodies of files. Lengths, ETag and sha256 stay those of the true content."""
         self._faults.add(Distort(text, times, change=damage))
 
+    def relabel(self, text: str, headers: Mapping[str, str | None], *, times: int | None = None, method: str | None = None) -> None:
+        """Replace headers of answers (`ETag`, `X-Repo-Commit`, `Location`), redirects included; None takes one away. The bodies stay as they are."""
+        self._faults.add(Relabel(text, times, method, headers))
+
+    def pad(self, text: str, *, extra_bytes: int, times: int | None = None) -> None:
+        """Send `extra_bytes` more than a file has, and declare them in `Content-Length`."""
+        self._faults.add(Distort(text, times, change=padding(extra_bytes)))
+
     def slow(self, text: str, *, bytes_per_s: float, times: int | None = None) -> None:
         """Send bodies of files at this speed. Closing the Hub does not wait for them."""
         self._faults.add(Distort(text, times, change=throttle(bytes_per_s)))
@@ -208,7 +227,3 @@ class FaultControls:
     def never_end(self, text: str, *, times: int | None = 1) -> None:
         """Send bodies of files over and over, with no length declared, until the client hangs up."""
         self._faults.add(Distort(text, times, change=unending))
-
-    def relabel(self, text: str, headers: Mapping[str, str | None], *, times: int | None = 1) -> None:
-        """Replace headers of the next answers, redirects included; None takes one away. The bodies stay as they are."""
-        self._faults.add(Relabel(text, times, headers=headers))
