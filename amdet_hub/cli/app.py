@@ -18,6 +18,7 @@ from amdet_hub.cli.doctor import doctor
 from amdet_hub.cli.report import report
 from amdet_hub.cli.resolve import resolve
 from amdet_hub.cli.scan import scan
+from amdet_hub.cli.space import space
 from amdet_hub.cli.verify import verify
 
 EPILOG = """
@@ -100,5 +101,5 @@ def app() -> None:
     """
 
 
-for _verb in (scan, resolve, card, verify, report, demo, doctor, bench):
+for _verb in (scan, resolve, card, verify, report, demo, space, doctor, bench):
     app.add_command(_verb)

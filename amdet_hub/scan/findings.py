@@ -71,6 +71,7 @@ def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: 
                 "rate",
                 outcome.landscape.n_eigenvalues,
                 f"{outcome.landscape.positive_rate:.0%} of the curvatures around the inverted vector are positive (a smooth bowl has nearly all)",
+                details={"losses": [[round(loss, 4) for loss in row] for row in outcome.landscape.losses.tolist()]},
             )
         )
     return found
@@ -154,7 +155,7 @@ def _sweep_evidence(outcome: StandardOutcome, best: Confirmation | None, thresho
             float((null - null.median()).abs().median()),
             float(null.max()),
         ),
-        details={"top_tokens": top},
+        details={"top_tokens": top, "null_scores": [round(score, 2) for score in null.sort().values.tolist()]},
     )
 
 

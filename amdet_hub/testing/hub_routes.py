@@ -81,7 +81,7 @@ def _list_models(world: World, request: HubRequest, names: dict[str, str]) -> Hu
     rows = []
     for repo_id, repo in sorted(world.repositories.items()):
         hidden = repo.private and not world.may_read(repo, user)
-        if not hidden and author in ("", repo.namespace) and search in repo_id.lower():
+        if not hidden and repo_id.count("/") < 2 and author in ("", repo.namespace) and search in repo_id.lower():
             rows.append(hub_describe.model_info(repo, repo.resolve("main")))
     return json_response(rows[: request.number("limit", len(rows))])
 
