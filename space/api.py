@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from amdet_hub.records import ScanReport, to_dict
+from amdet_hub.records import to_dict
 from amdet_hub.report import as_json
 from space.service import Found, Service
 from space.takeaway import formats, render
@@ -39,16 +39,20 @@ class _Endpoints:
         """
         return plan_data(self._found(model, preset))
 
-    def scan(self, model: str, preset: str = "quick", request: gr.Request | None = None) -> Iterator[dict[str, Any]]:
-        """Scan the text encoders of a public CLIP-family model on the Hub for backdoors and return the whole JSON report.
+    def scan(self, model: str, preset: str = "quick", request: gr.Request | None = None) -> Iterator[str]:
+        """Scan the text encoders of a public CLIP-family model on the Hub for backdoors and return the whole report as JSON text.
+
+        While it waits and works it streams its state, as JSON text too. Text, because Gradio's client takes every object with a `path` in it for a
+        file of the server, and a report lists the files of a repository.
 
         Args:
             model: a model id such as "org/model", "org/model@revision", or the address of its page on the Hub.
             preset: "quick" or "standard", which takes longer.
+            request: who asks; filled in by Gradio.
         """
         found = self._found(model, preset)
         if found.earlier is not None:
-            yield report_data(found.earlier)
+            yield as_json(found.earlier)
             return
         try:
             job = self._service.start(found, owner_of(request))
@@ -56,13 +60,14 @@ class _Endpoints:
             raise gr.Error(sentence(error)) from error
         try:
             while not self._service.jobs.wait(job, _POLL_S):
-                yield {"state": job.state, "place": self._service.jobs.place(job), "stage": job.stage, "done": job.done, "total": job.total}
+                place = self._service.jobs.place(job)
+                yield json.dumps({"state": job.state, "place": place, "stage": job.stage, "done": job.done, "total": job.total})
         finally:
             if not job.finished:
                 self._service.jobs.cancel(job)
         if job.report is None:
             raise gr.Error(sentence(job.error or TimeoutError()))
-        yield report_data(job.report)
+        yield as_json(job.report)
 
     def report(self, model: str, preset: str = "quick", form: str = "markdown") -> str:
         """Return the stored result of an earlier scan of the same weights, or an error when there is none.
@@ -84,12 +89,6 @@ class _Endpoints:
             return self._service.look_up(model, preset)
         except Exception as error:
             raise gr.Error(sentence(error)) from error
-
-
-def report_data(report: ScanReport) -> dict[str, Any]:
-    """The JSON report as data."""
-    data: dict[str, Any] = json.loads(as_json(report))
-    return data
 
 
 def plan_data(found: Found) -> dict[str, Any]:

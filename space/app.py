@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Read when the clients are imported. No scan may act with whatever token this machine or Space holds, and nothing is reported to anybody.
@@ -18,11 +19,13 @@ os.environ.update(
 
 import gradio as gr
 
+import space
 from space.pages import Page
 from space.service import Service
 from space.settings import SpaceSettings
-from space.style import CSS
 from space.webhook import add_webhook
+
+STYLE = Path(space.__file__).parent / "style.css"  # not beside this file: on the Hub, app.py stands at the root
 
 THREADS = 80
 """Visitors that can be followed at once: each open scan occupies a thread while it waits for news."""
@@ -53,7 +56,12 @@ def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None 
     page.queue(default_concurrency_limit=20, max_size=200)
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
-    options: dict[str, Any] = {"theme": theme, "css": CSS, "run_history": False, "footer_links": ["api", "settings"]}
+    options: dict[str, Any] = {
+        "theme": theme,
+        "css": STYLE.read_text(encoding="utf-8"),
+        "run_history": False,
+        "footer_links": ["api", "settings"],
+    }
     app, url, _ = page.launch(
         server_name=host,
         server_port=_free_port(host) if port == 0 else port,

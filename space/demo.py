@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED, NOT_SERVED, TOKEN, USER, WEIGHTS
+from amdet_hub.demo import WEIGHTS
+from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED, NOT_SERVED, TOKEN, USER
 from amdet_hub.testing import LocalHub
 from space.settings import SpaceSettings
 

@@ -16,7 +16,7 @@ PACKAGE = Path(amdet_hub.__file__).parent
 ROOT_FILES = ("README.md", "requirements.txt", "app.py")
 """Files that the Hub looks for at the root of a Space; `app.py` there is a copy of ours, and finds the package `space` beside it."""
 
-_SUFFIXES = frozenset({".py", ".json", ".safetensors", ".md", ".txt", ".typed"})
+_SUFFIXES = frozenset({".py", ".json", ".safetensors", ".md", ".txt", ".typed", ".css"})
 
 
 def space_files() -> dict[str, bytes]:

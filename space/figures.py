@@ -7,7 +7,8 @@ plotted. The SVG takes its colours from the page and works without scripts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from amdet_hub.records import ScanReport, ScanResult
@@ -15,17 +16,17 @@ from amdet_hub.verdict import LANDSCAPE, SWEEP
 from space.markup import text
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 720, 250, 44, 40, 46
-_BINS, _MAX_VALUES, _MAX_GRID = 40, 4096, 101
+_MAX_VALUES, _MAX_GRID, _MAX_TEXT = 256, 101, 4096
 _NAMED = 6
 
 
 def sweep_figure(result: ScanResult) -> str:
     """The scores of random tokens as a histogram, the best tokens as points beside it, named. `""` when the report does not hold them."""
     details = next((e.details for e in result.evidence if e.kind == SWEEP), {})
-    null, top = _numbers(details.get("null_scores")), _tokens(details.get("top_tokens"))
-    if len(null) < 2 or not top:
+    null, top = _binned(details.get("null_histogram")), _tokens(details.get("top_tokens"))
+    if null is None or not top:
         return ""
-    low, high = min(null), max([*null, *(score for _, score in top)])
+    low, high = null.low, max([null.high, *(score for _, score in top)])
     span = (high - low) or 1.0
     low, high = low - 0.03 * span, high + 0.06 * span
 
@@ -34,7 +35,9 @@ def sweep_figure(result: ScanResult) -> str:
 
     parts = [*_histogram(null, x), *_points(top, x), *_axis(low, high, x)]
     best, score = top[0]
-    label = f"{len(null)} random tokens score between {min(null):.1f} and {max(null):.1f}; the best token, {best}, scores {score:.1f}"
+    label = (
+        f"{sum(null.counts):.0f} random tokens score between {null.low:.1f} and {null.high:.1f}; the best token, {best}, scores {score:.1f}"
+    )
     svg = f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' aria-label='{text(label)}'>{''.join(parts)}</svg>"
     return f"<figure class='plot'>{svg}<figcaption>{_SWEEP_CAPTION}</figcaption></figure>"
 
@@ -45,22 +48,30 @@ _SWEEP_CAPTION = (
 )
 
 
-def _histogram(null: Sequence[float], x: Any) -> list[str]:
-    low, width = min(null), (max(null) - min(null)) / _BINS or 1.0
-    counts = [0] * _BINS
-    for value in null:
-        counts[min(_BINS - 1, int((value - low) / width))] += 1
-    floor, tallest = _HEIGHT - _BOTTOM, max(counts)
+@dataclass(frozen=True)
+class _Binned:
+    """A histogram: counts of equal bins between `low` and `high`."""
+
+    low: float
+    high: float
+    counts: tuple[float, ...]
+
+
+def _histogram(null: _Binned, x: Callable[[float], float]) -> list[str]:
+    width = (null.high - null.low) / len(null.counts) or 1.0
+    floor, tallest = _HEIGHT - _BOTTOM, max(null.counts)
     bars = []
-    for number, count in enumerate(counts):
+    for number, count in enumerate(null.counts):
         if count:
-            left, right = x(low + number * width), x(low + (number + 1) * width)
+            left, right = x(null.low + number * width), x(null.low + (number + 1) * width)
             tall = math.sqrt(count / tallest) * (floor - _TOP - 60)
-            bars.append(f"<rect class='bar' x='{left:.1f}' y='{floor - tall:.1f}' width='{max(1.0, right - left - 0.5):.1f}' height='{tall:.1f}'/>")
+            bars.append(
+                f"<rect class='bar' x='{left:.1f}' y='{floor - tall:.1f}' width='{max(1.0, right - left - 0.5):.1f}' height='{tall:.1f}'/>"
+            )
     return bars
 
 
-def _points(top: Sequence[tuple[str, float]], x: Any) -> list[str]:
+def _points(top: Sequence[tuple[str, float]], x: Callable[[float], float]) -> list[str]:
     floor, parts = _HEIGHT - _BOTTOM, []
     taken: list[float] = []  # right ends of the labels of each line
     for number, (name, score) in enumerate(top):
@@ -81,7 +92,7 @@ def _points(top: Sequence[tuple[str, float]], x: Any) -> list[str]:
     return parts
 
 
-def _axis(low: float, high: float, x: Any) -> list[str]:
+def _axis(low: float, high: float, x: Callable[[float], float]) -> list[str]:
     floor = _HEIGHT - _BOTTOM
     step = next((s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if (high - low) / s <= 10), (high - low) / 5)
     parts = [f"<line class='axis' x1='{_LEFT}' y1='{floor}' x2='{_WIDTH - 16}' y2='{floor}'/>"]
@@ -90,6 +101,9 @@ def _axis(low: float, high: float, x: Any) -> list[str]:
         parts.append(f"<text class='tick' x='{x(tick):.1f}' y='{floor + 18}' text-anchor='middle'>{tick:g}</text>")
         tick += step
     return [*parts, f"<text class='tick' x='{_WIDTH - 16}' y='{_HEIGHT - 4}' text-anchor='end'>robust z</text>"]
+
+
+_CLEAR, _GREY = "rgba(0,0,0,0)", "#8290a4"  # seen on dark and on light
 
 
 def landscape_figure(report: ScanReport) -> Any | None:
@@ -101,26 +115,41 @@ def landscape_figure(report: ScanReport) -> Any | None:
             import plotly.graph_objects as go
 
             figure = go.Figure(go.Surface(z=surface, colorscale="Viridis", showscale=False))
-            axes = {"title": {"text": ""}, "showticklabels": False}
-            scene = {"xaxis": axes, "yaxis": axes, "zaxis": {"title": {"text": "loss"}}}
-            figure.update_layout(scene=scene, margin={"l": 0, "r": 0, "t": 8, "b": 0}, height=360, paper_bgcolor="rgba(0,0,0,0)")
+            plain = {"backgroundcolor": _CLEAR, "gridcolor": _GREY, "zerolinecolor": _GREY, "color": _GREY}
+            flat = {**plain, "title": {"text": ""}, "showticklabels": False}
+            scene = {"xaxis": flat, "yaxis": flat, "zaxis": {**plain, "title": {"text": "loss"}}}
+            figure.update_layout(scene=scene, margin={"l": 0, "r": 0, "t": 8, "b": 0}, height=360, paper_bgcolor=_CLEAR)
             return figure
     return None
 
 
 def _numbers(data: Any) -> list[float]:
-    """A list of finite numbers, or nothing."""
+    """A list of finite numbers, or a text of such numbers; `[]` for anything else."""
+    if isinstance(data, str) and len(data) <= _MAX_TEXT:
+        try:
+            data = [float(word) for word in data.split()]
+        except ValueError:
+            return []
     if not isinstance(data, list | tuple) or len(data) > _MAX_VALUES:
         return []
     plain = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and abs(v) < 1e9 for v in data)
     return [float(v) for v in data] if plain else []
 
 
+def _binned(data: Any) -> _Binned | None:
+    """A histogram, None when it is none."""
+    data = data if isinstance(data, Mapping) else {}
+    ends, counts = _numbers([data.get("low"), data.get("high")]), _numbers(data.get("counts"))
+    if not ends or ends[0] > ends[1] or not counts or min(counts) < 0 or not max(counts):
+        return None
+    return _Binned(ends[0], ends[1], tuple(counts))
+
+
 def _tokens(data: Any) -> list[tuple[str, float]]:
     """Name and score of each token, best first."""
     found = []
     for row in data if isinstance(data, list | tuple) else ():
-        if isinstance(row, dict) and (score := _numbers([row.get("score")])):
+        if isinstance(row, Mapping) and (score := _numbers([row.get("score")])):
             piece = row.get("piece")
             found.append((spelled(piece) if isinstance(piece, str) else f"#{row.get('token_id')}", score[0]))
     return sorted(found, key=lambda one: -one[1])[:50]

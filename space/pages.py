@@ -113,7 +113,13 @@ class Page:
         try:
             found = self._service.look_up(text, preset, token=self._proposals.reading_token(request))
         except Exception as error:  # noqa: BLE001 every failure is a sentence on the page
-            return (Visit(), panels.problem(error), gr.update(interactive=False, variant="secondary"), gr.update(visible=False), *self._hidden())
+            return (
+                Visit(),
+                panels.problem(error),
+                gr.update(interactive=False, variant="secondary"),
+                gr.update(visible=False),
+                *self._hidden(),
+            )
         visit = Visit(found, found.earlier)
         shown = self._shown(found.earlier) if found.earlier is not None else self._hidden()
         return visit, panels.looked_up(found), gr.update(interactive=True, variant="primary"), gr.update(visible=False), *shown

@@ -71,7 +71,11 @@ class Proposals:
             return panels.problem(error), gr.update(visible=False)
         number = f"#{result.number} " if result.number is not None else ""
         url = result.url or ""
-        link = f"<a href='{html.escape(url)}' rel='noopener' target='_blank'>{text(url)}</a>" if url.startswith(("https://", "http://")) else ""
+        link = (
+            f"<a href='{html.escape(url)}' rel='noopener' target='_blank'>{text(url)}</a>"
+            if url.startswith(("https://", "http://"))
+            else ""
+        )
         return note("clean", f"Pull request {number}{result.action}", f"<p>{link}</p>", live=True), gr.update(visible=False)
 
 

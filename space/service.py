@@ -77,7 +77,11 @@ class Service:
             raise ConfigError("preset", f"'{preset[:40]}' is none of {', '.join(PRESETS)}")
         ref = read_target(text, endpoint=self.settings.endpoint)
         plan = plan_target(
-            ref, config=ScanConfig.for_preset(preset), settings=self.settings.hub(token), reference=self._reference(), options=self._options()
+            ref,
+            config=ScanConfig.for_preset(preset),
+            settings=self.settings.hub(token),
+            reference=self._reference(),
+            options=self._options(),
         )
         pinned = replace(ref, revision=plan.snapshot.commit_sha, raw=ref.raw.removeprefix("hf://"))
         key = result_key(plan, preset)

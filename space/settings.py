@@ -6,7 +6,7 @@ Everything has a default that suits a small public Space; a variable of the same
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import gettempdir
@@ -85,7 +85,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
 
 
-_VARIABLES = {
+_VARIABLES: Mapping[str, Callable[[str], object]] = {
     "endpoint": str,
     "data_dir": Path,
     "reference": str,

@@ -45,8 +45,8 @@ from amdet_hub.testing.hub_discussions import LocalPullRequest
 from amdet_hub.testing.hub_faults import FaultControls
 from amdet_hub.testing.hub_http import HubRefusal, HubRequest, HubResponse, HubServer, LoggedRequest
 from amdet_hub.testing.hub_routes import MODEL_ROUTE, READ_ROUTES, dispatch
-from amdet_hub.testing.hub_typed_routes import typed_info, typed_routes
 from amdet_hub.testing.hub_storage import LFS_THRESHOLD_BYTES, Commit
+from amdet_hub.testing.hub_typed_routes import typed_info, typed_routes
 from amdet_hub.testing.hub_world import HubSettings, HubUser, World
 
 ROUTES = (*typed_routes(WRITE_ROUTES), *READ_ROUTES, *WRITE_ROUTES, *DISCUSSION_ROUTES, typed_info(MODEL_ROUTE.handler), MODEL_ROUTE)

@@ -100,7 +100,9 @@ def open_browser() -> Iterator[Callable[..., Any]]:
             options.add_experimental_option("prefs", {"download.default_directory": str(downloads), "download.prompt_for_download": False})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
+        found.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        )
         opened.append(found)
         return found
 

@@ -35,7 +35,7 @@ def test_the_whole_journey(served: RunningSpace, hub: LocalHub, open_browser: Op
     press(browser, "scan")
     shows(browser, "status", "Scanning")
     picture(browser, artifacts, "scanning")
-    until(lambda: not part(browser, "cancel").is_displayed() and "Backdoor detected" in part(browser, "verdict").text, "the new result")
+    until(lambda: not browser.find_elements("id", "cancel") and "Backdoor detected" in part(browser, "verdict").text, "the new result")
     said = part(browser, "verdict").text
     assert "CYRILLIC SMALL LETTER O" in said
     assert "burning" in said
@@ -72,30 +72,30 @@ def test_arriving_with_a_model_and_a_clean_result(served: RunningSpace, open_bro
     assert complaints(browser) == []
 
 
-@pytest.mark.parametrize(
-    ("typed", "said"),
-    [
-        ("demo/nothing-here", "was not found"),
-        ("/etc/passwd", "cannot be scanned here"),
-        ("<img src=x onerror=alert(1)>", "is not a usable target"),
-        ("pickles/only", "loading a pickle can run code"),
-        ("demo/locked", "is gated"),
-    ],
-)
-def test_what_goes_wrong_is_a_sentence(served: RunningSpace, hub: LocalHub, open_browser: Open, typed: str, said: str, artifacts: Path | None) -> None:
-    if typed == "pickles/only" and not hub_has(hub, typed):
-        hub.add_model(typed, {"config.json": b'{"model_type": "clip", "architectures": ["CLIPModel"]}', "pytorch_model.bin": b"pickle"})
-    if typed == "demo/locked" and not hub_has(hub, typed):
-        hub.add_model(typed, {"config.json": b"{}", "README.md": b"# hello"}, gated=True)
+WRONG = {
+    "demo/nothing-here": "was not found",
+    "/etc/passwd": "cannot be scanned here",
+    "<img src=x onerror=alert(1)>": "is not a usable target",
+    "pickles/only": "loading a pickle can run code",
+    "demo/locked": "is gated",
+}
+
+
+def test_what_goes_wrong_is_a_sentence(served: RunningSpace, hub: LocalHub, open_browser: Open, artifacts: Path | None) -> None:
+    if not hub_has(hub, "demo/locked"):
+        config = b'{"model_type": "clip", "architectures": ["CLIPModel"]}'
+        hub.add_model("pickles/only", {"config.json": config, "pytorch_model.bin": b"pickle"})
+        hub.add_model("demo/locked", {"config.json": b"{}", "README.md": b"# hello"}, gated=True)
     browser = open_browser(800, 900)
     browser.get(served.url)
     shows(browser, "facts", "Nothing looked up yet")
-    ask(browser, typed)
-    shows(browser, "facts", said)
-    assert part(browser, "facts").find_element("css selector", "[role=alert]")
-    assert not browser.find_elements("css selector", "#facts img")
-    assert not part(browser, "scan").is_enabled()
-    picture(browser, artifacts, f"error-{said.split()[-1]}")
+    for typed, said in WRONG.items():
+        ask(browser, typed)
+        shows(browser, "facts", said)
+        assert part(browser, "facts").find_element("css selector", "[role=alert]")
+        assert not browser.find_elements("css selector", "#facts img")
+        assert not part(browser, "scan").is_enabled()
+    picture(browser, artifacts, "error")
     assert complaints(browser) == []
 
 
