@@ -13,7 +13,7 @@ from amdet_hub.report import RENDERERS
 from tests.cli.conftest import Run
 
 HEAVY = ("torch", "transformers", "huggingface_hub", "accelerate", "safetensors", "tokenizers", "numpy", "yaml")
-VERBS = ("scan", "resolve", "card", "verify", "report", "demo", "doctor", "bench")
+VERBS = ("scan", "resolve", "card", "verify", "report", "demo", "space", "doctor", "bench")
 
 
 def test_help_imports_nothing_heavy() -> None:
