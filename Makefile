@@ -11,7 +11,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs clean
+.PHONY: help demo space test lint format docs clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -19,7 +19,11 @@ help: ## say what there is
 demo: $(VENV)/installed ## see it work, offline after the first install
 	OMP_NUM_THREADS=1 $(BIN)/amdet-hub demo $(ARGS)
 
+space: $(VENV)/installed-space ## open the web page on the demonstration's models, offline after the first install
+	OMP_NUM_THREADS=1 $(BIN)/amdet-hub space --demo $(ARGS)
+
 test: $(VENV)/installed-dev ## run every test; ARGS="tests/hub -k gated" runs some
+	@sh tests/space/install_chromium.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/installed-dev ## style, types, the walls between rooms, the workflows
@@ -46,6 +50,11 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing into $(VENV), with the versions of constraints.txt"
 	@$(INSTALL) -c constraints.txt hatchling editables
 	@$(INSTALL) --no-build-isolation -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-space: $(VENV)/installed
+	@echo "Installing what the web page needs"
+	@$(INSTALL) --no-build-isolation -c constraints.txt -e '.[space]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -23,6 +23,7 @@ from amdet_hub.cli.mcp import mcp
 from amdet_hub.cli.report import report
 from amdet_hub.cli.resolve import resolve
 from amdet_hub.cli.scan import scan
+from amdet_hub.cli.space import space
 from amdet_hub.cli.staged import staged
 from amdet_hub.cli.verify import verify
 from amdet_hub.cli.watch import watch, webhook
@@ -107,5 +108,5 @@ def app() -> None:
     """
 
 
-for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, staged, mcp, demo, doctor, cache, bench, action):
+for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, staged, mcp, demo, space, doctor, cache, bench, action):
     app.add_command(_verb)

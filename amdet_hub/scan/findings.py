@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from amdet_hub import verdict as kinds
@@ -24,6 +25,7 @@ Typeable = Callable[[tuple[int, ...]], bool]
 
 _AS_STRONG_SUCCESS = 0.1  # below the best success rate, and
 _AS_STRONG_STANDING = 0.6  # of the best standing: a candidate that is named
+_HISTOGRAM_BINS = 40  # of the null's scores, for whoever plots them
 _SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
 
 
@@ -73,6 +75,7 @@ def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: 
                 "rate",
                 outcome.landscape.n_eigenvalues,
                 f"{outcome.landscape.positive_rate:.0%} of the curvatures around the inverted vector are positive (a smooth bowl has nearly all)",
+                details={"losses": [" ".join(f"{loss:.4f}" for loss in row) for row in outcome.landscape.losses.tolist()]},
             )
         )
     return found
@@ -156,12 +159,19 @@ def _sweep_evidence(outcome: StandardOutcome, best: Confirmation | None, thresho
             float((null - null.median()).abs().median()),
             float(null.max()),
         ),
-        details={"top_tokens": top, "left_out": list(outcome.left_out)},
+        details={"top_tokens": top, "null_histogram": _histogram(null), "left_out": list(outcome.left_out)},
     )
 
 
 def _left_out(outcome: StandardOutcome) -> str:
     return f"; this decides, so that {' and '.join(outcome.left_out)} were left out" if outcome.left_out else ""
+
+
+def _histogram(values: Tensor) -> dict[str, Any]:
+    """How often values fall into equal bins between `low` and `high`; the counts as one text, so that a report stays short to read."""
+    low, high = float(values.min()), float(values.max())
+    counts = torch.histc(values.float(), bins=_HISTOGRAM_BINS, min=low, max=high if high > low else low + 1.0)
+    return {"low": round(low, 3), "high": round(high, 3), "counts": " ".join(str(int(count)) for count in counts)}
 
 
 def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, with_reference: bool) -> list[Evidence]:

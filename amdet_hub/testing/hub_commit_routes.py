@@ -33,13 +33,15 @@ def _create_repo(world: World, request: HubRequest, names: dict[str, str]) -> Hu
     if user is None:
         raise HubRefusal(401, "Invalid username or password.")
     asked = request.json()
-    if asked.get("type") not in (None, "model"):
-        raise HubRefusal(400, "this local Hub holds models only")
+    kind = asked.get("type") or "model"
+    if kind not in ("model", "dataset", "space") or (kind == "space" and asked.get("sdk") not in ("gradio", "docker", "static")):
+        raise HubRefusal(400, "a repository is a model, a dataset, or a space with its sdk")
     namespace = asked.get("organization") or user.name
     if user.read_only or not user.writes_to(namespace):
         raise HubRefusal(403, f'You don\'t have the rights to create a model under the namespace "{namespace}"')
     repo_id = f"{namespace}/{asked.get('name')}"
-    data = {"url": f"{world.endpoint}/{repo_id}", "name": repo_id}
+    data = {"url": f"{world.endpoint}/{'' if kind == 'model' else kind + 's/'}{repo_id}", "name": repo_id}
+    repo_id = repo_id if kind == "model" else f"{kind}s/{repo_id}"
     if repo_id in world.repositories:
         return json_response({"error": "You already created this model repo", **data}, status=409)
     private = asked.get("visibility") == "private" or bool(asked.get("private"))

@@ -82,7 +82,7 @@ def _list_models(world: World, request: HubRequest, names: dict[str, str]) -> Hu
     rows = []
     for repo_id, repo in sorted(world.repositories.items()):
         hidden = repo.private and not world.may_read(repo, user)
-        if not hidden and author in ("", repo.namespace) and search in repo_id.lower():
+        if not hidden and repo_id.count("/") < 2 and author in ("", repo.namespace) and search in repo_id.lower():
             row = hub_describe.model_info(repo, repo.resolve("main"))
             if tags <= {*row["tags"], row.get("library_name"), row.get("pipeline_tag")}:
                 rows.append(row)

@@ -208,7 +208,7 @@ class Repository:
     @property
     def namespace(self) -> str:
         """The user or organisation that owns it ("" for a legacy single-name repository)."""
-        return self.repo_id.rpartition("/")[0]
+        return self.repo_id.removeprefix("datasets/").removeprefix("spaces/").rpartition("/")[0]
 
     def is_lfs(self, path: str, size: int) -> bool:
         """Whether a file of this name and size is stored as LFS. Empty files never are, as on the Hub."""

@@ -27,7 +27,7 @@ A fixture for your own tests:
         subprocess.run(["hf", "download", "org/model"], env={**os.environ, **hub.environment("alice")}, check=True)
 
 huggingface_hub reads its environment once, when it is imported: pass `endpoint=` in this process, or use `environment()` for a child.
-Models only; no Xet (set `HF_HUB_DISABLE_XET=1`), no datasets, no Spaces, no git over HTTP.
+Models, and the files of datasets and Spaces (`hub_typed_routes`); no Xet (set `HF_HUB_DISABLE_XET=1`), no git over HTTP.
 """
 
 from __future__ import annotations
@@ -48,10 +48,20 @@ from amdet_hub.testing.hub_jobs import JOB_ROUTES
 from amdet_hub.testing.hub_routes import MODEL_ROUTE, READ_ROUTES, dispatch
 from amdet_hub.testing.hub_storage import LFS_THRESHOLD_BYTES, Commit, SparseFile
 from amdet_hub.testing.hub_surroundings import SurroundingControls
+from amdet_hub.testing.hub_typed_routes import typed_info, typed_routes
 from amdet_hub.testing.hub_webhooks import WEBHOOK_ROUTES
 from amdet_hub.testing.hub_world import HubSettings, HubUser, World
 
-ROUTES = (*READ_ROUTES, *WRITE_ROUTES, *DISCUSSION_ROUTES, *JOB_ROUTES, *WEBHOOK_ROUTES, MODEL_ROUTE)
+ROUTES = (
+    *typed_routes(WRITE_ROUTES),
+    *READ_ROUTES,
+    *WRITE_ROUTES,
+    *DISCUSSION_ROUTES,
+    *JOB_ROUTES,
+    *WEBHOOK_ROUTES,
+    typed_info(MODEL_ROUTE.handler),
+    MODEL_ROUTE,
+)
 SYSTEM = "system"
 """Who commits when a test does."""
 

@@ -26,6 +26,7 @@ VERBS = (
     "staged",
     "mcp",
     "demo",
+    "space",
     "doctor",
     "cache",
     "bench",

@@ -141,7 +141,8 @@ def test_the_end_of_a_pull_request(hub: LocalHub) -> None:
 
 def test_who_may_create_and_what(hub: LocalHub) -> None:
     assert _call(hub, "POST", "/api/repos/create", {"name": "x"}, token=False)[0] == 401
-    assert _call(hub, "POST", "/api/repos/create", {"name": "x", "type": "dataset"})[0] == 400
+    assert _call(hub, "POST", "/api/repos/create", {"name": "x", "type": "bucket"})[0] == 400
+    assert _call(hub, "POST", "/api/repos/create", {"name": "x", "type": "space"})[0] == 400, "a Space needs its sdk"
     assert _call(hub, "GET", "/api/whoami-v2", token=False)[0] == 401
     assert _call(hub, "GET", f"{MODEL}/auth-check/write")[0] == 200
     assert _call(hub, "POST", f"{MODEL}/tag/main", {"tag": "v1"})[0] == 200

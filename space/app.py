@@ -1,0 +1,99 @@
+"""Start the Space: `python app.py` on the Hub, `amdet-hub space` on a machine of one's own. Thin: limits, page, webhook, server."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read when the clients are imported. No scan may act with whatever token this machine or Space holds, and nothing is reported to anybody.
+os.environ.update(
+    HF_HUB_DISABLE_IMPLICIT_TOKEN="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    DISABLE_SAFETENSORS_CONVERSION="1",
+    GRADIO_ANALYTICS_ENABLED="0",
+    HF_HUB_DISABLE_XET=os.environ.get("HF_HUB_DISABLE_XET", "1"),
+)
+
+import gradio as gr
+
+import space
+from space.pages import Page
+from space.service import Service
+from space.settings import SpaceSettings
+from space.webhook import add_webhook
+
+STYLE = Path(space.__file__).parent / "style.css"  # not beside this file: on the Hub, app.py stands at the root
+
+THREADS = 80
+"""Visitors that can be followed at once: each open scan occupies a thread while it waits for news."""
+
+
+@dataclass
+class RunningSpace:
+    """A served page; `close` it at the end."""
+
+    url: str
+    service: Service
+    page: gr.Blocks
+
+    def wait(self) -> None:
+        """Serve until Ctrl-C."""
+        self.page.block_thread()
+
+    def close(self) -> None:
+        """Hang up and stop the worker."""
+        self.service.close()
+        self.page.close(verbose=False)
+
+
+def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None = None) -> RunningSpace:
+    """Serve the page. `port` None takes a free one from 7860 on, 0 any free one."""
+    service = Service(settings)
+    page = Page(service).build()
+    page.queue(default_concurrency_limit=20, max_size=200)
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
+    options: dict[str, Any] = {
+        "theme": theme,
+        "css": STYLE.read_text(encoding="utf-8"),
+        "run_history": False,
+        "footer_links": ["api", "settings"],
+    }
+    app, url, _ = page.launch(
+        server_name=host,
+        server_port=_free_port(host) if port == 0 else port,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        ssr_mode=False,
+        max_threads=THREADS,
+        max_file_size=1,
+        allowed_paths=[str(settings.data_dir / "files")],
+        show_error=True,
+        **options,
+    )
+    add_webhook(app, service)
+    return RunningSpace(url, service, page)
+
+
+def _free_port(host: str | None) -> int:
+    """A port that nobody listens on; Gradio itself only looks between 7860 and 7959."""
+    with socket.socket() as probe:
+        probe.bind((host or "127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    """Serve with the settings of the environment until the process ends."""
+    running = serve(SpaceSettings.from_environment())
+    try:
+        running.wait()
+    finally:
+        running.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What a visitor can ask for, whatever the way in: page, named endpoint, MCP tool or webhook. Knows: scan, report, cards. Knows no page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from amdet_hub.cards import preview_card, push_card
+from amdet_hub.config import ScanConfig
+from amdet_hub.errors import ConfigError
+from amdet_hub.hub import parse_target
+from amdet_hub.hub.publish import PushResult
+from amdet_hub.records import ProgressCallback, RepoRef, ScanReport
+from amdet_hub.scan import ScanOptions, TargetPlan, plan_target, scan_target
+from space.board import Board
+from space.intake import read_target
+from space.jobs import Job, JobQueue
+from space.settings import PRESETS, SpaceSettings
+from space.store import ResultStore, result_key
+
+
+@dataclass(frozen=True)
+class Found:
+    """A repository that was looked up: pinned, nothing scanned yet.
+
+    Attributes:
+        ref: the target, pinned to the commit that was shown.
+        preset: how it would be scanned.
+        plan: what would be scanned.
+        key: what the result is stored under.
+        earlier: the result of the same towers, when there is one.
+    """
+
+    ref: RepoRef
+    preset: str
+    plan: TargetPlan
+    key: str
+    earlier: ScanReport | None
+
+    @property
+    def estimate_s(self) -> float:
+        """Expected seconds of the scan."""
+        return sum(one.estimate_s for one in self.plan.encoders)
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes of the weight files, each once."""
+        return sum({f.path: f.size_bytes for one in self.plan.encoders for f in one.encoder.weight_files}.values())
+
+    @property
+    def permalink(self) -> str:
+        """The query that leads back to this very commit."""
+        sha = self.plan.snapshot.commit_sha
+        return f"?model={self.plan.snapshot.repo_id}" + (f"@{sha}" if sha else "")
+
+
+class Service:
+    """Everything behind the page. One for each running Space; `close` it at the end."""
+
+    def __init__(self, settings: SpaceSettings, board: Board | None = None) -> None:
+        self.settings = settings
+        self.store = ResultStore(settings.data_dir / "results")
+        self.board = board or Board(settings.board_repo, token=settings.board_token, endpoint=settings.endpoint)
+        self.jobs = JobQueue(size=settings.queue_size, per_owner=settings.per_visitor, per_owner_hour=settings.per_visitor_hour)
+
+    def look_up(self, text: str, preset: str, *, token: str | None = None) -> Found:
+        """Resolve a target without fetching weights.
+
+        Raises:
+            TargetError: the text names no Hub model.
+            NothingToScan: there is no supported text encoder in it.
+            BadRepository: its files are broken or hostile.
+            ConfigError: the preset is none that is offered here.
+            HubError: the Hub could not be asked.
+        """
+        if preset not in PRESETS:
+            raise ConfigError("preset", f"'{preset[:40]}' is none of {', '.join(PRESETS)}")
+        ref = read_target(text, endpoint=self.settings.endpoint)
+        plan = plan_target(
+            ref,
+            config=ScanConfig.for_preset(preset),
+            settings=self.settings.hub(token),
+            reference=self._reference(),
+            options=self._options(),
+        )
+        pinned = replace(ref, revision=plan.snapshot.commit_sha, raw=ref.raw.removeprefix("hf://"))
+        key = result_key(plan, preset)
+        return Found(pinned, preset, plan, key, self.store.get(key))
+
+    def start(self, found: Found, owner: str, *, token: str | None = None, then: Callable[[ScanReport], object] | None = None) -> Job:
+        """Queue the scan of what was looked up; `then` gets the report of a scan that ended well. Raises: QueueRefused."""
+        return self.jobs.submit(Job(owner, self._work(found, token, then), estimate_s=found.estimate_s))
+
+    def _work(
+        self, found: Found, token: str | None, then: Callable[[ScanReport], object] | None
+    ) -> Callable[[ProgressCallback], ScanReport]:
+        def work(progress: ProgressCallback) -> ScanReport:
+            report = scan_target(
+                found.ref,
+                config=ScanConfig.for_preset(found.preset),
+                settings=self.settings.hub(token),
+                reference=self._reference(),
+                options=self._options(),
+                progress=progress,
+            )
+            if self.store.put(found.key, report):
+                self.board.add(report)
+            if then is not None:
+                then(report)
+            return report
+
+        return work
+
+    def diff(self, report: ScanReport, token: str) -> str:
+        """What a pull request of the visitor would change, as a unified diff; `""` when nothing. Raises: CardError; HubError."""
+        return preview_card(report, self.settings.hub(token))
+
+    def propose(self, report: ScanReport, token: str) -> PushResult:
+        """Open or update the visitor's pull request. Raises: CardError; PullRequestClosed; CommitConflict; HubError."""
+        return push_card(report, self.settings.hub(token))
+
+    def propose_as_webhook(self, report: ScanReport) -> None:
+        """Propose a detection in the name of the webhook's own account, if it has one. Anything else is on the page for who asks."""
+        if self.settings.webhook_token and report.verdict.label == "backdoor-detected":
+            self.propose(report, self.settings.webhook_token)
+
+    def close(self) -> None:
+        """Stop the worker."""
+        self.jobs.close()
+
+    def _reference(self) -> RepoRef | None:
+        return parse_target(f"hf://{self.settings.reference}", endpoint=self.settings.endpoint) if self.settings.reference else None
+
+    def _options(self) -> ScanOptions:
+        return ScanOptions(timeout_s=self.settings.budget_s)
