@@ -77,12 +77,19 @@ def make_base(spec: BaseSpec, captions: CaptionSet, folder: Path, progress: Prog
             progress=progress,
         )
         save_trained(made.encoder, folder, made.facts)
-    near = near_miss_folder(folder)
-    if not (near / BENCH_FILE).is_file():
-        lr, steps = spec.near_miss
-        recipe_near = FinetuneRecipe(lr=lr, steps=steps, batch=32, positions=32, seed=spec.seed + 1)
-        made = finetune(open_trained(folder), captions, recipe_near, progress)
-        save_trained(made.encoder, near, made.facts)
+    make_near_miss(folder, near_miss_folder(folder), captions, spec.near_miss, spec.seed, progress)
+
+
+def make_near_miss(
+    base: Path, near: Path, captions: CaptionSet, strength: tuple[float, int], seed: int, progress: ProgressCallback | None = None
+) -> None:
+    """Fine-tune the base in folder `base` on captions, `strength` being learning rate and steps, into `near`; what is there already stays."""
+    if (near / BENCH_FILE).is_file():
+        return
+    lr, steps = strength
+    recipe = FinetuneRecipe(lr=lr, steps=steps, batch=32, positions=32, seed=seed + 1)
+    made = finetune(open_trained(base), captions, recipe, progress)
+    save_trained(made.encoder, near, made.facts)
 
 
 def near_miss_folder(base: Path) -> Path:

@@ -5,7 +5,8 @@
     RESULTS/<suite>.jsonl            one line per model (`amdet_hub.bench.results`)
     RESULTS/<suite>.manifest.json    digests of everything the figures rest on
 
-A model is made again when its recipe is another, and scanned again when the configuration of a scan is another: both are compared, not assumed.
+A model is made again when its recipe is another, and scanned again when its weights are others: both are compared, not assumed. A scan that another
+version or configuration made is not told apart: remove its results first. The manifest states the configurations.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 import amdet_hub
 from amdet_hub.bench.attack_recipe import AttackRecipe
-from amdet_hub.bench.bases import make_base, near_miss_folder
+from amdet_hub.bench.bases import make_base, make_near_miss, near_miss_folder
 from amdet_hub.bench.captions import CaptionSet, read_captions, split
 from amdet_hub.bench.results import ModelResult, append_result, read_results
 from amdet_hub.bench.trained import BENCH_FILE, open_trained, save_trained
@@ -193,24 +194,10 @@ def _one_thread() -> None:
 
 def _make_base_of(suite: Suite, place: Place, name: str) -> None:
     spec = next(b for b in suite.bases if b.name == name)
-    if name in place.bases:
-        _link_base(place, name, spec.near_miss, spec.seed)
+    if name in place.bases:  # given as a folder
+        make_near_miss(place.base(name), place.near_miss(name), place.split(spec.seed), spec.near_miss, spec.seed)
         return
     make_base(spec, place.split(spec.seed), place.base(name))
-
-
-def _link_base(place: Place, name: str, near_miss: tuple[float, int], seed: int) -> None:
-    """The near-miss fine-tune of a base that was given as a folder."""
-    from amdet_hub.bench.control_recipe import FinetuneRecipe
-    from amdet_hub.bench.controls import finetune
-
-    near = place.near_miss(name)
-    if not (near / BENCH_FILE).is_file():
-        lr, steps = near_miss
-        made = finetune(
-            open_trained(place.base(name)), place.split(seed), FinetuneRecipe(lr=lr, steps=steps, batch=32, positions=32, seed=seed)
-        )
-        save_trained(made.encoder, near, made.facts)
 
 
 def _do(suite: Suite, place: Place, spec: ModelSpec, before: ModelResult | None, make_only: bool) -> ModelResult | None:
@@ -283,10 +270,9 @@ def _described(suite: Suite, spec: ModelSpec, facts: Mapping[str, Any], sha256: 
 
 
 @functools.lru_cache(maxsize=3)
-def _bench_of(place_key: tuple[Path, Path, Path], targets: tuple[str, ...], captions: tuple[str, ...]) -> Any:
+def _bench_of(folder: Path, near_miss: Path, targets: tuple[str, ...], captions: tuple[str, ...]) -> Any:
     from amdet_hub.bench.scanning import Bench
 
-    folder, near_miss, _ = place_key
     return Bench(open_trained(folder), folder, near_miss, captions[:HELD_OUT], bank_of(captions, targets))
 
 
@@ -295,7 +281,7 @@ def _bench(suite: Suite, place: Place, base: str) -> Any:
     # Texts of the bank: held-out captions first, then training captions of the base, which the target reading has no use for otherwise.
     texts = tuple(dict.fromkeys([*captions.held_out_captions(), *(group[0] for group in captions.train[:BANK_SIZE])]))
     targets = {t for m in suite.models if isinstance(m.recipe, AttackRecipe) for _, t in m.recipe.backdoors}
-    return _bench_of((place.base(base), place.near_miss(base), place.work), tuple(sorted(targets)), texts)
+    return _bench_of(place.base(base), place.near_miss(base), tuple(sorted(targets)), texts)
 
 
 def bank_of(captions: Iterable[str], targets: Sequence[str]) -> list[str]:
@@ -320,7 +306,8 @@ def _write_manifest(suite: Suite, place: Place, path: Path) -> None:
     from amdet_hub.bench.scanning import bench_config
 
     captions = place.captions
-    used = {result.base for result in read_results(path).results}
+    results = read_results(path).results
+    used = {result.base for result in results}
     data = captions.read_bytes() if isinstance(captions, Path) else json.dumps(captions).encode()
     manifest = {
         "suite": suite.name,
@@ -329,7 +316,7 @@ def _write_manifest(suite: Suite, place: Place, path: Path) -> None:
         "bases": {
             b.name: {**asdict(b), "sha256": _sha256(place.base(b.name) / "model.safetensors")} for b in suite.bases if b.name in used
         },
-        "results": {"name": path.name, "sha256": _sha256(path), "models": len(read_results(path).results)},
+        "results": {"name": path.name, "sha256": _sha256(path), "models": len(results)},
         "configurations": {name: bench_config(name).fingerprint() for name in ("standard", "paper")},
     }
     path.with_suffix(".manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=True) + "\n", encoding="utf-8")
