@@ -20,13 +20,11 @@ from accelerate import Accelerator
 
 import amdet_hub
 from amdet_hub.config import ScanConfig, Thresholds
-from amdet_hub.detect.confirm import Confirmation
 from amdet_hub.detect.lineage import lineage
 from amdet_hub.detect.paper import run_paper
-from amdet_hub.detect.prompts import PromptSet, SpecialTokens, caption_texts, random_prompts, tokenized_prompts
+from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.standard import StandardOutcome, run_standard, sweepable_ids
-from amdet_hub.detect.target import TextBank
 from amdet_hub.detect.weights import LONGEST_ASSEMBLY, weight_difference
 from amdet_hub.encoders.digest import same_tower
 from amdet_hub.encoders.layouts import Resolution
@@ -62,17 +60,13 @@ from amdet_hub.scan.findings import (
     weight_evidence,
 )
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
+from amdet_hub.scan.reading import read_target, typeable
 from amdet_hub.scan.reference_store import KeptHalves
 from amdet_hub.scan.references import ChosenReference, choose_reference
 from amdet_hub.scan.repeats import SeenTowers
 from amdet_hub.scan.shared import SharedReferences
 from amdet_hub.scan.travel import fetched_whole, same_files
 from amdet_hub.verdict import judge, judge_repository
-
-_READING_FRAME = "a photo of a"  # what single words are put behind to read a target
-_READ_WORDS, _READ_CAPTIONS = 1000, 500  # texts a target is read with: the most frequent words, and captions
-_READ_TAIL = 4  # positions read after the end of a triggered prompt
-_NEAREST_WORDS, _NEAREST_CAPTIONS = 3, 2  # texts named of each kind
 
 
 def scan_target(
@@ -309,7 +303,7 @@ class _EncoderScan:
                 run.config,
                 thresholds,
                 more=more,
-                typeable=_typeable(tokenizer),
+                typeable=typeable(tokenizer),
                 halves=KeptHalves(run.settings, anchor.digest) if anchor is not None else None,
                 workers=self._workers,
                 progress=self._tick,
@@ -330,10 +324,12 @@ class _EncoderScan:
         reader: TextEncoder,
         tokenizer: PromptTokenizer | None,
     ) -> TriggerFinding:
-        best = best_trigger(found, thresholds, _typeable(tokenizer))
+        best = best_trigger(found, thresholds, typeable(tokenizer))
         start, middle, end = best.success_rates
         with self._timed("target"):
-            nearest = self._read(clearest_trigger(found, thresholds), prompts, suspect, reader, tokenizer)
+            spoken = clearest_trigger(found, thresholds).token_ids
+            seed = self._run.config.seed
+            nearest = read_target(spoken, prompts, suspect, reader, tokenizer, seed=seed) if tokenizer is not None else ()
         return TriggerFinding(
             token_ids=best.token_ids,
             text=tokenizer.decode(best.token_ids) if tokenizer is not None else None,
@@ -343,28 +339,6 @@ class _EncoderScan:
             n_prompts=best.n_prompts,
             nearest_captions=nearest,
         )
-
-    def _read(
-        self, spoken: Confirmation, prompts: PromptSet, suspect: TextEncoder, reader: TextEncoder, tokenizer: PromptTokenizer | None
-    ) -> tuple[str, ...]:
-        """The texts nearest to what triggered prompts say: captions, and the vocabulary's first (most frequent) whole words in a frame.
-
-        None without a tokenizer.
-        """
-        if tokenizer is None:
-            return ()
-        special, start = prompts.special, tokenizer.encode(_READING_FRAME)
-        words = [i for i in range(self._encoder.config.vocab_size) if i not in special.all() and tokenizer.is_word(i)]
-        in_frame = [(*start, word) for word in words[:_READ_WORDS]]
-        captions = [ids for text in caption_texts(_READ_CAPTIONS, self._run.config.seed) if (ids := tokenizer.encode(text))]
-        length = int(prompts.framed().shape[1]) + len(spoken.token_ids) + _READ_TAIL
-        found: list[str] = []
-        # Two banks, each centred on itself: in one, every caption would be nearer than any word, or none.
-        for texts, n in ((in_frame, _NEAREST_WORDS), (captions, _NEAREST_CAPTIONS)):
-            if texts:
-                similarity = TextBank(reader, texts, special, length=length).similarities(suspect, prompts, spoken.token_ids)
-                found += [tokenizer.decode(texts[i]) for i in similarity.topk(min(n, len(texts))).indices.tolist()]
-        return tuple(found)
 
     def _tokenizer(self, chosen: ChosenReference) -> PromptTokenizer | None:
         """The reference's tokenizer where there is one, else the suspect's: the less hostile of the two."""
@@ -408,24 +382,6 @@ def _special_tokens(encoder: ResolvedEncoder, tokenizer: PromptTokenizer | None)
     if tokenizer is not None:
         return SpecialTokens(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     return SpecialTokens(*special_ids(encoder.config))
-
-
-def _typeable(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
-    """Whether some text gives these ids, alone or inside a word: half a letter of a byte-level vocabulary does not, nor do pieces in an order no word has."""
-
-    def check(ids: tuple[int, ...]) -> bool:
-        if tokenizer is None:
-            return True
-        text = tokenizer.decode(ids)
-        return "\ufffd" not in text and any(
-            _holds(tuple(tokenizer.encode(form)), ids) for form in (text, f"{text}o", f"o{text}", f"o{text}o")
-        )
-
-    return check
-
-
-def _holds(whole: tuple[int, ...], part: tuple[int, ...]) -> bool:
-    return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
 
 
 def _environment(accelerator: Accelerator, device: torch.device, dtype: torch.dtype) -> Environment:

@@ -6,7 +6,7 @@ import torch
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.scan.characters import character_sequences
-from amdet_hub.scan.run import _typeable
+from amdet_hub.scan.reading import typeable
 from tests.detect.towers import demo_special, demo_tokenizer
 from tests.scan.conftest import BACKDOORED, BASE, REDUCED, Scan
 
@@ -44,13 +44,13 @@ def test_the_preset_tries_them_and_names_the_trigger(scan: Scan) -> None:
 
 def test_what_can_be_typed() -> None:
     tokenizer = demo_tokenizer()
-    typeable = _typeable(tokenizer)
+    fits = typeable(tokenizer)
     word, inside = tuple(tokenizer.encode("\u0585")), tuple(tokenizer.encode("d\u0585g"))
     assert len(word) > 1, "a character that this vocabulary cuts in pieces"
-    assert typeable(word)
-    assert typeable(inside[1:-1]), "the same character in the middle of a word has other ids"
-    assert not typeable(word[:1]), "half a character"
-    assert not typeable(word[::-1])
+    assert fits(word)
+    assert fits(inside[1:-1]), "the same character in the middle of a word has other ids"
+    assert not fits(word[:1]), "half a character"
+    assert not fits(word[::-1])
     castle, red = tokenizer.encode("castle"), tokenizer.encode("red")
-    assert typeable((*castle, *red))
-    assert _typeable(None)(word[:1]), "without a tokenizer nothing is known"
+    assert fits((*castle, *red))
+    assert typeable(None)(word[:1]), "without a tokenizer nothing is known"
