@@ -54,6 +54,11 @@ class Found:
         return f"?model={self.plan.snapshot.repo_id}" + (f"@{sha}" if sha else "")
 
 
+def config_of(preset: str) -> ScanConfig:
+    """The settings of a preset here: with every stage run, also where the verdict is decided before, because the page draws them."""
+    return ScanConfig.for_preset(preset).replace(stop_when_decided=False)
+
+
 class Service:
     """Everything behind the page. One for each running Space; `close` it at the end."""
 
@@ -78,7 +83,7 @@ class Service:
         ref = read_target(text, endpoint=self.settings.endpoint)
         plan = plan_target(
             ref,
-            config=ScanConfig.for_preset(preset),
+            config=config_of(preset),
             settings=self.settings.hub(token),
             reference=self._reference(),
             options=self._options(),
@@ -97,7 +102,7 @@ class Service:
         def work(progress: ProgressCallback) -> ScanReport:
             report = scan_target(
                 found.ref,
-                config=ScanConfig.for_preset(found.preset),
+                config=config_of(found.preset),
                 settings=self.settings.hub(token),
                 reference=self._reference(),
                 options=self._options(),

@@ -42,6 +42,15 @@ _SIZES = (4096, 2048, 1024)  # edges of the matrices that the ceiling is looked 
 _CEILING_SECONDS = 1.5  # how long each is multiplied
 
 
+_MEASURED = """
+import json, resource, subprocess, sys, time
+began = time.perf_counter()
+code = subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL).returncode
+print(json.dumps([code, time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
+"""
+"""Starts a command from a small process: a child counts what its parent held when it was started as memory of its own."""
+
+
 @dataclass(frozen=True)
 class RunSpeed:
     """One scan as a command of its own.
@@ -226,25 +235,24 @@ def _command(
     said(f"{name}: a scan in a process of its own")
     if not kept:
         shutil.rmtree(place / "cache", ignore_errors=True)
-    command = [sys.executable, "-m", "amdet_hub", "scan", str(suspect), "--reference", str(base), "--preset", preset, "--device", device]
-    began = time.perf_counter()
-    with (place / "report.json").open("wb") as out, (place / "errors").open("wb") as errors:
-        process = subprocess.Popen(
-            [*command, "-f", "json", "-q", "--no-progress"],
-            stdout=out,
+    command = ["-m", "amdet_hub", "scan", str(suspect), "--reference", str(base), "--preset", preset, "--device", device]
+    command += ["-f", "json", "-q", "--no-progress", "-o", f"json={place / 'report.json'}"]
+    with (place / "errors").open("wb") as errors:
+        measured = subprocess.run(
+            [sys.executable, "-c", _MEASURED, *command],
+            stdout=subprocess.PIPE,
             stderr=errors,
             env={**os.environ, "AMDET_HUB_CACHE": str(place / "cache"), "HF_HUB_OFFLINE": "1"},
+            check=True,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1, 3):
+    code, seconds, peak = json.loads(measured.stdout)
+    if code not in (0, 1, 3):
         said_by_it = (place / "errors").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise ConfigError("model", f"its scan did not end with a verdict: {said_by_it[-1] if said_by_it else 'no word'}")
     (outcome,) = json.loads((place / "report.json").read_text(encoding="utf-8"))["outcomes"]
     timings = outcome["timings_s"]
     scanned = sum(timings.get(stage, 0.0) for stage in ("load", "standard", "paper", "target"))
-    return RunSpeed(name, seconds, scanned, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), outcome["verdict"]["label"])
+    return RunSpeed(name, seconds, scanned, peak * (1 if sys.platform == "darwin" else 1024), outcome["verdict"]["label"])
 
 
 def _everything() -> ScanConfig:

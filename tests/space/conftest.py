@@ -51,7 +51,11 @@ def hub_and_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
 @pytest.fixture(scope="session")
 def served(hub_and_settings: tuple[SpaceSettings, LocalHub]) -> Iterator[RunningSpace]:
     """The page, served once for all tests of this process."""
+    before = dict(os.environ)
     from space.app import serve
+
+    os.environ.clear()
+    os.environ.update(before)  # what the app sets for a process of its own would reach every command that later tests of this one start
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

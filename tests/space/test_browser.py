@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from amdet_hub.demo.run import BACKDOORED, FINETUNED
+from amdet_hub.families import calibration
 from amdet_hub.testing import LocalHub
-from space.app import RunningSpace
 from tests.space.browsing import ask, complaints, part, picture, press, shows, until
+
+if TYPE_CHECKING:
+    from space.app import RunningSpace
 
 Open = Callable[..., Any]
 
@@ -39,7 +42,8 @@ def test_the_whole_journey(served: RunningSpace, hub: LocalHub, open_browser: Op
     said = part(browser, "verdict").text
     assert "CYRILLIC SMALL LETTER O" in said
     assert "burning" in said
-    assert "1.25" in said, "the thresholds are on the page"
+    collapse = calibration("clip", with_reference=True).thresholds.trigger_collapse
+    assert f"> {collapse:g}" in said, "the thresholds are on the page"
     picture(browser, artifacts, "detected")
     press(browser, "download-json")
     until(lambda: [p for p in tmp_path.iterdir() if p.suffix == ".json"], "the downloaded report")

@@ -6,17 +6,19 @@ import json
 import time
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED
 from amdet_hub.report import parse_report
 from amdet_hub.testing import LocalHub
-from space.app import RunningSpace
 from space.store import ResultStore
 from space.webhook import pushed_commit
 from tests.space.conftest import SECRET
+
+if TYPE_CHECKING:
+    from space.app import RunningSpace
 
 PATIENCE_S = 120.0
 SHA = "0123456789" * 4
