@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shlex
 import tempfile
 import time
 from pathlib import Path
@@ -58,12 +58,23 @@ def command_line(report: ScanReport) -> str:
 
 
 def workflow(report: ScanReport) -> str:
-    """A GitHub workflow that scans the same model every week."""
+    """A GitHub workflow that scans the same model every week with the project's Action; OWNER and COMMIT are the visitor's to fill in."""
     target, preset = wording.pinned_target(report), wording.setting(report, "preset")
-    command = shlex.join(["amdet-hub", "scan", target.partition("@")[0], "--preset", preset, "--no-progress"])
-    return (
-        "on:\n  schedule:\n    - cron: '0 4 * * 1'\n  workflow_dispatch:\n\npermissions: {}\n\njobs:\n  scan:\n    runs-on: ubuntu-latest\n"
-        "    env:\n      HF_HUB_DISABLE_TELEMETRY: '1'\n    steps:\n"
-        "      - run: pip install torch --index-url https://download.pytorch.org/whl/cpu\n"
-        f"      - run: pip install amdet-hub\n      - run: {command}\n"
-    )
+    # JSON strings are YAML strings, whatever is in them
+    return f"""\
+on:
+  schedule:
+    - cron: "0 4 * * 1"
+  workflow_dispatch:
+
+permissions: {{}}
+
+jobs:
+  scan:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: OWNER/amdet-hub@COMMIT  # the full commit of a release
+        with:
+          model: {json.dumps(target.partition("@")[0])}
+          preset: {json.dumps(preset)}
+"""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.demo.run import BACKDOORED, FINETUNED
@@ -23,7 +24,7 @@ from space.jobs import Job, JobQueue, QueueRefused
 from space.service import Service
 from space.settings import SpaceSettings
 from space.store import ResultStore
-from space.takeaway import write_files
+from space.takeaway import workflow, write_files
 from space.words import sentence
 
 PATIENCE_S = 120.0
@@ -229,3 +230,16 @@ def test_the_space_knows_no_room_below_scan_and_report() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("amdet_hub."):
                 assert (node.module or "").split(".")[1] in allowed, f"{path.name} imports {node.module}"
+
+
+def test_the_workflow_to_take_away_is_one_of_the_action(service: Service) -> None:
+    """Every input it sets is one of action.yml, and a name that is YAML of its own stays a name."""
+    report = stored(service, BACKDOORED)
+    odd = replace(report, snapshot=replace(report.snapshot, repo_id='org/a: "b" # c'))
+    for given, name in ((report, BACKDOORED), (odd, 'org/a: "b" # c')):
+        made = yaml.safe_load(workflow(given))
+        (step,) = made["jobs"]["scan"]["steps"]
+        assert step["uses"].startswith("OWNER/amdet-hub@")
+        assert set(step["with"]) <= set(yaml.safe_load((Path(__file__).parents[2] / "action.yml").read_text())["inputs"])
+        assert step["with"] == {"model": name, "preset": "standard"}
+        assert made["permissions"] == {}
