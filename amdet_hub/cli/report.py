@@ -33,7 +33,7 @@ Exit codes: 0 rendered, 2 usage or error. The verdict does not change the exit c
 @opt.output_option
 @opt.config_option
 def report(path: str, output: tuple[OutputFile, ...], **flags: Any) -> int:
-    """Print the report stored in REPORT.json ('-' reads stdin) as text, JSON or Markdown."""
+    """Print the report stored in REPORT.json ('-' reads stdin) as text, JSON, Markdown, SARIF or HTML."""
     from amdet_hub.cli.scan import render, write_outputs
 
     check_writable([o.path for o in output])
