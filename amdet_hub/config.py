@@ -46,7 +46,7 @@ class SweepConfig:
         max_pieces: longest trigger that accretion builds from pieces.
         n_sequences: random sequences of a pattern that a candidate of that pattern is held against.
         characters: try every assigned Unicode character, too, whatever pieces the vocabulary cuts it into. Needs a tokenizer.
-        batch_rows: candidate rows per forward pass at the start; halved when memory runs out.
+        batch_rows: candidate rows per forward pass at the start, fewer on a CPU; halved when memory runs out.
     """
 
     preview_prompts: int = 2

@@ -15,10 +15,10 @@ from torch import Tensor
 from amdet_hub.config import SweepConfig
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.splice import SplicedPrompts
+from amdet_hub.detect.splice import SplicedPrompts, rows_for
 from amdet_hub.detect.sweep import measure_candidates, robust_z
 
-_ROWS = 2048  # positions per forward pass
+_ROWS = 8192  # positions per forward pass
 _GROUP = 1024  # sequences between two words of progress
 
 
@@ -80,12 +80,13 @@ class SequenceNull:
         with torch.inference_mode():
             self._ours = SplicedPrompts(suspect, prompts, "end")
             self._theirs = SplicedPrompts(reference, prompts, "end") if reference is not None else None
+        self._rows = rows_for(suspect, _ROWS)
         self._ids, self._config, self._seed = token_ids.tolist(), config, seed
         self._nulls: dict[tuple[int, ...], Tensor] = {}
 
     def raw(self, candidates: Tensor) -> Tensor:
         """`candidates (C, N)` -> `(2, C)` on the CPU: raw collapse and raw divergence, in natural-log units."""
-        size = max(1, _ROWS // self._ours.rows_per_candidate(candidates.shape[1]))
+        size = max(1, self._rows // self._ours.rows_per_candidate(candidates.shape[1]))
         return torch.cat([measure_candidates(self._ours, self._theirs, part) for part in torch.split(candidates, size)], dim=1)
 
     def score(self, raw: Tensor, null: Tensor) -> Tensor:

@@ -16,6 +16,14 @@ from amdet_hub.detect.protocol import IncrementalTextEncoder, PrefixCache, TextE
 Place = Literal["start", "middle", "end"]
 PLACES: tuple[Place, ...] = ("start", "middle", "end")
 
+ROWS_ON_CPU = 1024
+"""Positions per forward pass above which a CPU gets slower: their hidden states no longer fit its caches (BENCHMARKS.md)."""
+
+
+def rows_for(encoder: TextEncoder, wanted: int) -> int:
+    """Positions per forward pass on the encoder's device, at most `wanted`."""
+    return min(wanted, ROWS_ON_CPU) if encoder.device.type == "cpu" else wanted
+
 
 def place_index(prompts: PromptSet, place: Place) -> int:
     """The word position (0 = before the first word) that a place means for these prompts."""

@@ -20,7 +20,7 @@ from amdet_hub.config import SweepConfig
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.reference_half import HalfStore, question_of, rounded
-from amdet_hub.detect.splice import SplicedPrompts
+from amdet_hub.detect.splice import SplicedPrompts, rows_for
 from amdet_hub.detect.workers import Alone, Workers
 from amdet_hub.errors import BadWeights
 
@@ -190,7 +190,7 @@ class _Passes:
                 fresh.clear()  # another batch size: from the start
             return -(-len(ids) // max(1, batch_rows // rows))
 
-        parts = self._workers.share(f"sweep {stage}", self._config.batch_rows, n_chunks, work)
+        parts = self._workers.share(f"sweep {stage}", rows_for(suspect, self._config.batch_rows), n_chunks, work)
         if halves is not None and fresh:
             halves.save(question, torch.cat([fresh[start] for start in sorted(fresh)], dim=1))
         self._done += len(ids) * len(prompts)

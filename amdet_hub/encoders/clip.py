@@ -125,7 +125,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, k0: Tensor, v0: Tensor, future: Ten
     if future is not None:
         to_new = to_new.masked_fill(future, -torch.inf)
     scores = torch.cat([to_prefix, to_new.expand(b, -1, -1, -1, -1)], dim=-1)
-    weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype)  # (B, H, C, Q, T0+N)
+    weights = scores.softmax(-1)  # (B, H, C, Q, T0+N); torch sums in float32
     old, new = weights[..., :-n], weights[..., -n:]
     mixed = (old.flatten(2, 3) @ v0).view(b, h, c, n_queries, dh) + (new * v if n == 1 else new @ v)
     return mixed.permute(0, 2, 3, 1, 4).reshape(b, c, n_queries, h * dh)

@@ -140,8 +140,8 @@ class TextTower(ABC):
         """The rest of a layer: residual stream `x (B, R, D)` and attended values `mixed (B, R, D)` -> residual stream `(B, R, D)`."""
         module: Any = layer
         x = x + module.self_attn.out_proj(mixed)  # bfloat16 added to float32 stays float32
-        x = x + module.mlp(module.layer_norm2(x).to(self.dtype))
-        return x
+        normed = module.layer_norm2(x).to(self.dtype)
+        return x + (_quick_gelu_mlp(module.mlp, normed) if self.config.hidden_act == "quick_gelu" else module.mlp(normed))
 
     def _final_norm(self, x: Tensor) -> Tensor:
         features: Tensor = self._model.final_layer_norm(x)
@@ -161,6 +161,20 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
         scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -torch.inf)
     mixed: Tensor = scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
     return mixed
+
+
+_QUICK = 1.702  # x * sigmoid(1.702 x); source: transformers' QuickGELUActivation
+
+
+def _quick_gelu_mlp(mlp: Any, x: Tensor) -> Tensor:
+    """`x (B, R, D)` -> `(B, R, D)`: the two products of a layer with quick GELU between them, as `silu(1.702 h) / 1.702`.
+
+    The factors ride on the products, which leaves one pass over the wide middle instead of three: half again as fast on a CPU (BENCHMARKS.md).
+    """
+    up, down = mlp.fc1, mlp.fc2
+    wide = torch.addmm(up.bias, x.flatten(0, 1), up.weight.t(), beta=_QUICK, alpha=_QUICK)  # (B * R, 4 D)
+    wide = F.silu(wide, inplace=not torch.is_grad_enabled())
+    return torch.addmm(down.bias, wide, down.weight.t(), alpha=1 / _QUICK).view(*x.shape[:2], -1)
 
 
 def layer_config(config: TowerConfig) -> dict[str, Any]:
