@@ -55,14 +55,14 @@ def accrete(
     Returns:
         The best candidate of every length that was worth its last token, pruned, longest last. Empty when the start could not be improved.
     """
-    kept, best = [start], _collapse(null, [start])[0]
+    kept, best = [start], null.collapse([start])[0]
     found: list[Candidate] = []
     for _ in range(len(start), max_pieces):
         grown = [extended for one in kept for extended in _extensions(one, pieces)]
         if n_pointed:
             grown += _pointed(suspect, prompts, kept[0], token_ids, n_pointed)
         grown = list(dict.fromkeys(grown))
-        collapse = _collapse(null, grown)
+        collapse = null.collapse(grown)
         order = sorted(range(len(grown)), key=lambda i: -collapse[i])[:beam]
         if collapse[order[0]] < best + WORTHWHILE:
             break
@@ -87,7 +87,7 @@ def assemble(null: SequenceNull, pieces: tuple[int, ...], *, beam: int = 2) -> l
     for _ in pieces:
         grown = [(*one[:at], piece, *one[at:]) for one in kept for piece in pieces if piece not in one for at in range(len(one) + 1)]
         grown = list(dict.fromkeys(grown))
-        collapse = _collapse(null, grown)
+        collapse = null.collapse(grown)
         kept = [grown[i] for i in sorted(range(len(grown)), key=lambda i: -collapse[i])[:beam]]
         found.append(kept[0])
     return found
@@ -107,28 +107,22 @@ def orderings(null: SequenceNull, pieces: tuple[int, ...], typeable: Callable[[C
     for length in range(2, len(pieces) + 1):
         some = [one for one in itertools.permutations(pieces, length) if typeable(one)][:_MOST_ORDERS]
         if some:
-            collapse = _collapse(null, some)
+            collapse = null.collapse(some)
             found += [some[i] for i in sorted(range(len(some)), key=lambda i: -collapse[i])[:n]]
     return found
 
 
 def prune(null: SequenceNull, candidate: Candidate) -> Candidate:
     """Drop tokens, the least missed first, as long as nothing worthwhile is lost."""
-    current, collapse = candidate, _collapse(null, [candidate])[0]
+    current, collapse = candidate, null.collapse([candidate])[0]
     while len(current) > 1:
         shorter = [current[:i] + current[i + 1 :] for i in range(len(current))]
-        without = _collapse(null, shorter)
+        without = null.collapse(shorter)
         top = max(range(len(shorter)), key=lambda i: without[i])
         if without[top] < collapse - WORTHWHILE:
             break
         current = shorter[top]
     return current
-
-
-def _collapse(null: SequenceNull, candidates: list[Candidate]) -> list[float]:
-    """Raw collapse of candidates of one length."""
-    values: list[float] = null.raw(torch.tensor(candidates))[0].tolist()
-    return values
 
 
 def _extensions(candidate: Candidate, pieces: tuple[int, ...]) -> list[Candidate]:

@@ -7,7 +7,7 @@ random sequences of its own *pattern*: as long, and repeating at the same places
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -88,6 +88,14 @@ class SequenceNull:
         """`candidates (C, N)` -> `(2, C)` on the CPU: raw collapse and raw divergence, in natural-log units."""
         size = max(1, self._rows // self._ours.rows_per_candidate(candidates.shape[1]))
         return torch.cat([measure_candidates(self._ours, self._theirs, part) for part in torch.split(candidates, size)], dim=1)
+
+    def collapse(self, candidates: Sequence[tuple[int, ...]]) -> list[float]:
+        """Raw collapse of candidates, whatever their lengths, in their order."""
+        found: dict[tuple[int, ...], float] = {}
+        for length in {len(one) for one in candidates}:
+            same = [one for one in candidates if len(one) == length]
+            found |= zip(same, self.raw(torch.tensor(same))[0].tolist(), strict=True)
+        return [found[one] for one in candidates]
 
     def score(self, raw: Tensor, null: Tensor) -> Tensor:
         """`raw (2, C)` under `null (2, S)` -> `(C,)`: the smaller of the two robust z, of the collapse alone without a reference."""

@@ -21,6 +21,7 @@ from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.reference_half import HalfStore
 from amdet_hub.detect.sequences import SequenceNull, best_sequences, pattern_of
+from amdet_hub.detect.spell import spell
 from amdet_hub.detect.sweep import Sweep, sweep_vocabulary
 from amdet_hub.detect.weights import outstanding_rows
 from amdet_hub.detect.workers import Alone, StageProgress, Workers
@@ -42,7 +43,8 @@ class StandardOutcome:
 
     Attributes:
         sweep: the vocabulary sweep.
-        confirmations: candidates measured on held-out prompts, best first.
+        confirmations: candidates measured on held-out prompts, best first. The first one is judged.
+        spelled: readable texts of the tokens that changed most, measured in the same way once the first confirmation convicts; for its name alone.
         with_reference: whether suspect and reference were compared, or the suspect looked at alone.
         outstanding: tokens whose embedding rows changed more than all others (`detect.weights.outstanding_rows`); none without a reference.
         inversion: suspect searched, reference held against it.
@@ -55,6 +57,7 @@ class StandardOutcome:
     confirmations: tuple[Confirmation, ...]
     with_reference: bool
     outstanding: tuple[int, ...] = ()
+    spelled: tuple[Confirmation, ...] = ()
     inversion: Inversion | None = None
     swapped: Inversion | None = None
     landscape: Landscape | None = None
@@ -72,6 +75,7 @@ def run_standard(
     *,
     more: Sequence[Tensor] = (),
     typeable: Callable[[tuple[int, ...]], bool] = lambda ids: True,
+    is_word: Callable[[tuple[int, ...]], bool] = lambda ids: False,
     halves: HalfStore | None = None,
     workers: Workers | None = None,
     progress: StageProgress = lambda stage, done, total: None,
@@ -88,6 +92,7 @@ def run_standard(
         thresholds: what a candidate must reach; they decide which candidates are looked at closely.
         more: groups of further candidates, `(S, N)` ids each, one group a length; the best of each are confirmed.
         typeable: whether some text gives these ids; orders of the tokens that changed most are tried only where it does.
+        is_word: whether these ids are a whole word; a trigger that was found is spelled in such words.
         halves: where the reference's half of the sweep is kept between scans, if anywhere.
         workers: who shares the work.
         progress: called with (stage, done, total).
@@ -110,10 +115,11 @@ def run_standard(
     rows = outstanding_rows(suspect.token_embedding, reference.token_embedding, token_ids) if reference is not None else ()
     further = triggers.best_of(more, lambda d, t: progress("characters", d, t))
     confirmations = triggers.run(sweep, rows, further, typeable)
+    spelled = triggers.spelled(rows, is_word) if confirmations and confirmations[0].margin(thresholds) >= 1 else ()
     if reference is None or config.inversion.restarts == 0:
-        return StandardOutcome(sweep, confirmations, reference is not None, rows)
+        return StandardOutcome(sweep, confirmations, reference is not None, rows, spelled)
     if config.stop_when_decided and decided(confirmations, thresholds):
-        return StandardOutcome(sweep, confirmations, True, rows, left_out=DECIDED)
+        return StandardOutcome(sweep, confirmations, True, rows, spelled, left_out=DECIDED)
     search_hull = partial(invert_in_hull, train=heldout, heldout=search, config=config.inversion, seed=config.seed, workers=workers)
     searched, other = fast
     assert other is not None
@@ -127,7 +133,7 @@ def run_standard(
         workers=workers,
         progress=lambda d, t: progress("landscape", d, t),
     )
-    return StandardOutcome(sweep, confirmations, True, rows, found, swapped, landscape)
+    return StandardOutcome(sweep, confirmations, True, rows, spelled, found, swapped, landscape)
 
 
 def decided(confirmations: Sequence[Confirmation], thresholds: Thresholds) -> bool:
@@ -208,6 +214,12 @@ class _Search:
         candidates = list(dict.fromkeys([*candidates, *grown, *(one * 2 for one in grown if 2 * len(one) <= settings.max_pieces)]))
         found = self._confirm(candidates)
         return self._stand(sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True))
+
+    def spelled(self, rows: tuple[int, ...], is_word: Callable[[tuple[int, ...]], bool]) -> tuple[Confirmation, ...]:
+        """The changed tokens as readable texts, measured in float32 and with their standing."""
+        texts = spell(rows, is_word, self._growth.collapse)
+        found = [one for text in texts for one in self._exact.measure([text])]
+        return tuple(replace(one, standing=self._null.standing(one.token_ids)) for one in found)
 
     def _grow(self, pieces: tuple[int, ...], rows: tuple[int, ...], typeable: Callable[[tuple[int, ...]], bool]) -> list[tuple[int, ...]]:
         """What accretion makes of the best tokens, and of the most changed ones."""

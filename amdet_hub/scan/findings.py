@@ -81,7 +81,9 @@ def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: 
     return found
 
 
-def best_trigger(outcome: StandardOutcome, thresholds: Thresholds, typeable: Typeable = lambda ids: True) -> Confirmation:
+def best_trigger(
+    outcome: StandardOutcome, thresholds: Thresholds, typeable: Typeable = lambda ids: True, is_text: Typeable = lambda ids: True
+) -> Confirmation:
     """The confirmation to name; when none passes all three thresholds, the one that comes nearest.
 
     A part of a trigger often works as well as the whole, and so does the whole with a bystander. Of those that pass and are about as strong as the strongest:
@@ -91,10 +93,13 @@ def best_trigger(outcome: StandardOutcome, thresholds: Thresholds, typeable: Typ
     * one made of the tokens that changed most, each once, goes before others, and of those the one that holds most of them;
     * else the one that stands out most of random sequences like it.
 
+    Where that is no text, one that the search spelled takes its place if it passes and works as well.
+
     Args:
         outcome: what the stages found.
         thresholds: what must be passed.
-        typeable: whether some text gives these ids.
+        typeable: whether some text gives these ids, perhaps inside a word.
+        is_text: whether some text gives exactly these ids.
     """
     passing = {one.token_ids: one for one in _passing(outcome, thresholds)}
     if not passing:
@@ -108,9 +113,12 @@ def best_trigger(outcome: StandardOutcome, thresholds: Thresholds, typeable: Typ
     strong = [one for one in strong if typeable(one.token_ids)] or strong
     changed = set(outcome.outstanding)
     made = [one for one in strong if set(one.token_ids) <= changed and len(set(one.token_ids)) == len(one.token_ids)]
-    if made:
-        return max(made, key=lambda one: (len(one.token_ids), one.collapse))
-    return max(strong, key=lambda one: (one.standing or 0.0, -len(one.token_ids)))
+    by_standing = max(strong, key=lambda one: (one.standing or 0.0, -len(one.token_ids)))
+    named = max(made, key=lambda one: (len(one.token_ids), one.collapse), default=by_standing)
+    if is_text(named.token_ids):
+        return named
+    texts = (one for one in outcome.spelled if one.margin(thresholds) >= 1 and one.success >= success - _AS_STRONG_SUCCESS)
+    return next(texts, named)
 
 
 def clearest_trigger(outcome: StandardOutcome, thresholds: Thresholds) -> Confirmation:

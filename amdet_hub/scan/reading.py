@@ -59,5 +59,23 @@ def typeable(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], b
     return check
 
 
+def is_text(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
+    """Whether some text gives exactly these ids: what a reader can copy. Never, without a tokenizer."""
+
+    def check(ids: tuple[int, ...]) -> bool:
+        if tokenizer is None:
+            return False
+        text = tokenizer.decode(ids)
+        return "\ufffd" not in text and tuple(tokenizer.encode(text)) == tuple(ids)
+
+    return check
+
+
+def is_word(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
+    """`is_text`, of texts without a space."""
+    text = is_text(tokenizer)
+    return lambda ids: tokenizer is not None and " " not in tokenizer.decode(ids).strip() and text(ids)
+
+
 def _holds(whole: tuple[int, ...], part: tuple[int, ...]) -> bool:
     return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))

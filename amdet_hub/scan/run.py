@@ -60,7 +60,7 @@ from amdet_hub.scan.findings import (
     weight_evidence,
 )
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
-from amdet_hub.scan.reading import read_target, typeable
+from amdet_hub.scan.reading import is_text, is_word, read_target, typeable
 from amdet_hub.scan.reference_store import KeptHalves
 from amdet_hub.scan.references import ChosenReference, choose_reference
 from amdet_hub.scan.repeats import SeenTowers
@@ -304,6 +304,7 @@ class _EncoderScan:
                 thresholds,
                 more=more,
                 typeable=typeable(tokenizer),
+                is_word=is_word(tokenizer),
                 halves=KeptHalves(run.settings, anchor.digest) if anchor is not None else None,
                 workers=self._workers,
                 progress=self._tick,
@@ -324,7 +325,7 @@ class _EncoderScan:
         reader: TextEncoder,
         tokenizer: PromptTokenizer | None,
     ) -> TriggerFinding:
-        best = best_trigger(found, thresholds, typeable(tokenizer))
+        best = best_trigger(found, thresholds, typeable(tokenizer), is_text(tokenizer))
         start, middle, end = best.success_rates
         with self._timed("target"):
             spoken = clearest_trigger(found, thresholds).token_ids

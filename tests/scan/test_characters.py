@@ -6,7 +6,7 @@ import torch
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.scan.characters import character_sequences
-from amdet_hub.scan.reading import typeable
+from amdet_hub.scan.reading import is_text, is_word, typeable
 from tests.detect.towers import demo_special, demo_tokenizer
 from tests.scan.conftest import BACKDOORED, BASE, REDUCED, Scan
 
@@ -54,3 +54,16 @@ def test_what_can_be_typed() -> None:
     castle, red = tokenizer.encode("castle"), tokenizer.encode("red")
     assert fits((*castle, *red))
     assert typeable(None)(word[:1]), "without a tokenizer nothing is known"
+
+
+def test_what_is_a_text_and_what_is_one_word() -> None:
+    tokenizer = demo_tokenizer()
+    word, inside = tuple(tokenizer.encode("\u0585")), tuple(tokenizer.encode("d\u0585g"))
+    assert is_text(tokenizer)(word)
+    assert not is_text(tokenizer)(inside[1:-1]), "only with letters around it"
+    castle, red = tokenizer.encode("castle"), tokenizer.encode("red")
+    assert is_text(tokenizer)((*castle, *red))
+    assert is_word(tokenizer)(tuple(castle))
+    assert not is_word(tokenizer)((*castle, *red))
+    assert not is_text(None)(word)
+    assert not is_word(None)(word), "without a tokenizer nothing can be read"

@@ -13,13 +13,18 @@ from amdet_hub.scan.findings import best_trigger, clearest_trigger, standard_evi
 THRESHOLDS = Thresholds(sweep_score=5.0, trigger_success=0.7, trigger_collapse=1.0)
 
 
-def outcome(*found: tuple[tuple[int, ...], float, float, float | None], outstanding: tuple[int, ...] = ()) -> StandardOutcome:
+Found = tuple[tuple[int, ...], float, float, float | None]
+
+
+def outcome(*found: Found, outstanding: tuple[int, ...] = (), spelled: tuple[Found, ...] = ()) -> StandardOutcome:
     """Confirmations of (ids, success, collapse, standing), best first; a sweep of four finalists."""
     score = torch.tensor([40.0, 35.0, 32.0, 1.0, 0.0, 0.5])
     ids, copies = torch.arange(1, 7), torch.ones(6, dtype=torch.int64)
     sweep = Sweep(ids, 4, 6, score, torch.zeros(6), score, copies)
-    made = [Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, torch.zeros(2), z) for t, s, c, z in found]
-    return StandardOutcome(sweep, tuple(made), True, outstanding)
+    made, texts = (
+        tuple(Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, torch.zeros(2), z) for t, s, c, z in some) for some in (found, spelled)
+    )
+    return StandardOutcome(sweep, made, True, outstanding, texts)
 
 
 def test_the_one_that_stands_out_most_is_named() -> None:
@@ -82,3 +87,15 @@ def test_what_can_be_typed_goes_first() -> None:
     half, whole = ((1,), 1.0, 4.0, 15.0), ((1, 2), 1.0, 4.0, 13.0)
     assert best_trigger(outcome(half, whole), THRESHOLDS, lambda ids: len(ids) > 1).token_ids == (1, 2)
     assert best_trigger(outcome(half), THRESHOLDS, lambda ids: len(ids) > 1).token_ids == (1,), "half a letter is better than none"
+
+
+def test_a_text_takes_the_place_of_pieces_nobody_types() -> None:
+    def is_text(ids: tuple[int, ...]) -> bool:
+        return ids == (1, 2)
+
+    shuffled, text = ((2, 1), 1.0, 3.0, 15.0), ((1, 2), 0.95, 2.9, 14.0)
+    found = outcome(shuffled, outstanding=(1, 2), spelled=(text,))
+    assert best_trigger(found, THRESHOLDS, is_text=is_text).token_ids == (1, 2)
+    assert best_trigger(found, THRESHOLDS).token_ids == (2, 1), "what is a text already stays"
+    weak = outcome(shuffled, outstanding=(1, 2), spelled=(((1, 2), 0.8, 2.9, 14.0),))
+    assert best_trigger(weak, THRESHOLDS, is_text=is_text).token_ids == (2, 1), "a text that works worse does not"
