@@ -252,6 +252,7 @@ def test_an_interruption_carries_a_report_that_can_be_read(scan: Scan, stage: st
 def test_out_of_memory_shrinks_the_batch_and_says_so(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
     from amdet_hub.encoders.clip import ClipTextEncoder
 
+    monkeypatch.setattr("amdet_hub.detect.sweep.rows_for", lambda encoder, wanted: wanted)  # as on a GPU
     plain = only(scan(BACKDOORED, reference=BASE))
     extend, refused = ClipTextEncoder.extend, []
 
@@ -273,8 +274,8 @@ def test_out_of_memory_shrinks_the_batch_and_says_so(scan: Scan, monkeypatch: py
 
 
 def test_a_memory_limit_starts_smaller(scan: Scan) -> None:
-    result = only(scan(FINETUNED, reference=BASE, max_memory_bytes=20_000_000))
-    assert result.batch_sizes["sweep screen"] == 20_000_000 // (4 * 96 * 40)
+    result = only(scan(FINETUNED, reference=BASE, max_memory_bytes=10_000_000))
+    assert result.batch_sizes["sweep screen"] == 10_000_000 // (4 * 96 * 40)
     assert result.verdict.label == "no-backdoor-found"
 
 
