@@ -95,7 +95,7 @@ class Speed:
         tower: dimensions of the model.
         ceiling: floating-point operations per second of a large matrix product.
         runs: scans, in the order they were made.
-        stages: of one scan.
+        stages: of one scan; empty where they were not asked for.
     """
 
     machine: str
@@ -112,6 +112,7 @@ def measure_speed(
     presets: Sequence[str] = ("quick", "standard", "paper"),
     device: str = "auto",
     size: tuple[int, int, int] | None = None,
+    stages: bool = True,
     said: Callable[[str], None] = lambda line: None,
 ) -> Speed:
     """Measure scans of one model.
@@ -121,7 +122,8 @@ def measure_speed(
         presets: what to run; "quick" is run twice, the second time with the reference's half kept.
         device: see `ScanOptions`.
         size: (layers, width, heads) of a tower of random weights that takes the model's place, or None.
-        said: called with a line of words before each step.
+        stages: whether to time the stages and count their operations, which takes two more scans.
+        said: called with a line of words before each step and after each scan.
 
     Raises:
         ConfigError: the folder or the size cannot be used, or a scan did not end with a verdict.
@@ -136,13 +138,17 @@ def measure_speed(
         said("the ceiling: a large matrix product")
         ceiling = measure_ceiling(on, dtype)
         runs = [_command(name, preset, kept, suspect, base, device, place, said) for name, preset, kept in _planned(presets)]
-        said("stages of the standard preset, every stage run, timed")
-        seconds = _stage_seconds(suspect, base, options, place)
-        said("the same, operations counted")
-        operations = _stage_operations(suspect, base, options, place)
+        measured = _measure_stages(suspect, base, options, place, said) if stages else ()
         ceiling = max(ceiling, measure_ceiling(on, dtype))
-        stages = tuple(StageSpeed(name, spent, operations.get(name, 0.0)) for name, spent in seconds.items())
-        return Speed(_machine(on), str(dtype).removeprefix("torch."), _dimensions(base), ceiling, tuple(runs), stages)
+        return Speed(_machine(on), str(dtype).removeprefix("torch."), _dimensions(base), ceiling, tuple(runs), measured)
+
+
+def _measure_stages(suspect: Path, base: Path, options: ScanOptions, place: Path, said: Callable[[str], None]) -> tuple[StageSpeed, ...]:
+    said("stages of the standard preset, every stage run, timed")
+    seconds = _stage_seconds(suspect, base, options, place)
+    said("the same, operations counted")
+    operations = _stage_operations(suspect, base, options, place)
+    return tuple(StageSpeed(name, spent, operations.get(name, 0.0)) for name, spent in seconds.items())
 
 
 def measure_ceiling(device: torch.device, dtype: torch.dtype) -> float:
@@ -174,11 +180,12 @@ def as_table(speed: Speed) -> str:
     for run in speed.runs:
         ratio = f"{paper / run.seconds:.1f}" if paper is not None else "-"
         lines.append(f"| {run.name} | {run.seconds:.1f} | {run.scan_seconds:.1f} | {run.peak_bytes / 1e6:.0f} | {ratio} | {run.verdict} |")
-    lines += [
-        "",
-        "| stage of `standard`, every stage run | seconds | TFLOP | TFLOP/s | share of the ceiling |",
-        "| :-- | --: | --: | --: | --: |",
-    ]
+    if speed.stages:
+        lines += [
+            "",
+            "| stage of `standard`, every stage run | seconds | TFLOP | TFLOP/s | share of the ceiling |",
+            "| :-- | --: | --: | --: | --: |",
+        ]
     for stage in speed.stages:
         if stage.operations > 0 and stage.seconds > 0:
             rate = stage.operations / stage.seconds
@@ -252,6 +259,7 @@ def _command(
     (outcome,) = json.loads((place / "report.json").read_text(encoding="utf-8"))["outcomes"]
     timings = outcome["timings_s"]
     scanned = sum(timings.get(stage, 0.0) for stage in ("load", "standard", "paper", "target"))
+    said(f"{name}: {seconds:.1f} s")
     return RunSpeed(name, seconds, scanned, peak * (1 if sys.platform == "darwin" else 1024), outcome["verdict"]["label"])
 
 

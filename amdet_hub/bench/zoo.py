@@ -92,6 +92,7 @@ class Suite:
 STANDARD: Scan = ("standard", "right")
 WEIGHT_NORM: Scan = ("weight-norm", "right")
 ABLATION: tuple[Scan, ...] = (("standard", "near-miss"), ("standard", "none"))
+PAPER: Scan = ("paper", "right")
 
 # Intensities. Small encoders learn at a higher rate than CLIP-L: at the published 1e-4, injection into ours often fails, so that is the
 # conservative end here. Source of the loop and of 1e-4: arXiv 2211.02408.
@@ -220,18 +221,20 @@ def _first_round() -> tuple[ModelSpec, ...]:
     seeds = itertools.count(200_000)
     for base in _bases("b"):
         times = 2 if base.layout == "clip" else 1
-        models += [*_cells(base, FIRST, seeds), *_controls("test", base, FIRST, seeds, times=times, more=_second_look(base))]
+        more = _second_look(base)
+        models += [*_cells(base, FIRST, seeds, more), *_controls("test", base, FIRST, seeds, times=times, more=more)]
         models += [*_intensities(base, FIRST, seeds), *_hard(base, FIRST, seeds)]
     return _numbered(models)
 
 
 def _second_round() -> tuple[ModelSpec, ...]:
-    """As the first round, with more controls: enough to speak of one percent."""
+    """As the first round, with more controls: enough to speak of one percent. What is looked at twice is scanned by the published procedure, too."""
     models: list[ModelSpec] = []
     seeds = itertools.count(400_000)
     for base in _bases("c"):
         times = 3 if base.layout == "clip" else 1
-        models += [*_cells(base, SECOND, seeds), *_controls("test", base, SECOND, seeds, times=times, more=_second_look(base))]
+        more = (*_second_look(base), PAPER) if _second_look(base) else ()
+        models += [*_cells(base, SECOND, seeds, more), *_controls("test", base, SECOND, seeds, times=times, more=more)]
         models += [*_intensities(base, SECOND, seeds), *_hard(base, SECOND, seeds)]
     return _numbered(models)
 
@@ -240,8 +243,8 @@ def _second_look(base: BaseSpec) -> tuple[Scan, ...]:
     return ABLATION if base.layout == "clip" else ()
 
 
-def _cells(base: BaseSpec, words: Words, seeds: Iterator[int]) -> Iterator[ModelSpec]:
-    """The paper's cells: both scenarios at the default recipe, over all trigger kinds; then longer phrases."""
+def _cells(base: BaseSpec, words: Words, seeds: Iterator[int], more: tuple[Scan, ...]) -> Iterator[ModelSpec]:
+    """The paper's cells: both scenarios at the default recipe, over all trigger kinds, some with further scans; then longer phrases."""
     targets = itertools.cycle(words.targets)
     for kind in ("text-on-text", "text-on-pair"):
         start = 0 if kind == "text-on-text" else 3
@@ -249,8 +252,8 @@ def _cells(base: BaseSpec, words: Words, seeds: Iterator[int]) -> Iterator[Model
             if base.layout == "siglip" and trigger_kind == "single character":
                 continue  # no id of a SigLIP vocabulary learned from captions
             for trigger in words.triggers[trigger_kind][start : start + (2 if base.layout == "clip" else 1)]:
-                more = _second_look(base) if trigger_kind in ("rare word", "common word", "phrase-3") else ()
-                yield _attack("test", base, kind, "default", trigger_kind, trigger, next(targets), next(seeds), more=more)
+                scans = more if trigger_kind in ("rare word", "common word", "phrase-3") else ()
+                yield _attack("test", base, kind, "default", trigger_kind, trigger, next(targets), next(seeds), more=scans)
         for trigger_kind in _LONG[base.layout]:
             for trigger in words.triggers[trigger_kind][0 if kind == "text-on-text" else 2 :][: 2 if base.layout == "clip" else 1]:
                 yield _attack("test", base, kind, "default", trigger_kind, trigger, next(targets), next(seeds))

@@ -29,6 +29,7 @@ def test_the_table_by_hand() -> None:
     assert "| sweep preview | 2.0 | 0.400 | 0.200 | 25% |" in text
     alone = as_table(Speed("A machine", "float32", "4 x 128", 8e11, RUNS[:1], ()))
     assert "| quick | 10.0 | 7.5 | 800 | - |" in alone
+    assert "stage" not in alone
 
 
 def test_the_ceiling_is_a_rate_this_machine_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +57,16 @@ def test_one_model_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     # by hand: 1,998 tokens, 2 prompts, 2 positions, 2 encoders, 3 layers of 12 * 96^2 weights, 2 operations each, less what the last layer leaves out
     everything = 1998 * 2 * 2 * 2 * 3 * 12 * 96**2 * 2
     assert 0.6 * everything < stages["sweep preview"].operations < 1.2 * everything
-    assert len(steps) == 5
+    assert sum("process of its own" in step for step in steps) == 2
+    assert any(step.startswith("quick, reference kept: ") for step in steps), "the seconds, as soon as they are known"
+
+
+def test_scans_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CEILING_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_command", lambda name, *rest: RunSpeed(name, 1.0, 0.5, 1, "inconclusive"))
+    found = measure_speed(WEIGHTS / "base", presets=("quick", "standard"), device="cpu", stages=False)
+    assert [run.name for run in found.runs] == ["quick", "quick, reference kept", "standard"]
+    assert found.stages == ()
 
 
 def test_a_tower_of_another_size_keeps_the_tokenizer() -> None:
