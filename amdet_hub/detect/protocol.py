@@ -101,7 +101,8 @@ class AttentiveTextEncoder(TextEncoder, Protocol):
     """A tower that tells where a position looks; what is drawn of a single prompt lives on it."""
 
     def attention_from(self, hidden: Tensor, positions: Tensor) -> Tensor:
-        """`hidden (B, T, D)`, `positions (B,)` int64 -> `(B, L, H, T)` float32: how much of each layer's and head's attention at that position goes
-        to every position. Sums to 1 over T; a causal tower gives later positions 0.
+        """`hidden (B, T, D)`, `positions (B,)` int64 -> `(B, L, H, T)` float32: each layer's and head's attention from that position to every one.
+
+        Sums to 1 over T; a causal tower gives later positions 0.
         """
         ...
