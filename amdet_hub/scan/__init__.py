@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from amdet_hub.scan.again import KeptPairs
     from amdet_hub.scan.devices import is_main_process
     from amdet_hub.scan.plan import PlannedEncoder, ScanOptions, TargetPlan, plan_target
-    from amdet_hub.scan.probe import EncoderView, Probe, probe_prompt
+    from amdet_hub.scan.probe import EncoderView, Probe, check_text, probe_prompt
     from amdet_hub.scan.run import scan_target
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Probe",
     "ScanOptions",
     "TargetPlan",
+    "check_text",
     "is_main_process",
     "plan_target",
     "probe_prompt",
@@ -49,6 +50,7 @@ _HOMES = {
     "Probe": "probe",
     "ScanOptions": "plan",
     "TargetPlan": "plan",
+    "check_text": "probe",
     "is_main_process": "devices",
     "plan_target": "plan",
     "probe_prompt": "probe",
