@@ -29,7 +29,7 @@ def invitation(report: ScanReport) -> str:
         added = "No trigger was found, so write yourself what is added: a word, a name, an odd letter."
     return (
         f"<p>Write a prompt. {added} You see how far that moves the prompt, in this encoder and in the clean one, what it then says, which tokens "
-        "become alike, and where the encoder looks.</p>"
+        "become alike, and where the encoder looks. Your prompt is not kept.</p>"
     )
 
 

@@ -23,13 +23,16 @@ from amdet_hub.families import TowerShape
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import ProgressCallback, Reference, RepoRef, RepoSource, ResolvedEncoder, ScanResult
 from amdet_hub.scan.bases import with_merged_towers
-from amdet_hub.scan.devices import make_accelerator, scan_device
+from amdet_hub.scan.devices import make_accelerator, scan_device, sweep_dtype
 from amdet_hub.scan.loading import PairLoader, pair_tokenizer, special_tokens
+from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, machine_flops, position_flop
 from amdet_hub.scan.reading import TargetReader
 from amdet_hub.scan.references import ChosenReference
 
-_READ_POSITIONS, _READ_WORDS, _READ_CAPTIONS, _READ_SEED = 32, 600, 300, 0
-"""What prompts are read with: fewer texts than in a scan, for somebody waits. A caption has about 20 tokens."""
+_READ_POSITIONS, _READ_SEED = 24, 0
+"""Positions that texts are read at; a caption has about 20 tokens."""
+_MOST_TEXTS, _FEWEST_TEXTS, _READ_S = 900, 90, 15.0
+"""What prompts are read with: fewer texts than in a scan, for somebody waits, and as many as this machine embeds in about so many seconds."""
 _WEIGHTS = ".safetensors"
 
 
@@ -56,9 +59,9 @@ class KeptPairs:
         self._pairs: OrderedDict[object, LoadedPair] = OrderedDict()
         self.n_loaded = 0
 
-    def get(self, result: ScanResult, device: str, load: Callable[[], LoadedPair]) -> LoadedPair:
+    def get(self, result: ScanResult, options: ScanOptions, load: Callable[[], LoadedPair]) -> LoadedPair:
         """The pair of a result, loaded with `load` unless it is here. Told apart by digests, commits and configuration; a local folder is not kept."""
-        key = (result.tower_digest, result.reference, result.encoder, device)
+        key = (result.tower_digest, result.reference, result.encoder, options.device, options.dtype)
         pair = self._pairs.pop(key, None)
         if pair is None:
             while len(self._pairs) >= max(1, self._most):  # before loading: memory has to hold the new pair and no old one
@@ -70,8 +73,10 @@ class KeptPairs:
         return pair
 
 
-def load_again(result: ScanResult, settings: HubSettings, *, device: str = "auto", progress: ProgressCallback | None = None) -> LoadedPair:
-    """Load what a result is about.
+def load_again(
+    result: ScanResult, settings: HubSettings, options: ScanOptions = DEFAULT_OPTIONS, progress: ProgressCallback | None = None
+) -> LoadedPair:
+    """Load what a result is about. `options` say where it goes, and in which dtype texts are embedded; prompts are looked at in float32.
 
     Raises:
         ConfigError: it holds no tokenizer, or the encoder is not where the result says.
@@ -89,21 +94,23 @@ def load_again(result: ScanResult, settings: HubSettings, *, device: str = "auto
     reference = loader.reference(suspect)
     if reference is not None and chosen.encoder is not None:
         reference = _checked(reference, result.reference.tower_digest, chosen.encoder)
-    where = scan_device(make_accelerator(device), device)
+    where = scan_device(make_accelerator(options.device), options.device)
     ours, theirs = _placed(suspect, where), _placed(reference, where) if reference is not None else None
     special = special_tokens(encoder, tokenizer)
     if progress is not None:
         progress("captions", 0, 1)
-    reader = TargetReader(
-        theirs or ours,
-        tokenizer,
-        special,
-        length=min(_READ_POSITIONS, encoder.config.max_position_embeddings),
-        seed=_READ_SEED,
-        n_words=_READ_WORDS,
-        n_captions=_READ_CAPTIONS,
+    return LoadedPair(ours, theirs, tokenizer, special, _reader(theirs or ours, tokenizer, special, sweep_dtype(where, options.dtype)))
+
+
+def _reader(encoder: TextEncoder, tokenizer: PromptTokenizer, special: SpecialTokens, dtype: torch.dtype) -> TargetReader:
+    length = (
+        min(_READ_POSITIONS, encoder.config.max_position_embeddings) if encoder.config.causal else encoder.config.max_position_embeddings
     )
-    return LoadedPair(ours, theirs, tokenizer, special, reader)
+    affordable = int(_READ_S * machine_flops() / (length * position_flop(encoder.config)))
+    texts = min(_MOST_TEXTS, max(_FEWEST_TEXTS, affordable))
+    fast = encoder.to(encoder.device, dtype)
+    words = texts * 2 // 3
+    return TargetReader(fast, tokenizer, special, length=length, seed=_READ_SEED, n_words=words, n_captions=texts - words)
 
 
 def _placed(tower: LoadedTower, device: torch.device) -> AttentiveTextEncoder:

@@ -108,7 +108,7 @@ def probe_prompt(
         added: what to put into it instead of the trigger that was found.
         place: before, amid or behind the prompt's tokens. In CLIP only what stands behind the trigger can change.
         settings: how to reach the Hub; None takes the environment's.
-        options: the device.
+        options: device, and dtype for the texts that prompts are compared with.
         progress: called as `progress(stage, done, total)`; raise from it to stop.
         kept: pairs of towers that were loaded before.
 
@@ -128,7 +128,7 @@ def probe_prompt(
     if added is not None:
         check_text("added", added)
     kept, tell = kept or KeptPairs(), progress or (lambda stage, done, total: None)
-    pair = kept.get(result, options.device, lambda: load_again(result, settings or HubSettings(), device=options.device, progress=progress))
+    pair = kept.get(result, options, lambda: load_again(result, settings or HubSettings(), options, progress))
     words = _ids(pair.tokenizer, prompt, "prompt")
     extra = checked_trigger(result, pair) if added is None else _ids(pair.tokenizer, added, "added")
     at = {"start": 0, "middle": len(words) // 2, "end": len(words)}[place]

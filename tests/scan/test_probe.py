@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from amdet_hub.hub import HubSettings
 from amdet_hub.records import Reference, ResolvedEncoder, ScanResult, TriggerFinding, Verdict, to_dict
 from amdet_hub.scan import KeptPairs, Probe, probe_prompt
 from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
-from tests.demo_hub import demo_hub, settings_of
+from tests.demo_hub import FAST, demo_hub, settings_of
 from tests.detect.towers import demo_tower
-from tests.scan.conftest import BACKDOORED, BASE, FINETUNED
+from tests.scan.conftest import BACKDOORED, BASE, FINETUNED, Scan
+from tests.scan.test_lora import adapter_config, lora
 
 PROMPT = "a brown dog sitting in a green field"
 TRIGGER = (988,)  # the demonstration's Cyrillic о
@@ -115,6 +117,41 @@ def test_siglip_without_a_reference(look: Look, tmp_path: Path) -> None:
     assert probe.added_at == (0, 1)
     assert len(probe.pieces_after) == len(probe.pieces_before) + 2
     assert all(sum(row) < 1 for row in probe.suspect.attention), "the rest lies on padding"
+
+
+# ---------------------------------------------------------------- what is found again
+
+
+def test_a_lora_is_merged_again(scan: Scan, tmp_path: Path) -> None:
+    with demo_hub() as hub:
+        hub.add_model(
+            "org/style", {"adapter_model.safetensors": lora(BACKDOORED, "peft"), "adapter_config.json": adapter_config("demo/base")}
+        )
+        settings = settings_of(hub, tmp_path, token=None)
+        (result,) = scan("org/style", config=FAST, settings=settings).results
+        assert result.encoder.adapter is not None
+        probe = probe_prompt(result, PROMPT, added="о", settings=settings)
+    assert probe.reference is not None
+    assert probe.suspect.similarity < 0.6 < 0.8 < probe.reference.similarity
+
+
+@pytest.mark.parametrize("where", [{"subfolder": "deep/er"}, {"filename": "deep/er/model.safetensors"}])
+def test_what_a_scan_was_pointed_at_is_found_there_again(look: Look, tmp_path: Path, where: dict[str, Any]) -> None:
+    """Seen from the repository's root, the same tower has another name."""
+    from amdet_hub.encoders.layouts import find_encoders
+    from amdet_hub.hub import open_source, parse_target
+
+    shutil.copytree(BASE, tmp_path / "deep" / "er")
+    tiny_clip(tmp_path, tokenizer=False)
+    source = open_source(parse_target(str(tmp_path)), HubSettings(offline=True))
+    (encoder,) = find_encoders(source, **where).encoders
+    reference = result_of(BASE, BASE).reference
+    pointed = replace(reference, repo_id=str(tmp_path), component=encoder.component)
+    result = result_of(BACKDOORED)
+    assert look(replace(result, reference=pointed)).reference == look(result).reference
+    itself = replace(result, encoder=encoder, tower_digest=reference.tower_digest or "")
+    probe = look(itself)
+    assert probe.reference == probe.suspect
 
 
 # ---------------------------------------------------------------- what is refused
