@@ -260,6 +260,10 @@ def test_from_a_verdict_to_a_closer_look(served: RunningSpace, open_browser: Ope
     browser = open_browser()
     browser.get(f"{served.url}?model={BACKDOORED}")
     shows(browser, "verdict", "Backdoor detected")
+    press(browser, "scan")
+    shows(browser, "status", "Scanning")
+    assert not browser.find_elements("id", "try-go"), "there is nothing to try while the scan runs"
+    until(lambda: not browser.find_elements("id", "cancel") and "Backdoor detected" in part(browser, "verdict").text, "the new result")
     began = time.monotonic()
     tried(browser, "taken over")
     assert time.monotonic() - began < QUICK_S
