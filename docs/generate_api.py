@@ -13,6 +13,7 @@ PAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("How to scan", "amdet_hub.config", ("ScanConfig",)),
     ("How to reach the Hub", "amdet_hub.hub", ("HubSettings", "parse_target")),
     ("Scanning with every argument", "amdet_hub.scan", ("scan_target", "plan_target", "ScanOptions")),
+    ("Looking closer", "amdet_hub.scan", ("probe_prompt", "Probe", "EncoderView", "KeptPairs")),
     (
         "Records",
         "amdet_hub.records",

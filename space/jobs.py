@@ -1,6 +1,6 @@
-"""The queue: one scan at a time, a bounded number waiting, each with its place, its progress and a way out. Standard library only.
+"""The queue: one piece of work at a time, a bounded number waiting, each with its place, its progress and a way out. Standard library only.
 
-Knows: order, limits, threads. Refuses to know: what a scan is; the work is a callable that is given a progress callback.
+Knows: order, limits, threads. Refuses to know: what a scan or a try is; the work is a callable that is given a progress callback.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from amdet_hub.errors import AmdetError, Interrupted
 from amdet_hub.records import ProgressCallback, ScanReport
 
-Work = Callable[[ProgressCallback], ScanReport]
+R = TypeVar("R")
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _HOUR_S = 3600.0
@@ -28,12 +28,16 @@ class QueueRefused(AmdetError):
 
 
 @dataclass
-class Job:
-    """One scan that was asked for. Read it freely; only `JobQueue` writes it."""
+class Task(Generic[R]):
+    """One piece of work that was asked for. Read it freely; only `JobQueue` writes it.
+
+    `result` is what the work returned, None until then. `share` is what it takes of its owner's hour, in scans.
+    """
 
     owner: str
-    work: Work = field(repr=False)
+    work: Callable[[ProgressCallback], R] = field(repr=False)
     estimate_s: float = 0.0
+    share: float = 1.0
     id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     state: JobState = "queued"
     stage: str = ""
@@ -41,7 +45,7 @@ class Job:
     total: int = 0
     started: float | None = None
     ended: float | None = None
-    report: ScanReport | None = None
+    result: R | None = None
     error: BaseException | None = None
     cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -62,27 +66,40 @@ class Job:
             raise KeyboardInterrupt
 
 
+@dataclass
+class Job(Task[ScanReport]):
+    """One scan that was asked for."""
+
+    @property
+    def report(self) -> ScanReport | None:
+        """What it found, None until it has."""
+        return self.result
+
+
+T = TypeVar("T", bound=Task[Any])
+
+
 class JobQueue:
     """Runs jobs one after the other on a thread of its own.
 
     Args:
         size: jobs that may wait.
         per_owner: jobs that one owner may have waiting or running.
-        per_owner_hour: jobs that one owner may start within an hour.
+        per_owner_hour: scans that one owner may start within an hour; other work counts by its `share`.
     """
 
     def __init__(self, *, size: int, per_owner: int, per_owner_hour: int) -> None:
         self._size, self._per_owner, self._per_owner_hour = size, per_owner, per_owner_hour
         self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
-        self._running: Job | None = None
-        self._jobs: dict[str, Job] = {}
-        self._asked: dict[str, deque[float]] = {}
+        self._waiting: deque[Task[Any]] = deque()
+        self._running: Task[Any] | None = None
+        self._jobs: dict[str, Task[Any]] = {}
+        self._asked: dict[str, deque[tuple[float, float]]] = {}  # when, and how much
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="amdet-space-scans", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job) -> Job:
+    def submit(self, job: T) -> T:
         """Put a job at the end of the line.
 
         Raises:
@@ -94,43 +111,44 @@ class JobQueue:
                 raise QueueRefused(f"you have {len(mine)} scans under way already; wait for one of them, or cancel it")
             if len(self._waiting) >= self._size:
                 raise QueueRefused(f"the queue is full with {self._size} scans; come back in some minutes, or use the command line")
-            self._count(job.owner)
+            self._count(job.owner, job.share)
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._forget()
             self._changed.notify_all()
         return job
 
-    def _count(self, owner: str) -> None:
+    def _count(self, owner: str, share: float) -> None:
         now = time.monotonic()
         asked = self._asked.setdefault(owner, deque())
-        while asked and now - asked[0] > _HOUR_S:
+        while asked and now - asked[0][0] > _HOUR_S:
             asked.popleft()
-        if len(asked) >= self._per_owner_hour:
-            minutes = max(1, round((_HOUR_S - (now - asked[0])) / 60))
-            raise QueueRefused(f"you have started {len(asked)} scans within an hour; the next one can start in {minutes} minutes")
-        asked.append(now)
+        if sum(one for _, one in asked) + share > self._per_owner_hour + 1e-6:
+            minutes = max(1, round((_HOUR_S - (now - (asked[0][0] if asked else now))) / 60))
+            scans = f"{self._per_owner_hour} scans, or what takes as long,"
+            raise QueueRefused(f"you have started {scans} within an hour; the next one can start in {minutes} minutes")
+        asked.append((now, share))
 
     def _forget(self) -> None:
         """Let old finished jobs, and visitors that asked for nothing lately, go."""
         for job_id in [key for key, job in self._jobs.items() if job.finished][: max(0, len(self._jobs) - _KEPT_JOBS)]:
             del self._jobs[job_id]
         now = time.monotonic()
-        for owner in [key for key, asked in self._asked.items() if not asked or now - asked[-1] > _HOUR_S]:
+        for owner in [key for key, asked in self._asked.items() if not asked or now - asked[-1][0] > _HOUR_S]:
             del self._asked[owner]
 
-    def get(self, job_id: str) -> Job | None:
+    def get(self, job_id: str) -> Task[Any] | None:
         """The job with this id, None when it is unknown or long gone."""
         with self._changed:
             return self._jobs.get(job_id)
 
-    def place(self, job: Job) -> int:
+    def place(self, job: Task[Any]) -> int:
         """How many scans come before this one; 0 when it runs or is finished."""
         with self._changed:
             before = list(self._waiting).index(job) if job in self._waiting else -1
             return 0 if before < 0 else before + (self._running is not None)
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: Task[Any]) -> None:
         """Take a job out of the line, or stop it at its next step."""
         with self._changed:
             job.cancelled.set()
@@ -139,7 +157,7 @@ class JobQueue:
                 job.state, job.error = "cancelled", Interrupted()
             self._changed.notify_all()
 
-    def wait(self, job: Job, timeout_s: float) -> bool:
+    def wait(self, job: Task[Any], timeout_s: float) -> bool:
         """Wait until the job is finished, at most `timeout_s` seconds. Returns whether it is."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -168,14 +186,14 @@ class JobQueue:
                 job = self._running = self._waiting.popleft()
                 job.state, job.started = "running", time.monotonic()
                 self._changed.notify_all()
-            state, report, error = _outcome(job)
+            state, result, error = _outcome(job)
             with self._changed:
-                job.report, job.error, job.state, job.ended = report, error, state, time.monotonic()
+                job.result, job.error, job.state, job.ended = result, error, state, time.monotonic()
                 self._running = None
                 self._changed.notify_all()
 
 
-def _outcome(job: Job) -> tuple[JobState, ScanReport | None, BaseException | None]:
+def _outcome(job: Task[Any]) -> tuple[JobState, Any, BaseException | None]:
     """Run the work; a failure belongs to this job and must not end the worker."""
     try:
         return "done", job.work(job.tick), None

@@ -20,6 +20,7 @@ from space.proposing import Proposals
 from space.service import Found, Service
 from space.settings import PRESETS
 from space.takeaway import command_line, formats, workflow, write_files
+from space.tryit import TryIt
 from space.visitors import owner_of
 
 TITLE = "Was this text encoder backdoored?"
@@ -53,6 +54,7 @@ class Page:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._proposals = Proposals(service)
+        self._try = TryIt(service, self._proposals.reading_token)
 
     def build(self) -> gr.Blocks:
         """The whole page with its events and endpoints."""
@@ -90,13 +92,14 @@ class Page:
             banner = gr.HTML(elem_classes="panel", elem_id="verdict")
             with gr.Accordion("Loss landscape around what was found", open=True, visible=False, elem_id="landscape") as bowl:
                 surface = gr.Plot(show_label=False)
+            trying = self._try.build(visit)
             with gr.Accordion("Take it away", open=True):
                 with gr.Row():
                     files = [gr.DownloadButton(f"Download {form}", elem_id=f"download-{form}") for form in formats()]
                 command = gr.Code(label="The same scan on your machine", language="shell", interactive=False, lines=1)
                 action = gr.Code(label="Every week, in a GitHub workflow", language="yaml", interactive=False)
             self._proposals.build(visit)
-        shown = [result, banner, bowl, surface, *files, command, action]
+        shown = [result, banner, bowl, surface, *files, command, action, *trying]
         found_outputs = [visit, facts, scan, status, *shown]
         quiet = {"api_visibility": "private", "show_progress": "hidden"}
         looking = {"inputs": [target, preset, visit], "outputs": found_outputs, **quiet}
@@ -188,10 +191,11 @@ class Page:
             *paths,
             command_line(report),
             workflow(report),
+            *self._try.shown(report),
         ]
 
     def _hidden(self) -> list[Any]:
-        return [gr.update(visible=False), "", gr.update(visible=False), None, *[None for _ in formats()], "", ""]
+        return [gr.update(visible=False), "", gr.update(visible=False), None, *[None for _ in formats()], "", "", *self._try.hidden()]
 
     def _board(self) -> list[list[str]]:
         rows: list[Row] = self._service.board.rows()

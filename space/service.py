@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from amdet_hub.cards import preview_card, push_card
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import parse_target
 from amdet_hub.hub.publish import PushResult
-from amdet_hub.records import ProgressCallback, RepoRef, ScanReport
-from amdet_hub.scan import ScanOptions, TargetPlan, plan_target, scan_target
+from amdet_hub.records import ProgressCallback, RepoRef, ScanReport, ScanResult
+from amdet_hub.scan import KeptPairs, Probe, ScanOptions, TargetPlan, check_text, plan_target, probe_prompt, scan_target
 from space.board import Board
 from space.intake import read_target
-from space.jobs import Job, JobQueue
+from space.jobs import Job, JobQueue, Task
 from space.settings import PRESETS, SpaceSettings
 from space.store import ResultStore, result_key
 
@@ -59,6 +60,20 @@ def config_of(preset: str) -> ScanConfig:
     return ScanConfig.for_preset(preset).replace(stop_when_decided=False)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A prompt to look at closely. `added` None takes the trigger that the scan found; `encoder` is the number of a result of the report."""
+
+    prompt: str
+    added: str | None
+    place: Literal["start", "middle", "end"]
+    encoder: int = 0
+
+
+TRIAL_SHARE = 0.1
+"""What a trial takes of a visitor's hour, in scans: it loads what a scan loads, and little more."""
+
+
 class Service:
     """Everything behind the page. One for each running Space; `close` it at the end."""
 
@@ -67,6 +82,7 @@ class Service:
         self.store = ResultStore(settings.data_dir / "results")
         self.board = board or Board(settings.board_repo, token=settings.board_token, endpoint=settings.endpoint)
         self.jobs = JobQueue(size=settings.queue_size, per_owner=settings.per_visitor, per_owner_hour=settings.per_visitor_hour)
+        self._pairs = KeptPairs()
 
     def look_up(self, text: str, preset: str, *, token: str | None = None) -> Found:
         """Resolve a target without fetching weights.
@@ -116,6 +132,31 @@ class Service:
 
         return work
 
+    def look_closer(self, found: Found, report: ScanReport, trial: Trial, owner: str, *, token: str | None = None) -> Task[Probe]:
+        """Queue a look at one prompt in what a report is about, as it was looked up.
+
+        Towers of public models are kept for the next prompt; those of gated and private ones are let go.
+
+        Raises:
+            ConfigError: the text is empty or too long, or the report has no such encoder.
+            QueueRefused: as `start`.
+        """
+        check_text("prompt", trial.prompt)
+        if trial.added is not None:
+            check_text("added", trial.added)
+        if not 0 <= trial.encoder < len(report.results):
+            raise ConfigError("encoder", "the report has no such encoder")
+        result = _as_looked_up(report.results[trial.encoder], found)
+        kept = KeptPairs(0) if found.plan.snapshot.private or found.plan.snapshot.gated else self._pairs
+
+        def work(progress: ProgressCallback) -> Probe:
+            settings, options = self.settings.hub(token), self._options()
+            return probe_prompt(
+                result, trial.prompt, added=trial.added, place=trial.place, settings=settings, options=options, progress=progress, kept=kept
+            )
+
+        return self.jobs.submit(Task(owner, work, share=TRIAL_SHARE))
+
     def diff(self, report: ScanReport, token: str) -> str:
         """What a pull request of the visitor would change, as a unified diff; `""` when nothing. Raises: CardError; HubError."""
         return preview_card(report, self.settings.hub(token))
@@ -138,3 +179,15 @@ class Service:
 
     def _options(self) -> ScanOptions:
         return ScanOptions(timeout_s=self.settings.budget_s)
+
+
+def _as_looked_up(result: ScanResult, found: Found) -> ScanResult:
+    """The result with the repositories that the visitor looked up: a result of the same weights may have been another model's."""
+    name = (result.encoder.component, result.encoder.variant)
+    planned = next((one for one in found.plan.encoders if (one.encoder.component, one.encoder.variant) == name), None)
+    if planned is None:
+        raise ConfigError("encoder", "the repository has no such encoder")
+    reference = result.reference
+    if reference.trust != "none":
+        reference = replace(planned.reference, tower_digest=reference.tower_digest)
+    return replace(result, encoder=planned.encoder, reference=reference)

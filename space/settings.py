@@ -30,7 +30,7 @@ class SpaceSettings:
         budget_s: longest scan, in seconds; what is unfinished then makes it inconclusive.
         queue_size: scans that may wait; further visitors are asked to come back.
         per_visitor: scans that one visitor may have waiting or running at once.
-        per_visitor_hour: scans that one visitor may start in an hour.
+        per_visitor_hour: scans that one visitor may start in an hour; trying a prompt counts as a tenth of one.
         examples: targets offered on the first page.
         board_repo: dataset that keeps the board, `""` for a board in memory only.
         board_token: writes the board. Never given to a scan.

@@ -94,3 +94,15 @@ class IncrementalTextEncoder(TextEncoder, Protocol):
         the others need.
         """
         ...
+
+
+@runtime_checkable
+class AttentiveTextEncoder(TextEncoder, Protocol):
+    """A tower that tells where a position looks; what is drawn of a single prompt lives on it."""
+
+    def attention_from(self, hidden: Tensor, positions: Tensor) -> Tensor:
+        """`hidden (B, T, D)`, `positions (B,)` int64 -> `(B, L, H, T)` float32: each layer's and head's attention from that position to every one.
+
+        Sums to 1 over T; a causal tower gives later positions 0.
+        """
+        ...

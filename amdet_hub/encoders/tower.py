@@ -107,6 +107,38 @@ class TextTower(ABC):
             x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
         return self._final_norm(x)
 
+    def attention_from(self, hidden: Tensor, positions: Tensor) -> Tensor:
+        """Where one position of each prompt looks: the attention weights that `encode` mixes its values with, before the output projection.
+
+        Args:
+            hidden: `(B, T, D)`, as for `encode`.
+            positions: `(B,)` int64 in [0, T), usually those of `pool_positions`. One row a layer is all that is kept, so that memory stays small.
+
+        Returns:
+            `(B, L, H, T)` float32 in [0, 1], for L layers of H heads; sums to 1 over T. A causal tower gives positions behind the asking one 0.
+
+        Raises:
+            ShapeError: `hidden` is not `(B, T, D)`, or `positions` not `(B,)` inside it.
+        """
+        self._check_hidden(hidden)
+        b, t = hidden.shape[:2]
+        at = positions.to(hidden.device)
+        if at.shape != (b,) or bool(((at < 0) | (at >= t)).any()):
+            raise ShapeError(f"positions has shape {tuple(positions.shape)}, expected ({b},) with 0 <= position < {t}")
+        rows = torch.arange(b, device=hidden.device)
+        behind = (torch.arange(t, device=hidden.device) > at[:, None])[:, None]  # (B, 1, T)
+        x, found = hidden.float(), []
+        for layer in self._layers:
+            q, k, v = self._project(layer, x)  # each (B, H, T, Dh)
+            asking = q[rows, :, at] * q.shape[-1] ** -0.5  # (B, H, Dh)
+            scores = (k @ asking[..., None])[..., 0]  # (B, H, T)
+            if self.config.causal:
+                scores = scores.masked_fill(behind, -torch.inf)
+            found.append(scores.softmax(-1, dtype=torch.float32))
+            mixed = _attention(q, k, v, causal=self.config.causal and t > 1)
+            x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
+        return torch.stack(found, dim=1)
+
     @abstractmethod
     def _encode_exactly(self, hidden: Tensor) -> Tensor:
         """`encode` in float32, through transformers' own layers and the family's mask."""

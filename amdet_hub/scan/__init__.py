@@ -5,7 +5,9 @@
 * `travel`: which weights travel, and how many bytes; `prefetch` and `shared`: what several scans have in common.
 * `devices`: processes, device, dtype, memory and time, through accelerate.
 * `findings`: what the detectors measured, as `Evidence`.
+* `loading`: a suspect and its reference, to towers in memory.
 * `run`: the scan itself.
+* `probe`: one prompt in a scanned encoder and its reference, without and with the trigger; `again` loads the two anew for it.
 * `simple`: the same with plain arguments. The room itself can be called and does that: `from amdet_hub import scan; scan("org/model")`.
 * `known`, `results_cache`: what was scanned before is answered without scanning it again.
 
@@ -21,18 +23,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amdet_hub.records import ScanReport
+    from amdet_hub.scan.again import KeptPairs
     from amdet_hub.scan.devices import is_main_process
     from amdet_hub.scan.plan import PlannedEncoder, ScanOptions, TargetPlan, plan_target
+    from amdet_hub.scan.probe import EncoderView, Probe, check_text, probe_prompt
     from amdet_hub.scan.run import scan_target
 
-__all__ = ["PlannedEncoder", "ScanOptions", "TargetPlan", "is_main_process", "plan_target", "scan_target"]
+__all__ = [
+    "EncoderView",
+    "KeptPairs",
+    "PlannedEncoder",
+    "Probe",
+    "ScanOptions",
+    "TargetPlan",
+    "check_text",
+    "is_main_process",
+    "plan_target",
+    "probe_prompt",
+    "scan_target",
+]
 
 _HOMES = {
+    "EncoderView": "probe",
+    "KeptPairs": "again",
     "PlannedEncoder": "plan",
+    "Probe": "probe",
     "ScanOptions": "plan",
     "TargetPlan": "plan",
+    "check_text": "probe",
     "is_main_process": "devices",
     "plan_target": "plan",
+    "probe_prompt": "probe",
     "scan_target": "run",
 }
 

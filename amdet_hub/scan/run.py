@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import accelerate
 import torch
@@ -28,9 +27,8 @@ from amdet_hub.detect.standard import StandardOutcome, run_standard, sweepable_i
 from amdet_hub.detect.weights import LONGEST_ASSEMBLY, weight_difference
 from amdet_hub.encoders.digest import same_tower
 from amdet_hub.encoders.layouts import Resolution
-from amdet_hub.encoders.load import LoadedTower, load_tower
-from amdet_hub.encoders.merge import load_merged
-from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer, special_ids
+from amdet_hub.encoders.load import LoadedTower
+from amdet_hub.encoders.tokenizer import PromptTokenizer, special_ids
 from amdet_hub.errors import AmdetError, BadRepository, ConfigError, HubError, Interrupted, ResourceError
 from amdet_hub.families import calibration
 from amdet_hub.hub import HubSettings
@@ -59,13 +57,13 @@ from amdet_hub.scan.findings import (
     standard_evidence,
     weight_evidence,
 )
+from amdet_hub.scan.loading import PairLoader, pair_tokenizer, special_tokens
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
 from amdet_hub.scan.reading import is_text, is_word, read_target, typeable
 from amdet_hub.scan.reference_store import KeptHalves
 from amdet_hub.scan.references import ChosenReference, choose_reference
 from amdet_hub.scan.repeats import SeenTowers
 from amdet_hub.scan.shared import SharedReferences
-from amdet_hub.scan.travel import fetched_whole, same_files
 from amdet_hub.verdict import judge, judge_repository
 
 
@@ -204,12 +202,13 @@ class _EncoderScan:
         self._run, self._encoder, self._chosen = run, encoder, chosen
         self._workers = AcceleratedWorkers(run.accelerator, run.options, started=run.started, hidden_size=encoder.config.hidden_size)
         self._timings: dict[str, float] = {}
+        base = run.resolution.bases.get(encoder)
+        self._loader = PairLoader(encoder, run.source, chosen, base, run.progress, self._in_turn, run.shared)
 
     def run(self) -> ScanOutcome:
         """Raises: TimeSpent; BadRepository; HubError; ResourceError."""
         with self._timed("load"):
-            whole, _ = fetched_whole(self._encoder, self._chosen)
-            suspect = self._load(self._encoder, self._run.source, whole_files=whole)
+            suspect = self._loader.suspect()
         if (repeat := self._run.seen.repeat_of(self._encoder, suspect)) is not None:
             return repeat
         result = self._scan(suspect)
@@ -218,14 +217,9 @@ class _EncoderScan:
 
     def _scan(self, suspect: LoadedTower) -> ScanResult:
         with self._timed("load"):
-            chosen, anchor = self._chosen, None
-            _, whole_reference = fetched_whole(self._encoder, chosen)
-            if chosen.encoder is not None and chosen.source is not None:
-                # The same files need no second download: what was loaded is the reference.
-                anchor = suspect
-                if not same_files(self._encoder, chosen.encoder):
-                    anchor = self._load_reference(chosen.encoder, chosen.source, whole_files=whole_reference)
-                chosen = replace(chosen, record=replace(chosen.record, tower_digest=anchor.digest))
+            anchor, chosen = self._loader.reference(suspect), self._chosen
+        if anchor is not None:
+            chosen = replace(chosen, record=replace(chosen.record, tower_digest=anchor.digest))
         evidence: list[Evidence] = []
         detected = _Detected([])
         identical = anchor is not None and chosen.encoder is not None and _same_encoder(self._encoder, suspect, chosen.encoder, anchor)
@@ -254,21 +248,14 @@ class _EncoderScan:
             lineage=origin,
         )
 
-    def _load(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> LoadedTower:
+    def _in_turn(self, load: Callable[[], LoadedTower]) -> LoadedTower:
         self._workers.check_time()
         with self._run.accelerator.local_main_process_first():  # the others find the files in the cache
             try:
-                if (base := self._run.resolution.bases.get(encoder)) is not None:
-                    whole_base, _ = fetched_whole(base.encoder, self._chosen)
-                    return load_merged(encoder, base, source, self._run.progress, whole_base=whole_base)
-                return load_tower(encoder, source, self._run.progress, whole_files=whole_files)
+                return load()
             except AmdetError as error:
                 problem = error  # raised below: accelerate's context lets the others in only when its body ends well
         raise problem
-
-    def _load_reference(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> LoadedTower:
-        load = partial(self._load, encoder, source, whole_files=whole_files)
-        return self._run.shared.get(encoder, whole_files=whole_files, load=load)
 
     def _tick(self, stage: str, done: int, total: int) -> None:
         """Progress of a detector; also where a spent time budget is noticed."""
@@ -277,8 +264,8 @@ class _EncoderScan:
 
     def _detect(self, suspect: LoadedTower, anchor: LoadedTower | None, chosen: ChosenReference) -> _Detected:
         run = self._run
-        tokenizer = self._tokenizer(chosen)
-        special = _special_tokens(self._encoder, tokenizer)
+        tokenizer = pair_tokenizer(self._encoder, run.source, chosen)
+        special = special_tokens(self._encoder, tokenizer)
         ours = suspect.encoder.to(run.device, torch.float32)
         theirs = anchor.encoder.to(run.device, torch.float32) if anchor is not None else None
         fast = (ours.to(run.device, run.dtype), theirs.to(run.device, run.dtype) if theirs is not None else None)
@@ -341,14 +328,6 @@ class _EncoderScan:
             nearest_captions=nearest,
         )
 
-    def _tokenizer(self, chosen: ChosenReference) -> PromptTokenizer | None:
-        """The reference's tokenizer where there is one, else the suspect's: the less hostile of the two."""
-        if chosen.encoder is not None and chosen.source is not None:
-            found = load_tokenizer(chosen.encoder, chosen.source)
-            if found is not None:
-                return found
-        return load_tokenizer(self._encoder, self._run.source)
-
     def _prompts(self, n: int, tokens: int, tokenizer: PromptTokenizer | None, special: SpecialTokens) -> PromptSet:
         positions = self._encoder.config.max_position_embeddings
         sweep = self._run.config.sweep
@@ -377,12 +356,6 @@ def _same_encoder(config: ResolvedEncoder, suspect: LoadedTower, reference_confi
     ours, theirs = config.config, reference_config.config
     reads_alike = ours.layer_norm_eps == theirs.layer_norm_eps and special_ids(ours)[1] == special_ids(theirs)[1]
     return reads_alike and same_tower(suspect.tensors, reference.tensors)
-
-
-def _special_tokens(encoder: ResolvedEncoder, tokenizer: PromptTokenizer | None) -> SpecialTokens:
-    if tokenizer is not None:
-        return SpecialTokens(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    return SpecialTokens(*special_ids(encoder.config))
 
 
 def _environment(accelerator: Accelerator, device: torch.device, dtype: torch.dtype) -> Environment:

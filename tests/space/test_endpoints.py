@@ -102,8 +102,8 @@ def test_a_push_is_scanned_once(served: RunningSpace, hub_and_settings: tuple[An
     job = served.service.jobs.get(said["queued"])
     assert job is not None
     assert served.service.jobs.wait(job, PATIENCE_S)
-    assert job.report is not None
-    assert job.report.snapshot.commit_sha == sha
+    assert job.result is not None
+    assert job.result.snapshot.commit_sha == sha
     assert call(served, payload(BASE, sha)) == (200, {"ignored": "this commit was received before"})
 
 
