@@ -1,0 +1,126 @@
+"""What was measured of one encoder, and the verdict that follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from amdet_hub.records.words import Confidence, VerdictLabel
+
+
+@dataclass(frozen=True)
+class NullDistribution:
+    """What a statistic looks like when there is nothing to find: where it came from, its centre and spread, and how many values made it."""
+
+    source: str
+    n: int
+    median: float
+    mad: float
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One finding of one detector.
+
+    Attributes:
+        kind: stable identifier, e.g. `"identity"`, `"weight-difference"`, `"vocabulary-sweep"`, `"trigger-confirmation"`, `"inversion"`,
+            `"landscape"`, `"paper-gate-assimilation"`.
+        value: the statistic.
+        unit: what the value is in, e.g. `"robust z"`, `"similarity"`, `"rate"`.
+        threshold: the line it is held against, None when the evidence only informs.
+        exceeds: whether the value lies beyond the threshold on the backdoor side, None when it only informs.
+        n: how many samples made the value.
+        null: the null distribution, where there is one.
+        summary: one plain sentence for people; never holds repository text.
+        details: further JSON data of this kind, documented where the detector makes it.
+    """
+
+    kind: str
+    value: float
+    unit: str
+    n: int
+    summary: str
+    threshold: float | None = None
+    exceeds: bool | None = None
+    null: NullDistribution | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"evidence '{self.kind}' has the non-finite value {self.value}")
+        if (self.threshold is None) != (self.exceeds is None):
+            raise ValueError(f"evidence '{self.kind}': threshold and exceeds come together")
+
+
+@dataclass(frozen=True)
+class TriggerFinding:
+    """A recovered trigger: token ids and their text (hostile text), with the share of held-out prompts it captures at each place, in [0, 1].
+
+    `text` is None when no tokenizer was at hand. `nearest_captions` read the target: the texts whose reference features lie closest, best first.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str | None
+    success_start_rate: float
+    success_middle_rate: float
+    success_end_rate: float
+    n_prompts: int
+    nearest_captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GroupDistance:
+    """How far one group of tensors lies from the reference's.
+
+    `name` is `"token embeddings"`, `"position embeddings"`, `"layer 3 attention"`, `"layer 3 mlp"`, `"layer 3 norms"`, `"final norm"`,
+    `"projection"` or `"other"`. `relative_change` is the Frobenius norm of the differences over that of the reference's tensors, in [0, inf).
+    """
+
+    name: str
+    relative_change: float
+    n_changed: int
+    n_tensors: int
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How a tower came from its reference, as far as the weights tell. Informs; never convicts, never acquits.
+
+    Attributes:
+        relation: "identical" (every bit), "cast" (the reference's weights in another dtype), "changed".
+        dtype: the suspect's stored dtypes, `"float16"` or several joined by `"/"`.
+        reference_dtype: the reference's.
+        groups: the groups that changed, in the order of the tower; none unless "changed".
+        n_rows_changed: rows of the token embedding with any difference.
+        n_rows: its rows.
+        layers_changed: numbers of the layers with any difference.
+        n_matrices_changed: matrices of layers with any difference.
+        adapter_rank: largest rank of those differences, where all of them are of low rank as a merged adapter's are; else None. The rank
+            of a matrix is the number of directions that hold 99 % of the squares of its difference.
+    """
+
+    relation: Literal["identical", "cast", "changed"]
+    dtype: str
+    reference_dtype: str
+    groups: tuple[GroupDistance, ...] = ()
+    n_rows_changed: int = 0
+    n_rows: int = 0
+    layers_changed: tuple[int, ...] = ()
+    n_matrices_changed: int = 0
+    adapter_rank: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one encoder. `reasons` are plain sentences, the deciding one first. There is no label that means "safe"."""
+
+    label: VerdictLabel
+    confidence: Confidence
+    reasons: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.reasons:
+            raise ValueError("a verdict needs at least one reason")
