@@ -123,7 +123,10 @@ def plan_target(
 
 
 def estimate_seconds(tower: TowerConfig, reference: ChosenReference, config: ScanConfig) -> float:
-    """Expected seconds of a full scan on this machine, loading aside; an identical tower answers at once and is not foreseen."""
+    """Expected seconds of a scan on this machine, loading aside.
+
+    Not foreseen: an identical tower, which answers at once; a search that does not decide, after which `standard` goes on to the inversion.
+    """
     encoders = 1 if reference.encoder is None else 2
     arithmetic = scan_positions(tower, config) * encoders * position_flop(tower) / machine_flops()
     return arithmetic + layer_calls(tower, config) * encoders * _LAYER_CALL_S
@@ -140,7 +143,8 @@ def layer_calls(tower: TowerConfig, config: ScanConfig) -> float:
     inversion, sweep = config.inversion, config.sweep
     candidates = sweep.n_candidates * len(sweep.copies) + 2 * sweep.n_paired * (sweep.n_paired - 1)
     descents = 2 * 3.0 * inversion.steps * -(-inversion.restarts // 4)
-    return tower.num_hidden_layers * (descents + points + 6 * candidates)
+    inverted = 0.0 if config.stop_when_decided else descents + points
+    return tower.num_hidden_layers * (inverted + 6 * candidates)
 
 
 def position_flop(tower: TowerConfig) -> float:
@@ -159,12 +163,15 @@ def scan_positions(tower: TowerConfig, config: ScanConfig) -> float:
     length = sweep.prompt_tokens + 2 if tower.causal else limit
     per_form = [n + 1 if tower.causal else limit for n in sweep.copies]
     second = min(sweep.n_finalists + sweep.n_null, tower.vocab_size) * sweep.n_prompts * sum(per_form)
-    swept = tower.vocab_size * sweep.screen_prompts * per_form[0] + second
+    screened = sweep.preview_share * tower.vocab_size + sweep.n_null
+    swept = (tower.vocab_size * sweep.preview_prompts + screened * sweep.screen_prompts) * per_form[0] + second
     # Growing: a hundred candidates a length; nulls: a dozen patterns; confirming: three places. All of about six positions behind a cached prefix.
     tail = 6 if tower.causal else limit
     grown = 100 * sweep.max_pieces * (sweep.n_accretions + 1) * (sweep.n_prompts if tower.causal else sweep.screen_prompts)
     grown += 12 * sweep.n_sequences * sweep.n_prompts + 3 * 100 * (sweep.n_prompts + sweep.n_heldout_prompts)
     swept += tail * (grown + (_CHARACTERS * sweep.screen_prompts if sweep.characters else 0))
+    if config.stop_when_decided:
+        return swept
     inverted = 2 * 3.0 * inversion.restarts * inversion.steps * inversion.batch_size * (length + inversion.pseudo_tokens)
     return swept + inverted + length * config.landscape.grid**2
 

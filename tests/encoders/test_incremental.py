@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.names import tower_shapes
+from amdet_hub.encoders.tower import _quick_gelu_mlp
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 
@@ -105,3 +108,28 @@ def test_tensors_handed_out_build_the_same_encoder(encoder: ClipTextEncoder) -> 
     hidden = torch.randn(2, 10, D)
     assert torch.equal(again.encode(hidden), encoder.encode(hidden))
     assert encoder.tensors().keys() == tower_shapes(encoder.config).keys()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_activation_that_rides_on_the_products_is_quick_gelu(encoder: ClipTextEncoder, dtype: torch.dtype) -> None:
+    low = encoder.to(CPU, dtype)
+    mlp: Any = low._layers[0].mlp
+    x = torch.randn(B, 5, D).to(dtype)
+    exact: Any = encoder._layers[0].mlp
+    with torch.no_grad():
+        expected = exact(x.float())
+        theirs, ours = mlp(x).float(), _quick_gelu_mlp(mlp, x).float()
+    if dtype == torch.float32:
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+    else:
+        assert float((ours - expected).norm()) <= 1.1 * float((theirs - expected).norm()), (
+            "no further from float32 than transformers' own form"
+        )
+
+
+def test_a_gradient_through_it_is_that_of_quick_gelu(encoder: ClipTextEncoder) -> None:
+    mlp: Any = encoder._layers[0].mlp
+    x = torch.randn(2, 3, D, requires_grad=True)
+    (ours,) = torch.autograd.grad(_quick_gelu_mlp(mlp, x).square().sum(), x)
+    (theirs,) = torch.autograd.grad(mlp(x).square().sum(), x)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
