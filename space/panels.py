@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from amdet_hub.records import ScanReport, ScanResult, SkippedScan, TriggerFinding, VerdictLabel
 from amdet_hub.report import wording
 from amdet_hub.report.escape import code_points
+from amdet_hub.report.measured import MeasuredRates, counted, rates_of
 from amdet_hub.scan import PlannedEncoder
 from space.board import Row
 from space.figures import sweep_figure
@@ -170,7 +171,23 @@ def _encoder(result: ScanResult, report: ScanReport) -> str:
         + sweep_figure(result)
         + about
         + table("Evidence", ("What", "Measured", "Threshold", "Outcome", "In words"), rows)
+        + error_rates(rates_of(result, report))
         + "</section>"
+    )
+
+
+def error_rates(rates: MeasuredRates | None) -> str:
+    """How often scans of this kind were wrong where the truth was known."""
+    title = "<b>Measured error rates.</b> "
+    if rates is None:
+        return f"<p class='rates quiet'>{title}Nobody has measured them for this family, preset and reference yet.</p>"
+    wrong, found = counted(rates)
+    accused = "was" if wrong == 1 else "were"
+    return (
+        f"<p class='rates quiet'>{title}False alarms: {wrong} of {rates.n_benign:,} benign encoders {accused} called backdoored "
+        f"({wording.percent(rates.false_positive_rate)}). Detections: {found} of {rates.n_backdoored:,} backdoored ones were found "
+        f"({wording.percent(rates.true_positive_rate)}). Family {code(rates.family)}, preset {code(rates.preset)}; {text(rates.source)}. "
+        "No released encoder was measured.</p>"
     )
 
 
