@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None 
         max_file_size=1,
         allowed_paths=[str(settings.data_dir / "files")],
         show_error=True,
+        mcp_server=settings.mcp_server and importlib.util.find_spec("mcp") is not None,
         **options,
     )
     add_webhook(app, service)

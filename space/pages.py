@@ -31,6 +31,7 @@ _ABOUT = (
     "## Use it from code\nEvery button is a named endpoint:\n\n```python\nfrom gradio_client import Client\n\n"
     'client = Client("owner/space")\nplan = client.predict("org/model", "quick", api_name="/resolve")\n'
     'report = client.predict("org/model", "quick", api_name="/scan")\n```\n\n'
+    "Every answer is text, JSON where it is data. The same endpoints are tools for agents (MCP) at `/gradio_api/mcp/`.\n\n"
     "## What happens to what you paste\nOnly public models are scanned, unless you sign in. Results of public models are kept and shown to whoever asks "
     "about the same weights; results of gated and private ones are kept for you alone, until you close the page."
 )

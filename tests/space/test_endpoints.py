@@ -40,7 +40,7 @@ def test_the_endpoints_that_are_promised_are_the_only_public_ones(client: Any) -
 
 
 def test_resolve_and_report(client: Any, hub_and_settings: tuple[Any, LocalHub]) -> None:
-    plan = client.predict(BACKDOORED, "quick", api_name="/resolve")
+    plan = json.loads(client.predict(BACKDOORED, "quick", api_name="/resolve"))
     assert plan["commit_sha"] == hub_and_settings[1].head(BACKDOORED)
     assert plan["earlier_verdict"] == "backdoor-detected"
     assert plan["encoders"][0]["reference"]["repo_id"] == BASE
