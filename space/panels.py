@@ -218,6 +218,13 @@ def not_covered() -> str:
     )
 
 
+def no_scans() -> str:
+    """The board before anybody scanned anything."""
+    return note(
+        "plain", "Nothing here yet", "<p>Nobody has scanned a public model on this Space yet. The first result will be listed here.</p>"
+    )
+
+
 def board(rows: Sequence[Row]) -> list[list[str]]:
     """The board's table, plain text: the component that shows it escapes it."""
     titles: dict[str, str] = {str(label): title for label, title in wording.VERDICT_TITLES.items()}
