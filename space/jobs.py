@@ -1,4 +1,4 @@
-"""The queue: one scan at a time, a bounded number waiting, each with its place, its progress and a way out. Standard library only.
+"""The queue: one scan at a time, a bounded number waiting, each with its place, its progress, what it has measured so far, and a way out.
 
 Knows: order, limits, threads. Refuses to know: what a scan is; the work is a callable that is given a progress callback.
 """
@@ -15,6 +15,7 @@ from typing import Literal
 
 from amdet_hub.errors import AmdetError, Interrupted
 from amdet_hub.records import ProgressCallback, ScanReport
+from space.live import Trace
 
 Work = Callable[[ProgressCallback], ScanReport]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -34,6 +35,7 @@ class Job:
     owner: str
     work: Work = field(repr=False)
     estimate_s: float = 0.0
+    trace: Trace = field(default_factory=Trace, repr=False)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     state: JobState = "queued"
     stage: str = ""

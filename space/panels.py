@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from amdet_hub.records import ScanReport, ScanResult, SkippedScan, TriggerFinding, VerdictLabel
 from amdet_hub.report import wording
+from amdet_hub.report.card import MeasuredRates
 from amdet_hub.report.escape import code_points
-from amdet_hub.report.measured import MeasuredRates, counted, rates_of
+from amdet_hub.report.measured import counted, rates_of
 from amdet_hub.scan import PlannedEncoder
 from space.board import Row
 from space.figures import sweep_figure
 from space.jobs import Job
+from space.live import live_figures
 from space.markup import bullets, bytes_text, code, facts, note, seconds_text, table, text
 from space.service import Found
 from space.words import sentence
@@ -117,7 +119,7 @@ def waiting(job: Job, place: int) -> str:
         "Scanning",
         f"<p>Stage {number}: {text(stage)}</p>"
         f"<progress max='100' value='{percent}' aria-label='progress of this stage'>{percent}%</progress>"
-        f"<p class='quiet'>{text(seconds_text(job.elapsed_s))} so far, {text(eta)}</p>",
+        f"<p class='quiet'>{text(seconds_text(job.elapsed_s))} so far, {text(eta)}</p>" + live_figures(job.trace.stages(), job.stage),
     )
 
 

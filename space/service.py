@@ -15,6 +15,7 @@ from amdet_hub.scan import ScanOptions, TargetPlan, plan_target, scan_target
 from space.board import Board
 from space.intake import read_target
 from space.jobs import Job, JobQueue
+from space.live import Trace
 from space.settings import PRESETS, SpaceSettings
 from space.store import ResultStore, result_key
 
@@ -94,10 +95,11 @@ class Service:
 
     def start(self, found: Found, owner: str, *, token: str | None = None, then: Callable[[ScanReport], object] | None = None) -> Job:
         """Queue the scan of what was looked up; `then` gets the report of a scan that ended well. Raises: QueueRefused."""
-        return self.jobs.submit(Job(owner, self._work(found, token, then), estimate_s=found.estimate_s))
+        trace = Trace()
+        return self.jobs.submit(Job(owner, self._work(found, token, then, trace), estimate_s=found.estimate_s, trace=trace))
 
     def _work(
-        self, found: Found, token: str | None, then: Callable[[ScanReport], object] | None
+        self, found: Found, token: str | None, then: Callable[[ScanReport], object] | None, trace: Trace
     ) -> Callable[[ProgressCallback], ScanReport]:
         def work(progress: ProgressCallback) -> ScanReport:
             report = scan_target(
@@ -105,7 +107,7 @@ class Service:
                 config=config_of(found.preset),
                 settings=self.settings.hub(token),
                 reference=self._reference(),
-                options=self._options(),
+                options=replace(self._options(), on_measure=trace.add),
                 progress=progress,
             )
             if self.store.put(found.key, report):

@@ -39,6 +39,9 @@ def test_the_whole_journey(served: RunningSpace, hub: LocalHub, open_browser: Op
     assert "were scanned on" in part(browser, "facts").text
     press(browser, "scan")
     shows(browser, "status", "Scanning")
+    for _ in range(2):
+        drawn = plot(browser)
+        until(lambda drawn=drawn: plot(browser) != drawn, "a plot that moves while the scan runs")  # type: ignore[misc]
     picture(browser, artifacts, "scanning")
     until(lambda: not browser.find_elements("id", "cancel") and "Backdoor detected" in part(browser, "verdict").text, "the new result")
     said = part(browser, "verdict").text
@@ -62,6 +65,11 @@ def test_the_whole_journey(served: RunningSpace, hub: LocalHub, open_browser: Op
     (opened,) = hub.pull_requests(BACKDOORED)[before:]
     assert (opened.author, opened.status) == ("visitor", "open")
     assert complaints(browser) == []
+
+
+def plot(browser: Any) -> str:
+    until(lambda: browser.find_elements("css selector", "#status .live svg"), "a plot")
+    return str(browser.find_element("css selector", "#status .live svg").get_attribute("outerHTML"))
 
 
 def test_arriving_with_a_model_and_a_clean_result(served: RunningSpace, open_browser: Open, artifacts: Path | None) -> None:
