@@ -126,6 +126,11 @@ class JobQueue:
         with self._changed:
             return self._jobs.get(job_id)
 
+    def __len__(self) -> int:
+        """Jobs that wait or run."""
+        with self._changed:
+            return len(self._waiting) + (self._running is not None)
+
     def place(self, job: Job) -> int:
         """How many scans come before this one; 0 when it runs or is finished."""
         with self._changed:

@@ -120,7 +120,7 @@ def _losses(stages: Mapping[str, Sequence[Point]]) -> str:
     scale = _Scale.over([point for _, _, points in lines for point in points], ())
     paths = [_path(kind, [scale.at(point.step, point.value) for point in points]) for _, kind, points in lines]
     said = f"The loss is {lines[-1][2][-1].value:.3f} after {lines[-1][2][-1].step} steps."
-    caption = "Loss of the search for a vector that makes prompts alike; low is alike. A rise: the next starts. Dashed: the same search with the encoders swapped."
+    caption = "Loss of the search for a vector that makes prompts alike; A rise: the next starts. Dashed: the same search with the encoders swapped."
     return _figure([*scale.axes(), *paths], said, f"{caption} {said}")
 
 
