@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from amdet_hub import __version__
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.demo.run import BACKDOORED, FINETUNED
 from amdet_hub.records import ProgressCallback
@@ -179,4 +181,39 @@ def test_a_result_can_be_read_in_both_colours_and_on_a_narrow_screen(
     checked(browser)
     picture(browser, artifacts, f"narrow-{'dark' if dark else 'light'}")
     tab(browser, "For code")
+    checked(browser)
+
+
+FIRST_PAINT_S, ANSWER_S = 2.0, 5.0
+
+
+def test_the_first_paint_is_quick(served: RunningSpace, browser: Any) -> None:
+    """By the browser's own clock, until something is painted and until the page can be used. The best of three: this machine does other things too."""
+    visit(browser, served.url)
+    times = []
+    for _ in range(3):
+        visit(browser, served.url)
+        usable = browser.execute_script("return performance.now()") / 1000
+        painted = browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
+        times.append((painted, usable))
+    print("painted and usable after:", "; ".join(f"{painted:.2f} s, {usable:.2f} s" for painted, usable in times))  # noqa: T201 wanted
+    assert min(painted for painted, _ in times) < FIRST_PAINT_S
+    assert min(usable for _, usable in times) < FIRST_PAINT_S
+
+
+def test_the_examples_answer_at_once_with_what_was_really_scanned(served: RunningSpace, browser: Any, tmp_path: Path) -> None:
+    """One click; nothing is scanned for it, and what is shown is the shipped report, with its date."""
+    served.service.store = ResultStore(tmp_path)  # the shipped results and no others
+    visit(browser, served.url)
+    for name, verdict in ((BACKDOORED, "Backdoor detected"), (FINETUNED, "No backdoor found")):
+        began = time.monotonic()
+        browser.find_element("xpath", f"//button[normalize-space()='Try {name}']").click()
+        shows(browser, "verdict", verdict)
+        assert time.monotonic() - began < ANSWER_S
+        shows(browser, "facts", "These very weights were scanned")
+        assert len(served.service.jobs) == 0
+        shipped = served.service.look_up(name, "quick").earlier
+        assert shipped is not None
+        assert (shipped.complete, shipped.environment.amdet_hub) == (True, __version__)
+        assert shipped.created in part(browser, "verdict").text
     checked(browser)
