@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import socket
@@ -20,6 +21,9 @@ os.environ.update(
     HF_HUB_DISABLE_XET=os.environ.get("HF_HUB_DISABLE_XET", "1"),
 )
 
+if os.environ.get("SPACES_ZERO_GPU"):
+    importlib.import_module("spaces")  # before gradio and torch, or it refuses
+
 import gradio as gr
 
 import space
@@ -27,6 +31,7 @@ from space.pages import Page
 from space.service import Service
 from space.settings import SpaceSettings
 from space.webhook import add_webhook
+from space.zerogpu import lent, on_zerogpu
 
 STYLE = Path(space.__file__).parent / "style.css"  # not beside this file: on the Hub, app.py stands at the root
 
@@ -54,7 +59,7 @@ class RunningSpace:
 
 def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None = None) -> RunningSpace:
     """Serve the page. `port` None takes a free one from 7860 on, 0 any free one."""
-    service = Service(settings)
+    service = Service(settings, gpu=lent(sys.modules["spaces"]) if on_zerogpu() else None)
     page = Page(service).build()
     page.queue(default_concurrency_limit=20, max_size=200)
     options: dict[str, Any] = {

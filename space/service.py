@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,9 +13,10 @@ from amdet_hub.hub import parse_target
 from amdet_hub.hub.publish import PushResult
 from amdet_hub.records import ProgressCallback, RepoRef, ScanReport
 from amdet_hub.scan import ScanOptions, TargetPlan, plan_target, scan_target
+from space import zerogpu
 from space.board import Board
 from space.intake import read_target
-from space.jobs import Job, JobQueue
+from space.jobs import Job, JobQueue, Work
 from space.live import Trace
 from space.settings import PRESETS, SpaceSettings
 from space.store import ResultStore, result_key
@@ -61,10 +63,17 @@ def config_of(preset: str) -> ScanConfig:
 
 
 class Service:
-    """Everything behind the page. One for each running Space; `close` it at the end."""
+    """Everything behind the page. One for each running Space; `close` it at the end.
 
-    def __init__(self, settings: SpaceSettings, board: Board | None = None) -> None:
+    Args:
+        settings: what this Space allows.
+        board: where public scans are listed, None for the one that the settings name.
+        gpu: how a GPU is borrowed for a scan (`space.zerogpu`), None where the machine has what it has.
+    """
+
+    def __init__(self, settings: SpaceSettings, board: Board | None = None, gpu: zerogpu.Steps | None = None) -> None:
         self.settings = settings
+        self.gpu = gpu
         self.store = ResultStore(settings.data_dir / "results")
         self.board = board or Board(settings.board_repo, token=settings.board_token, endpoint=settings.endpoint)
         self.jobs = JobQueue(size=settings.queue_size, per_owner=settings.per_visitor, per_owner_hour=settings.per_visitor_hour)
@@ -93,30 +102,58 @@ class Service:
         key = result_key(plan, preset)
         return Found(pinned, preset, plan, key, self.store.get(key))
 
-    def start(self, found: Found, owner: str, *, token: str | None = None, then: Callable[[ScanReport], object] | None = None) -> Job:
-        """Queue the scan of what was looked up; `then` gets the report of a scan that ended well. Raises: QueueRefused."""
-        trace = Trace()
-        return self.jobs.submit(Job(owner, self._work(found, token, then, trace), estimate_s=found.estimate_s, trace=trace))
+    def start(
+        self,
+        found: Found,
+        owner: str,
+        *,
+        token: str | None = None,
+        then: Callable[[ScanReport], object] | None = None,
+        visitor: bool = True,
+    ) -> Job:
+        """Queue the scan of what was looked up.
 
-    def _work(
-        self, found: Found, token: str | None, then: Callable[[ScanReport], object] | None, trace: Trace
-    ) -> Callable[[ProgressCallback], ScanReport]:
+        Args:
+            found: what to scan.
+            owner: who asks, for the limits.
+            token: to read the Hub with.
+            then: gets the report of a scan that ended well.
+            visitor: whether somebody waits, whose share of a lent GPU may be used.
+
+        Raises:
+            QueueRefused: the line is full, or this owner has asked for enough.
+        """
+        trace = Trace()
+        scan = self._lent_scan(found, token, trace) if self.gpu is not None and visitor else self._own_scan(found, token, trace)
+
         def work(progress: ProgressCallback) -> ScanReport:
-            report = scan_target(
-                found.ref,
-                config=config_of(found.preset),
-                settings=self.settings.hub(token),
-                reference=self._reference(),
-                options=replace(self._options(), on_measure=trace.add),
-                progress=progress,
-            )
+            report = scan(progress)
             if self.store.put(found.key, report):
                 self.board.add(report)
             if then is not None:
                 then(report)
             return report
 
-        return work
+        return self.jobs.submit(Job(owner, work, estimate_s=found.estimate_s, trace=trace))
+
+    def _own_scan(self, found: Found, token: str | None, trace: Trace) -> Work:
+        """On this machine's own hardware."""
+        return lambda progress: scan_target(
+            found.ref,
+            config=config_of(found.preset),
+            settings=self.settings.hub(token),
+            reference=self._reference(),
+            options=replace(self._options(), on_measure=trace.add),
+            progress=progress,
+        )
+
+    def _lent_scan(self, found: Found, token: str | None, trace: Trace) -> Work:
+        """On a GPU that is lent for this scan, in the name of whoever's request this is."""
+        assert self.gpu is not None
+        steps, asked_in = self.gpu, contextvars.copy_context()
+        seconds = zerogpu.seconds_for(found.plan, found.preset)
+        scan = zerogpu.GpuScan(found.ref, config_of(found.preset), self.settings.hub(token), self._reference(), seconds)
+        return lambda progress: asked_in.run(zerogpu.scan_on_gpu, steps, scan, progress, trace.add)
 
     def diff(self, report: ScanReport, token: str) -> str:
         """What a pull request of the visitor would change, as a unified diff; `""` when nothing. Raises: CardError; HubError."""
@@ -139,4 +176,4 @@ class Service:
         return parse_target(f"hf://{self.settings.reference}", endpoint=self.settings.endpoint) if self.settings.reference else None
 
     def _options(self) -> ScanOptions:
-        return ScanOptions(timeout_s=self.settings.budget_s)
+        return ScanOptions(timeout_s=self.settings.budget_s, device="cpu" if self.gpu is not None else "auto")

@@ -81,7 +81,7 @@ class Receiver:
             found = self._service.look_up(f"{repo_id}@{sha}", PRESET)
             if found.earlier is not None and found.earlier.snapshot.repo_id == repo_id:
                 return 200, {"ignored": "these weights were scanned before"}  # a new README: our own proposal, merged, among them
-            job = self._service.start(found, f"webhook {repo_id}", then=self._service.propose_as_webhook)
+            job = self._service.start(found, f"webhook {repo_id}", then=self._service.propose_as_webhook, visitor=False)
         except (QueueRefused, HubUnavailable, RateLimited) as error:
             with self._lock:
                 self._seen.pop(pushed, None)  # not done: the same call again is no replay
