@@ -38,10 +38,11 @@ def preview_card(report: ScanReport, settings: HubSettings) -> str:
     """
     from amdet_hub.hub import open_source
     from amdet_hub.report import card
+    from amdet_hub.report.measured import rates_of_report
 
     source = open_source(_present(report), settings)
     before = {path: read_optional(source, path) for path in (README, REPORT_JSON)}
-    after = card.card_files(report, before[README])
+    after = card.card_files(report, before[README], measured=rates_of_report(report))
     return "".join(card.diff(before.get(path) or b"", content, path) for path, content in after.items())
 
 
@@ -63,12 +64,13 @@ def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False
     from amdet_hub.hub import open_source
     from amdet_hub.hub.publish import push_files
     from amdet_hub.report import card
+    from amdet_hub.report.measured import MEASURED, rates_of_report
 
     check_pushable(report)
     source = open_source(_present(report), settings)
-    files = card.card_files(report, read_optional(source, README))
+    files = card.card_files(report, read_optional(source, README), measured=rates_of_report(report))
     then = _snapshot_at(report.snapshot.repo_id, report.snapshot.commit_sha, settings)
-    status = card.check_section(files[README], files[REPORT_JSON], source.snapshot, then)
+    status = card.check_section(files[README], files[REPORT_JSON], source.snapshot, then, measured=tuple(MEASURED.values()))
     if status.state != "fresh":
         raise PushRefused(f"the report does not describe '{report.snapshot.repo_id}' as it is now: {'; '.join(status.reasons)}")
     return push_files(
@@ -91,13 +93,15 @@ def verify_card(ref: RepoRef, settings: HubSettings) -> SectionStatus:
     """
     from amdet_hub.hub import open_source
     from amdet_hub.report import card
+    from amdet_hub.report.measured import MEASURED
 
     if ref.kind != "hub":
         raise TargetError(ref.raw, "it is a local folder; only the card of a Hub repository can be verified")
     source = open_source(ref, settings)
     readme = read_optional(source, README)
     then = _snapshot_at(source.snapshot.repo_id, card.stated_commit(readme), settings)
-    return card.check_section(readme, read_optional(source, REPORT_JSON), source.snapshot, then)
+    rates = tuple(MEASURED.values())
+    return card.check_section(readme, read_optional(source, REPORT_JSON), source.snapshot, then, measured=rates)
 
 
 def check_pushable(report: ScanReport) -> None:

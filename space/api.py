@@ -1,4 +1,8 @@
-"""Named endpoints, for `gradio_client` and as MCP tools: `/resolve`, `/scan`, `/report`. Typed, plain data in and out."""
+"""Named endpoints, for `gradio_client` and as MCP tools: `/resolve`, `/scan`, `/report`. Plain text in and out.
+
+Every answer is text, JSON where it is data: Gradio's client takes an object with a `path` in it for a file of the server, and a report lists the files
+of a repository; its MCP server would show an object as Python writes it. The docstrings of the endpoints are what an agent reads.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +34,24 @@ class _Endpoints:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def resolve(self, model: str, preset: str = "quick") -> dict[str, Any]:
-        """Tell what a scan of a Hub model would look at, without downloading weights.
+    def resolve(self, model: str, preset: str = "quick") -> str:
+        """Tell what a backdoor scan of a Hub model would look at, as JSON text, without downloading weights.
+
+        The text encoders and the clean encoder each is compared with, the bytes to download, the expected seconds, and the verdict of an earlier
+        scan of the same weights if there is one.
 
         Args:
             model: a model id such as "org/model", "org/model@revision", or the address of its page on the Hub.
             preset: "quick" or "standard".
         """
-        return plan_data(self._found(model, preset))
+        return json.dumps(plan_data(self._found(model, preset)))
 
     def scan(self, model: str, preset: str = "quick", request: gr.Request | None = None) -> Iterator[str]:
         """Scan the text encoders of a public CLIP-family model on the Hub for backdoors and return the whole report as JSON text.
 
-        While it waits and works it streams its state, as JSON text too. Text, because Gradio's client takes every object with a `path` in it for a
-        file of the server, and a report lists the files of a repository.
+        The verdict is "backdoor-detected", "no-backdoor-found" or "inconclusive", with its evidence, and the trigger where one was found. Finding
+        nothing is no proof. Weights that were scanned before are answered at once; others take the time that `resolve` expects, and the state of
+        the scan is streamed meanwhile, as JSON text too.
 
         Args:
             model: a model id such as "org/model", "org/model@revision", or the address of its page on the Hub.
@@ -70,12 +78,12 @@ class _Endpoints:
         yield as_json(job.report)
 
     def report(self, model: str, preset: str = "quick", form: str = "markdown") -> str:
-        """Return the stored result of an earlier scan of the same weights, or an error when there is none.
+        """Return the stored result of an earlier backdoor scan of the same weights, or an error when there is none; nothing is scanned for it.
 
         Args:
             model: a model id such as "org/model", "org/model@revision", or the address of its page on the Hub.
             preset: "quick" or "standard".
-            form: "markdown" or "json".
+            form: "markdown", "json", "html" or "sarif".
         """
         if form not in formats():
             raise gr.Error(f"The form must be one of {', '.join(formats())}.")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import socket
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,9 @@ os.environ.update(
     HF_HUB_DISABLE_XET=os.environ.get("HF_HUB_DISABLE_XET", "1"),
 )
 
+if os.environ.get("SPACES_ZERO_GPU"):
+    importlib.import_module("spaces")  # before gradio and torch, or it refuses
+
 import gradio as gr
 
 import space
@@ -24,6 +31,7 @@ from space.pages import Page
 from space.service import Service
 from space.settings import SpaceSettings
 from space.webhook import add_webhook
+from space.zerogpu import lent, on_zerogpu
 
 STYLE = Path(space.__file__).parent / "style.css"  # not beside this file: on the Hub, app.py stands at the root
 
@@ -51,32 +59,40 @@ class RunningSpace:
 
 def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None = None) -> RunningSpace:
     """Serve the page. `port` None takes a free one from 7860 on, 0 any free one."""
-    service = Service(settings)
+    service = Service(settings, gpu=lent(sys.modules["spaces"]) if on_zerogpu() else None)
     page = Page(service).build()
     page.queue(default_concurrency_limit=20, max_size=200)
-    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-    theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
     options: dict[str, Any] = {
-        "theme": theme,
+        "theme": _theme(),
         "css": STYLE.read_text(encoding="utf-8"),
         "run_history": False,
         "footer_links": ["api", "settings"],
     }
-    app, url, _ = page.launch(
-        server_name=host,
-        server_port=_free_port(host) if port == 0 else port,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        ssr_mode=False,
-        max_threads=THREADS,
-        max_file_size=1,
-        allowed_paths=[str(settings.data_dir / "files")],
-        show_error=True,
-        **options,
-    )
+    with redirect_stdout(sys.stderr):  # where Gradio says that it serves tools, even when it is told to be quiet
+        app, url, _ = page.launch(
+            server_name=host,
+            server_port=_free_port(host) if port == 0 else port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            ssr_mode=False,
+            max_threads=THREADS,
+            max_file_size=1,
+            allowed_paths=[str(settings.data_dir / "files")],
+            show_error=True,
+            mcp_server=settings.mcp_server and importlib.util.find_spec("mcp") is not None,
+            **options,
+        )
     add_webhook(app, service)
     return RunningSpace(url, service, page)
+
+
+def _theme() -> Any:
+    """Gradio's own, without fonts from elsewhere, and with buttons dark enough for the white words on them."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    theme = gr.themes.Default(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
+    button = {"button_primary_background_fill": "*primary_700", "button_primary_background_fill_hover": "*primary_800"}
+    return theme.set(**button, **{f"{name}_dark": colour for name, colour in button.items()})
 
 
 def _free_port(host: str | None) -> int:

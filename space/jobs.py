@@ -1,4 +1,4 @@
-"""The queue: one piece of work at a time, a bounded number waiting, each with its place, its progress and a way out. Standard library only.
+"""The queue: one piece of work at a time, a bounded number waiting, each with its place, its progress, what it has measured so far, and a way out.
 
 Knows: order, limits, threads. Refuses to know: what a scan or a try is; the work is a callable that is given a progress callback.
 """
@@ -15,8 +15,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 from amdet_hub.errors import AmdetError, Interrupted
 from amdet_hub.records import ProgressCallback, ScanReport
+from space.live import Trace
 
 R = TypeVar("R")
+Work = Callable[[ProgressCallback], ScanReport]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _HOUR_S = 3600.0
@@ -38,6 +40,7 @@ class Task(Generic[R]):
     work: Callable[[ProgressCallback], R] = field(repr=False)
     estimate_s: float = 0.0
     share: float = 1.0
+    trace: Trace = field(default_factory=Trace, repr=False)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     state: JobState = "queued"
     stage: str = ""
@@ -141,6 +144,11 @@ class JobQueue:
         """The job with this id, None when it is unknown or long gone."""
         with self._changed:
             return self._jobs.get(job_id)
+
+    def __len__(self) -> int:
+        """Jobs that wait or run."""
+        with self._changed:
+            return len(self._waiting) + (self._running is not None)
 
     def place(self, job: Task[Any]) -> int:
         """How many scans come before this one; 0 when it runs or is finished."""

@@ -24,9 +24,12 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table that scrolls sideways on a narrow screen; the cells are HTML already."""
+    """A table; on a narrow screen each row becomes a list, whose values carry the names of their columns. The cells are HTML already."""
     heads = "".join(f"<th scope='col'>{text(one)}</th>" for one in head)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    names = [text(one) for one in head]
+    body = "".join(
+        "<tr>" + "".join(f"<td data-name='{n}'>{cell}</td>" for n, cell in zip(names, row, strict=True)) + "</tr>" for row in rows
+    )
     return (
         f"<div class='wide' tabindex='0' role='region' aria-label='{text(caption)}'><table><caption>{text(caption)}</caption>"
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -59,5 +62,6 @@ def bytes_text(count: float) -> str:
 def seconds_text(seconds: float) -> str:
     """A time span for people, coarse: it is an estimate most of the time."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
+        whole = max(1, round(seconds))
+        return "1 second" if whole == 1 else f"{whole} seconds"
     return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

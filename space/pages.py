@@ -32,6 +32,7 @@ _ABOUT = (
     "## Use it from code\nEvery button is a named endpoint:\n\n```python\nfrom gradio_client import Client\n\n"
     'client = Client("owner/space")\nplan = client.predict("org/model", "quick", api_name="/resolve")\n'
     'report = client.predict("org/model", "quick", api_name="/scan")\n```\n\n'
+    "Every answer is text, JSON where it is data. The same endpoints are tools for agents (MCP) at `/gradio_api/mcp/`.\n\n"
     "## What happens to what you paste\nOnly public models are scanned, unless you sign in. Results of public models are kept and shown to whoever asks "
     "about the same weights; results of gated and private ones are kept for you alone, until you close the page."
 )
@@ -66,9 +67,10 @@ class Page:
                 with gr.Tab("Scan"):
                     self._scan_tab(page)
                 with gr.Tab("Board") as board_tab:
-                    gr.Markdown("Recent scans of public models. Click a column to sort by it.")
-                    board = gr.Dataframe(headers=list(_HEAD), datatype="str", interactive=False, wrap=True, elem_id="board")
-                    board_tab.select(self._board, None, board, api_visibility="private")
+                    gr.Markdown("Recent scans of public models, the newest first. The dots at the head of a column sort and filter by it.")
+                    empty = gr.HTML(panels.no_scans(), elem_classes="panel", elem_id="no-scans")
+                    board = gr.Dataframe(headers=list(_HEAD), datatype="str", interactive=False, wrap=True, visible=False, elem_id="board")
+                    board_tab.select(self._board, None, [empty, board], api_visibility="private", show_progress="hidden")
                 with gr.Tab("For code"):
                     gr.Markdown(_ABOUT)
             add_endpoints(self._service)
@@ -197,6 +199,6 @@ class Page:
     def _hidden(self) -> list[Any]:
         return [gr.update(visible=False), "", gr.update(visible=False), None, *[None for _ in formats()], "", "", *self._try.hidden()]
 
-    def _board(self) -> list[list[str]]:
+    def _board(self) -> tuple[Any, Any]:
         rows: list[Row] = self._service.board.rows()
-        return panels.board(rows)
+        return gr.update(visible=not rows), gr.update(value=panels.board(rows), visible=bool(rows))

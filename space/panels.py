@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from amdet_hub.records import ScanReport, ScanResult, SkippedScan, TriggerFinding, VerdictLabel
 from amdet_hub.report import wording
+from amdet_hub.report.card import MeasuredRates
 from amdet_hub.report.escape import code_points
+from amdet_hub.report.measured import counted, rates_of
 from amdet_hub.scan import PlannedEncoder
 from space.board import Row
 from space.figures import sweep_figure
 from space.jobs import Job
+from space.live import live_figures
 from space.markup import bullets, bytes_text, code, facts, note, seconds_text, table, text
 from space.service import Found
 from space.words import sentence
@@ -116,7 +119,7 @@ def waiting(job: Job, place: int) -> str:
         "Scanning",
         f"<p>Stage {number}: {text(stage)}</p>"
         f"<progress max='100' value='{percent}' aria-label='progress of this stage'>{percent}%</progress>"
-        f"<p class='quiet'>{text(seconds_text(job.elapsed_s))} so far, {text(eta)}</p>",
+        f"<p class='quiet'>{text(seconds_text(job.elapsed_s))} so far, {text(eta)}</p>" + live_figures(job.trace.stages(), job.stage),
     )
 
 
@@ -170,7 +173,23 @@ def _encoder(result: ScanResult, report: ScanReport) -> str:
         + sweep_figure(result)
         + about
         + table("Evidence", ("What", "Measured", "Threshold", "Outcome", "In words"), rows)
+        + error_rates(rates_of(result, report))
         + "</section>"
+    )
+
+
+def error_rates(rates: MeasuredRates | None) -> str:
+    """How often scans of this kind were wrong where the truth was known."""
+    title = "<b>Measured error rates.</b> "
+    if rates is None:
+        return f"<p class='rates quiet'>{title}Nobody has measured them for this family, preset and reference yet.</p>"
+    wrong, found = counted(rates)
+    accused = "was" if wrong == 1 else "were"
+    return (
+        f"<p class='rates quiet'>{title}False alarms: {wrong} of {rates.n_benign:,} benign encoders {accused} called backdoored "
+        f"({wording.percent(rates.false_positive_rate)}). Detections: {found} of {rates.n_backdoored:,} backdoored ones were found "
+        f"({wording.percent(rates.true_positive_rate)}). Family {code(rates.family)}, preset {code(rates.preset)}; {text(rates.source)}. "
+        "No released encoder was measured.</p>"
     )
 
 
@@ -198,6 +217,13 @@ def not_covered() -> str:
     return (
         f"<details class='limits'><summary>What is not covered</summary><p>{text(wording.NO_PROOF)}</p>"
         f"<p>Never looked at:</p>{where}<p>May be missed:</p>{missed}</details>"
+    )
+
+
+def no_scans() -> str:
+    """The board before anybody scanned anything."""
+    return note(
+        "plain", "Nothing here yet", "<p>Nobody has scanned a public model on this Space yet. The first result will be listed here.</p>"
     )
 
 

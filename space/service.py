@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,9 +14,11 @@ from amdet_hub.hub import parse_target
 from amdet_hub.hub.publish import PushResult
 from amdet_hub.records import ProgressCallback, RepoRef, ScanReport, ScanResult
 from amdet_hub.scan import KeptPairs, Probe, ScanOptions, TargetPlan, check_text, plan_target, probe_prompt, scan_target
+from space import zerogpu
 from space.board import Board
 from space.intake import read_target
-from space.jobs import Job, JobQueue, Task
+from space.jobs import Job, JobQueue, Task, Work
+from space.live import Trace
 from space.settings import PRESETS, SpaceSettings
 from space.store import ResultStore, result_key
 
@@ -75,10 +78,17 @@ TRIAL_SHARE = 0.1
 
 
 class Service:
-    """Everything behind the page. One for each running Space; `close` it at the end."""
+    """Everything behind the page. One for each running Space; `close` it at the end.
 
-    def __init__(self, settings: SpaceSettings, board: Board | None = None) -> None:
+    Args:
+        settings: what this Space allows.
+        board: where public scans are listed, None for the one that the settings name.
+        gpu: how a GPU is borrowed for a scan (`space.zerogpu`), None where the machine has what it has.
+    """
+
+    def __init__(self, settings: SpaceSettings, board: Board | None = None, gpu: zerogpu.Steps | None = None) -> None:
         self.settings = settings
+        self.gpu = gpu
         self.store = ResultStore(settings.data_dir / "results")
         self.board = board or Board(settings.board_repo, token=settings.board_token, endpoint=settings.endpoint)
         self.jobs = JobQueue(size=settings.queue_size, per_owner=settings.per_visitor, per_owner_hour=settings.per_visitor_hour)
@@ -108,29 +118,58 @@ class Service:
         key = result_key(plan, preset)
         return Found(pinned, preset, plan, key, self.store.get(key))
 
-    def start(self, found: Found, owner: str, *, token: str | None = None, then: Callable[[ScanReport], object] | None = None) -> Job:
-        """Queue the scan of what was looked up; `then` gets the report of a scan that ended well. Raises: QueueRefused."""
-        return self.jobs.submit(Job(owner, self._work(found, token, then), estimate_s=found.estimate_s))
+    def start(
+        self,
+        found: Found,
+        owner: str,
+        *,
+        token: str | None = None,
+        then: Callable[[ScanReport], object] | None = None,
+        visitor: bool = True,
+    ) -> Job:
+        """Queue the scan of what was looked up.
 
-    def _work(
-        self, found: Found, token: str | None, then: Callable[[ScanReport], object] | None
-    ) -> Callable[[ProgressCallback], ScanReport]:
+        Args:
+            found: what to scan.
+            owner: who asks, for the limits.
+            token: to read the Hub with.
+            then: gets the report of a scan that ended well.
+            visitor: whether somebody waits, whose share of a lent GPU may be used.
+
+        Raises:
+            QueueRefused: the line is full, or this owner has asked for enough.
+        """
+        trace = Trace()
+        scan = self._lent_scan(found, token, trace) if self.gpu is not None and visitor else self._own_scan(found, token, trace)
+
         def work(progress: ProgressCallback) -> ScanReport:
-            report = scan_target(
-                found.ref,
-                config=config_of(found.preset),
-                settings=self.settings.hub(token),
-                reference=self._reference(),
-                options=self._options(),
-                progress=progress,
-            )
+            report = scan(progress)
             if self.store.put(found.key, report):
                 self.board.add(report)
             if then is not None:
                 then(report)
             return report
 
-        return work
+        return self.jobs.submit(Job(owner, work, estimate_s=found.estimate_s, trace=trace))
+
+    def _own_scan(self, found: Found, token: str | None, trace: Trace) -> Work:
+        """On this machine's own hardware."""
+        return lambda progress: scan_target(
+            found.ref,
+            config=config_of(found.preset),
+            settings=self.settings.hub(token),
+            reference=self._reference(),
+            options=replace(self._options(), on_measure=trace.add),
+            progress=progress,
+        )
+
+    def _lent_scan(self, found: Found, token: str | None, trace: Trace) -> Work:
+        """On a GPU that is lent for this scan, in the name of whoever's request this is."""
+        assert self.gpu is not None
+        steps, asked_in = self.gpu, contextvars.copy_context()
+        seconds = zerogpu.seconds_for(found.plan, found.preset)
+        scan = zerogpu.GpuScan(found.ref, config_of(found.preset), self.settings.hub(token), self._reference(), seconds)
+        return lambda progress: asked_in.run(zerogpu.scan_on_gpu, steps, scan, progress, trace.add)
 
     def look_closer(self, found: Found, report: ScanReport, trial: Trial, owner: str, *, token: str | None = None) -> Task[Probe]:
         """Queue a look at one prompt in what a report is about, as it was looked up.
@@ -178,7 +217,7 @@ class Service:
         return parse_target(f"hf://{self.settings.reference}", endpoint=self.settings.endpoint) if self.settings.reference else None
 
     def _options(self) -> ScanOptions:
-        return ScanOptions(timeout_s=self.settings.budget_s)
+        return ScanOptions(timeout_s=self.settings.budget_s, device="cpu" if self.gpu is not None else "auto")
 
 
 def _as_looked_up(result: ScanResult, found: Found) -> ScanResult:

@@ -36,6 +36,7 @@ class SpaceSettings:
         board_token: writes the board. Never given to a scan.
         webhook_secret: shared secret of the webhook; `""` switches the webhook off.
         webhook_token: opens the pull requests that the webhook proposes.
+        mcp_server: whether the named endpoints are MCP tools too, where the package `mcp` is installed.
         stand_in_token: acts for the visitor where nobody can sign in (the demonstration's Hub). Never set on a public Space.
         stand_in_name: whose token that is.
     """
@@ -53,6 +54,7 @@ class SpaceSettings:
     board_token: str = field(default="", repr=False)
     webhook_secret: str = field(default="", repr=False)
     webhook_token: str = field(default="", repr=False)
+    mcp_server: bool = True
     stand_in_token: str = field(default="", repr=False)
     stand_in_name: str = ""
 
@@ -68,7 +70,7 @@ class SpaceSettings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> SpaceSettings:
-        """The settings that the environment asks for. Raises: ConfigError when a number is none."""
+        """The settings that the environment asks for. Raises: ConfigError when a number or a switch is none."""
         environ = os.environ if environ is None else environ
         found: dict[str, object] = {}
         for name, kind in _VARIABLES.items():
@@ -77,12 +79,20 @@ class SpaceSettings:
                 try:
                     found[name] = kind(text)
                 except ValueError as error:
-                    raise ConfigError(f"AMDET_SPACE_{name.upper()}", f"'{text}' is not a number") from error
+                    wanted = "yes or no" if kind is _switch else "a number"
+                    raise ConfigError(f"AMDET_SPACE_{name.upper()}", f"'{text}' is not {wanted}") from error
         return replace(cls(), **found)  # type: ignore[arg-type]
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
+
+
+def _switch(text: str) -> bool:
+    word = text.lower()
+    if word not in ("1", "0", "true", "false", "yes", "no", "on", "off"):
+        raise ValueError(text)
+    return word in ("1", "true", "yes", "on")
 
 
 _VARIABLES: Mapping[str, Callable[[str], object]] = {
@@ -99,4 +109,5 @@ _VARIABLES: Mapping[str, Callable[[str], object]] = {
     "board_token": str,
     "webhook_secret": str,
     "webhook_token": str,
+    "mcp_server": _switch,
 }

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from amdet_hub.errors import AmdetError
+from amdet_hub.errors import AmdetError, HubUnavailable, RateLimited
 from amdet_hub.hub import is_repo_id
 from space.jobs import QueueRefused
 from space.service import Service
@@ -27,7 +27,7 @@ from space.words import sentence
 
 PATH = "/webhooks/hub"
 PRESET = "quick"
-_MAX_BODY = 1 << 20
+MAX_BODY = 1 << 20
 _REMEMBERED = 2000
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def add_webhook(app: Starlette, service: Service) -> None:
 
 
 class Receiver:
-    """Answers the Hub's calls. Each new commit of a repository is scanned once."""
+    """Answers the Hub's calls. Each new commit of a repository is looked at once, and scanned if its weights are new."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -56,11 +56,11 @@ class Receiver:
         body = b""
         async for part in request.stream():
             body += part
-            if len(body) > _MAX_BODY:
+            if len(body) > MAX_BODY:
                 return JSONResponse({"error": "the body is too large"}, status_code=413)
         try:
             payload = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):  # the second of a body that is nested without an end
             return JSONResponse({"error": "the body is not JSON"}, status_code=400)
         status, said = await run_in_threadpool(self.receive, payload)
         return JSONResponse(said, status_code=status)
@@ -79,11 +79,13 @@ class Receiver:
                 self._seen.popitem(last=False)
         try:
             found = self._service.look_up(f"{repo_id}@{sha}", PRESET)
-            job = self._service.start(found, f"webhook {repo_id}", then=self._service.propose_as_webhook)
-        except QueueRefused as refusal:
+            if found.earlier is not None and found.earlier.snapshot.repo_id == repo_id:
+                return 200, {"ignored": "these weights were scanned before"}  # a new README: our own proposal, merged, among them
+            job = self._service.start(found, f"webhook {repo_id}", then=self._service.propose_as_webhook, visitor=False)
+        except (QueueRefused, HubUnavailable, RateLimited) as error:
             with self._lock:
-                self._seen.pop(pushed, None)  # the Hub asks again later
-            return 429, {"error": str(refusal)}
+                self._seen.pop(pushed, None)  # not done: the same call again is no replay
+            return (429, {"error": str(error)}) if isinstance(error, QueueRefused) else (503, {"error": sentence(error)})
         except AmdetError as error:
             return 200, {"ignored": sentence(error)}
         _log.info("webhook: scan %s of %s was queued", job.id, repo_id)

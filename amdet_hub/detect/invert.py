@@ -74,6 +74,7 @@ def invert_in_hull(
     seed: int,
     workers: Workers | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    measure: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Inversion:
     """Search for token mixtures that assimilate the features of `searched` but not of `other`.
 
@@ -89,6 +90,7 @@ def invert_in_hull(
         seed: of the starts and of the batches.
         workers: who shares the restarts; None = this process alone.
         progress: called with (steps done by this process, its total).
+        measure: called with (step, training loss before it, mean over the restarts of a chunk).
     """
     scene = _Scene(searched, other, train, heldout, config)
 
@@ -99,8 +101,9 @@ def invert_in_hull(
         pseudo = HullVectors(count, searched.token_embedding, slots, generator=generator)
         descent = Descent(pseudo, config)
         for step, loss_of in enumerate(scene.batch_losses(generator)):
-            descent.step(loss_of)
-            progress(number * config.steps + step + 1, -(-config.restarts // size) * config.steps)
+            done = number * config.steps + step + 1
+            measure(done, descent.step(loss_of) / count)
+            progress(done, -(-config.restarts // size) * config.steps)
         return scene.measure(pseudo.vectors().detach())
 
     parts = (workers or Alone()).share("inversion", _RESTARTS_A_CHUNK, lambda size: -(-config.restarts // size), work)

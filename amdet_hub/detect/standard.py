@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from amdet_hub.detect.sequences import SequenceNull, best_sequences, pattern_of
 from amdet_hub.detect.spell import spell
 from amdet_hub.detect.sweep import Sweep, sweep_vocabulary
 from amdet_hub.detect.weights import outstanding_rows
-from amdet_hub.detect.workers import Alone, StageProgress, Workers
+from amdet_hub.detect.workers import Alone, StageMeasure, StageProgress, Workers
 
 _BEST_OF_GROUP = 8  # further candidates of one length that are confirmed
 _PAIRED_ROWS = 4  # most changed tokens whose ordered pairs are tried
@@ -79,6 +78,7 @@ def run_standard(
     halves: HalfStore | None = None,
     workers: Workers | None = None,
     progress: StageProgress = lambda stage, done, total: None,
+    measure: StageMeasure | None = None,
 ) -> StandardOutcome:
     """Run all stages.
 
@@ -96,8 +96,11 @@ def run_standard(
         halves: where the reference's half of the sweep is kept between scans, if anywhere.
         workers: who shares the work.
         progress: called with (stage, done, total).
+        measure: called with (stage, step, value, label): of the sweep, the raw collapse of each batch's best token and its id; of the confirmation,
+            each candidate's success and its ids; of both inversions, the loss of each step.
     """
     workers = workers or Alone()
+    tell: StageMeasure = measure or (lambda stage, step, value, label: None)
     search, heldout = prompts.split(config.sweep.n_prompts, config.sweep.n_heldout_prompts)
     sweep = sweep_vocabulary(
         *fast,
@@ -108,9 +111,10 @@ def run_standard(
         halves=halves,
         workers=workers,
         progress=lambda d, t: progress("sweep", d, t),
+        measure=(lambda done, collapse, token: tell("sweep", done, collapse, str(token))) if measure else None,
     )
     triggers = _Search(
-        (suspect, reference), fast, (search, heldout), token_ids, config, thresholds, workers, lambda d, t: progress("confirm", d, t)
+        (suspect, reference), fast, (search, heldout), token_ids, config, thresholds, workers, lambda d, t: progress("confirm", d, t), tell
     )
     rows = outstanding_rows(suspect.token_embedding, reference.token_embedding, token_ids) if reference is not None else ()
     further = triggers.best_of(more, lambda d, t: progress("characters", d, t))
@@ -120,11 +124,15 @@ def run_standard(
         return StandardOutcome(sweep, confirmations, reference is not None, rows, spelled)
     if config.stop_when_decided and decided(confirmations, thresholds):
         return StandardOutcome(sweep, confirmations, True, rows, spelled, left_out=DECIDED)
-    search_hull = partial(invert_in_hull, train=heldout, heldout=search, config=config.inversion, seed=config.seed, workers=workers)
     searched, other = fast
     assert other is not None
-    found = search_hull(searched, other, progress=lambda d, t: progress("inversion", d, t))
-    swapped = search_hull(other, searched, progress=lambda d, t: progress("inversion, roles swapped", d, t))
+
+    def inverted(stage: str, one: TextEncoder, held_against: TextEncoder) -> Inversion:
+        told = {"progress": lambda d, t: progress(stage, d, t), "measure": lambda step, loss: tell(stage, step, loss, "")}
+        return invert_in_hull(one, held_against, heldout, search, config.inversion, seed=config.seed, workers=workers, **told)
+
+    found = inverted("inversion", searched, other)
+    swapped = inverted("inversion, roles swapped", other, searched)
     landscape = loss_landscape(
         loss_of_vectors(searched, other, heldout, search, config.inversion),
         found.vectors[found.best].to(suspect.device),
@@ -169,12 +177,14 @@ class _Search:
         thresholds: Thresholds,
         workers: Workers,
         progress: Callable[[int, int], None],
+        tell: StageMeasure,
     ) -> None:
         # Growing compares many candidates. A bidirectional tower runs all positions for each, so it does with fewer prompts.
         n_few = config.sweep.n_prompts if fast[0].config.causal else config.sweep.screen_prompts
         (self._few,) = prompts[0].split(n_few)
         self._suspect, self._token_ids = fast[0], token_ids
         self._config, self._thresholds, self._workers, self._progress = config, thresholds, workers, progress
+        self._tell, self._n_told = tell, 0
         self._with_reference = exact[1] is not None
         self._null = SequenceNull(*fast, prompts[0], token_ids, config.sweep, seed=config.seed)
         same = len(self._few) == len(prompts[0])
@@ -257,7 +267,15 @@ class _Search:
         for one in candidates:
             by_length.setdefault(len(one), []).append(one)
         chunks = [part[i : i + _CHUNK] for part in by_length.values() for i in range(0, len(part), _CHUNK)]
-        parts = self._workers.share("confirmation", 1, lambda size: len(chunks), lambda size, number: confirmer.measure(chunks[number]))
+
+        def work(size: int, number: int) -> list[Confirmation]:
+            measured = confirmer.measure(chunks[number])
+            for one in measured:
+                self._n_told += 1
+                self._tell("confirm", self._n_told, one.success, " ".join(map(str, one.token_ids)))
+            return measured
+
+        parts = self._workers.share("confirmation", 1, lambda size: len(chunks), work)
         return [one for part in parts for one in part]
 
     def _stand(self, found: list[Confirmation]) -> tuple[Confirmation, ...]:

@@ -28,6 +28,9 @@ _MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation in units of
 _FOR_DIVERGENCE = 4  # every fourth token that goes on does so for its divergence alone
 _FLOOR = 1e-12  # keeps the logarithm of a variance finite when features coincide exactly
 
+BestOfBatch = Callable[[int, float, int], None]
+"""Called as `measure(work done, raw collapse, token id)` with the token of each batch that collapses most. Raw: no null is known before a pass ends."""
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -93,6 +96,7 @@ def sweep_vocabulary(
     halves: HalfStore | None = None,
     workers: Workers | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    measure: BestOfBatch | None = None,
 ) -> Sweep:
     """Sweep `token_ids (V',)` at the end of the prompts: all of them in two prompts, the best in a few, the best of these in all prompts.
 
@@ -108,10 +112,11 @@ def sweep_vocabulary(
         halves: where the reference's half of the first pass is kept between scans, if anywhere.
         workers: who shares the work; None = this process alone.
         progress: called with (work done, all work), in pairs of a token and a prompt.
+        measure: see `BestOfBatch`.
 
     Source: the two statistics and their null are this project's (BENCHMARKS.md).
     """
-    passes = _Passes(suspect, reference, config, workers or Alone(), progress, n_tokens=len(token_ids), n_prompts=len(prompts))
+    passes = _Passes(suspect, reference, config, workers or Alone(), progress, measure, n_tokens=len(token_ids), n_prompts=len(prompts))
     with_reference = reference is not None
     generator = torch.Generator().manual_seed(seed)
     null = token_ids[torch.randperm(len(token_ids), generator=generator)[: config.n_null]]
@@ -144,11 +149,13 @@ class _Passes:
         config: SweepConfig,
         workers: Workers,
         progress: Callable[[int, int], None],
+        measure: BestOfBatch | None,
         *,
         n_tokens: int,
         n_prompts: int,
     ) -> None:
-        self._encoders, self._config, self._workers, self._progress = (suspect, reference), config, workers, progress
+        self._encoders, self._config, self._workers = (suspect, reference), config, workers
+        self._progress, self._measure = progress, measure
         n_null, n_first = min(config.n_null, n_tokens), max(config.n_finalists, math.ceil(config.preview_share * n_tokens))
         self.n_kept = n_first if n_first + n_null < n_tokens else n_tokens
         previewed = n_tokens if self.n_kept < n_tokens else 0
@@ -182,7 +189,11 @@ class _Passes:
                 fresh[part.start] = rounded(said).cpu()
             if not bool(torch.isfinite(measured).all()):
                 raise BadWeights("weights", "features", f"overflow on some of the token ids {int(ids[part.start])} to {int(ids[part][-1])}")
-            self._progress(self._done + (part.start + len(candidates)) * len(prompts), self._total)
+            done = self._done + (part.start + len(candidates)) * len(prompts)
+            if self._measure is not None:
+                best = int(measured[0].argmax())
+                self._measure(done, float(measured[0, best]), int(candidates[best, 0]))
+            self._progress(done, self._total)
             return measured
 
         def n_chunks(batch_rows: int) -> int:

@@ -14,6 +14,10 @@ T = TypeVar("T")
 StageProgress = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`; it may raise to stop the work."""
 
+StageMeasure = Callable[[str, int, float, str], None]
+"""Called as `measure(stage, step, value, label)` with what a stage has just measured, for whoever watches; `step` grows within a stage. It must
+return at once and must not raise. Several processes each tell of their own share."""
+
 
 class Workers(Protocol):
     """The processes of this scan."""

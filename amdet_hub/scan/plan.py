@@ -33,6 +33,8 @@ class ScanOptions:
         max_memory_bytes: memory the batches may take; they start smaller to stay below it.
         use_reference: False for `--no-reference`.
         on_stage: called with a stage's name when it begins and with "" when it ends (`bench speed` measures there).
+        on_measure: called with (stage, step, value, label) while the standard detector works, for a plot that moves
+            (`amdet_hub.detect.standard.run_standard` says with what). It must return at once and must not raise.
     """
 
     device: str = "auto"
@@ -41,6 +43,7 @@ class ScanOptions:
     max_memory_bytes: int | None = None
     use_reference: bool = True
     on_stage: Callable[[str], None] = lambda stage: None
+    on_measure: Callable[[str, int, float, str], None] | None = None
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda") and not (self.device.startswith("cuda:") and self.device[5:].isdigit()):

@@ -295,6 +295,7 @@ class _EncoderScan:
                 halves=KeptHalves(run.settings, anchor.digest) if anchor is not None else None,
                 workers=self._workers,
                 progress=self._tick,
+                measure=run.options.on_measure,
             )
         pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
         reader = fast[1] or fast[0]

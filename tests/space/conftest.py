@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pytest
 
 from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED
 from amdet_hub.testing import LocalHub
+from tests.space.browsing import resize
 
 if TYPE_CHECKING:
     from space.app import RunningSpace
@@ -89,9 +91,9 @@ def artifacts() -> Path | None:
     return folder
 
 
-@pytest.fixture
-def open_browser() -> Iterator[Callable[..., Any]]:
-    """`open_browser(width, height, dark=...)` -> a selenium driver that reaches loopback only."""
+@contextmanager
+def _browsers() -> Iterator[Callable[..., Any]]:
+    """`start(width, height, downloads=...)` -> a selenium driver that reaches loopback only; all are closed at the end."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
@@ -107,15 +109,27 @@ def open_browser() -> Iterator[Callable[..., Any]]:
             options.add_experimental_option("prefs", {"download.default_directory": str(downloads), "download.prompt_for_download": False})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        found.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        )
+        resize(found, width, height)
         opened.append(found)
         return found
 
     yield start
     for one in opened:
         one.quit()
+
+
+@pytest.fixture
+def open_browser() -> Iterator[Callable[..., Any]]:
+    """A browser of its own: `open_browser(width, height, downloads=...)`."""
+    with _browsers() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One browser for all tests of a module; each opens its own page, in the size and colours it wants (`tests.space.browsing.visit`)."""
+    with _browsers() as start:
+        yield start()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 from amdet_hub.demo.run import BACKDOORED, FINETUNED
 from amdet_hub.families import calibration
 from amdet_hub.testing import LocalHub
+from space.jobs import Job
 from tests.space.browsing import ask, complaints, part, picture, press, shows, until
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ def test_the_whole_journey(served: RunningSpace, hub: LocalHub, open_browser: Op
     assert "were scanned on" in part(browser, "facts").text
     press(browser, "scan")
     shows(browser, "status", "Scanning")
+    for _ in range(2):
+        drawn = plot(browser)
+        until(lambda drawn=drawn: plot(browser) != drawn, "a plot that moves while the scan runs")  # type: ignore[misc]
     picture(browser, artifacts, "scanning")
     until(lambda: not browser.find_elements("id", "cancel") and "Backdoor detected" in part(browser, "verdict").text, "the new result")
     said = part(browser, "verdict").text
@@ -60,6 +65,11 @@ def test_the_whole_journey(served: RunningSpace, hub: LocalHub, open_browser: Op
     (opened,) = hub.pull_requests(BACKDOORED)[before:]
     assert (opened.author, opened.status) == ("visitor", "open")
     assert complaints(browser) == []
+
+
+def plot(browser: Any) -> str:
+    until(lambda: browser.find_elements("css selector", "#status .live svg"), "a plot")
+    return str(browser.find_element("css selector", "#status .live svg").get_attribute("outerHTML"))
 
 
 def test_arriving_with_a_model_and_a_clean_result(served: RunningSpace, open_browser: Open, artifacts: Path | None) -> None:
@@ -137,12 +147,31 @@ def test_the_keyboard_alone(served: RunningSpace, open_browser: Open) -> None:
                 return
         raise AssertionError(f"the keyboard never reaches {element_id}")
 
+    def keys(*pressed: str) -> None:
+        ActionChains(browser).send_keys(*pressed).perform()
+
     tab_to("target")
-    ActionChains(browser).send_keys("demo/base", Keys.ENTER).perform()
+    keys("demo/base", Keys.ENTER)
     shows(browser, "facts", "What would be scanned")
     until(lambda: part(browser, "scan").is_enabled(), "a scan button")
+    tab_to("preset")
+    keys(Keys.TAB, Keys.SPACE)  # each of Gradio's choices is a stop of its own
+    shows(browser, "facts", "preset standard")
+    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).send_keys(Keys.SPACE).perform()
+    shows(browser, "facts", "preset quick")
+    gate = threading.Event()
+    other = served.service.jobs.submit(Job("somebody else", lambda progress: gate.wait(60)))  # type: ignore[arg-type,return-value]
     tab_to("scan")
-    ActionChains(browser).send_keys(Keys.ENTER).perform()
+    keys(Keys.ENTER)
+    shows(browser, "status", "In the queue")
+    tab_to("cancel")
+    keys(Keys.ENTER)
+    shows(browser, "status", "Cancelled")
+    gate.set()
+    assert served.service.jobs.wait(other, 60)
+    browser.find_element("css selector", "#target textarea, #target input").click()  # the button that had the focus is gone
+    tab_to("scan")
+    keys(Keys.ENTER)
     shows(browser, "verdict", "No backdoor found")
     tab_to("download-json")
     assert complaints(browser) == []

@@ -70,14 +70,65 @@ def test_refusals_are_sentences(hub: LocalHub, name: str, token: str, said: str)
     assert not hub.writes
 
 
+# Source of the sets: huggingface.co/docs/hub/spaces-config-reference and spaces-gpus
+COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+HARDWARE = {"cpu-basic", "cpu-upgrade", "zero-a10g", "t4-small", "t4-medium", "l4x1", "l40sx1", "a10g-small", "a10g-large", "a100-large"}
+SCOPES = {"gated-repos", "write-discussions"}
+"""What the page does as the visitor: read gated models, open pull requests. More would be asked for nothing."""
+KEYS = {
+    *(
+        "title",
+        "emoji",
+        "colorFrom",
+        "colorTo",
+        "sdk",
+        "sdk_version",
+        "python_version",
+        "app_file",
+        "suggested_hardware",
+        "short_description",
+    ),
+    *("license", "pinned", "hf_oauth", "hf_oauth_scopes", "tags"),
+}
+
+
 def test_the_front_matter_is_what_the_hub_expects() -> None:
+    import tomllib
+
+    from packaging.specifiers import SpecifierSet
+
     readme = (ROOT / "space" / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith("---\n")
     data = yaml.safe_load(readme.split("---")[1])
-    assert (data["sdk"], data["app_file"], data["python_version"], data["hf_oauth"]) == ("gradio", "app.py", "3.12", True)
-    assert set(data["hf_oauth_scopes"]) == {"gated-repos", "write-discussions"}
-    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    assert f"gradio=={data['sdk_version']}" in pinned
-    assert len(data["short_description"]) <= 60
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(data) == KEYS
+    assert (data["sdk"], data["app_file"], data["hf_oauth"], data["license"]) == ("gradio", "app.py", True, "apache-2.0")
+    assert data["app_file"] in space_files()
+    assert set(data["hf_oauth_scopes"]) == SCOPES
+    assert {data["colorFrom"], data["colorTo"]} <= COLOURS
+    assert data["suggested_hardware"] in HARDWARE
+    assert 0 < len(data["title"]) <= 60
+    assert 0 < len(data["short_description"]) <= 60
+    # a version is text: 3.10 would be read as the number 3.1
+    assert isinstance(data["python_version"], str)
+    assert data["python_version"] in SpecifierSet(project["requires-python"])
+    assert data["python_version"] == "3.12", "the one version that ordinary and ZeroGPU Spaces share with this package"
+
+
+def test_the_space_runs_the_gradio_that_is_tested() -> None:
+    import tomllib
+    from importlib.metadata import version
+
+    from packaging.requirements import Requirement
+
+    data = yaml.safe_load((ROOT / "space" / "README.md").read_text(encoding="utf-8").split("---")[1])
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert f"gradio=={data['sdk_version']}" in pins
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    (wanted,) = [one for one in map(Requirement, extras["space"]) if one.name == "gradio"]
+    assert data["sdk_version"] in wanted.specifier
+    if all(f"{name}=={version(name)}" in pins for name in ("torch", "transformers", "huggingface_hub")):
+        assert version("gradio") == data["sdk_version"], "this environment is made from constraints.txt, and has another gradio"
 
 
 def test_the_requirements_are_the_packages_of_the_project() -> None:

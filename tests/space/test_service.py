@@ -15,6 +15,7 @@ from amdet_hub.demo import WEIGHTS
 from amdet_hub.demo.run import BACKDOORED, FINETUNED
 from amdet_hub.errors import ConfigError, Interrupted, RepoNotFound, TargetError
 from amdet_hub.records import ProgressCallback, ScanReport, TriggerFinding
+from amdet_hub.report.measured import MEASURED
 from amdet_hub.testing import LocalHub
 from space import panels
 from space.board import Board
@@ -213,6 +214,17 @@ def test_the_figures_are_read_from_the_report(service: Service) -> None:
     assert sweep_figure(broken) == ""
     assert landscape_figure(replace(report, outcomes=(broken,))) is None
     assert (spelled("pping</w>"), spelled("Ð"), spelled("犬")) == ("pping", "bytes d0", "犬")
+
+
+def test_measured_error_rates_stand_under_the_evidence(service: Service) -> None:
+    report = stored(service, BACKDOORED)
+    rates = MEASURED["clip", True]
+    shown = panels.verdict(report)
+    assert f"of {rates.n_benign} benign encoders" in shown
+    assert f"of {rates.n_backdoored} backdoored ones" in shown
+    assert "No released encoder was measured" in shown
+    other = panels.verdict(replace(report, config={**report.config, "preset": "paper"}))
+    assert "Nobody has measured them" in other
 
 
 def test_files_are_named_plainly(service: Service, tmp_path: Path) -> None:

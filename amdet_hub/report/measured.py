@@ -1,0 +1,54 @@
+"""Measured error rates of the presets, as data, and which of them speak of a report.
+
+Every row is what `amdet-hub bench report bench/results/test.jsonl` counts; a test holds the rows to that file. They are of small encoders of this
+project's own training (BENCHMARKS.md): no released encoder was measured, and whoever shows a rate says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from amdet_hub.records import Family, ScanReport, ScanResult
+from amdet_hub.report import wording
+from amdet_hub.report.section import MeasuredRates
+
+_BENCH: Final = "amdet-hub bench, test split, small encoders of our own"
+
+
+def _row(family: Family, *, found: int, backdoored: int, wrong: int, benign: int, compared: str) -> MeasuredRates:
+    source = f"{_BENCH}, {compared}"
+    return MeasuredRates("quick", family, wrong / benign, found / backdoored, benign, backdoored, source)
+
+
+MEASURED: Final[Mapping[tuple[Family, bool], MeasuredRates]] = {
+    ("clip", True): _row("clip", found=72, backdoored=76, wrong=1, benign=100, compared="compared with their base"),
+    ("clip", False): _row("clip", found=12, backdoored=12, wrong=2, benign=14, compared="without a reference"),
+    ("siglip", True): _row("siglip", found=11, backdoored=11, wrong=0, benign=25, compared="compared with their base"),
+}
+"""Rates by family and by whether the suspect was compared with its base. SigLIP without a reference was calibrated, and not tested."""
+
+ALIKE: Final = ("quick", "standard")
+"""Presets that the rates are of: `standard` adds stages that convict nobody, so that both convict the same encoders (BENCHMARKS.md)."""
+
+
+def rates_of(result: ScanResult, report: ScanReport) -> MeasuredRates | None:
+    """The rates of the way this encoder was scanned, None where nobody has measured them.
+
+    A reference that the repository declares itself was not measured: whoever planted a backdoor chooses it. Nor were settings of one's own.
+    """
+    trust = result.reference.trust
+    if wording.setting(report, "preset") not in ALIKE or wording.changed_settings(report) or trust == "declared":
+        return None
+    return MEASURED.get((result.encoder.config.family, trust != "none"))
+
+
+def rates_of_report(report: ScanReport) -> MeasuredRates | None:
+    """The rates that hold for every encoder of the report, None where there are none or several."""
+    found = {rates_of(result, report) for result in report.results}
+    return found.pop() if len(found) == 1 else None
+
+
+def counted(rates: MeasuredRates) -> tuple[int, int]:
+    """`(benign encoders called backdoored, backdoored ones found)`."""
+    return round(rates.false_positive_rate * rates.n_benign), round(rates.true_positive_rate * rates.n_backdoored)
