@@ -64,13 +64,13 @@ def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False
     from amdet_hub.hub import open_source
     from amdet_hub.hub.publish import push_files
     from amdet_hub.report import card
-    from amdet_hub.report.measured import MEASURED, rates_of_report
+    from amdet_hub.report.measured import EVER_SHOWN, rates_of_report
 
     check_pushable(report)
     source = open_source(_present(report), settings)
     files = card.card_files(report, read_optional(source, README), measured=rates_of_report(report))
     then = _snapshot_at(report.snapshot.repo_id, report.snapshot.commit_sha, settings)
-    status = card.check_section(files[README], files[REPORT_JSON], source.snapshot, then, measured=tuple(MEASURED.values()))
+    status = card.check_section(files[README], files[REPORT_JSON], source.snapshot, then, measured=EVER_SHOWN)
     if status.state != "fresh":
         raise PushRefused(f"the report does not describe '{report.snapshot.repo_id}' as it is now: {'; '.join(status.reasons)}")
     return push_files(
@@ -93,15 +93,14 @@ def verify_card(ref: RepoRef, settings: HubSettings) -> SectionStatus:
     """
     from amdet_hub.hub import open_source
     from amdet_hub.report import card
-    from amdet_hub.report.measured import MEASURED
+    from amdet_hub.report.measured import EVER_SHOWN
 
     if ref.kind != "hub":
         raise TargetError(ref.raw, "it is a local folder; only the card of a Hub repository can be verified")
     source = open_source(ref, settings)
     readme = read_optional(source, README)
     then = _snapshot_at(source.snapshot.repo_id, card.stated_commit(readme), settings)
-    rates = tuple(MEASURED.values())
-    return card.check_section(readme, read_optional(source, REPORT_JSON), source.snapshot, then, measured=rates)
+    return card.check_section(readme, read_optional(source, REPORT_JSON), source.snapshot, then, measured=EVER_SHOWN)
 
 
 def check_pushable(report: ScanReport) -> None:

@@ -28,6 +28,9 @@ MEASURED: Final[Mapping[tuple[Family, bool], MeasuredRates]] = {
 }
 """Rates by family and by whether the suspect was compared with its base. SigLIP without a reference was calibrated, and not tested."""
 
+EVER_SHOWN: Final[tuple[MeasuredRates, ...]] = tuple(MEASURED.values())
+"""What a card may say. A row of `MEASURED` that is measured anew stays here as it was, or every card with the old figures is taken for forged."""
+
 ALIKE: Final = ("quick", "standard")
 """Presets that the rates are of: `standard` adds stages that convict nobody, so that both convict the same encoders (BENCHMARKS.md)."""
 
