@@ -17,7 +17,7 @@ Place = Literal["start", "middle", "end"]
 PLACES: tuple[Place, ...] = ("start", "middle", "end")
 
 ROWS_ON_CPU = 1024
-"""Positions per forward pass above which a CPU gets slower: their hidden states no longer fit its caches (BENCHMARKS.md)."""
+"""Positions per forward pass beyond which a CPU gains nothing and only takes more memory (BENCHMARKS.md)."""
 
 
 def rows_for(encoder: TextEncoder, wanted: int) -> int:

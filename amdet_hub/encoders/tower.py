@@ -201,7 +201,7 @@ _QUICK = 1.702  # x * sigmoid(1.702 x); source: transformers' QuickGELUActivatio
 def _quick_gelu_mlp(mlp: Any, x: Tensor) -> Tensor:
     """`x (B, R, D)` -> `(B, R, D)`: the two products of a layer with quick GELU between them, as `silu(1.702 h) / 1.702`.
 
-    The factors ride on the products, which leaves one pass over the wide middle instead of three: half again as fast on a CPU (BENCHMARKS.md).
+    The factors ride on the products, which leaves one pass over the wide middle instead of three.
     """
     up, down = mlp.fc1, mlp.fc2
     wide = torch.addmm(up.bias, x.flatten(0, 1), up.weight.t(), beta=_QUICK, alpha=_QUICK)  # (B * R, 4 D)
