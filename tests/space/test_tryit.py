@@ -23,7 +23,7 @@ from space import close_up, heat
 from space.jobs import JobQueue, QueueRefused, Task
 from space.service import Found, Service, Trial
 from space.store import ResultStore
-from tests.space.browsing import complaints, part, picture, press, shows, until
+from tests.space.browsing import ask, complaints, part, picture, press, shows, until
 
 if TYPE_CHECKING:
     from space.app import RunningSpace
@@ -294,10 +294,8 @@ def test_a_clean_model_with_words_of_ones_own_in_the_dark(served: RunningSpace, 
     picture(browser, artifacts, "try-clean-dark")
     write(browser, "try-added", " ")
     tried(browser, "say what to add")
-    box = browser.find_element("css selector", "#target textarea, #target input")
-    box.clear()
-    box.send_keys(BASE)
-    press(browser, "look")
+    ask(browser, BASE)
+    shows(browser, "facts", BASE)
     until(lambda: not browser.find_elements("id", "looked-at"), "the old answer gone")
     assert complaints(browser) == []
 
