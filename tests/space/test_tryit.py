@@ -296,7 +296,7 @@ def test_a_clean_model_with_words_of_ones_own_in_the_dark(served: RunningSpace, 
     tried(browser, "say what to add")
     ask(browser, BASE)
     shows(browser, "facts", BASE)
-    until(lambda: not browser.find_elements("id", "looked-at"), "the old answer gone")
+    until(lambda: not any(found.text for found in browser.find_elements("id", "looked-at")), "the old answer gone")
     assert complaints(browser) == []
 
 
