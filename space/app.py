@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import os
@@ -58,7 +59,12 @@ class RunningSpace:
 
 
 def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None = None) -> RunningSpace:
-    """Serve the page. `port` None takes a free one from 7860 on, 0 any free one."""
+    """Serve the page. `port` None takes a free one from 7860 on, 0 any free one. Not to be called where an event loop runs."""
+    return asyncio.run(_serve(settings, host, port))
+
+
+async def _serve(settings: SpaceSettings, host: str | None, port: int | None) -> RunningSpace:
+    """`serve` where a loop runs: Gradio, when it finds none, opens one for every app that it makes and closes none of them."""
     service = Service(settings, gpu=lent(sys.modules["spaces"]) if on_zerogpu() else None)
     page = Page(service).build()
     page.queue(default_concurrency_limit=20, max_size=200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import warnings
@@ -64,8 +63,6 @@ def served(hub_and_settings: tuple[SpaceSettings, LocalHub]) -> Iterator[Running
         running = serve(hub_and_settings[0], host="127.0.0.1", port=0)
     yield running
     running.close()
-    del running
-    gc.collect()  # event loops that Gradio leaves open are told of here, under this folder's filters, and not at the end of the whole run
 
 
 @pytest.fixture

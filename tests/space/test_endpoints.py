@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import threading
 import time
@@ -41,6 +43,13 @@ def new_client(served: RunningSpace) -> Any:
 @pytest.fixture(scope="module")
 def client(served: RunningSpace) -> Any:
     return new_client(served)
+
+
+def test_serving_leaves_no_event_loop_open(served: RunningSpace) -> None:
+    gc.collect()
+    loops = [one for one in gc.get_objects() if issubclass(type(one), asyncio.AbstractEventLoop)]
+    assert any(one.is_running() for one in loops), "the server has one"
+    assert [one for one in loops if not one.is_running() and not one.is_closed()] == []
 
 
 def test_the_endpoints_that_are_promised_are_the_only_public_ones(client: Any) -> None:
