@@ -26,6 +26,7 @@ if os.environ.get("SPACES_ZERO_GPU"):
     importlib.import_module("spaces")  # before gradio and torch, or it refuses
 
 import gradio as gr
+from gradio.themes.utils import colors
 
 import space
 from space.pages import Page
@@ -98,6 +99,7 @@ def _theme() -> Any:
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     theme = gr.themes.Default(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
     button = {"button_primary_background_fill": "*primary_700", "button_primary_background_fill_hover": "*primary_800"}
+    button |= {"button_cancel_background_fill": colors.red.c700, "button_cancel_background_fill_hover": colors.red.c800}
     return theme.set(**button, **{f"{name}_dark": colour for name, colour in button.items()})
 
 

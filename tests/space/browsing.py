@@ -91,6 +91,15 @@ def sticks_out(browser: Any) -> list[str]:
     return found
 
 
+def away(browser: Any) -> None:
+    """Take the pointer off everything."""
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+    actions = ActionBuilder(browser)
+    actions.pointer_action.move_to_location(0, 0)
+    actions.perform()
+
+
 def pale(browser: Any) -> list[str]:
     """Visible texts whose contrast with what is behind them is below WCAG 2.2's AA: 4.5, or 3 for large text. Disabled controls are exempt."""
     found: list[str] = browser.execute_script(_PALE)

@@ -21,12 +21,13 @@ from space.jobs import Job
 from space.service import Service
 from space.settings import SpaceSettings
 from space.store import ResultStore
-from tests.space.browsing import complaints, pale, part, picture, press, resize, shows, sticks_out, until, visit
+from tests.space.browsing import away, complaints, pale, part, picture, press, resize, shows, sticks_out, until, visit
 
 if TYPE_CHECKING:
     from space.app import RunningSpace
 
 NARROW = 360
+FADED_IN_S = 3.0
 PATIENCE_S = 120.0
 
 
@@ -64,7 +65,13 @@ def checked(browser: Any) -> None:
     """What holds of every state: no error in the console, nothing sticks out, everything can be read."""
     assert "\n".join(complaints(browser)) == ""
     assert "\n".join(sticks_out(browser)) == ""
-    assert "\n".join(pale(browser)) == ""
+    for pointed_at in (True, False):  # the button that was pressed last, or the one that took its place, and then none
+        if not pointed_at:
+            away(browser)
+        deadline = time.monotonic() + FADED_IN_S
+        while (faint := pale(browser)) and time.monotonic() < deadline:
+            time.sleep(0.1)  # a button takes its colour over a moment
+        assert "\n".join(faint) == ""
 
 
 def test_in_line_then_at_work_then_cancelled(served: RunningSpace, browser: Any, artifacts: Path | None, tmp_path: Path) -> None:
