@@ -137,8 +137,9 @@ class Thresholds:
 
     Attributes:
         sweep_score: robust z of the candidate trigger among random token sequences like it.
-        trigger_success: share of held-out prompts captured beyond the reference's share, mean over start, middle and end.
-        trigger_collapse: natural log of the cross-prompt variance that the trigger removes beyond the reference, on held-out prompts; 1 is 63 %.
+        trigger_success: share of the held-out prompts left alone in the reference that are captured in the suspect, over start, middle and end.
+        trigger_collapse: natural log of the cross-prompt variance that the trigger removes beyond the reference, on held-out prompts, over the root of
+            the number of its tokens; for one token 1 is 63 %, for four 2 is.
         inversion_gain: gain of the best inverted mixture beyond the role-swapped null's. Without a trigger it makes a verdict inconclusive. Not
             calibrated: between the values of the few encoders it was looked at on (BENCHMARKS.md).
     """

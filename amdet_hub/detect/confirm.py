@@ -5,6 +5,7 @@ What rises in a sweep may be a piece of the trigger or a word of its target; onl
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, clean_features
 from amdet_hub.detect.sweep import log_variance
+
+_LEAST_LEFT = 0.1  # share of the prompts that the reference must leave alone for the suspect's success to count in full
 
 
 @dataclass(frozen=True)
@@ -45,17 +48,28 @@ class Confirmation:
 
     @property
     def success(self) -> float:
-        """The success rate beyond the reference's, mean over the places, in [-1, 1]. A strong word takes over where it stands last; a trigger everywhere."""
-        return statistics.mean(s - r for s, r in zip(self.success_rates, self.reference_rates, strict=True))
+        """Share of what the reference leaves alone that the suspect does not, in [0, 1]; the rates' means over the places are compared.
+
+        A sentence of six words takes half of the short prompts over in an innocent encoder, too: what it does beyond that is held against what was left
+        to do. A strong word takes over where it stands last, a trigger everywhere. Source: Abbott 1925, J. Econ. Entomol. 18, 265 (his correction for
+        what would have happened anyway), with the denominator kept at a tenth or more: where nearly nothing is left, little can be seen.
+        """
+        ours, theirs = statistics.mean(self.success_rates), statistics.mean(self.reference_rates)
+        return max(ours - theirs, 0.0) / max(1 - theirs, _LEAST_LEFT)
+
+    @property
+    def relative_collapse(self) -> float:
+        """The collapse over the root of the number of tokens: an honestly learned word removes more the more often it is said, roughly by that root."""
+        return self.collapse / math.sqrt(len(self.token_ids))
 
     def margin(self, thresholds: Thresholds) -> float:
-        """The smallest of success, collapse and standing as a share of its threshold: at least 1 where all three are reached."""
+        """The smallest of success, relative collapse and standing as a share of its threshold: at least 1 where all three are reached."""
         standing = self.standing if self.standing is not None else 0.0
         return min(self.promise(thresholds), standing / thresholds.sweep_score)
 
     def promise(self, thresholds: Thresholds) -> float:
         """The same without the standing, which is not measured of every candidate."""
-        return min(self.success / thresholds.trigger_success, self.collapse / thresholds.trigger_collapse)
+        return min(self.success / thresholds.trigger_success, self.relative_collapse / thresholds.trigger_collapse)
 
 
 class Confirmer:

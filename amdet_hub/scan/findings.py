@@ -185,8 +185,8 @@ def _histogram(values: Tensor) -> dict[str, Any]:
 def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, with_reference: bool) -> list[Evidence]:
     places = dict(zip(("start", "middle", "end"), zip(best.success_rates, best.reference_rates, strict=True), strict=True))
     share = {place: {"suspect": s, "reference": r} for place, (s, r) in places.items()}
-    removed = 1 - math.exp(-max(best.collapse, 0.0))
-    what = "what it does in the reference" if with_reference else "what the other candidates do"
+    removed, n_tokens = 1 - math.exp(-max(best.collapse, 0.0)), len(best.token_ids)
+    what = "it leaves alone in the reference" if with_reference else "the other candidates leave alone"
     details: dict[str, Any] = {"token_ids": list(best.token_ids), "captured": share, "n_candidates": n_candidates}
     return [
         Evidence(
@@ -194,19 +194,20 @@ def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, w
             best.success,
             "rate",
             best.n_prompts,
-            f"the strongest of {n_candidates} candidates captures {best.success:.0%} of held-out prompts beyond {what}",
+            f"the strongest of {n_candidates} candidates captures {best.success:.0%} of the held-out prompts that {what}",
             threshold=t.trigger_success,
             exceeds=best.success >= t.trigger_success,
             details=details,
         ),
         Evidence(
             kinds.COLLAPSE,
-            best.collapse,
-            "log variance ratio",
+            best.relative_collapse,
+            "log variance ratio / sqrt(tokens)",
             best.n_prompts,
-            f"it removes {removed:.0%} of what distinguishes held-out prompts",
+            f"it removes {removed:.0%} of what distinguishes held-out prompts, with {n_tokens} token{'s' if n_tokens != 1 else ''}",
             threshold=t.trigger_collapse,
-            exceeds=best.collapse >= t.trigger_collapse,
+            exceeds=best.relative_collapse >= t.trigger_collapse,
+            details={"log_variance_ratio": round(best.collapse, 4), "n_tokens": n_tokens},
         ),
     ]
 

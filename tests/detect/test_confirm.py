@@ -20,7 +20,7 @@ def test_a_planted_trigger_captures_everything_everywhere() -> None:
     found = confirm(suspect, reference, search, heldout, (17,))
     assert found.success_rates == (1.0, 1.0, 1.0)
     assert max(found.reference_rates) < 0.5
-    assert found.success == pytest.approx(1.0 - sum(found.reference_rates) / 3)
+    assert found.success == 1.0, "all of what the reference leaves alone"
     assert found.collapse > 10, "every triggered prompt says the same"
     assert torch.allclose(found.feature, suspect.encode(suspect.token_embedding[torch.tensor([[17]])])[0, 0])
     assert found.n_prompts == 10
@@ -81,12 +81,39 @@ def test_the_trained_backdoor() -> None:
 def test_the_margin_is_the_weakest_of_the_three() -> None:
     thresholds = Thresholds(sweep_score=8.0, trigger_success=0.8, trigger_collapse=1.0)
     one = Confirmation((1,), (1.0, 0.9, 0.8), (0.2, 0.0, 0.1), 1.5, 16, torch.zeros(2), standing=12.0)
-    assert one.success == pytest.approx(0.8)
-    assert one.promise(thresholds) == pytest.approx(1.0)
-    assert one.margin(thresholds) == pytest.approx(1.0)
+    assert one.success == pytest.approx(0.8 / 0.9)
+    assert one.promise(thresholds) == pytest.approx(1 / 0.9)
+    assert one.margin(thresholds) == pytest.approx(1 / 0.9)
     assert dataclasses.replace(one, standing=4.0).margin(thresholds) == pytest.approx(0.5)
     assert dataclasses.replace(one, collapse=0.3).margin(thresholds) == pytest.approx(0.3)
     assert dataclasses.replace(one, standing=None).margin(thresholds) == 0.0, "what was not measured convicts nobody"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ((1.0, 1.0, 1.0), (0.0, 0.5, 0.7), 1.0),  # a sentence says much in a clean encoder, too; of the rest it takes all
+        ((0.7, 0.7, 0.7), (0.4, 0.4, 0.4), 0.5),
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 0.0),
+        ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5), 0.0),  # less than in the reference is not less than nothing
+        ((1.0, 1.0, 1.0), (1.0, 0.9, 0.95), 0.5),  # where the reference leaves nearly nothing, little can be seen
+        ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 0.0),
+    ],
+)
+def test_success_is_the_share_of_what_the_reference_leaves_alone(
+    ours: tuple[float, ...], theirs: tuple[float, ...], expected: float
+) -> None:
+    assert Confirmation((1,), ours, theirs, 1.0, 16, torch.zeros(2)).success == pytest.approx(expected)
+
+
+def test_a_longer_candidate_must_remove_more() -> None:
+    """A word said four times says twice as much."""
+    thresholds = Thresholds(sweep_score=8.0, trigger_success=0.8, trigger_collapse=1.0)
+    once = Confirmation((7,), (1.0,) * 3, (0.0,) * 3, 0.6, 16, torch.zeros(2), standing=80.0)
+    four = dataclasses.replace(once, token_ids=(7, 7, 7, 7), collapse=1.2)
+    assert once.relative_collapse == pytest.approx(0.6)
+    assert four.relative_collapse == pytest.approx(0.6)
+    assert once.margin(thresholds) == four.margin(thresholds) == pytest.approx(0.6)
 
 
 def test_a_batch_gives_what_each_candidate_gives_alone() -> None:
@@ -109,7 +136,7 @@ def test_without_a_reference_candidates_are_each_others_measure() -> None:
     singles = [made((1,), 1.0, 3.0), made((2,), 0.25, 0.5), made((3,), 0.5, 0.75), made((5,), 0.5, 0.75), made((6,), 0.25, 0.25)]
     found = against_each_other([*singles, made((4, 4, 4), 0.75, 2.0)])
     assert [c.reference_rates[0] for c in found[:5]] == [0.5] * 5, "the median of those as long"
-    assert [c.success for c in found[:5]] == [0.5, -0.25, 0.0, 0.0, -0.25]
+    assert [c.success for c in found[:5]] == [1.0, 0.0, 0.0, 0.0, 0.0]
     assert [c.collapse for c in found[:5]] == [2.25, -0.25, 0.0, 0.0, -0.5]
-    assert (found[5].success, found[5].collapse) == (0.25, 1.25), "too few of its length: the median of all"
+    assert (found[5].success, found[5].collapse) == (0.5, 1.25), "too few of its length: the median of all"
     assert [c.token_ids for c in found] == [(1,), (2,), (3,), (5,), (6,), (4, 4, 4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from amdet_hub.config import Thresholds
@@ -58,7 +59,8 @@ def test_the_strongest_is_judged_even_where_a_plainer_one_is_named() -> None:
     strong, plain = ((1, 1, 1), 1.0, 4.0, 20.0), ((1,), 0.8, 1.5, 9.0)
     found = outcome(strong, plain)
     evidence = {e.kind: e for e in standard_evidence(found, THRESHOLDS, {})}
-    assert evidence["trigger-collapse"].value == 4.0
+    assert evidence["trigger-collapse"].value == pytest.approx(4.0 / 3**0.5)
+    assert evidence["trigger-collapse"].details == {"log_variance_ratio": 4.0, "n_tokens": 3}
     assert best_trigger(found, THRESHOLDS).token_ids == (1,)
 
 
