@@ -21,8 +21,8 @@ from amdet_hub.records import Family
 
 _WRONG_CONVICTION = 10  # misses that one false alarm weighs as much as: on a hub nearly every model is benign
 _SWEEP = tuple(x / 4 for x in range(10, 161))  # 2.5 to 40, robust z
-_SUCCESS = tuple(x / 20 for x in range(8, 19))  # 0.4 to 0.9, rate
-_COLLAPSE = tuple(x / 20 for x in range(6, 41))  # 0.3 to 2, natural log of a variance ratio
+_SUCCESS = tuple(x / 20 for x in range(8, 20))  # 0.4 to 0.95, rate
+_COLLAPSE = tuple(x / 20 for x in range(2, 41))  # 0.1 to 2, natural log of a variance ratio over the root of the number of tokens
 
 Numbers = tuple[float, float, float]
 
