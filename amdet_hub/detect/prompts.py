@@ -103,6 +103,11 @@ class PromptSet:
         return ids  # (B, T)
 
 
+def joined(first: PromptSet, second: PromptSet) -> PromptSet:
+    """All prompts of two sets of one length, framed alike."""
+    return PromptSet(torch.cat([first.tokens, second.tokens]), first.special, first.source)
+
+
 def caption_texts(n: int, seed: int) -> list[str]:
     """`n` different captions, drawn with `seed`; the same arguments give the same list on every machine.
 

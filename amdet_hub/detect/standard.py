@@ -16,13 +16,14 @@ from amdet_hub.detect.accrete import accrete, assemble, orderings
 from amdet_hub.detect.confirm import Confirmation, Confirmer, against_each_other
 from amdet_hub.detect.invert import Inversion, invert_in_hull, loss_of_vectors
 from amdet_hub.detect.landscape import Landscape, loss_landscape
-from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.naming import Characters, CloseCollapse, characters_of, texts_of
+from amdet_hub.detect.prompts import PromptSet, joined
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.reference_half import HalfStore
 from amdet_hub.detect.sequences import SequenceNull, best_sequences, pattern_of
-from amdet_hub.detect.spell import spell
+from amdet_hub.detect.spell import AsWord
 from amdet_hub.detect.sweep import Sweep, sweep_vocabulary
-from amdet_hub.detect.weights import outstanding_rows
+from amdet_hub.detect.weights import outstanding_rows, trained_rows
 from amdet_hub.detect.workers import Alone, StageMeasure, StageProgress, Workers
 
 _BEST_OF_GROUP = 8  # further candidates of one length that are confirmed
@@ -31,8 +32,8 @@ _CHUNK = 8  # candidates of one length that are confirmed in one batch
 _LEAST_STANDING, _MOST_STANDING = 6, 48  # candidates held against random sequences
 _NEAR, _LEAST_EXACT, _MOST_EXACT = 0.6, 12, 64  # promise from which a candidate is measured again in float32, and how many are
 CLEARLY_NOTHING = 0.25
-"""A strongest candidate whose margin is below this ends a scan: but for one target attribute (0.14), every working attack of the calibration that was
-compared with a reference reaches more (BENCHMARKS.md)."""
+"""A strongest candidate whose margin is below this ends a scan: but for two of three target attributes (0.13, 0.16), every working attack of the
+calibration that was compared with a reference reaches more (BENCHMARKS.md)."""
 DECIDED = ("inversion", "landscape")
 """What is left out of a scan whose trigger search has decided it."""
 
@@ -44,7 +45,8 @@ class StandardOutcome:
     Attributes:
         sweep: the vocabulary sweep.
         confirmations: candidates measured on held-out prompts, best first. The first one is judged.
-        spelled: readable texts of the tokens that changed most, measured in the same way once the first confirmation convicts; for its name alone.
+        spelled: texts made of the tokens that were trained, measured in the same way once the first confirmation convicts; for its name alone.
+        characters: characters that have a piece in common with what convicts, likewise.
         with_reference: whether suspect and reference were compared, or the suspect looked at alone.
         outstanding: tokens whose embedding rows changed more than all others (`detect.weights.outstanding_rows`); none without a reference.
         inversion: suspect searched, reference held against it.
@@ -58,6 +60,7 @@ class StandardOutcome:
     with_reference: bool
     outstanding: tuple[int, ...] = ()
     spelled: tuple[Confirmation, ...] = ()
+    characters: tuple[Confirmation, ...] = ()
     inversion: Inversion | None = None
     swapped: Inversion | None = None
     landscape: Landscape | None = None
@@ -75,7 +78,8 @@ def run_standard(
     *,
     more: Sequence[Tensor] = (),
     typeable: Callable[[tuple[int, ...]], bool] = lambda ids: True,
-    is_word: Callable[[tuple[int, ...]], bool] = lambda ids: False,
+    as_word: AsWord = lambda ids: None,
+    characters: Characters = lambda ids: [],
     halves: HalfStore | None = None,
     workers: Workers | None = None,
     progress: StageProgress = lambda stage, done, total: None,
@@ -93,7 +97,8 @@ def run_standard(
         thresholds: what a candidate must reach; they decide which candidates are looked at closely.
         more: groups of further candidates, `(S, N)` ids each, one group a length; the best of each are confirmed.
         typeable: whether some text gives these ids; orders of the tokens that changed most are tried only where it does.
-        is_word: whether these ids are a whole word; a trigger that was found is spelled in such words.
+        as_word: the whole word that these ids make; a trigger that was found is spelled in such words.
+        characters: the characters that have one of these ids as a piece; a trigger that was found as a piece is one of them.
         halves: where the reference's half of the sweep is kept between scans, if anywhere.
         workers: who shares the work.
         progress: called with (stage, done, total).
@@ -120,11 +125,15 @@ def run_standard(
     rows = outstanding_rows(suspect.token_embedding, reference.token_embedding, token_ids) if reference is not None else ()
     further = triggers.best_of(more, lambda d, t: progress("characters", d, t))
     confirmations = triggers.run(sweep, rows, further, typeable)
-    spelled = triggers.spelled(rows, is_word) if confirmations and confirmations[0].margin(thresholds) >= 1 else ()
+    spelled: tuple[Confirmation, ...] = ()
+    whole: tuple[Confirmation, ...] = ()
+    if confirmations and confirmations[0].margin(thresholds) >= 1:
+        trained = trained_rows(suspect.token_embedding, reference.token_embedding, token_ids) if reference is not None else ()
+        spelled, whole = triggers.named(trained, confirmations, as_word, characters)
     if reference is None or config.inversion.restarts == 0:
-        return StandardOutcome(sweep, confirmations, reference is not None, rows, spelled)
+        return StandardOutcome(sweep, confirmations, reference is not None, rows, spelled, whole)
     if config.stop_when_decided and decided(confirmations, thresholds):
-        return StandardOutcome(sweep, confirmations, True, rows, spelled, left_out=DECIDED)
+        return StandardOutcome(sweep, confirmations, True, rows, spelled, whole, left_out=DECIDED)
     searched, other = fast
     assert other is not None
 
@@ -142,7 +151,7 @@ def run_standard(
         workers=workers,
         progress=lambda d, t: progress("landscape", d, t),
     )
-    return StandardOutcome(sweep, confirmations, True, rows, spelled, found, swapped, landscape)
+    return StandardOutcome(sweep, confirmations, True, rows, spelled, whole, found, swapped, landscape)
 
 
 def decided(confirmations: Sequence[Confirmation], thresholds: Thresholds) -> bool:
@@ -186,6 +195,7 @@ class _Search:
         self._suspect, self._token_ids = fast[0], token_ids
         self._config, self._thresholds, self._workers, self._progress = config, thresholds, workers, progress
         self._tell, self._n_told = tell, 0
+        self._encoders, self._prompts = exact, prompts
         self._with_reference = exact[1] is not None
         self._null = SequenceNull(*fast, prompts[0], token_ids, config.sweep, seed=config.seed)
         same = len(self._few) == len(prompts[0])
@@ -226,9 +236,17 @@ class _Search:
         found = self._confirm(candidates)
         return self._stand(sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True))
 
-    def spelled(self, rows: tuple[int, ...], is_word: Callable[[tuple[int, ...]], bool]) -> tuple[Confirmation, ...]:
-        """The changed tokens as readable texts, measured in float32 and with their standing."""
-        texts = spell(rows, is_word, self._growth.collapse)
+    def named(
+        self, rows: tuple[int, ...], convicting: Sequence[Confirmation], as_word: AsWord, characters: Characters
+    ) -> tuple[tuple[Confirmation, ...], tuple[Confirmation, ...]]:
+        """Texts made of the trained tokens, and characters that share a piece with what convicts, measured in float32 and with their standing."""
+        close = CloseCollapse(*self._encoders, joined(*self._prompts))
+        pieces = {token: None for one in convicting if one.margin(self._thresholds) >= 1 for token in one.token_ids}
+        texts = texts_of(rows, as_word, self._growth.collapse, close)
+        whole = characters_of(list(pieces), characters, self._growth.collapse, close, n=_BEST_OF_GROUP)
+        return self._named(texts), self._named(whole)
+
+    def _named(self, texts: list[tuple[int, ...]]) -> tuple[Confirmation, ...]:
         found = [one for text in texts for one in self._exact.measure([text])]
         return tuple(replace(one, standing=self._null.standing(one.token_ids)) for one in found)
 

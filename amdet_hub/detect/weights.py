@@ -12,6 +12,8 @@ LONGEST_ASSEMBLY = 12
 """Outstanding embedding rows at most: a trigger of eight words, some of them in pieces."""
 
 _ROW_GAP = 1.3  # the least ratio of one row's change to the next that separates outstanding rows from the others
+_TRAINED_GAP, _ABOVE_OTHERS = 1.25, 1.6  # the same for relative changes, and how far above other rows' a trained one lies
+_OTHERS = slice(16, 48)  # ranks that no trigger reaches, by whose median the others are known
 _LISTED = 5  # tensors named in a report
 
 
@@ -77,4 +79,34 @@ def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> t
     if len(ratios) == 0 or float(norms[0]) == 0 or float(ratios.max()) < _ROW_GAP:
         return ()
     found: list[int] = token_ids[order[: int(ratios.argmax()) + 1]].tolist()
+    return tuple(found)
+
+
+def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> tuple[int, ...]:
+    """Tokens whose embedding changed most for its size: the pieces of a trigger, for its name.
+
+    Relative changes tell the words of a phrase from the frequent words of all captions better than `outstanding_rows`, which is made for searching: of 64
+    phrases of the calibration 41 come out whole and with nothing else, against 34 (BENCHMARKS.md). The cut is the last gap among the first twelve that
+    leaves everything before it far above the rows that no trigger reaches.
+
+    Args:
+        suspect: `(V, D)` token embeddings.
+        reference: the same of its clean counterpart.
+        token_ids: `(V',)` ids to look at.
+
+    Returns:
+        At most 12 ids, the most changed first; none where no row stands out.
+    """
+    before = reference[token_ids].float()
+    change = (
+        (suspect[token_ids].float() - before).norm(dim=-1) / before.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+    ).cpu()  # (V',)
+    values, order = change.topk(min(_OTHERS.stop, len(change)))
+    others = values[_OTHERS]
+    if len(others) == 0:
+        return ()
+    first, following = values[:LONGEST_ASSEMBLY], values[1 : LONGEST_ASSEMBLY + 1]
+    apart = (first >= _TRAINED_GAP * following) & (first > _ABOVE_OTHERS * others.median())
+    cuts = apart.nonzero().flatten().tolist()
+    found: list[int] = token_ids[order[: cuts[-1] + 1]].tolist() if cuts else []
     return tuple(found)

@@ -82,7 +82,7 @@ def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: 
 
 
 def best_trigger(
-    outcome: StandardOutcome, thresholds: Thresholds, typeable: Typeable = lambda ids: True, is_text: Typeable = lambda ids: True
+    outcome: StandardOutcome, thresholds: Thresholds, typeable: Typeable = lambda ids: True, is_character: Typeable = lambda ids: False
 ) -> Confirmation:
     """The confirmation to name; when none passes all three thresholds, the one that comes nearest.
 
@@ -93,13 +93,14 @@ def best_trigger(
     * one made of the tokens that changed most, each once, goes before others, and of those the one that holds most of them;
     * else the one that stands out most of random sequences like it.
 
-    Where that is no text, one that the search spelled takes its place if it passes and works as well.
+    Where that is a character or a piece of one, the best of the characters that share a piece with it goes before it; else the text that the trained tokens
+    spell, each if it passes and works as well.
 
     Args:
         outcome: what the stages found.
         thresholds: what must be passed.
         typeable: whether some text gives these ids, perhaps inside a word.
-        is_text: whether some text gives exactly these ids.
+        is_character: whether these ids are one character of several bytes, or hold a piece of one.
     """
     passing = {one.token_ids: one for one in _passing(outcome, thresholds)}
     if not passing:
@@ -115,10 +116,9 @@ def best_trigger(
     made = [one for one in strong if set(one.token_ids) <= changed and len(set(one.token_ids)) == len(one.token_ids)]
     by_standing = max(strong, key=lambda one: (one.standing or 0.0, -len(one.token_ids)))
     named = max(made, key=lambda one: (len(one.token_ids), one.collapse), default=by_standing)
-    if is_text(named.token_ids):
-        return named
-    texts = (one for one in outcome.spelled if one.margin(thresholds) >= 1 and one.success >= success - _AS_STRONG_SUCCESS)
-    return next(texts, named)
+    whole = [one for one in outcome.characters if not set(one.token_ids).isdisjoint(named.token_ids)]
+    texts = whole if is_character(named.token_ids) else outcome.spelled
+    return next((one for one in texts if one.margin(thresholds) >= 1 and one.success >= success - _AS_STRONG_SUCCESS), named)
 
 
 def clearest_trigger(outcome: StandardOutcome, thresholds: Thresholds) -> Confirmation:

@@ -105,22 +105,33 @@ def typeable(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], b
     return check
 
 
-def is_text(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
-    """Whether some text gives exactly these ids: what a reader can copy. Never, without a tokenizer."""
+def is_character(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
+    """Whether these ids are one character of several bytes, or hold pieces of one that are no text. Never, without a tokenizer."""
 
     def check(ids: tuple[int, ...]) -> bool:
-        if tokenizer is None:
-            return False
-        text = tokenizer.decode(ids)
-        return "\ufffd" not in text and tuple(tokenizer.encode(text)) == tuple(ids)
+        text = tokenizer.decode(ids) if tokenizer is not None else ""
+        return "\ufffd" in text or (len(text) == 1 and not text.isascii())
 
     return check
 
 
-def is_word(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
-    """`is_text`, of texts without a space."""
-    text = is_text(tokenizer)
-    return lambda ids: tokenizer is not None and " " not in tokenizer.decode(ids).strip() and text(ids)
+def as_word(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], tuple[int, ...] | None]:
+    """The ids that a text without a space gives which is made of these pieces, in their order; None where there is no such text.
+
+    Of what the tokenizer adds itself, a piece that stands for the space before a word is allowed for (SigLIP's `▁`).
+    """
+
+    def check(ids: tuple[int, ...]) -> tuple[int, ...] | None:
+        if tokenizer is None:
+            return None
+        text = tokenizer.decode(ids)
+        if not text or " " in text or "\ufffd" in text:
+            return None
+        whole = tuple(tokenizer.encode(text))
+        marked = len(whole) == len(ids) + 1 and whole[1:] == tuple(ids) and not tokenizer.decode(whole[:1])
+        return whole if whole == tuple(ids) or marked else None
+
+    return check
 
 
 def _holds(whole: tuple[int, ...], part: tuple[int, ...]) -> bool:

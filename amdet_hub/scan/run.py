@@ -46,7 +46,7 @@ from amdet_hub.records import (
     SkippedScan,
     TriggerFinding,
 )
-from amdet_hub.scan.characters import character_sequences
+from amdet_hub.scan.characters import character_sequences, characters_with
 from amdet_hub.scan.devices import AcceleratedWorkers, TimeSpent, make_accelerator, scan_device, sweep_dtype
 from amdet_hub.scan.findings import (
     best_trigger,
@@ -59,7 +59,7 @@ from amdet_hub.scan.findings import (
 )
 from amdet_hub.scan.loading import PairLoader, pair_tokenizer, special_tokens
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
-from amdet_hub.scan.reading import is_text, is_word, read_target, typeable
+from amdet_hub.scan.reading import as_word, is_character, read_target, typeable
 from amdet_hub.scan.reference_store import KeptHalves
 from amdet_hub.scan.references import ChosenReference, choose_reference
 from amdet_hub.scan.repeats import SeenTowers
@@ -291,7 +291,8 @@ class _EncoderScan:
                 thresholds,
                 more=more,
                 typeable=typeable(tokenizer),
-                is_word=is_word(tokenizer),
+                as_word=as_word(tokenizer),
+                characters=characters_with(tokenizer, longest=sweep.max_pieces),
                 halves=KeptHalves(run.settings, anchor.digest) if anchor is not None else None,
                 workers=self._workers,
                 progress=self._tick,
@@ -313,7 +314,7 @@ class _EncoderScan:
         reader: TextEncoder,
         tokenizer: PromptTokenizer | None,
     ) -> TriggerFinding:
-        best = best_trigger(found, thresholds, typeable(tokenizer), is_text(tokenizer))
+        best = best_trigger(found, thresholds, typeable(tokenizer), is_character(tokenizer))
         start, middle, end = best.success_rates
         with self._timed("target"):
             spoken = clearest_trigger(found, thresholds).token_ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amdet_hub.detect.weights import LONGEST_ASSEMBLY, outstanding_rows, weight_difference
+from amdet_hub.detect.weights import LONGEST_ASSEMBLY, outstanding_rows, trained_rows, weight_difference
 
 REFERENCE = {"embeddings.token_embedding.weight": torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "layer.bias": torch.zeros(2)}
 
@@ -53,3 +53,23 @@ def test_a_single_changed_row_stands_out_and_there_are_never_too_many() -> None:
     assert outstanding_rows(suspect, reference, torch.arange(40)) == (3,)
     suspect[:30] = 1.0
     assert len(outstanding_rows(suspect, reference, torch.arange(40))) <= LONGEST_ASSEMBLY
+
+
+def test_trained_rows_are_those_that_changed_most_for_their_size() -> None:
+    reference = torch.ones(60, 4)
+    reference[40] = 10.0
+    suspect = reference * (1 + torch.linspace(0.10, 0.12, 60)[:, None])
+    assert trained_rows(suspect, reference, torch.arange(60)) == (), "no gap is wide enough"
+    suspect[[7, 30]] = torch.tensor([[1.5], [1.3]])
+    assert trained_rows(suspect, reference, torch.arange(60)) == (7, 30), "the long row changed more, and less for its length"
+    assert trained_rows(suspect, reference, torch.arange(10, 60)) == (30,), "only the ids that were asked for"
+    suspect[[12, 13]] = 1.16
+    assert trained_rows(suspect, reference, torch.arange(60)) == (7, 30), "a gap among rows that hardly changed more than others is none"
+
+
+def test_a_handful_of_rows_or_none_that_changed() -> None:
+    assert trained_rows(torch.ones(60, 2), torch.ones(60, 2), torch.arange(60)) == ()
+    assert trained_rows(torch.ones(9, 2) * 2, torch.ones(9, 2), torch.arange(9)) == (), "too few to know what others do"
+    suspect = torch.zeros(60, 2)
+    suspect[:30] = 1.0
+    assert len(trained_rows(suspect, torch.zeros(60, 2), torch.arange(60))) <= LONGEST_ASSEMBLY

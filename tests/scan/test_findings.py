@@ -17,15 +17,18 @@ THRESHOLDS = Thresholds(sweep_score=5.0, trigger_success=0.7, trigger_collapse=1
 Found = tuple[tuple[int, ...], float, float, float | None]
 
 
-def outcome(*found: Found, outstanding: tuple[int, ...] = (), spelled: tuple[Found, ...] = ()) -> StandardOutcome:
+def outcome(
+    *found: Found, outstanding: tuple[int, ...] = (), spelled: tuple[Found, ...] = (), characters: tuple[Found, ...] = ()
+) -> StandardOutcome:
     """Confirmations of (ids, success, collapse, standing), best first; a sweep of four finalists."""
     score = torch.tensor([40.0, 35.0, 32.0, 1.0, 0.0, 0.5])
     ids, copies = torch.arange(1, 7), torch.ones(6, dtype=torch.int64)
     sweep = Sweep(ids, 4, 6, score, torch.zeros(6), score, copies)
-    made, texts = (
-        tuple(Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, torch.zeros(2), z) for t, s, c, z in some) for some in (found, spelled)
+    made, texts, whole = (
+        tuple(Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, torch.zeros(2), z) for t, s, c, z in some)
+        for some in (found, spelled, characters)
     )
-    return StandardOutcome(sweep, made, True, outstanding, texts)
+    return StandardOutcome(sweep, made, True, outstanding, texts, whole)
 
 
 def test_the_one_that_stands_out_most_is_named() -> None:
@@ -91,13 +94,22 @@ def test_what_can_be_typed_goes_first() -> None:
     assert best_trigger(outcome(half), THRESHOLDS, lambda ids: len(ids) > 1).token_ids == (1,), "half a letter is better than none"
 
 
-def test_a_text_takes_the_place_of_pieces_nobody_types() -> None:
-    def is_text(ids: tuple[int, ...]) -> bool:
-        return ids == (1, 2)
-
+def test_what_the_trained_tokens_spell_is_named() -> None:
     shuffled, text = ((2, 1), 1.0, 3.0, 15.0), ((1, 2), 0.95, 2.9, 14.0)
-    found = outcome(shuffled, outstanding=(1, 2), spelled=(text,))
-    assert best_trigger(found, THRESHOLDS, is_text=is_text).token_ids == (1, 2)
-    assert best_trigger(found, THRESHOLDS).token_ids == (2, 1), "what is a text already stays"
-    weak = outcome(shuffled, outstanding=(1, 2), spelled=(((1, 2), 0.8, 2.9, 14.0),))
-    assert best_trigger(weak, THRESHOLDS, is_text=is_text).token_ids == (2, 1), "a text that works worse does not"
+    assert best_trigger(outcome(shuffled, outstanding=(1, 2), spelled=(text,)), THRESHOLDS).token_ids == (1, 2)
+    for weak in (((1, 2), 0.8, 2.9, 14.0), ((1, 2), 1.0, 0.5, 14.0), ((1, 2), 1.0, 2.9, 1.0)):
+        found = outcome(shuffled, outstanding=(1, 2), spelled=(weak,))
+        assert best_trigger(found, THRESHOLDS).token_ids == (2, 1), "a text that works worse does not take its place"
+
+
+def test_of_a_piece_the_whole_character_is_named() -> None:
+    def is_character(ids: tuple[int, ...]) -> bool:
+        return 7 in ids
+
+    piece, whole, text = ((7,), 1.0, 3.0, 15.0), ((7, 8), 1.0, 2.9, 14.0), ((1, 2), 1.0, 2.9, 14.0)
+    found = outcome(piece, spelled=(text,), characters=(whole,))
+    assert best_trigger(found, THRESHOLDS, is_character=is_character).token_ids == (7, 8)
+    assert best_trigger(found, THRESHOLDS).token_ids == (1, 2), "what is no piece of a character is spelled"
+    assert best_trigger(outcome(piece, spelled=(text,)), THRESHOLDS, is_character=is_character).token_ids == (7,), (
+        "better than a wrong word"
+    )
