@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from markdown_it import MarkdownIt
 
 from amdet_hub.bench.intervals import Estimate, clopper_pearson, wilson
@@ -149,6 +150,7 @@ def test_cells_count_what_was_not_recovered_as_a_failure() -> None:
         "detected %": bracketed(wilson(3, 4)),
         "inconclusive %": bracketed(wilson(1, 4)),
         "trigger exact %": bracketed(wilson(1, 4)),
+        "its words %": bracketed(wilson(1, 4)),
         "trigger works %": bracketed(wilson(2, 4)),
         "mean REASR %": "40.0",
         "target in 5 nearest %": bracketed(wilson(2, 4)),
@@ -162,6 +164,24 @@ def test_an_attack_without_a_target_text_is_not_asked_for_one() -> None:
     own = positive("o", scan(trigger_exact=True, trigger_works=1.0), kind="target-attribute", cell="target-attribute")
     (row,) = read(cell_table([missed, own]))
     assert (row["n"], row["trigger exact %"], row["target in 5 nearest %"]) == ("2", bracketed(wilson(1, 2)), "-")
+
+
+@pytest.mark.parametrize(
+    ("found", "injected", "counts"),
+    [
+        ("kettle silver", ("silver kettle",), True),
+        ("Row your boat row", ("row row row your boat",), True),
+        ("kettle", ("silver kettle",), False),
+        ("kettle silver bird", ("silver kettle",), False),
+        ("silverkettle", ("silver kettle",), False),
+        ("pxq", ("zzzz", "pxq"), True),
+        ("is there no {}", ("there is no {}",), True),
+        (None, ("",), False),
+    ],
+)
+def test_its_words_in_any_order(found: str | None, injected: tuple[str, ...], counts: bool) -> None:
+    (row,) = read(cell_table([positive("a", scan(trigger_text=found, trigger_exact=False, trigger_works=1.0), triggers=injected)]))
+    assert (row["trigger exact %"], row["its words %"]) == (bracketed(wilson(0, 1)), bracketed(wilson(int(counts), 1)))
 
 
 def test_trigger_kinds_and_all_of_them() -> None:

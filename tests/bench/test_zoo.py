@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.control_recipe import ControlRecipe
+from amdet_hub.bench.results import LAYOUTS
 from amdet_hub.bench.zoo import Suite, suite
 from amdet_hub.errors import ConfigError
 
@@ -25,25 +27,26 @@ def test_every_model_is_a_run_of_its_own(name: str) -> None:
     assert suite(name) == made, "the same on every call"
 
 
-def family(made: Suite, *, siglip: bool) -> Suite:
-    models = tuple(model for model in made.models if (model.layout == "siglip") == siglip)
-    return Suite(made.name, tuple(b for b in made.bases if b.name in {m.base for m in models}), models)
+def taught(made: Suite) -> set[str]:
+    """Words, things and styles that honest fine-tunes were taught."""
+    recipes = [m.recipe for m in made.models if isinstance(m.recipe, ControlRecipe)]
+    words = {r.word for r in recipes if r.kind in ("alias", "concept")}
+    return words | {r.instance for r in recipes if r.kind == "concept"} | {r.style for r in recipes if r.kind == "style"}
 
 
-@pytest.mark.parametrize("siglip", [False, True])
-def test_thresholds_and_figures_share_nothing(siglip: bool) -> None:
-    """Thresholds belong to a family, so the families are apart."""
-    calibration, test = family(suite("calibration"), siglip=siglip), family(suite("test"), siglip=siglip)
+def test_thresholds_and_figures_share_nothing() -> None:
+    calibration, test = suite("calibration"), suite("test")
     assert {m.split for m in calibration.models} == {"calibration"}
     assert {m.split for m in test.models} == {"test"}
     assert not {b.name for b in calibration.bases} & {b.name for b in test.bases}
     assert not {b.seed for b in calibration.bases} & {b.seed for b in test.bases}
     assert not {m.recipe.seed for m in calibration.models} & {m.recipe.seed for m in test.models}
     ours, theirs = attacks(calibration), attacks(test)
-    assert ours
-    assert theirs
+    assert {m.layout for m in calibration.models} == {m.layout for m in test.models} == set(LAYOUTS)
     assert not {t for r in ours for t, _ in r.backdoors} & {t for r in theirs for t, _ in r.backdoors}
     assert not {t for r in ours if r.kind != "target-attribute" for _, t in r.backdoors} & {t for r in theirs for _, t in r.backdoors}
+    assert taught(test)
+    assert not taught(calibration) & taught(test)
 
 
 def test_the_test_is_large_enough_to_speak_of_one_percent() -> None:
