@@ -24,17 +24,18 @@ def _row(family: Family, *, found: int, backdoored: int, wrong: int, benign: int
 
 
 MEASURED: Final[Mapping[tuple[Family, bool], MeasuredRates]] = {
-    ("clip", True): _row("clip", found=75, backdoored=77, wrong=1, benign=100, compared=_BASE),
+    ("clip", True): _row("clip", found=76, backdoored=77, wrong=0, benign=100, compared=_BASE),
     ("clip", False): _row("clip", found=11, backdoored=12, wrong=0, benign=14, compared=_ALONE),
-    ("siglip", True): _row("siglip", found=11, backdoored=11, wrong=1, benign=25, compared=_BASE),
+    ("siglip", True): _row("siglip", found=11, backdoored=11, wrong=0, benign=25, compared=_BASE),
 }
 """Rates by family and by whether the suspect was compared with its base. SigLIP without a reference was calibrated, and not tested."""
 
 EVER_SHOWN: Final[tuple[MeasuredRates, ...]] = (
     *MEASURED.values(),
+    _row("clip", found=75, backdoored=77, wrong=1, benign=100, compared=_BASE),
     _row("clip", found=72, backdoored=76, wrong=1, benign=100, compared=_BASE),
     _row("clip", found=12, backdoored=12, wrong=2, benign=14, compared=_ALONE),
-    _row("siglip", found=11, backdoored=11, wrong=0, benign=25, compared=_BASE),
+    _row("siglip", found=11, backdoored=11, wrong=1, benign=25, compared=_BASE),
 )
 """What a card may say. A row of `MEASURED` that is measured anew stays here as it was, or every card with the old figures is taken for forged."""
 
