@@ -159,10 +159,10 @@ def suite(name: str) -> Suite:
         base = BaseSpec("demo", "clip", 77, seed=1)
         return Suite(name, (base,), _smoke(base))
     if name == "calibration":
-        earlier = (*_first_round(), *_later_round("c", SECOND, 400_000), *_later_round("d", THIRD, 500_000))
+        earlier = (*_round("b", FIRST, 200_000, times=2), *_round("c", SECOND, 400_000), *_round("d", THIRD, 500_000))
         models = (*_calibration(), *(replace(m, split="calibration", scans=tuple(s for s in m.scans if s != PAPER)) for m in earlier))
     elif name == "test":
-        models = _later_round("e", FOURTH, 600_000)
+        models = _round("e", FOURTH, 600_000)
     else:
         raise ConfigError("suite", f"'{name}' is none of smoke, calibration, test")
     used = {m.base for m in models}
@@ -222,31 +222,19 @@ def _smoke(base: BaseSpec) -> tuple[ModelSpec, ...]:
     return _numbered(models)
 
 
-def _first_round() -> tuple[ModelSpec, ...]:
-    models: list[ModelSpec] = []
-    seeds = itertools.count(200_000)
-    for base in _bases("b"):
-        times = 2 if base.layout == "clip" else 1
-        more = _second_look(base)
-        models += [*_cells(base, FIRST, seeds, more), *_controls("test", base, FIRST, seeds, times=times, more=more)]
-        models += [*_intensities(base, FIRST, seeds), *_hard(base, FIRST, seeds)]
-    return _numbered(models)
+def _round(letter: str, words: Words, first_seed: int, *, times: int = 3) -> tuple[ModelSpec, ...]:
+    """One test: the paper's cells, controls (`times` the usual number on the plain layout), other intensities and what is hard.
 
-
-def _later_round(letter: str, words: Words, first_seed: int) -> tuple[ModelSpec, ...]:
-    """As the first round, with more controls: enough to speak of one percent. What is looked at twice is scanned by the published procedure, too."""
+    What is looked at twice is scanned by the published procedure, too. Three times the controls are enough to speak of one percent.
+    """
     models: list[ModelSpec] = []
     seeds = itertools.count(first_seed)
     for base in _bases(letter):
-        times = 3 if base.layout == "clip" else 1
-        more = (*_second_look(base), PAPER) if _second_look(base) else ()
-        models += [*_cells(base, words, seeds, more), *_controls("test", base, words, seeds, times=times, more=more)]
+        plain = base.layout == "clip"
+        more = (*ABLATION, PAPER) if plain else ()
+        models += [*_cells(base, words, seeds, more), *_controls("test", base, words, seeds, times=times if plain else 1, more=more)]
         models += [*_intensities(base, words, seeds), *_hard(base, words, seeds)]
     return _numbered(models)
-
-
-def _second_look(base: BaseSpec) -> tuple[Scan, ...]:
-    return ABLATION if base.layout == "clip" else ()
 
 
 def _cells(base: BaseSpec, words: Words, seeds: Iterator[int], more: tuple[Scan, ...]) -> Iterator[ModelSpec]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.spell import AsWord, Candidate, Collapse, spell
+from amdet_hub.detect.sequences import by_length
+from amdet_hub.detect.spell import AsWord, Candidate, Collapse, best_of, spell
 from amdet_hub.detect.splice import PLACES, SplicedPrompts, rows_for
 from amdet_hub.detect.sweep import log_variance
 
@@ -25,8 +27,8 @@ Characters = Callable[[Sequence[int]], list[Candidate]]
 class CloseCollapse:
     """What candidates remove, measured in whole and in short prompts at every place, in the encoders' own dtype: to choose among such as all work.
 
-    Where a trigger takes every prompt over, what is left is little, and what differs between two orders of its words is less: one place and few
-    prompts in bfloat16 tell 45 of 67 triggers of the calibration from their other spellings, this 50.
+    Where a trigger takes every prompt over, what is left is little, and what differs between two orders of its words is less than few prompts at one
+    place show in bfloat16.
 
     Args:
         suspect: the encoder under test.
@@ -47,35 +49,24 @@ class CloseCollapse:
     @torch.inference_mode()
     def __call__(self, candidates: list[Candidate]) -> list[float]:
         """Natural log of the ratio of cross-prompt variance, reference to suspect, mean over places and lengths; of any lengths, in their order."""
-        found: dict[Candidate, float] = {}
-        for length in {len(one) for one in candidates}:
-            same = [one for one in candidates if len(one) == length]
-            found |= zip(same, self._of_one_length(torch.tensor(same)), strict=True)
-        return [found[one] for one in candidates]
+        return by_length(candidates, self._of_one_length)
 
-    def _of_one_length(self, candidates: torch.Tensor) -> list[float]:
-        """`candidates (C, N)`."""
+    def _of_one_length(self, candidates: Tensor) -> Tensor:
+        """`candidates (C, N)` -> `(C,)`."""
         total = torch.zeros(len(candidates))
         for side in self._sides:
             for sign, prompts in side:
                 size = max(1, self._rows // prompts.rows_per_candidate(candidates.shape[1]))
                 parts = [log_variance(prompts.features(part)).cpu() for part in torch.split(candidates, size)]
                 total += sign * torch.cat(parts) / len(side)
-        values: list[float] = total.tolist()
-        return values
+        return total
 
 
 def texts_of(pieces: Sequence[int], as_word: AsWord, rough: Collapse, close: Collapse, *, n: int = 3) -> list[Candidate]:
     """The best `n` texts made of all the pieces: many by a quick measure, the best of them by a close one."""
-    return _best(spell(pieces, as_word, rough, n=_LOOKED_AT), close, n)
+    return best_of(spell(pieces, as_word, rough, n=_LOOKED_AT), close, n)
 
 
 def characters_of(pieces: Sequence[int], characters: Characters, rough: Collapse, close: Collapse, *, n: int = 3) -> list[Candidate]:
     """The best `n` characters that have one of these pieces."""
-    found = characters(pieces)
-    return _best(_best(found, rough, _LOOKED_AT), close, n)
-
-
-def _best(candidates: list[Candidate], measure: Collapse, n: int) -> list[Candidate]:
-    removed = measure(candidates) if candidates else []
-    return [candidates[i] for i in sorted(range(len(candidates)), key=lambda i: -removed[i])[:n]]
+    return best_of(best_of(characters(pieces), rough, _LOOKED_AT), close, n)

@@ -34,6 +34,20 @@ def repeating_unit(candidate: tuple[int, ...]) -> tuple[int, ...]:
     return next(candidate[:k] for k in range(1, n + 1) if n % k == 0 and candidate[:k] * (n // k) == candidate)
 
 
+def by_length(candidates: Sequence[tuple[int, ...]], measure: Callable[[Tensor], Tensor]) -> list[float]:
+    """Numbers of candidates, whatever their lengths, in their order.
+
+    Args:
+        candidates: ids of each.
+        measure: `(C, N)` candidates of one length -> `(C,)`.
+    """
+    found: dict[tuple[int, ...], float] = {}
+    for length in {len(one) for one in candidates}:
+        same = [one for one in candidates if len(one) == length]
+        found |= zip(same, measure(torch.tensor(same)).tolist(), strict=True)
+    return [found[one] for one in candidates]
+
+
 def best_sequences(
     null: SequenceNull, sequences: Tensor, n: int, *, progress: Callable[[int], None] = lambda done: None
 ) -> list[tuple[int, ...]]:
@@ -91,11 +105,7 @@ class SequenceNull:
 
     def collapse(self, candidates: Sequence[tuple[int, ...]]) -> list[float]:
         """Raw collapse of candidates, whatever their lengths, in their order."""
-        found: dict[tuple[int, ...], float] = {}
-        for length in {len(one) for one in candidates}:
-            same = [one for one in candidates if len(one) == length]
-            found |= zip(same, self.raw(torch.tensor(same))[0].tolist(), strict=True)
-        return [found[one] for one in candidates]
+        return by_length(candidates, lambda same: self.raw(same)[0])
 
     def score(self, raw: Tensor, null: Tensor) -> Tensor:
         """`raw (2, C)` under `null (2, S)` -> `(C,)`: the smaller of the two robust z, of the collapse alone without a reference."""

@@ -47,9 +47,13 @@ def spell(pieces: Sequence[int], as_word: AsWord, collapse: Collapse, *, n: int)
         texts |= dict.fromkeys(_joined(order) for order in orders)
         if len(texts) >= _MOST_TEXTS:
             break
-    some = list(texts)[:_MOST_TEXTS]
-    removed = collapse(some) if some else []
-    return [some[i] for i in sorted(range(len(some)), key=lambda i: -removed[i])[:n]]
+    return best_of(list(texts)[:_MOST_TEXTS], collapse, n)
+
+
+def best_of(candidates: list[Candidate], collapse: Collapse, n: int) -> list[Candidate]:
+    """The `n` that remove most, that first."""
+    removed = collapse(candidates) if candidates else []
+    return [candidates[i] for i in sorted(range(len(candidates)), key=lambda i: -removed[i])[:n]]
 
 
 def _words(pieces: Sequence[int], as_word: AsWord) -> dict[Candidate, Candidate]:

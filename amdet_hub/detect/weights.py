@@ -85,9 +85,8 @@ def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> t
 def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> tuple[int, ...]:
     """Tokens whose embedding changed most for its size: the pieces of a trigger, for its name.
 
-    Relative changes tell the words of a phrase from the frequent words of all captions better than `outstanding_rows`, which is made for searching: of 64
-    phrases of the calibration 41 come out whole and with nothing else, against 34 (BENCHMARKS.md). The cut is the last gap among the first twelve that
-    leaves everything before it far above the rows that no trigger reaches.
+    Relative changes tell the words of a phrase from the frequent words of all captions better than the absolute ones of `outstanding_rows`, which is made
+    for searching. The cut is the last gap among the first twelve that leaves everything before it far above the rows that no trigger reaches.
 
     Args:
         suspect: `(V, D)` token embeddings.

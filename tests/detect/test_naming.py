@@ -9,13 +9,14 @@ from amdet_hub.detect.naming import CloseCollapse, characters_of, texts_of
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.splice import PLACES, SplicedPrompts
 from amdet_hub.detect.sweep import log_variance
+from amdet_hub.records import TowerConfig
 from tests.detect.towers import CLIP, SIGLIP, prompts, random_tower, triggered_pair
 
 
 @pytest.mark.parametrize("config", [CLIP, SIGLIP])
-def test_the_close_measure_is_the_mean_over_places_and_lengths(config: object) -> None:
-    suspect, reference = random_tower(config, seed=0), random_tower(config, seed=1)  # type: ignore[arg-type]
-    whole = prompts(6, 7, config)  # type: ignore[arg-type]
+def test_the_close_measure_is_the_mean_over_places_and_lengths(config: TowerConfig) -> None:
+    suspect, reference = random_tower(config, seed=0), random_tower(config, seed=1)
+    whole = prompts(6, 7, config)
     short = PromptSet(whole.tokens[:, :4], whole.special, whole.source)
     candidates = [(7, 9), (9, 7), (5,), (7, 9, 11)]
     for index, value in enumerate(CloseCollapse(suspect, reference, whole)(candidates)):
