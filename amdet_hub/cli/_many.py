@@ -176,21 +176,29 @@ class _Tally:
 
 def run_many(request: Request, progress: Progress, ledger: Ledger, *, main: bool) -> int:
     """Scan every model that is not finished, the next one's files arriving meanwhile. Returns the worst exit code."""
+    from amdet_hub.cli.scan import report_interruption
     from amdet_hub.scan.prefetch import Prefetcher
     from amdet_hub.scan.shared import SharedReferences
 
     tally, shared = _Tally(), SharedReferences()
     with Prefetcher(request.settings, reference=request.reference, use_reference=request.options.use_reference) as prefetcher:
-        waiting = _unfinished(request, ledger, tally, main=main)
-        following = next(waiting, None)
-        while following is not None:
-            (ref, key), following = following, next(waiting, None)
-            if following is not None and main and request.job is None:
-                prefetcher.start(following[0])
-            try:
-                _scan(request, ref, key, ledger, tally, progress, shared, main=main)
-            except Interrupted as stop:
-                return _interrupted(request, ref, stop, tally, progress, main=main)
+        try:
+            waiting = _unfinished(request, ledger, tally, main=main)
+            following = next(waiting, None)
+            while following is not None:
+                (ref, key), following = following, next(waiting, None)
+                if following is not None and main and request.job is None:
+                    prefetcher.start(following[0])
+                try:
+                    _scan(request, ref, key, ledger, tally, progress, shared, main=main)
+                except Interrupted as stop:
+                    progress.close()
+                    report_interruption(request, ref, stop, main=main)
+                    return _interrupted(request, tally, main=main)
+        except KeyboardInterrupt:  # between two scans, or while the result of one was kept
+            if main:
+                say("Interrupted.")
+            return _interrupted(request, tally, main=main)
     if main:
         _summarise(request, tally)
     return worst(tally.codes)
@@ -262,15 +270,10 @@ def _line(request: Request, text: str, *, main: bool) -> None:
         emit(text)
 
 
-def _interrupted(request: Request, ref: RepoRef, stop: Interrupted, tally: _Tally, progress: Progress, *, main: bool) -> int:
-    from amdet_hub.cli.scan import report_interruption
-
-    progress.close()
-    report_interruption(request, ref, stop, main=main)
+def _interrupted(request: Request, tally: _Tally, *, main: bool) -> int:
     if main:
         _summarise(request, tally)
-        again = "Run the same command again to go on." if request.state else "With --state FILE such a run can be taken up again."
-        say(again)
+        say("Run the same command again to go on." if request.state else "With --state FILE such a run can be taken up again.")
     return EXIT_INTERRUPTED
 
 

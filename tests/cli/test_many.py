@@ -245,3 +245,19 @@ def test_a_run_that_was_stopped_goes_on(ask: Run, hub: LocalHub, tmp_path: Path,
     assert "acme/a: finished before" in again.stderr
     assert again.stdout.count("[-] acme/") == 2
     assert "4 of 4 models" in again.stdout
+
+
+@pytest.mark.parametrize(("where", "finished"), [("os.fsync", 1), ("amdet_hub.scan.prefetch.Prefetcher.start", 0)])
+def test_ctrl_c_outside_a_scan_is_no_less_of_an_interruption(ask: Run, monkeypatch: pytest.MonkeyPatch, where: str, finished: int) -> None:
+    """While the first model is being remembered, and before it is begun."""
+    with monkeypatch.context() as patch:
+        patch.setattr(where, lambda *_: signal.raise_signal(signal.SIGINT))
+        result = ask("--org", "acme", "--state", "s")
+    assert result.exit_code == 130
+    assert "Interrupted." in result.stderr
+    assert "nothing was written" not in result.stderr, "the first model's line was"
+    assert "Run the same command again to go on." in result.stderr
+    assert f"{finished} of 4 models" in result.stdout
+    again = ask("--org", "acme", "--state", "s")
+    assert again.stderr.count("finished before") == finished
+    assert "4 of 4 models" in again.stdout
