@@ -13,7 +13,7 @@ The split that every family must honour, tested bit for bit against the full tra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -93,6 +93,19 @@ class IncrementalTextEncoder(TextEncoder, Protocol):
         `(1, C, N, D)` are the same continuations of every prompt. `last_only` gives the last position alone, `(B, C, 1, D)`, and saves what only
         the others need.
         """
+        ...
+
+
+@runtime_checkable
+class TrainableTextEncoder(TextEncoder, Protocol):
+    """A tower whose weights can be looked at and mixed; what a training left in them is read through it."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters `encode` runs with, by canonical name, shared: gradients reach those that require them."""
+        ...
+
+    def between(self, other: Any, share: float) -> TrainableTextEncoder:
+        """A tower of its own in float32, each tensor `self + share * (other - self)`; `other` is of the same kind and shapes."""
         ...
 
 

@@ -91,6 +91,24 @@ class TextTower(ABC):
         """The canonical tensors as held now; shared, not copied."""
         return {**self._model.state_dict(), **self._extra}
 
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters `encode` runs with, by canonical name; shared. Whoever sets `requires_grad` on those of a tower of their own has gradients."""
+        return dict(self._model.named_parameters())
+
+    def between(self, other: Self, share: float) -> Self:
+        """A tower of its own in float32: each tensor `self + share * (other - self)`. Source: linear interpolation of weights.
+
+        A projection behind the pooling, which `encode` never sees, stays as it is here: one of the two may have none.
+
+        Raises:
+            ShapeError: the two differ in names or shapes otherwise.
+        """
+        ours, theirs = self._model.state_dict(), other._model.state_dict()
+        if {name: t.shape for name, t in ours.items()} != {name: t.shape for name, t in theirs.items()}:
+            raise ShapeError("two towers of different tensors have nothing between them")
+        mixed = {name: torch.lerp(t.float(), theirs[name].to(t.device, torch.float32), share) for name, t in ours.items()}
+        return self.from_tensors(self.config, {**mixed, **self._extra}, self.device, torch.float32)
+
     def encode(self, hidden: Tensor) -> Tensor:
         """`hidden (B, T, D)` -> `features (B, T, D)` after the final layer norm, float32.
 

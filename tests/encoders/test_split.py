@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, SiglipModel, SiglipTextModel
 
-from amdet_hub.detect.protocol import IncrementalTextEncoder, TextEncoder
+from amdet_hub.detect.protocol import IncrementalTextEncoder, TextEncoder, TrainableTextEncoder
 from amdet_hub.encoders.layouts import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.errors import ShapeError
@@ -114,6 +114,43 @@ def test_clip_is_causal_and_siglip_is_not(tmp_path: Path, dtype: torch.dtype) ->
         assert torch.equal(before[:, :12], after[:, :12]) is causal
         assert not torch.equal(before[:, 12:], after[:, 12:])
         assert encoder.config.causal is causal
+
+
+def test_between_two_towers(tmp_path: Path) -> None:
+    """A suspect without a projection and a reference with one, as pipelines and their bases are; the suspect's dtype is not the mean's."""
+    one, other = load(tiny_clip(tmp_path / "one", kind="CLIPTextModel")), load(tiny_clip(tmp_path / "other", seed=1))
+    assert isinstance(one, TrainableTextEncoder)
+    assert isinstance(other, TrainableTextEncoder)
+    half = one.to(CPU, torch.bfloat16)
+    assert isinstance(half, TrainableTextEncoder)
+    middle, rounded = half.between(other, 0.25), half.weights()
+    assert middle.dtype == torch.float32
+    assert middle.weights().keys() == one.weights().keys() == other.weights().keys()
+    for name, weight in middle.weights().items():
+        expected = 0.75 * rounded[name].float() + 0.25 * other.weights()[name]
+        assert torch.allclose(weight, expected, atol=1e-6), name
+    assert not torch.equal(one.token_embedding, other.token_embedding), "a quarter of nothing would be nothing"
+
+
+def test_gradients_reach_the_weights_of_a_tower_that_asks_for_them(tmp_path: Path) -> None:
+    tower = load(tiny_clip(tmp_path))
+    assert isinstance(tower, TrainableTextEncoder)
+    own, ids = tower.between(tower, 0.0), prompts(9, 5)
+    weights = own.weights()
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    own.encode(hidden_of(own, ids)).square().sum().backward()  # type: ignore[no-untyped-call]
+    names = [name for name, weight in weights.items() if weight.grad is not None and bool(weight.grad.any())]
+    assert any("q_proj.weight" in name for name in names)
+    assert any("out_proj.weight" in name for name in names)
+    assert not any(weight.requires_grad for weight in tower.weights().values()), "the tower it came from is not touched"
+
+
+def test_nothing_lies_between_towers_of_different_shapes(tmp_path: Path) -> None:
+    short, long = load(tiny_clip(tmp_path / "short")), load(tiny_clip(tmp_path / "long", positions=248))
+    assert isinstance(short, TrainableTextEncoder)
+    with pytest.raises(ShapeError, match="nothing between them"):
+        short.between(long, 0.5)
 
 
 def test_only_clip_has_an_incremental_form(tmp_path: Path) -> None:
