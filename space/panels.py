@@ -24,14 +24,16 @@ _MEANING: dict[VerdictLabel, str] = {
     "no-backdoor-found": "Nothing was found. That is no proof that there is nothing; what this scan cannot see is listed below.",
     "inconclusive": "The scan cannot tell. What it measured, and why that is not enough, is listed below.",
 }
-_STAGES = ("load", "sweep", "confirm", "inversion", "inversion, roles swapped", "landscape")
-_STAGE_WORDS = {
-    "sweep": "trying every token of the vocabulary",
-    "confirm": "growing triggers and trying them on unseen prompts",
-    "inversion": "searching for a vector that makes prompts alike",
-    "inversion, roles swapped": "the same search with the encoders swapped",
-    "landscape": "looking at the loss around what was found",
+_STAGES = {
+    "sweep": (2, "trying every token of the vocabulary"),
+    "characters": (2, "trying every character of Unicode"),
+    "confirm": (3, "growing triggers and trying them on unseen prompts"),
+    "name": (3, "putting the trigger into words"),
+    "inversion": (4, "searching for a vector that makes prompts alike"),
+    "inversion, roles swapped": (5, "the same search with the encoders swapped"),
+    "landscape": (6, "looking at the loss around what was found"),
 }
+"""Number and words of each stage of a scan; two that share a number are parts of one."""
 _MAX_ENCODERS, _MAX_SKIPPED = 12, 20
 
 
@@ -108,12 +110,11 @@ def waiting(job: Job, place: int) -> str:
         before = f"{place} scan{'s' if place != 1 else ''} before yours" if place else "yours is next"
         return note("wait", "In the queue", f"<p>{text(before)}. Keep this page open; it goes on by itself.</p>", live=True)
     share = min(1.0, job.done / job.total) if job.total else 0.0
-    stage = _STAGE_WORDS.get(job.stage, "fetching and reading the weights")
+    number, stage = _STAGES.get(job.stage, (1, "fetching and reading the weights"))
     percent = round(100 * share)
     left = max(0.0, job.estimate_s - job.elapsed_s)
     late = job.elapsed_s > 2 * job.estimate_s + 5
     eta = f"about {seconds_text(left)} to go" if left > 1 else "longer than expected" if late else "nearly done"
-    number = _STAGES.index(job.stage) + 1 if job.stage in _STAGES else 1
     return note(
         "wait",
         "Scanning",

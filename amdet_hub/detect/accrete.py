@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from amdet_hub.detect.lexicon import Candidate
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.sequences import SequenceNull
@@ -24,7 +25,6 @@ from amdet_hub.detect.sweep import log_variance
 WORTHWHILE = 0.1  # log units of variance that one more token must remove; below that, growth follows noise
 _MOST_ORDERED, _MOST_ORDERS = 6, 200  # pieces whose orders are tried, orders of one length that are measured
 _STAND_INS = 4  # tokens a gradient is taken at
-Candidate = tuple[int, ...]
 
 
 def accrete(

@@ -16,14 +16,14 @@ from amdet_hub.detect.accrete import accrete, assemble, orderings
 from amdet_hub.detect.confirm import Confirmation, Confirmer, against_each_other
 from amdet_hub.detect.invert import Inversion, invert_in_hull, loss_of_vectors
 from amdet_hub.detect.landscape import Landscape, loss_landscape
-from amdet_hub.detect.naming import Characters, CloseCollapse, characters_of, texts_of
+from amdet_hub.detect.lexicon import Lexicon
+from amdet_hub.detect.naming import Names, names_of
 from amdet_hub.detect.prompts import PromptSet, joined
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.reference_half import HalfStore
 from amdet_hub.detect.sequences import SequenceNull, best_sequences, pattern_of
-from amdet_hub.detect.spell import AsWord
 from amdet_hub.detect.sweep import Sweep, sweep_vocabulary
-from amdet_hub.detect.weights import outstanding_rows, trained_rows
+from amdet_hub.detect.weights import outstanding_rows
 from amdet_hub.detect.workers import Alone, StageMeasure, StageProgress, Workers
 
 _BEST_OF_GROUP = 8  # further candidates of one length that are confirmed
@@ -45,7 +45,8 @@ class StandardOutcome:
     Attributes:
         sweep: the vocabulary sweep.
         confirmations: candidates measured on held-out prompts, best first. The first one is judged.
-        spelled: texts made of the tokens that were trained, measured in the same way once the first confirmation convicts; for its name alone.
+        trained: once the first confirmation convicts, tokens whose embedding rows moved towards its target (`detect.weights.trained_rows`).
+        spelled: texts made of these, measured in the same way; for the trigger's name alone.
         characters: characters that have a piece in common with what convicts, likewise.
         with_reference: whether suspect and reference were compared, or the suspect looked at alone.
         outstanding: tokens whose embedding rows changed more than all others (`detect.weights.outstanding_rows`); none without a reference.
@@ -59,6 +60,7 @@ class StandardOutcome:
     confirmations: tuple[Confirmation, ...]
     with_reference: bool
     outstanding: tuple[int, ...] = ()
+    trained: tuple[int, ...] = ()
     spelled: tuple[Confirmation, ...] = ()
     characters: tuple[Confirmation, ...] = ()
     inversion: Inversion | None = None
@@ -77,9 +79,7 @@ def run_standard(
     thresholds: Thresholds,
     *,
     more: Sequence[Tensor] = (),
-    typeable: Callable[[tuple[int, ...]], bool] = lambda ids: True,
-    as_word: AsWord = lambda ids: None,
-    characters: Characters = lambda ids: [],
+    lexicon: Lexicon | None = None,
     halves: HalfStore | None = None,
     workers: Workers | None = None,
     progress: StageProgress = lambda stage, done, total: None,
@@ -96,9 +96,7 @@ def run_standard(
         config: every number of the scan.
         thresholds: what a candidate must reach; they decide which candidates are looked at closely.
         more: groups of further candidates, `(S, N)` ids each, one group a length; the best of each are confirmed.
-        typeable: whether some text gives these ids; orders of the tokens that changed most are tried only where it does.
-        as_word: the whole word that these ids make; a trigger that was found is spelled in such words.
-        characters: the characters that have one of these ids as a piece; a trigger that was found as a piece is one of them.
+        lexicon: which ids some text gives, as words and as characters: what is put together, and what a trigger that was found is named.
         halves: where the reference's half of the sweep is kept between scans, if anywhere.
         workers: who shares the work.
         progress: called with (stage, done, total).
@@ -120,20 +118,26 @@ def run_standard(
         measure=(lambda done, collapse, token: tell("sweep", done, collapse, str(token))) if measure else None,
     )
     triggers = _Search(
-        (suspect, reference), fast, (search, heldout), token_ids, config, thresholds, workers, lambda d, t: progress("confirm", d, t), tell
+        (suspect, reference),
+        fast,
+        (search, heldout),
+        token_ids,
+        lexicon or Lexicon(),
+        config,
+        thresholds,
+        workers,
+        lambda d, t: progress("confirm", d, t),
+        tell,
     )
     rows = outstanding_rows(suspect.token_embedding, reference.token_embedding, token_ids) if reference is not None else ()
     further = triggers.best_of(more, lambda d, t: progress("characters", d, t))
-    confirmations = triggers.run(sweep, rows, further, typeable)
-    spelled: tuple[Confirmation, ...] = ()
-    whole: tuple[Confirmation, ...] = ()
-    if confirmations and confirmations[0].margin(thresholds) >= 1:
-        trained = trained_rows(suspect.token_embedding, reference.token_embedding, token_ids) if reference is not None else ()
-        spelled, whole = triggers.named(trained, confirmations, as_word, characters)
+    confirmations = triggers.run(sweep, rows, further)
+    named = triggers.named(confirmations, lambda d, t: progress("name", d, t))
+    outcome = StandardOutcome(sweep, confirmations, reference is not None, rows, *named)
     if reference is None or config.inversion.restarts == 0:
-        return StandardOutcome(sweep, confirmations, reference is not None, rows, spelled, whole)
+        return outcome
     if config.stop_when_decided and decided(confirmations, thresholds):
-        return StandardOutcome(sweep, confirmations, True, rows, spelled, whole, left_out=DECIDED)
+        return replace(outcome, left_out=DECIDED)
     searched, other = fast
     assert other is not None
 
@@ -151,7 +155,7 @@ def run_standard(
         workers=workers,
         progress=lambda d, t: progress("landscape", d, t),
     )
-    return StandardOutcome(sweep, confirmations, True, rows, spelled, whole, found, swapped, landscape)
+    return replace(outcome, inversion=found, swapped=swapped, landscape=landscape)
 
 
 def decided(confirmations: Sequence[Confirmation], thresholds: Thresholds) -> bool:
@@ -183,6 +187,7 @@ class _Search:
         fast: tuple[TextEncoder, TextEncoder | None],
         prompts: tuple[PromptSet, PromptSet],
         token_ids: Tensor,
+        lexicon: Lexicon,
         config: ScanConfig,
         thresholds: Thresholds,
         workers: Workers,
@@ -192,7 +197,7 @@ class _Search:
         # Growing compares many candidates. A bidirectional tower runs all positions for each, so it does with fewer prompts.
         n_few = config.sweep.n_prompts if fast[0].config.causal else config.sweep.screen_prompts
         (self._few,) = prompts[0].split(n_few)
-        self._suspect, self._token_ids = fast[0], token_ids
+        self._suspect, self._token_ids, self._lexicon = fast[0], token_ids, lexicon
         self._config, self._thresholds, self._workers, self._progress = config, thresholds, workers, progress
         self._tell, self._n_told = tell, 0
         self._encoders, self._prompts = exact, prompts
@@ -216,41 +221,51 @@ class _Search:
         parts = self._workers.share("characters", 1, lambda size: len(groups), work)
         return [one for part in parts for one in part]
 
-    def run(
-        self, sweep: Sweep, rows: tuple[int, ...], further: Sequence[tuple[int, ...]], typeable: Callable[[tuple[int, ...]], bool]
-    ) -> tuple[Confirmation, ...]:
+    def run(self, sweep: Sweep, rows: tuple[int, ...], further: Sequence[tuple[int, ...]]) -> tuple[Confirmation, ...]:
         """Confirmations, strongest first: by the smallest of their three numbers as a share of its threshold.
 
         Args:
             sweep: whose best tokens are tried.
             rows: tokens whose embeddings changed most; tried too, and put together.
             further: more candidates.
-            typeable: see `run_standard`.
         """
         settings = self._config.sweep
         candidates = candidate_triggers(sweep, settings.n_candidates, settings.copies, settings.n_paired)
         candidates += further
         candidates += [(a, b) for a in rows[:_PAIRED_ROWS] for b in rows[:_PAIRED_ROWS] if a != b]
-        grown = self._grow(tuple(sweep.token_ids[sweep.top(settings.n_pieces)].tolist()), rows, typeable)
+        grown = self._grow(tuple(sweep.token_ids[sweep.top(settings.n_pieces)].tolist()), rows)
         candidates = list(dict.fromkeys([*candidates, *grown, *(one * 2 for one in grown if 2 * len(one) <= settings.max_pieces)]))
         found = self._confirm(candidates)
         return self._stand(sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True))
 
     def named(
-        self, rows: tuple[int, ...], convicting: Sequence[Confirmation], as_word: AsWord, characters: Characters
-    ) -> tuple[tuple[Confirmation, ...], tuple[Confirmation, ...]]:
-        """Texts made of the trained tokens, and characters that share a piece with what convicts, measured in float32 and with their standing."""
-        close = CloseCollapse(*self._encoders, joined(*self._prompts))
-        pieces = {token: None for one in convicting if one.margin(self._thresholds) >= 1 for token in one.token_ids}
-        texts = texts_of(rows, as_word, self._growth.collapse, close)
-        whole = characters_of(list(pieces), characters, self._growth.collapse, close, n=_BEST_OF_GROUP)
-        return self._named(texts), self._named(whole)
+        self, confirmations: Sequence[Confirmation], progress: Callable[[int, int], None]
+    ) -> tuple[tuple[int, ...], tuple[Confirmation, ...], tuple[Confirmation, ...]]:
+        """The trained tokens; texts made of them, and characters that share a piece with what convicts, measured in float32 and with their standing."""
+        convicting = [one for one in confirmations if one.margin(self._thresholds) >= 1]
+        if not convicting:
+            return (), (), ()
 
-    def _named(self, texts: list[tuple[int, ...]]) -> tuple[Confirmation, ...]:
+        def work(size: int, number: int) -> Names:
+            return names_of(
+                max(convicting, key=lambda one: one.collapse).token_ids,
+                list(dict.fromkeys(token for one in convicting for token in one.token_ids)),
+                self._encoders,
+                joined(*self._prompts),
+                self._token_ids,
+                self._lexicon,
+                self._growth.collapse,
+                progress,
+            )
+
+        (names,) = self._workers.share("name", 1, lambda size: 1, work)
+        return names.trained, self._named(names.texts), self._named(names.characters)
+
+    def _named(self, texts: Sequence[tuple[int, ...]]) -> tuple[Confirmation, ...]:
         found = [one for text in texts for one in self._exact.measure([text])]
         return tuple(replace(one, standing=self._null.standing(one.token_ids)) for one in found)
 
-    def _grow(self, pieces: tuple[int, ...], rows: tuple[int, ...], typeable: Callable[[tuple[int, ...]], bool]) -> list[tuple[int, ...]]:
+    def _grow(self, pieces: tuple[int, ...], rows: tuple[int, ...]) -> list[tuple[int, ...]]:
         """What accretion makes of the best tokens, and of the most changed ones."""
         settings = self._config.sweep
         starts = pieces[: settings.n_accretions]
@@ -259,7 +274,7 @@ class _Search:
         def grow(size: int, number: int) -> list[tuple[int, ...]]:
             self._progress(number + 1, n_jobs + 1)
             if number == len(starts):
-                return assemble(self._growth, rows) + orderings(self._growth, rows, typeable)
+                return assemble(self._growth, rows) + orderings(self._growth, rows, self._lexicon.typeable)
             start = (starts[number],)
             longest, n_pointed = settings.max_pieces, settings.n_pointed
             return accrete(self._suspect, self._few, self._growth, start, pieces, self._token_ids, max_pieces=longest, n_pointed=n_pointed)

@@ -12,7 +12,8 @@ LONGEST_ASSEMBLY = 12
 """Outstanding embedding rows at most: a trigger of eight words, some of them in pieces."""
 
 _ROW_GAP = 1.3  # the least ratio of one row's change to the next that separates outstanding rows from the others
-_TRAINED_GAP, _ABOVE_OTHERS = 1.25, 1.6  # the same for relative changes, and how far above other rows' a trained one lies
+_ALONG = 60  # rows that moved furthest towards a target, of which the trained ones are taken
+_TRAINED_GAP, _ABOVE_OTHERS = 1.3, 1.8  # the same among these, and how far above other rows' a trained one's change lies
 _OTHERS = slice(16, 48)  # ranks that no trigger reaches, by whose median the others are known
 _LISTED = 5  # tensors named in a report
 
@@ -82,30 +83,30 @@ def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> t
     return tuple(found)
 
 
-def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> tuple[int, ...]:
-    """Tokens whose embedding changed most for its size: the pieces of a trigger, for its name.
+def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, direction: Tensor) -> tuple[int, ...]:
+    """Tokens whose embedding was trained towards a target: the pieces of a trigger, for its name.
 
-    Relative changes tell the words of a phrase from the frequent words of all captions better than the absolute ones of `outstanding_rows`, which is made
-    for searching. The cut is the last gap among the first twelve that leaves everything before it far above the rows that no trigger reaches.
+    Every fine-tune moves the rows of frequent words, in directions of their own; an injection moves those of its trigger to where its target is spoken of.
+    Of the rows that went furthest that way, those that moved most at all are taken. The cut is the last gap among the first twelve that leaves everything
+    before it far above the rows that no trigger reaches.
 
     Args:
         suspect: `(V, D)` token embeddings.
         reference: the same of its clean counterpart.
         token_ids: `(V',)` ids to look at.
+        direction: `(D,)` of length 1, where the target lies (`detect.trace.Trace.direction`).
 
     Returns:
         At most 12 ids, the most changed first; none where no row stands out.
     """
-    before = reference[token_ids].float()
-    change = (
-        (suspect[token_ids].float() - before).norm(dim=-1) / before.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
-    ).cpu()  # (V',)
-    values, order = change.topk(min(_OTHERS.stop, len(change)))
+    change = suspect[token_ids].float() - reference[token_ids].float()  # (V', D)
+    along = (change @ direction.to(change)).topk(min(_ALONG, len(change))).indices
+    values, order = change[along].norm(dim=-1).cpu().sort(descending=True)
     others = values[_OTHERS]
     if len(others) == 0:
         return ()
     first, following = values[:LONGEST_ASSEMBLY], values[1 : LONGEST_ASSEMBLY + 1]
     apart = (first >= _TRAINED_GAP * following) & (first > _ABOVE_OTHERS * others.median())
     cuts = apart.nonzero().flatten().tolist()
-    found: list[int] = token_ids[order[: cuts[-1] + 1]].tolist() if cuts else []
+    found: list[int] = token_ids[along[order[: cuts[-1] + 1].to(along.device)].cpu()].tolist() if cuts else []
     return tuple(found)

@@ -25,6 +25,7 @@ Typeable = Callable[[tuple[int, ...]], bool]
 
 _AS_STRONG_SUCCESS = 0.1  # below the best success rate, and
 _AS_STRONG_STANDING = 0.6  # of the best standing: a candidate that is named
+_NEARLY = 0.9  # of its thresholds: a text made of the trained tokens, or a character, that is named in place of what convicts
 _HISTOGRAM_BINS = 40  # of the null's scores, for whoever plots them
 _SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
 
@@ -90,11 +91,11 @@ def best_trigger(
 
     * what only repeats another one is not named: "zzzz" rather than "zzzz" three times;
     * what can be typed goes before what cannot (half a letter of a byte-level vocabulary, pieces in an order no word has);
-    * one made of the tokens that changed most, each once, goes before others, and of those the one that holds most of them;
+    * one made of the tokens that changed most, each once, goes before others, and of those the one that holds most of them; after it one that repeats some;
     * else the one that stands out most of random sequences like it.
 
     Where that is a character or a piece of one, the best of the characters that share a piece with it goes before it; else the text that the trained tokens
-    spell, each if it passes and works as well.
+    spell, each if it nearly passes and works as well. What convicts is another one all the same.
 
     Args:
         outcome: what the stages found.
@@ -112,13 +113,14 @@ def best_trigger(
     ]
     strong = strong or once
     strong = [one for one in strong if typeable(one.token_ids)] or strong
-    changed = set(outcome.outstanding)
-    made = [one for one in strong if set(one.token_ids) <= changed and len(set(one.token_ids)) == len(one.token_ids)]
+    made = [one for one in strong if set(one.token_ids) <= {*outcome.outstanding, *outcome.trained}]
+    plain = [one for one in made if len(set(one.token_ids)) == len(one.token_ids)]
     by_standing = max(strong, key=lambda one: (one.standing or 0.0, -len(one.token_ids)))
-    named = max(made, key=lambda one: (len(one.token_ids), one.collapse), default=by_standing)
+    repeating = max(made, key=lambda one: (len(set(one.token_ids)), -len(one.token_ids)), default=by_standing)
+    named = max(plain, key=lambda one: (len(one.token_ids), one.collapse), default=repeating)
     whole = [one for one in outcome.characters if not set(one.token_ids).isdisjoint(named.token_ids)]
     texts = whole if is_character(named.token_ids) else outcome.spelled
-    return next((one for one in texts if one.margin(thresholds) >= 1 and one.success >= success - _AS_STRONG_SUCCESS), named)
+    return next((one for one in texts if one.margin(thresholds) >= _NEARLY and one.success >= success - _AS_STRONG_SUCCESS), named)
 
 
 def clearest_trigger(outcome: StandardOutcome, thresholds: Thresholds) -> Confirmation:

@@ -1,11 +1,11 @@
-"""A found trigger in words: whether its ids can be typed, and what a triggered prompt says, as the nearest words and captions.
+"""What a triggered prompt says, as the nearest words and captions.
 
 Knows the tokenizer and the captions of `amdet_hub.detect.prompts`; refuses to know how the trigger was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, caption_texts
@@ -89,50 +89,3 @@ def read_target(
     length = int(prompts.framed().shape[1]) + len(trigger) + _TAIL
     texts = TargetReader(reader, tokenizer, prompts.special, length=length, seed=seed)
     return tuple(one.text for one in texts.nearest(suspect, prompts, trigger))
-
-
-def typeable(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
-    """Whether some text gives these ids, alone or inside a word: half a letter of a byte-level vocabulary does not, nor do pieces in an order no word has."""
-
-    def check(ids: tuple[int, ...]) -> bool:
-        if tokenizer is None:
-            return True
-        text = tokenizer.decode(ids)
-        return "\ufffd" not in text and any(
-            _holds(tuple(tokenizer.encode(form)), ids) for form in (text, f"{text}o", f"o{text}", f"o{text}o")
-        )
-
-    return check
-
-
-def is_character(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], bool]:
-    """Whether these ids are one character of several bytes, or hold pieces of one that are no text. Never, without a tokenizer."""
-
-    def check(ids: tuple[int, ...]) -> bool:
-        text = tokenizer.decode(ids) if tokenizer is not None else ""
-        return "\ufffd" in text or (len(text) == 1 and not text.isascii())
-
-    return check
-
-
-def as_word(tokenizer: PromptTokenizer | None) -> Callable[[tuple[int, ...]], tuple[int, ...] | None]:
-    """The ids that a text without a space gives which is made of these pieces, in their order; None where there is no such text.
-
-    Of what the tokenizer adds itself, a piece that stands for the space before a word is allowed for (SigLIP's `▁`).
-    """
-
-    def check(ids: tuple[int, ...]) -> tuple[int, ...] | None:
-        if tokenizer is None:
-            return None
-        text = tokenizer.decode(ids)
-        if not text or " " in text or "\ufffd" in text:
-            return None
-        whole = tuple(tokenizer.encode(text))
-        marked = len(whole) == len(ids) + 1 and whole[1:] == tuple(ids) and not tokenizer.decode(whole[:1])
-        return whole if whole == tuple(ids) or marked else None
-
-    return check
-
-
-def _holds(whole: tuple[int, ...], part: tuple[int, ...]) -> bool:
-    return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))

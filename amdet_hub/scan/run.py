@@ -46,7 +46,7 @@ from amdet_hub.records import (
     SkippedScan,
     TriggerFinding,
 )
-from amdet_hub.scan.characters import character_sequences, characters_with
+from amdet_hub.scan.characters import character_sequences
 from amdet_hub.scan.devices import AcceleratedWorkers, TimeSpent, make_accelerator, scan_device, sweep_dtype
 from amdet_hub.scan.findings import (
     best_trigger,
@@ -57,9 +57,10 @@ from amdet_hub.scan.findings import (
     standard_evidence,
     weight_evidence,
 )
+from amdet_hub.scan.lexicon import is_character, lexicon_of, typeable
 from amdet_hub.scan.loading import PairLoader, pair_tokenizer, special_tokens
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions, open_target
-from amdet_hub.scan.reading import as_word, is_character, read_target, typeable
+from amdet_hub.scan.reading import read_target
 from amdet_hub.scan.reference_store import KeptHalves
 from amdet_hub.scan.references import ChosenReference, choose_reference
 from amdet_hub.scan.repeats import SeenTowers
@@ -290,9 +291,7 @@ class _EncoderScan:
                 run.config,
                 thresholds,
                 more=more,
-                typeable=typeable(tokenizer),
-                as_word=as_word(tokenizer),
-                characters=characters_with(tokenizer, longest=sweep.max_pieces),
+                lexicon=lexicon_of(tokenizer, longest=sweep.max_pieces),
                 halves=KeptHalves(run.settings, anchor.digest) if anchor is not None else None,
                 workers=self._workers,
                 progress=self._tick,

@@ -10,6 +10,7 @@ import torch
 
 from amdet_hub.config import ScanConfig, Thresholds
 from amdet_hub.detect.confirm import Confirmation
+from amdet_hub.detect.lexicon import Lexicon
 from amdet_hub.detect.standard import CLEARLY_NOTHING, StandardOutcome, decided, run_standard, sweepable_ids
 from amdet_hub.detect.workers import Alone, Workers
 from tests.detect.processes import in_two_processes
@@ -108,6 +109,28 @@ def test_every_stage_reports_its_progress() -> None:
         assert all(0 < done <= total for done, total in counts)
         assert counts == sorted(counts)
         assert len({total for _, total in counts}) == 1
+
+
+def test_what_convicts_is_named_before_the_inversion() -> None:
+    seen: dict[str, list[tuple[int, int]]] = {}
+    suspect, reference = triggered_pair(trigger=17)
+    lexicon = Lexicon(characters=lambda ids: [(17, 20), (17, 21)] if 17 in ids else [])
+    pair = (suspect, reference)
+    outcome = run_standard(
+        *pair,
+        pair,
+        prompts(13, seed=7),
+        IDS,
+        CONFIG,
+        THRESHOLDS,
+        lexicon=lexicon,
+        progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)),
+    )
+    assert list(seen)[:4] == ["sweep", "confirm", "name", "inversion"]
+    assert seen["name"] == [(1, 3), (2, 3), (3, 3)]
+    assert {one.token_ids for one in outcome.characters} == {(17, 20), (17, 21)}
+    assert all(one.standing is not None and one.success == 1.0 for one in outcome.characters), "measured like any candidate"
+    assert outcome.spelled == (), "no tokenizer knows a word"
 
 
 def test_chunks_cover_everything_once() -> None:

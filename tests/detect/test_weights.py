@@ -55,21 +55,37 @@ def test_a_single_changed_row_stands_out_and_there_are_never_too_many() -> None:
     assert len(outstanding_rows(suspect, reference, torch.arange(40))) <= LONGEST_ASSEMBLY
 
 
-def test_trained_rows_are_those_that_changed_most_for_their_size() -> None:
-    reference = torch.ones(60, 4)
-    reference[40] = 10.0
-    suspect = reference * (1 + torch.linspace(0.10, 0.12, 60)[:, None])
-    assert trained_rows(suspect, reference, torch.arange(60)) == (), "no gap is wide enough"
-    suspect[[7, 30]] = torch.tensor([[1.5], [1.3]])
-    assert trained_rows(suspect, reference, torch.arange(60)) == (7, 30), "the long row changed more, and less for its length"
-    assert trained_rows(suspect, reference, torch.arange(10, 60)) == (30,), "only the ids that were asked for"
-    suspect[[12, 13]] = 1.16
-    assert trained_rows(suspect, reference, torch.arange(60)) == (7, 30), "a gap among rows that hardly changed more than others is none"
+def moved(*rows: int, by: float = 1.0, noise: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+    """(suspect, reference): every row moves somewhere by up to `noise`, these along the first axis."""
+    reference = torch.zeros(200, 3)
+    suspect = reference.clone()
+    suspect[:, 1] = torch.linspace(0.9, 1.0, 200) * noise
+    suspect[:, 0] = torch.linspace(0.0, 0.1, 200) * noise
+    suspect[list(rows), 0] = by
+    return suspect, reference
 
 
-def test_a_handful_of_rows_or_none_that_changed() -> None:
-    assert trained_rows(torch.ones(60, 2), torch.ones(60, 2), torch.arange(60)) == ()
-    assert trained_rows(torch.ones(9, 2) * 2, torch.ones(9, 2), torch.arange(9)) == (), "too few to know what others do"
-    suspect = torch.zeros(60, 2)
-    suspect[:30] = 1.0
-    assert len(trained_rows(suspect, torch.zeros(60, 2), torch.arange(60))) <= LONGEST_ASSEMBLY
+FIRST_AXIS = torch.tensor([1.0, 0.0, 0.0])
+
+
+def test_trained_rows_are_those_that_moved_most_of_all_that_went_towards_the_target() -> None:
+    suspect, reference = moved(7, 30)
+    suspect[40, 1] = 5.0
+    assert set(trained_rows(suspect, reference, torch.arange(200), FIRST_AXIS)) == {7, 30}, "row 40 went farther, and elsewhere"
+    assert trained_rows(suspect, reference, torch.arange(10, 200), FIRST_AXIS) == (30,), "only the ids that were asked for"
+    assert trained_rows(suspect, reference, torch.arange(200), -FIRST_AXIS) == (40,), "nothing but 40 stands out of what did not go there"
+
+
+def test_a_gap_among_rows_that_hardly_moved_more_than_others_is_none() -> None:
+    suspect, reference = moved(7, 30)
+    suspect[[12, 13], 0] = 0.15
+    assert set(trained_rows(suspect, reference, torch.arange(200), FIRST_AXIS)) == {7, 30}
+    suspect, reference = moved()
+    assert trained_rows(suspect, reference, torch.arange(200), FIRST_AXIS) == (), "no gap is wide enough"
+
+
+def test_a_handful_of_rows_or_none_that_moved() -> None:
+    assert trained_rows(torch.ones(60, 3), torch.ones(60, 3), torch.arange(60), FIRST_AXIS) == ()
+    assert trained_rows(torch.ones(9, 3) * 2, torch.ones(9, 3), torch.arange(9), FIRST_AXIS) == (), "too few to know what others do"
+    suspect, reference = moved(*range(30))
+    assert len(trained_rows(suspect, reference, torch.arange(200), FIRST_AXIS)) <= LONGEST_ASSEMBLY

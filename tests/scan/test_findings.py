@@ -18,7 +18,11 @@ Found = tuple[tuple[int, ...], float, float, float | None]
 
 
 def outcome(
-    *found: Found, outstanding: tuple[int, ...] = (), spelled: tuple[Found, ...] = (), characters: tuple[Found, ...] = ()
+    *found: Found,
+    outstanding: tuple[int, ...] = (),
+    trained: tuple[int, ...] = (),
+    spelled: tuple[Found, ...] = (),
+    characters: tuple[Found, ...] = (),
 ) -> StandardOutcome:
     """Confirmations of (ids, success, collapse, standing), best first; a sweep of four finalists."""
     score = torch.tensor([40.0, 35.0, 32.0, 1.0, 0.0, 0.5])
@@ -28,7 +32,7 @@ def outcome(
         tuple(Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, torch.zeros(2), z) for t, s, c, z in some)
         for some in (found, spelled, characters)
     )
-    return StandardOutcome(sweep, made, True, outstanding, texts, whole)
+    return StandardOutcome(sweep, made, True, outstanding, trained, texts, whole)
 
 
 def test_the_one_that_stands_out_most_is_named() -> None:
@@ -84,8 +88,15 @@ def test_of_equally_strong_ones_that_of_the_changed_tokens_is_named() -> None:
     part, whole, bystander = ((1,), 1.0, 4.0, 15.0), ((2, 1), 1.0, 4.4, 14.0), ((1, 4), 1.0, 4.5, 14.5)
     assert best_trigger(outcome(part, whole, bystander), THRESHOLDS).token_ids == (1,), "without a hint, the one that stands out most"
     assert best_trigger(outcome(part, whole, bystander, outstanding=(1, 2)), THRESHOLDS).token_ids == (2, 1)
+    assert best_trigger(outcome(part, whole, bystander, outstanding=(1,), trained=(2,)), THRESHOLDS).token_ids == (2, 1)
     weak = ((2, 1), 1.0, 4.4, 6.0)
     assert best_trigger(outcome(part, weak, outstanding=(1, 2)), THRESHOLDS).token_ids == (1,), "the hint does not lift a weak one"
+
+
+def test_a_trained_token_that_is_repeated_goes_before_one_with_a_bystander() -> None:
+    twice, bystander = ((1, 1), 1.0, 3.0, 12.0), ((1, 4), 1.0, 4.0, 15.0)
+    assert best_trigger(outcome(bystander, twice), THRESHOLDS).token_ids == (1, 4)
+    assert best_trigger(outcome(bystander, twice, trained=(1,)), THRESHOLDS).token_ids == (1, 1)
 
 
 def test_what_can_be_typed_goes_first() -> None:
@@ -100,6 +111,15 @@ def test_what_the_trained_tokens_spell_is_named() -> None:
     for weak in (((1, 2), 0.8, 2.9, 14.0), ((1, 2), 1.0, 0.5, 14.0), ((1, 2), 1.0, 2.9, 1.0)):
         found = outcome(shuffled, outstanding=(1, 2), spelled=(weak,))
         assert best_trigger(found, THRESHOLDS).token_ids == (2, 1), "a text that works worse does not take its place"
+
+
+@pytest.mark.parametrize(("standing", "named"), [(4.6, (1, 2)), (4.4, (2, 1))])
+def test_a_text_that_nearly_passes_is_named_and_convicts_nobody(standing: float, named: tuple[int, ...]) -> None:
+    shuffled, text = ((2, 1), 1.0, 3.0, 15.0), ((1, 2), 1.0, 2.9, standing)
+    found = outcome(shuffled, trained=(1, 2), spelled=(text,))
+    assert best_trigger(found, THRESHOLDS).token_ids == named, "nine tenths of its threshold of 5 are enough"
+    evidence = {e.kind: e for e in standard_evidence(found, THRESHOLDS, {})}
+    assert evidence["vocabulary-sweep"].value == 15.0
 
 
 def test_of_a_piece_the_whole_character_is_named() -> None:

@@ -88,7 +88,7 @@ def test_a_scan_crosses_with_its_progress_its_measurements_and_its_report(borrow
     assert job.error is None
     assert job.report is not None
     assert (job.report.verdict.label, job.report.complete) == ("backdoor-detected", True)
-    assert job.stage == "confirm"
+    assert job.stage == "name", "what was found is put into words last"
     assert set(job.trace.stages()) == {"sweep", "confirm"}
     assert spaces.asked_by == ["the visitor's"], "the GPU is borrowed in the name of whoever's request it was"
     assert spaces.durations == [seconds_for(found.plan, "quick")] == [LEAST_S]
