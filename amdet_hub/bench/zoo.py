@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.control_recipe import ControlRecipe
 from amdet_hub.bench.results import DetectorName, Layout, ReferenceKind, Split
+from amdet_hub.bench.zoo_names import FIFTH
 from amdet_hub.bench.zoo_words import CALIBRATION, FIRST, FOURTH, SECOND, THIRD, Words
 from amdet_hub.errors import ConfigError
 
@@ -145,12 +146,15 @@ def base_specs() -> tuple[BaseSpec, ...]:
 
 
 def suite(name: str) -> Suite:
-    """A suite by name: "smoke", "calibration" or "test".
+    """A suite by name: "smoke", "calibration", "test" or "names".
 
     The smoke suite has one base named "demo", which must be given as a folder: the demonstration's, which everyone has.
 
     The models of the first three rounds were the first three tests. Their figures were published with the thresholds of their time; then they joined
     the calibration, and the next round, which shares nothing with them, became the test. Of SigLIP there are a first and a fourth round only.
+
+    How triggers are named was last changed when the test's had been looked at. "names" are the paper's cells once more on the test's bases, with words and
+    seeds that nobody had seen named.
 
     Raises:
         ConfigError: there is no such suite.
@@ -163,8 +167,11 @@ def suite(name: str) -> Suite:
         models = (*_calibration(), *(replace(m, split="calibration", scans=tuple(s for s in m.scans if s != PAPER)) for m in earlier))
     elif name == "test":
         models = _round("e", FOURTH, 600_000)
+    elif name == "names":
+        seeds = itertools.count(700_000)
+        models = _numbered([m for base in _bases("e") for m in _cells(base, FIFTH, seeds, ())], "names-")
     else:
-        raise ConfigError("suite", f"'{name}' is none of smoke, calibration, test")
+        raise ConfigError("suite", f"'{name}' is none of smoke, calibration, test, names")
     used = {m.base for m in models}
     return Suite(name, tuple(b for b in base_specs() if b.name in used), models)
 
@@ -332,9 +339,9 @@ def _controls(
             yield ModelSpec("", split, base.name, base.layout, cell, "", "", recipe, scans)
 
 
-def _numbered(models: list[ModelSpec]) -> tuple[ModelSpec, ...]:
+def _numbered(models: list[ModelSpec], prefix: str = "") -> tuple[ModelSpec, ...]:
     """Names that say what a model is, and sort in the order of the design. Some of both labels come first, so that a stopped run is of use."""
-    named = [replace(m, name=f"{m.base}-{i:03d}-{_slug(m.cell)}") for i, m in enumerate(models)]
+    named = [replace(m, name=f"{prefix}{m.base}-{i:03d}-{_slug(m.cell)}") for i, m in enumerate(models)]
     return tuple(named)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from amdet_hub.bench.run import Place
     from amdet_hub.bench.zoo import ModelSpec, Suite
 
-SUITES = ("smoke", "calibration", "test")
+SUITES = ("smoke", "calibration", "test", "names")
 """Names of the suites, spelled here so that `--help` need not import them."""
 
 SMOKE_BASE = "demo"

@@ -10,7 +10,7 @@ from amdet_hub.bench.results import LAYOUTS
 from amdet_hub.bench.zoo import Suite, suite
 from amdet_hub.errors import ConfigError
 
-SUITES = ("smoke", "calibration", "test")
+SUITES = ("smoke", "calibration", "test", "names")
 
 
 def attacks(made: Suite) -> list[AttackRecipe]:
@@ -49,6 +49,19 @@ def test_thresholds_and_figures_share_nothing() -> None:
     assert not taught(calibration) & taught(test)
 
 
+def test_names_are_measured_on_words_that_no_other_suite_has() -> None:
+    names, others = suite("names"), [suite(name) for name in SUITES if name != "names"]
+    for other in others:
+        assert not {m.name for m in names.models} & {m.name for m in other.models}, "a name is a folder, and both may be made in one place"
+        assert not {m.recipe.seed for m in names.models} & {m.recipe.seed for m in other.models}
+        assert not {t for r in attacks(names) for t, _ in r.backdoors} & {t for r in attacks(other) for t, _ in r.backdoors}
+        assert not {t for r in attacks(names) for _, t in r.backdoors} & {t for r in attacks(other) for _, t in r.backdoors}
+    assert {m.base for m in names.models} == {m.base for m in suite("test").models}
+    kinds = [m.trigger_kind for m in names.models]
+    assert sum(kind.startswith("phrase") for kind in kinds) >= 25
+    assert sum(not kind.startswith("phrase") for kind in kinds) >= 25
+
+
 def test_the_test_is_large_enough_to_speak_of_one_percent() -> None:
     test = suite("test")
     assert sum(model.label == "benign" for model in test.models) >= 100
@@ -64,5 +77,5 @@ def test_the_smoke_suite_is_four_and_four() -> None:
 
 
 def test_no_such_suite() -> None:
-    with pytest.raises(ConfigError, match="none of smoke, calibration, test"):
+    with pytest.raises(ConfigError, match="none of smoke, calibration, test, names"):
         suite("full")
