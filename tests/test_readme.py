@@ -22,7 +22,7 @@ from markdown_it.token import Token
 
 from amdet_hub.bench.calibrate import calibrated, differences
 from amdet_hub.bench.results import read_results
-from amdet_hub.bench.tables import report
+from amdet_hub.bench.tables import report, trigger_table
 from amdet_hub.cli import _exit_codes
 from amdet_hub.cli.app import app
 from amdet_hub.records import ScanReport
@@ -153,11 +153,17 @@ def test_the_tables_are_those_of_the_result_files() -> None:
     assert shown.strip() == report(read_results(ROOT / "bench/results/test.jsonl").results, level=3).strip()
 
 
+def test_the_names_are_those_of_their_result_file() -> None:
+    """`amdet-hub bench report bench/results/names.jsonl` prints the table under "Kinds of trigger"."""
+    shown = read("BENCHMARKS.md").split("<!-- names -->\n")[1].split("<!-- /names -->")[0]
+    assert shown.strip() == trigger_table(read_results(ROOT / "bench/results/names.jsonl").results).strip()
+
+
 def test_the_thresholds_are_those_of_the_calibration() -> None:
     assert differences(calibrated(read_results(ROOT / "bench/results/calibration.jsonl").results)) == []
 
 
-@pytest.mark.parametrize("suite", ["calibration", "test"])
+@pytest.mark.parametrize("suite", ["calibration", "test", "names"])
 def test_manifests_belong_to_their_results(suite: str) -> None:
     manifest = json.loads(read(f"bench/results/{suite}.manifest.json"))
     file = ROOT / "bench/results" / manifest["results"]["name"]
