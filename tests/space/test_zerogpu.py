@@ -79,7 +79,11 @@ def borrowing(service: Service, spaces: StandIn) -> Service:
     return service
 
 
-def test_a_scan_crosses_with_its_progress_its_measurements_and_its_report(borrowing: Service, spaces: StandIn) -> None:
+def test_a_scan_crosses_with_its_progress_its_measurements_and_its_report(
+    borrowing: Service, spaces: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("space.zerogpu.LEAST_S", 600)  # what is lent is seconds of a GPU; a busy machine may need more of them
+    monkeypatch.setattr("space.zerogpu.MOST_S", 600)
     found = borrowing.look_up(BACKDOORED, "quick")
     REQUEST.set("the visitor's")
     job = borrowing.start(found, "visitor")
@@ -91,7 +95,7 @@ def test_a_scan_crosses_with_its_progress_its_measurements_and_its_report(borrow
     assert job.stage == "name", "what was found is put into words last"
     assert set(job.trace.stages()) == {"sweep", "confirm"}
     assert spaces.asked_by == ["the visitor's"], "the GPU is borrowed in the name of whoever's request it was"
-    assert spaces.durations == [seconds_for(found.plan, "quick")] == [LEAST_S]
+    assert spaces.durations == [seconds_for(found.plan, "quick")] == [600]
     assert borrowing.look_up(BACKDOORED, "quick").earlier == job.report
 
 
