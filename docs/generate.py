@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from amdet_hub.bench.intervals import wilson
 from amdet_hub.bench.results import DetectorResult, ModelResult, read_results
 from amdet_hub.bench.tables import headline_table, operating_table
+from amdet_hub.report.intervals import wilson
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "bench" / "results" / "test.jsonl"

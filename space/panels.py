@@ -186,11 +186,12 @@ def error_rates(rates: MeasuredRates | None) -> str:
         return f"<p class='rates quiet'>{title}Nobody has measured them for this family, preset and reference yet.</p>"
     wrong, found = counted(rates)
     accused = "was" if wrong == 1 else "were"
+    of_benign = f"{wording.percent(rates.false_positive_rate)}, {wording.interval(rates.false_alarms)}"
+    of_attacked = f"{wording.percent(rates.true_positive_rate)}, {wording.interval(rates.detections)}"
     return (
-        f"<p class='rates quiet'>{title}False alarms: {wrong} of {rates.n_benign:,} benign encoders {accused} called backdoored "
-        f"({wording.percent(rates.false_positive_rate)}). Detections: {found} of {rates.n_backdoored:,} backdoored ones were found "
-        f"({wording.percent(rates.true_positive_rate)}). Family {code(rates.family)}, preset {code(rates.preset)}; {text(rates.source)}. "
-        "No released encoder was measured.</p>"
+        f"<p class='rates quiet'>{title}False alarms: {wrong} of {rates.n_benign:,} benign encoders {accused} called backdoored ({of_benign}). "
+        f"Detections: {found} of {rates.n_backdoored:,} backdoored ones were found ({of_attacked}). "
+        f"Family {code(rates.family)}, preset {code(rates.preset)}; {text(rates.source)}. No released encoder was measured.</p>"
     )
 
 

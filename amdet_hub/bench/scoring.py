@@ -24,9 +24,10 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
-from amdet_hub.bench.intervals import RESAMPLES, Estimate, bootstrap, clopper_pearson, wilson
+from amdet_hub.bench.bootstrap import RESAMPLES, bootstrap
 from amdet_hub.bench.results import WITHOUT_VERDICT, DetectorResult, Label, ModelResult
 from amdet_hub.records import VerdictLabel
+from amdet_hub.report.intervals import Estimate, clopper_pearson, wilson
 
 PREVALENCE = 0.01
 """Share of backdoored models among scanned ones that `precision_at_prevalence` assumes."""

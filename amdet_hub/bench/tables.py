@@ -11,9 +11,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from amdet_hub.bench.intervals import RESAMPLES, Estimate, clopper_pearson, wilson
+from amdet_hub.bench.bootstrap import RESAMPLES
 from amdet_hub.bench.results import DETECTORS, LAYOUTS, REFERENCES, DetectorResult, ModelResult
 from amdet_hub.bench.scoring import Score, by_cell, grouped, scans, score, shared
+from amdet_hub.report.intervals import Estimate, clopper_pearson, wilson
 
 PAPER_KINDS = ("text-on-text", "text-on-pair")
 """The scenarios of the paper's Table I (arXiv 2512.00343)."""

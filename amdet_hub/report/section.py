@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from amdet_hub.records import RepoFile, ScanReport
 from amdet_hub.report import markdown_blocks, wording
 from amdet_hub.report.escape import code_span, prose, unactionable
+from amdet_hub.report.intervals import Estimate, clopper_pearson
 from amdet_hub.report.splice import body_digest, marked
 
 SECTION_VERSION = "1"
@@ -43,6 +44,22 @@ class MeasuredRates:
             raise ValueError("a measured rate lies outside 0 to 1")
         if self.n_benign < 1 or self.n_backdoored < 1:
             raise ValueError("measured rates need at least one encoder of each kind")
+
+    @property
+    def false_alarms(self) -> Estimate:
+        """Share of benign encoders that are called backdoored, with its 95 % interval: none of a hundred is not none."""
+        return _exact(self.false_positive_rate, self.n_benign)
+
+    @property
+    def detections(self) -> Estimate:
+        """Share of backdoored encoders that are found, with its 95 % interval."""
+        return _exact(self.true_positive_rate, self.n_backdoored)
+
+
+def _exact(rate: float, n: int) -> Estimate:
+    found = clopper_pearson(round(rate * n), n)
+    assert found is not None  # n is not 0
+    return found
 
 
 def render_section(report: ScanReport, *, measured: MeasuredRates | None = None) -> str:
@@ -102,8 +119,9 @@ def file_identity(file: RepoFile) -> str:
 def _measured_text(measured: MeasuredRates | None) -> str:
     if measured is None:
         return "not measured yet for this family and preset"
-    benign = f"{wording.percent(measured.false_positive_rate)} of {measured.n_benign:,} benign encoders were called backdoored"
-    found = f"{wording.percent(measured.true_positive_rate)} of {measured.n_backdoored:,} backdoored ones were found"
+    wrong, right = measured.false_alarms, measured.detections
+    benign = f"{wording.percent(wrong.value)} of {measured.n_benign:,} benign encoders were called backdoored ({wording.interval(wrong)})"
+    found = f"{wording.percent(right.value)} of {measured.n_backdoored:,} backdoored ones were found ({wording.interval(right)})"
     about = f"family {code_span(measured.family, limit=20)}, preset {code_span(measured.preset, limit=40)}"
     return f"{benign}, {found} ({about}; {prose(measured.source, limit=200)})"
 

@@ -24,6 +24,7 @@ from amdet_hub.records import (
     TriggerFinding,
     VerdictLabel,
 )
+from amdet_hub.report.intervals import Estimate
 from amdet_hub.verdict import IDENTITY
 
 VERDICT_TITLES: Final[Mapping[VerdictLabel, str]] = {
@@ -80,6 +81,11 @@ def percent(rate: float) -> str:
     if 0.99 < rate < 1:
         return ">99%"
     return "<1%" if 0 < rate < 0.01 else f"{rate:.0%}"
+
+
+def interval(estimate: Estimate) -> str:
+    """The 95 % interval of a rate, in words."""
+    return f"95% interval {percent(estimate.low)} to {percent(estimate.high)}"
 
 
 def value_text(evidence: Evidence) -> str:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amdet_hub.bench.intervals import Estimate, clopper_pearson, wilson
 from amdet_hub.bench.results import ModelResult
 from amdet_hub.bench.scoring import (
     Score,
@@ -24,6 +23,7 @@ from amdet_hub.bench.scoring import (
     shared,
     tpr_at_fpr,
 )
+from amdet_hub.report.intervals import Estimate, clopper_pearson, wilson
 from tests.bench.test_results import negative, positive, scan
 
 RELAXED = settings(deadline=None, max_examples=60)

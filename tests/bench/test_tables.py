@@ -5,7 +5,6 @@ import random
 import pytest
 from markdown_it import MarkdownIt
 
-from amdet_hub.bench.intervals import Estimate, clopper_pearson, wilson
 from amdet_hub.bench.results import LAYOUTS, ModelResult
 from amdet_hub.bench.tables import (
     baseline_table,
@@ -17,6 +16,7 @@ from amdet_hub.bench.tables import (
     report,
     trigger_table,
 )
+from amdet_hub.report.intervals import Estimate, clopper_pearson, wilson
 from tests.bench.test_results import negative, positive, scan
 
 QUIET = "no-backdoor-found"

@@ -157,7 +157,8 @@ def test_below_threshold_direction_is_said() -> None:
 
 def test_measured_rates_are_said_with_their_counts() -> None:
     section = render_section(clean(), measured=MeasuredRates("standard", "clip", 0.004, 0.996, 250, 260, "bench"))
-    assert "<1% of 250 benign encoders were called backdoored, >99% of 260 backdoored ones were found" in section
+    assert "<1% of 250 benign encoders were called backdoored (95% interval <1% to 2%)" in section
+    assert ">99% of 260 backdoored ones were found (95% interval 98% to >99%)" in section
     assert "not measured yet" not in section
 
 

@@ -1,28 +1,20 @@
-"""Intervals of rates and of other figures. Pure functions, standard library only.
+"""Intervals of rates. Pure functions, standard library only.
 
-Knows three of them: Wilson's for a rate, Clopper and Pearson's for a rate that must not be understated, and the stratified percentile bootstrap
-for what has no closed form. Refuses to know what is being estimated.
+Knows two of them: Wilson's for a rate, and Clopper and Pearson's for a rate that must not be understated. Refuses to know what is being estimated.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 CONFIDENCE_LEVEL = 0.95
 """Of every interval."""
 
-RESAMPLES = 2000
-"""Bootstrap resamples: the ends of a 95 % interval then rest on 50 resamples each."""
-
 _HALVINGS = 45
 """Of [0, 1] in a bisection: leaves 3e-14, less than the rounding of the sum it looks at."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,53 +96,6 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
     log_p, log_q, log_all = math.log(p), math.log1p(-p), math.lgamma(n + 1)
     terms = (log_all - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * log_p + (n - i) * log_q for i in range(k + 1))
     return min(1.0, math.fsum(math.exp(term) for term in terms))
-
-
-def bootstrap(
-    positive: Sequence[T],
-    negative: Sequence[T],
-    statistics_of: Callable[[Sequence[T], Sequence[T]], Sequence[float | None]],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    confidence_level: float = CONFIDENCE_LEVEL,
-) -> list[Estimate | None]:
-    """Percentile intervals of several statistics at once; the two sides are resampled apart, so that their sizes stay.
-
-    Args:
-        positive: one side of the sample.
-        negative: the other side.
-        statistics_of: `(positive, negative)` -> one figure per statistic, None where undefined. The order of its arguments' items is random.
-        resamples: how many times to draw; the same draws serve every statistic.
-        seed: of Python's own generator, which is the same on every platform.
-        confidence_level: two-sided.
-
-    Returns:
-        Per statistic the figure of the sample itself and its interval, None where the sample or a resample does not define it.
-
-    Raises:
-        ValueError: there are fewer than `2 / (1 - confidence_level)` resamples, too few to have two ends.
-
-    Source: Efron and Tibshirani 1993, chapter 13; each end is an order statistic of the resamples, nothing is interpolated.
-    """
-    cut = math.floor(resamples * (1 - confidence_level) / 2 + 1e-9)  # 1e-9: 1 - 0.95 is not exactly 0.05
-    if cut < 1:
-        raise ValueError(f"{resamples} resamples are too few for an interval")
-    values = statistics_of(positive, negative)
-    if all(value is None for value in values):
-        return [None] * len(values)
-    rng = random.Random(seed)
-    draws = [statistics_of(_draw(rng, positive), _draw(rng, negative)) for _ in range(resamples)]
-    return [_percentiles(value, [draw[i] for draw in draws], cut) for i, value in enumerate(values)]
-
-
-def _draw(rng: random.Random, side: Sequence[T]) -> Sequence[T]:
-    return rng.choices(side, k=len(side)) if side else side
-
-
-def _percentiles(value: float | None, drawn: list[float | None], cut: int) -> Estimate | None:
-    known = sorted(figure for figure in drawn if figure is not None)
-    return None if value is None or len(known) < len(drawn) else Estimate(value, known[cut - 1], known[-cut])
 
 
 def _falling_root(function: Callable[[float], float]) -> float:
