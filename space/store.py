@@ -1,7 +1,8 @@
 """Finished public results, found again by what was scanned rather than by who asked.
 
-The key is made of the towers' weight files (their sha256 as the Hub lists them) and configurations, the references, the preset and the version of
-amdet-hub: a copy of a model under another name has the same key, a changed weight has another. Only whole results of public, ungated models are kept.
+The key is made of the towers' weight files (their sha256 as the Hub lists them) and configurations, the references, the preset, and the version and
+thresholds of amdet-hub: a copy of a model under another name has the same key, a changed weight has another. Only whole results of public, ungated
+models are kept.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from amdet_hub import __version__
 from amdet_hub.errors import ReportError
 from amdet_hub.records import ScanReport, to_dict
 from amdet_hub.report import as_json, parse_report
 from amdet_hub.report.section import file_identity
-from amdet_hub.scan import TargetPlan
+from amdet_hub.scan import TargetPlan, judged_by
 
 EXAMPLES = Path(__file__).parent / "examples"
 """Real results of the demonstration's models, made by `python -m space.make_examples`: the first click is answered at once."""
@@ -35,7 +35,7 @@ def result_key(plan: TargetPlan, preset: str) -> str:
         for one in plan.encoders
     ]
     skipped = [[s.component, s.reason] for s in plan.skipped]
-    text = json.dumps([towers, skipped, preset, __version__], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([towers, skipped, preset, judged_by()], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

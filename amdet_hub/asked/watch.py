@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from amdet_hub import __version__
 from amdet_hub.asked.watch_state import SeenRepository, WatchState, open_state, report_name
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import (
@@ -32,6 +31,7 @@ from amdet_hub.records import ProgressCallback, RepoRef, ScanReport, VerdictLabe
 from amdet_hub.report import as_json, as_markdown
 from amdet_hub.scan.known import Known, open_known
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions
+from amdet_hub.scan.results_cache import judged_by
 
 EVERY_MODEL = "/..."
 """Behind a namespace: all of its models."""
@@ -170,7 +170,7 @@ class _Watch:
                 "config": order.config.fingerprint(),
                 "reference": to_dict(order.reference),
                 "use_reference": order.options.use_reference,
-                "amdet_hub": __version__,
+                "judged_by": judged_by(),
             }
         )
 

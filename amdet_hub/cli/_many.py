@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from amdet_hub import __version__
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_INTERRUPTED, worst
 from amdet_hub.cli._ledger import NOTHING, Key, Ledger
@@ -224,6 +223,7 @@ def _unfinished(request: Request, ledger: Ledger, tally: _Tally, *, main: bool) 
 def _key(request: Request, ref: RepoRef) -> Key | None:
     """What this scan is remembered by; None for a local folder, which has no commit, and for what cannot be read: its scan says why."""
     from amdet_hub.hub.many import commit_of
+    from amdet_hub.scan.results_cache import judged_by
 
     if ref.kind != "hub":
         return None
@@ -232,7 +232,7 @@ def _key(request: Request, ref: RepoRef) -> Key | None:
     except AmdetError:
         return None
     reference = "none" if not request.options.use_reference else request.reference.raw if request.reference else "known"
-    decides = {"config": request.config.fingerprint(), "reference": reference, "dtype": request.options.dtype, "version": __version__}
+    decides = {"config": request.config.fingerprint(), "reference": reference, "dtype": request.options.dtype, "judged_by": judged_by()}
     return Key(ref.repo_id, commit, ref.filename or ref.subfolder, fingerprint(decides))
 
 

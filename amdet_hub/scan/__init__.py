@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from amdet_hub.scan.devices import is_main_process
     from amdet_hub.scan.plan import PlannedEncoder, ScanOptions, TargetPlan, plan_target
     from amdet_hub.scan.probe import EncoderView, Probe, check_text, probe_prompt
+    from amdet_hub.scan.results_cache import judged_by
     from amdet_hub.scan.run import scan_target
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "TargetPlan",
     "check_text",
     "is_main_process",
+    "judged_by",
     "plan_target",
     "probe_prompt",
     "scan_target",
@@ -52,6 +54,7 @@ _HOMES = {
     "TargetPlan": "plan",
     "check_text": "probe",
     "is_main_process": "devices",
+    "judged_by": "results_cache",
     "plan_target": "plan",
     "probe_prompt": "probe",
     "scan_target": "run",

@@ -1,6 +1,6 @@
 """Results of earlier scans, kept on disk by what was scanned. Knows: keys, files, atomic writes. Refuses to know: how a scan is made; torch.
 
-A result is found by the tower's digest, the fingerprint of the configuration, this package's version, and whatever else can change a verdict:
+A result is found by the tower's digest, the fingerprint of the configuration, this package's version and thresholds, and whatever else can change a verdict:
 the checked config of the tower, its projection, the tokenizer's files, and the reference. So a verdict never crosses from one context into
 another in which it would have been a different one. A tower that was seen before is recognised without a download, by the identity of its files.
 
@@ -25,6 +25,7 @@ from typing import Any
 from amdet_hub import __version__
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ReportError
+from amdet_hub.families import CALIBRATIONS
 from amdet_hub.hub.kept import limit_bytes
 from amdet_hub.hub.settings import HubSettings, own_cache
 from amdet_hub.records import Environment, ScanResult, fingerprint, from_dict, to_dict
@@ -135,12 +136,17 @@ class ResultsCache:
         return self._folder / digests.tower / f"{fingerprint(key)}.json"
 
 
+def judged_by() -> str:
+    """What every key of a kept verdict holds besides its subject and its settings: this package's version, and a digest of all thresholds."""
+    return f"{__version__} {fingerprint({'calibrations': [to_dict(row) for row in CALIBRATIONS]})[:16]}"
+
+
 def _key(digests: TowerDigests, subject: Subject, config: ScanConfig) -> dict[str, Any]:
     return {
         "tower_digest": digests.tower,
         "projection_digest": digests.projection,
         "config_fingerprint": config.fingerprint(),
-        "amdet_hub": __version__,
+        "judged_by": judged_by(),
         "tower": dict(subject.tower),
         "tokenizer": list(subject.tokenizer),
         "reference": dict(subject.reference),

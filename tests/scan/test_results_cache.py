@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from amdet_hub.config import ScanConfig
+from amdet_hub.families import CALIBRATIONS
 from amdet_hub.hub import HubSettings
 from amdet_hub.records import to_dict
 from amdet_hub.scan import results_cache
@@ -51,6 +52,13 @@ def test_another_question_has_another_answer(cache: ResultsCache, digests: Tower
 
 def test_another_version_of_the_package_does_not_answer(cache: ResultsCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results_cache, "__version__", "9.9.9")
+    assert cache.find(DIGESTS, SUBJECT, CONFIG) is None
+
+
+def test_other_thresholds_do_not_answer(cache: ResultsCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *rest = CALIBRATIONS
+    stricter = replace(first, thresholds=replace(first.thresholds, sweep_score=99.0))
+    monkeypatch.setattr("amdet_hub.scan.results_cache.CALIBRATIONS", (stricter, *rest))
     assert cache.find(DIGESTS, SUBJECT, CONFIG) is None
 
 
