@@ -159,6 +159,21 @@ def test_the_names_are_those_of_their_result_file() -> None:
     assert shown.strip() == trigger_table(read_results(ROOT / "bench/results/names.jsonl").results).strip()
 
 
+def test_the_shares_of_exact_names_in_the_text_are_those_of_the_result_file() -> None:
+    def exact(*, siglip: bool, phrase: bool | None = None) -> str:
+        some = [
+            model.scans[0].trigger_exact
+            for model in read_results(ROOT / "bench/results/names.jsonl").results
+            if model.layout.startswith("siglip") == siglip and phrase in (None, model.trigger_kind.startswith("phrase"))
+        ]
+        return f"{some.count(True)} of {len(some)}"
+
+    words, phrases, siglip = exact(siglip=False, phrase=False), exact(siglip=False, phrase=True), exact(siglip=True)
+    sentence = f"CLIP layouts that was right for {words} words and characters and for {phrases} phrases, in SigLIP's for {siglip} "
+    assert sentence in " ".join(read("README.md").split())
+    assert f"in the CLIP layouts {words}, in SigLIP's {exact(siglip=True, phrase=False)})" in read("BENCHMARKS.md")
+
+
 def test_the_thresholds_are_those_of_the_calibration() -> None:
     assert differences(calibrated(read_results(ROOT / "bench/results/calibration.jsonl").results)) == []
 
