@@ -9,6 +9,7 @@ Sources: transformers 5.23 `models/clip/tokenization_clip.py`, `models/siglip/to
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ _CLIP_SPLIT = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{
 _LEGACY_EOS = 2
 WORD_START = "\u2581"
 _SHORTEST_WORD = 3
+_IN_NO_TEXT = 0xFF  # 13 bytes never occur in UTF-8
+_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class PromptTokenizer:
@@ -41,8 +44,15 @@ class PromptTokenizer:
     Made by `load_tokenizer`. `bos_token_id` is None for SigLIP. Text that comes out of `decode` and `piece` is hostile text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, special: tuple[int | None, int, int], prepare: Callable[[str], str], suffix: str = "") -> None:
-        self._tokenizer, self._prepare, self._suffix = tokenizer, prepare, suffix
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        special: tuple[int | None, int, int],
+        prepare: Callable[[str], str],
+        suffix: str = "",
+        to_bytes: Callable[[str], bytes | None] = lambda piece: None,
+    ) -> None:
+        self._tokenizer, self._prepare, self._suffix, self._to_bytes = tokenizer, prepare, suffix, to_bytes
         self.bos_token_id, self.eos_token_id, self.pad_token_id = special
         self._special = {i for i in special if i is not None}
 
@@ -67,6 +77,14 @@ class PromptTokenizer:
         """The vocabulary entry as stored (`"cat</w>"`, `"▁cat"`), or `[12345]` for an id outside the vocabulary."""
         token: str | None = self._tokenizer.id_to_token(token_id)
         return f"[{token_id}]" if token is None else token
+
+    def bytes_of(self, token_id: int) -> bytes | None:
+        """The bytes of UTF-8 that an entry stands for, without the mark of a word's end; None where it is text, or no entry.
+
+        Every text that has the token among its ids holds these bytes, after normalisation.
+        """
+        token: str | None = self._tokenizer.id_to_token(token_id)
+        return None if token is None else self._to_bytes(token)
 
     def is_word(self, token_id: int) -> bool:
         """Whether an entry is a whole word of at least three ASCII letters, marked as such by its vocabulary (`"cat</w>"`, `"▁cat"`)."""
@@ -142,7 +160,7 @@ def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerCon
     split = pre_tokenizers.Split(Regex(_CLIP_SPLIT), behavior="removed", invert=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
-    return PromptTokenizer(tokenizer, special_ids(config, vocab), str, END_OF_WORD)
+    return PromptTokenizer(tokenizer, special_ids(config, vocab), str, END_OF_WORD, _of_byte_level)
 
 
 def _siglip(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptTokenizer:
@@ -170,7 +188,32 @@ def _siglip2(vocab: dict[str, int], merges: list[tuple[str, str]], config: Tower
     tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    return PromptTokenizer(tokenizer, special_ids(config), str)
+    return PromptTokenizer(tokenizer, special_ids(config), str, to_bytes=_of_byte_fallback)
+
+
+def _of_byte_level(piece: str) -> bytes | None:
+    """The bytes of an entry of a byte-level vocabulary, which writes each as one printable character."""
+    letters = _byte_alphabet()
+    known = [letters.get(letter) for letter in piece.removesuffix(END_OF_WORD)]
+    return None if None in known else bytes(byte for byte in known if byte is not None)
+
+
+@functools.cache
+def _byte_alphabet() -> dict[str, int]:
+    """Which character stands for which byte, as the tokenizers library writes them: read off texts that hold all bytes of UTF-8."""
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    found: dict[str, int] = {}
+    # Characters of one and two bytes, and one for each first byte of those of three and four.
+    for code in (*range(0x800), *range(0x800, 0xD800, 0x1000), 0xD000, 0xE000, 0xF000, *range(0x10000, 0x110000, 0x40000), 0x10FFFF):
+        ((written, _),) = level.pre_tokenize_str(chr(code))
+        found |= zip(written, chr(code).encode(), strict=True)
+    return dict.fromkeys(level.alphabet(), _IN_NO_TEXT) | found
+
+
+def _of_byte_fallback(piece: str) -> bytes | None:
+    """The byte of an entry like `<0xE2>`, which stands for a byte of a character that is no entry."""
+    match = _FALLBACK.fullmatch(piece)
+    return bytes.fromhex(match[1]) if match else None
 
 
 def _canonical_text(text: str) -> str:

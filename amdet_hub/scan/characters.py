@@ -6,7 +6,6 @@ together. There are some 150,000 assigned characters; all of them are cheap to t
 
 from __future__ import annotations
 
-import functools
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -52,26 +51,36 @@ def characters_with(tokenizer: PromptTokenizer | None, *, longest: int) -> Calla
         that has one of them, at most 2,048, those that share most first.
     """
 
-    @functools.cache
-    def known() -> dict[tuple[int, ...], None]:
-        assert tokenizer is not None
-        single = (
-            c for c in _typeable() if ord(c) >= _FIRST_OF_SEVERAL_BYTES and len(c.lower()) == 1 and unicodedata.is_normalized("NFC", c)
-        )
-        forms = ((tokenizer.encode(c), _inside(tokenizer, c)) for c in single)
-        return {ids: None for both in forms for ids in both if 2 <= len(ids) <= longest}
-
     def check(ids: Sequence[int]) -> list[tuple[int, ...]]:
         pieces = {i for i in ids if tokenizer is not None and _BROKEN in tokenizer.decode([i])}
-        shared = {one: len(pieces.intersection(one)) for one in known() if not pieces.isdisjoint(one)} if pieces else {}
+        if tokenizer is None or not pieces:
+            return []
+        forms = (form for c in _that_may_hold(pieces, tokenizer) for form in (tokenizer.encode(c), _inside(tokenizer, c)))
+        shared = {one: len(pieces.intersection(one)) for one in forms if 2 <= len(one) <= longest and not pieces.isdisjoint(one)}
         return sorted(shared, key=lambda one: (len(one) - shared[one], one))[:_MOST_ALIKE]
 
     return check
 
 
+def _that_may_hold(pieces: set[int], tokenizer: PromptTokenizer) -> Iterator[str]:
+    """Characters of several bytes that are one letter to every tokenizer, and that hold the bytes of one of these pieces, alone or between two letters."""
+    parts = [tokenizer.bytes_of(piece) for piece in pieces]
+    for c in _typeable():
+        small = c.lower()
+        if ord(c) < _FIRST_OF_SEVERAL_BYTES or len(small) != 1 or not unicodedata.is_normalized("NFC", c):
+            continue
+        held = f"{small} {unicodedata.normalize('NFC', _between_letters(c)).lower()}".encode()
+        if any(part is None or part in held for part in parts):
+            yield c
+
+
 def _inside(tokenizer: PromptTokenizer, character: str) -> tuple[int, ...]:
     """Its ids between two letters, where a homoglyph stands; none where they melt into the letters' tokens."""
-    return tokenizer.encode(f"o{character}o")[1:-1]
+    return tokenizer.encode(_between_letters(character))[1:-1]
+
+
+def _between_letters(character: str) -> str:
+    return f"o{character}o"
 
 
 def _typeable() -> Iterator[str]:

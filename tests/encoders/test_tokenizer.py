@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,26 @@ def test_siglip2_equals_transformers(tmp_path: Path) -> None:
         assert list(ours.encode(text)) == theirs(text, add_special_tokens=False)["input_ids"], text
     assert ours.decode(ours.encode("a photo of a dog")) == "a photo of a dog"
     assert ours.bos_token_id is None
+
+
+@pytest.mark.parametrize("make", [tiny_clip, lambda folder: tiny_siglip(folder, version=2, vocab_size=700)], ids=["clip", "siglip2"])
+def test_a_text_holds_the_bytes_of_its_tokens(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    tokenizer, seen = load(make(tmp_path)), 0
+    for text in TEXTS:
+        held = unicodedata.normalize("NFC", text).lower().encode() + text.lower().encode()
+        parts = [part for i in tokenizer.encode(text) if (part := tokenizer.bytes_of(i)) is not None]
+        assert [part for part in parts if part not in held] == [], text
+        seen += sum(len(part) == 1 and part >= b"\x80" for part in parts)
+    assert seen > 20, "pieces of characters"
+
+
+def test_bytes_of_entries(tmp_path: Path) -> None:
+    clip, siglip = load(tiny_clip(tmp_path / "clip")), load(tiny_siglip(tmp_path / "siglip"))
+    by_piece = {clip.piece(i): clip.bytes_of(i) for i in range(clip.vocab_size)}
+    assert (by_piece["a"], by_piece["a</w>"], by_piece["\u0120"], by_piece["\u00c3"]) == (b"a", b"a", b" ", b"\xc3")
+    assert {len(part) for part in by_piece.values() if part is not None} >= {1, 2, 3}
+    assert clip.bytes_of(599_999) is None, "no entry"
+    assert siglip.bytes_of(siglip.encode("cat")[0]) is None, "its entries are text"
 
 
 def test_siglip_cleans_text_as_it_was_trained(tmp_path: Path) -> None:

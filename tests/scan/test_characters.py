@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
 import torch
 
 from amdet_hub.config import ScanConfig
+from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer
+from amdet_hub.scan import characters
 from amdet_hub.scan.characters import character_sequences, characters_with
+from amdet_hub.testing.tiny import tiny_siglip
 from tests.detect.towers import demo_special, demo_tokenizer
+from tests.encoders.folder_source import FolderSource
 from tests.scan.conftest import BACKDOORED, BASE, REDUCED, Scan
 
 
@@ -53,3 +63,29 @@ def test_the_characters_that_a_piece_belongs_to() -> None:
     assert len({*found}) == len(found)
     assert check(tuple(tokenizer.encode("red castle"))) == [], "words are no pieces"
     assert characters_with(None, longest=6)(inside) == []
+
+
+def all_forms(tokenizer: PromptTokenizer) -> set[tuple[int, ...]]:
+    """Every character of several bytes, alone and between two letters, the long way."""
+    single = [c for c in map(chr, range(0x80, sys.maxunicode + 1)) if unicodedata.category(c) not in {"Cn", "Cs", "Co"}]
+    single = [c for c in single if len(c.lower()) == 1 and unicodedata.is_normalized("NFC", c)]
+    return {ids for c in single for ids in (tokenizer.encode(c), tokenizer.encode(f"o{c}o")[1:-1]) if 2 <= len(ids) <= 6}
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip2"])
+def test_no_character_is_left_out_for_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    monkeypatch.setattr(characters, "_MOST_ALIKE", 1_000_000)
+    if family == "clip":
+        tokenizer = demo_tokenizer()
+    else:
+        source = FolderSource(tiny_siglip(tmp_path, version=2, vocab_size=700))
+        loaded = load_tokenizer(find_encoders(source).encoders[0], source)
+        assert loaded is not None
+        tokenizer = loaded
+    forms, check = all_forms(tokenizer), characters_with(tokenizer, longest=6)
+    # A mark; what that mark makes of the letter before it; Greek; of three bytes; of four.
+    for character in ("\u0323", "\u1ecd", "\u03c9", "\u4e2d", "\U0001f600"):
+        pieces = {i for i in tokenizer.encode(character) if "\ufffd" in tokenizer.decode([i])}
+        found = check(tuple(pieces))
+        assert set(found) == {ids for ids in forms if not pieces.isdisjoint(ids)}, character
+        assert bool(found) == bool(pieces)
