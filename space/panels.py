@@ -213,12 +213,13 @@ def trigger(found: TriggerFinding) -> str:
 
 
 def not_covered() -> str:
-    """What this scan never looks at, and what it is known to miss."""
+    """What this scan never looks at, what it is known to miss, and what nobody has tried."""
     where = bullets(text(one) for one in wording.NOT_COVERED)
     missed = bullets(text(one) for one in wording.MISSED)
+    untried = bullets(text(one) for one in wording.UNTRIED)
     return (
         f"<details class='limits'><summary>What is not covered</summary><p>{text(wording.NO_PROOF)}</p>"
-        f"<p>Never looked at:</p>{where}<p>May be missed:</p>{missed}</details>"
+        f"<p>Never looked at:</p>{where}<p>Known to be missed:</p>{missed}<p>Never tried:</p>{untried}</details>"
     )
 
 

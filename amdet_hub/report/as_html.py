@@ -161,6 +161,8 @@ def _not_covered() -> list[str]:
         _list(wording.NOT_COVERED),
         "<p>Known to be missed inside the text encoder:</p>",
         _list(wording.MISSED),
+        "<p>Never tried:</p>",
+        _list(wording.UNTRIED),
     ]
 
 

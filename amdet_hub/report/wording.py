@@ -49,11 +49,15 @@ NOT_COVERED: Final[tuple[str, ...]] = (
 
 MISSED: Final[tuple[str, ...]] = (
     "attacks that change one attribute and keep the rest of the prompt",
-    "triggers made of sentence structure rather than of words",
-    "triggers that need several words at once and were trained against their parts",
-    "attacks that act on the end-of-text position only, or that were trained to avoid this kind of test",
+    "backdoors that the encoder it is compared with has too",
 )
-"""Attacks on the text encoder itself that the method is known to miss. Source: the published attacks it was not built for."""
+"""Attacks on the text encoder itself that the method misses. Source: the first as measured (BENCHMARKS.md, "What it misses"); the second by construction."""
+
+UNTRIED: Final[tuple[str, ...]] = (
+    "attacks that were trained to avoid this very test",
+    "triggers that work only in long sentences or in prompts of another language than English",
+)
+"""Attacks on the text encoder itself that were not measured. Source: BENCHMARKS.md, "What the tables cannot say"."""
 
 NO_PROOF: Final = "A scan finds evidence. Finding none is not proof that there is none."
 
