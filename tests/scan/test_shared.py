@@ -75,10 +75,13 @@ def test_fetching_ahead_ends_when_the_scans_do(hub: LocalHub, online: HubSetting
 
 
 @pytest.mark.parametrize("target", ["org/none", "org/base"])
-def test_fetching_ahead_says_nothing_of_what_goes_wrong(hub: LocalHub, online: HubSettings, target: str, tmp_path: Path) -> None:
+def test_fetching_ahead_says_nothing_of_what_goes_wrong(
+    hub: LocalHub, online: HubSettings, target: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     hub.fail("/resolve/", status=500, times=None)
     with Prefetcher(online, reference=parse_target("org/base"), use_reference=True) as prefetcher:
         prefetcher.start(parse_target(target))
         prefetcher.wait()
         prefetcher.start(parse_target(str(tmp_path / "half")))  # nothing to fetch
         prefetcher.wait()
+    assert capfd.readouterr() == ("", "")
