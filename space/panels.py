@@ -214,13 +214,8 @@ def trigger(found: TriggerFinding) -> str:
 
 def not_covered() -> str:
     """What this scan never looks at, what it is known to miss, and what nobody has tried."""
-    where = bullets(text(one) for one in wording.NOT_COVERED)
-    missed = bullets(text(one) for one in wording.MISSED)
-    untried = bullets(text(one) for one in wording.UNTRIED)
-    return (
-        f"<details class='limits'><summary>What is not covered</summary><p>{text(wording.NO_PROOF)}</p>"
-        f"<p>Never looked at:</p>{where}<p>Known to be missed:</p>{missed}<p>Never tried:</p>{untried}</details>"
-    )
+    lists = "".join(f"<p>{text(heading)}</p>{bullets(text(one) for one in items)}" for heading, items in wording.LIMITS)
+    return f"<details class='limits'><summary>What is not covered</summary>{lists}</details>"
 
 
 def no_scans() -> str:

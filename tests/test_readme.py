@@ -22,6 +22,7 @@ from markdown_it.token import Token
 
 from amdet_hub.bench.calibrate import calibrated, differences
 from amdet_hub.bench.results import read_results
+from amdet_hub.bench.scoring import grouped, scans
 from amdet_hub.bench.tables import report, trigger_table
 from amdet_hub.cli import _exit_codes
 from amdet_hub.cli.app import app
@@ -38,6 +39,11 @@ PROGRAMS = ("amdet-hub", "amdet_hub")
 
 def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def unwrapped(name: str) -> str:
+    """The document with its lines joined, so that a sentence is found wherever it breaks."""
+    return " ".join(read(name).split())
 
 
 def tokens(name: str) -> list[Token]:
@@ -173,7 +179,7 @@ def test_the_shares_of_exact_names_in_the_text_are_those_of_the_result_file() ->
 
     words, phrases, siglip = exact(siglip=False, phrase=False), exact(siglip=False, phrase=True), exact(siglip=True)
     sentence = f"CLIP layouts that was right for {words} words and characters and for {phrases} phrases, in SigLIP's for {siglip} "
-    assert sentence in " ".join(read("README.md").split())
+    assert sentence in unwrapped("README.md")
     assert f"in the CLIP layouts {words}, in SigLIP's {exact(siglip=True, phrase=False)})" in read("BENCHMARKS.md")
 
 
@@ -181,7 +187,7 @@ def test_how_often_a_scan_is_right_is_what_was_counted() -> None:
     rows = [rates for (_, compared), rates in MEASURED.items() if compared]
     n_backdoored, n_benign = sum(rates.n_backdoored for rates in rows), sum(rates.n_benign for rates in rows)
     wrong, found = (sum(column) for column in zip(*map(counted, rows), strict=True))
-    text = " ".join(read("README.md").split())
+    text = unwrapped("README.md")
     assert wrong == 0, "the sentence says 'none'"
     assert f"on {n_backdoored + n_benign} small encoders" in text
     assert f"it found {found} of {n_backdoored} attacks and accused none of {n_benign} benign fine-tunes" in text
@@ -195,20 +201,21 @@ def test_what_is_said_of_scans_without_a_reference_is_what_was_counted() -> None
         f"rest on {clip.n_backdoored} attacked and {clip.n_benign} benign scans in CLIP's layout (of {rates.n_backdoored + rates.n_benign} more, the test, "
         f"{found} of {rates.n_backdoored} attacks were found and {wrong} of {rates.n_benign} benign encoders accused) and on {siglip.n_backdoored} and "
         f"{siglip.n_benign} in SigLIP's, of whose {siglip.n_backdoored} attacks they miss {siglip.n_missed}."
-    ) in " ".join(read("README.md").split())
+    ) in unwrapped("README.md")
 
 
 def test_what_the_cards_call_missed_is_what_the_test_missed() -> None:
     """Every kind of attack is found more often than not, but the one that `wording.MISSED` names."""
-    outcomes: dict[str, list[bool]] = {}
-    for model in read_results(ROOT / "bench/results/test.jsonl").results:
-        if model.label == "backdoored" and model.kept:
-            outcomes.setdefault(model.cell, []).extend(
-                scan.verdict == "backdoor-detected" for scan in model.scans if (scan.detector, scan.reference) == ("standard", "right")
-            )
+    attacked = (model for model in read_results(ROOT / "bench/results/test.jsonl").results if model.label == "backdoored")
+    outcomes = {
+        cell: [scan.verdict == "backdoor-detected" for _, scan in scans(models, "standard", "right")]
+        for cell, models in grouped(attacked, lambda model: model.cell).items()
+    }
     assert len(outcomes) >= 8
     assert {cell for cell, found in outcomes.items() if 2 * sum(found) <= len(found)} == {"target-attribute"}
-    assert "attribute" in MISSED[0]
+    measured, by_construction = MISSED
+    assert "attribute" in measured
+    assert "has too" in by_construction
 
 
 def test_the_thresholds_are_those_of_the_calibration() -> None:

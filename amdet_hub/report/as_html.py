@@ -155,15 +155,8 @@ def _skipped(skipped: Sequence[SkippedScan]) -> list[str]:
 
 
 def _not_covered() -> list[str]:
-    return [
-        "<h2>What this does not cover</h2>",
-        f"<p>{wording.NO_PROOF} Never looked at:</p>",
-        _list(wording.NOT_COVERED),
-        "<p>Known to be missed inside the text encoder:</p>",
-        _list(wording.MISSED),
-        "<p>Never tried:</p>",
-        _list(wording.UNTRIED),
-    ]
+    lists = (block for heading, items in wording.LIMITS for block in (f"<p>{heading}</p>", _list(items)))
+    return ["<h2>What this does not cover</h2>", *lists]
 
 
 def _how(report: ScanReport) -> list[str]:

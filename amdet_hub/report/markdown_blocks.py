@@ -151,7 +151,4 @@ def skipped_blocks(skipped: Sequence[SkippedScan], *, level: int) -> list[str]:
 
 def not_covered() -> str:
     """What no scan of this kind looks at, what it is known to miss, and what nobody has tried."""
-    lines = [f"{wording.NO_PROOF} Never looked at:", ""]
-    lines += [f"* {item}" for item in wording.NOT_COVERED]
-    lines += ["", "Known to be missed inside the text encoder:", "", *(f"* {item}" for item in wording.MISSED)]
-    return "\n".join([*lines, "", "Never tried:", "", *(f"* {item}" for item in wording.UNTRIED)])
+    return "\n\n".join("\n".join([heading, "", *(f"* {item}" for item in items)]) for heading, items in wording.LIMITS)

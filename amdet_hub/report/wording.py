@@ -40,6 +40,8 @@ TRUST_WORDS: Final[Mapping[ReferenceTrust, str]] = {
     "none": "no reference, confidence is reduced",
 }
 
+NO_PROOF: Final = "A scan finds evidence. Finding none is not proof that there is none."
+
 NOT_COVERED: Final[tuple[str, ...]] = (
     "backdoors outside the text encoder: U-Net or transformer, image encoder, VAE",
     "tokenizer tricks: a changed vocabulary, merge list or normaliser",
@@ -59,7 +61,12 @@ UNTRIED: Final[tuple[str, ...]] = (
 )
 """Attacks on the text encoder itself that were not measured. Source: BENCHMARKS.md, "What the tables cannot say"."""
 
-NO_PROOF: Final = "A scan finds evidence. Finding none is not proof that there is none."
+LIMITS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    (f"{NO_PROOF} Never looked at:", NOT_COVERED),
+    ("Known to be missed inside the text encoder:", MISSED),
+    ("Never tried:", UNTRIED),
+)
+"""What a scan does not cover, by heading, in the order in which it is told."""
 
 _SHORT_SHA = 12
 _MAX_SETTINGS = 4
