@@ -10,8 +10,10 @@ and, before loading somebody's model, `amdet_hub.guard("org/model")` (see `amdet
 The map. Data flows downward, imports point downward, and no room imports its sibling:
 
 * `amdet_hub.cli`: words in, words out; the only place that prints and that knows exit codes.
-* `amdet_hub.action`: which checkpoints a push changed, and how a GitHub runner is told of the result. Standard library only.
-* `amdet_hub.demo`, `amdet_hub.bench`: the offline demonstration; labelled backdoored and benign encoders, made to measure us with.
+* `amdet_hub.action`: which checkpoints a push changed, and how a GitHub runner is told of the result. Standard library
+  only.
+* `amdet_hub.demo`, `amdet_hub.bench`: the offline demonstration; labelled backdoored and benign encoders, made to
+  measure us with.
 * `amdet_hub.asked`: scanning without being asked: a watch over repositories, webhooks, and the tools of coding agents.
 * `amdet_hub.guarding`: `guard`, which stands before the loading of a model.
 * `amdet_hub.scan`: resolve -> load -> detect -> judge. Owns the `Accelerator`. Called, it scans: `scan("org/model")`.

@@ -1,7 +1,9 @@
-"""The model card's section on the Hub: preview it, push it as a pull request, verify it. Composes `hub.publish` and `report.card`.
+"""The model card's section on the Hub: preview it, push it as a pull request, verify it.
 
-Knows: when a report may be pushed and which commits to compare. Refuses to know: how a section is worded or spliced (`report.card`), how
-a commit is made (`hub.publish`), and the weights: nothing here downloads them.
+Composes `hub.publish` and `report.card`.
+
+Knows: when a report may be pushed and which commits to compare. Refuses to know: how a section is worded or spliced
+(`report.card`), how a commit is made (`hub.publish`), and the weights: nothing here downloads them.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False
         direct: commit to the main branch instead of opening a pull request.
 
     Raises:
-        PushRefused: the report is of a local folder or unfinished, or the repository no longer holds the weights it speaks of.
+        PushRefused: the report is of a local folder or unfinished, or the repository no longer holds the weights it
+            speaks of.
         CardError: the card cannot be spliced.
         PullRequestClosed: the owner closed our earlier pull request.
         CommitConflict: the main branch moved meanwhile; nothing was written.
@@ -72,7 +75,9 @@ def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False
     then = _snapshot_at(report.snapshot.repo_id, report.snapshot.commit_sha, settings)
     status = card.check_section(files[README], files[REPORT_JSON], source.snapshot, then, measured=EVER_SHOWN)
     if status.state != "fresh":
-        raise PushRefused(f"the report does not describe '{report.snapshot.repo_id}' as it is now: {'; '.join(status.reasons)}")
+        raise PushRefused(
+            f"the report does not describe '{report.snapshot.repo_id}' as it is now: {'; '.join(status.reasons)}"
+        )
     return push_files(
         report.snapshot.repo_id,
         files,
@@ -119,7 +124,10 @@ def check_pushable(report: ScanReport) -> None:
 
 
 def read_optional(source: RepoSource, path: str) -> bytes | None:
-    """A small file of the repository, None when it has none. Raises: BadRepository when it is too large; any HubError."""
+    """A small file of the repository, None when it has none.
+
+    Raises: BadRepository when it is too large; any HubError.
+    """
     if source.snapshot.file(path) is None:
         return None
     try:
@@ -154,10 +162,10 @@ def _sha(snapshot: RepoSnapshot) -> str:
 def _description(report: ScanReport) -> str:
     """The pull request's first comment. Holds no text of the repository but its id and commit."""
     return (
-        f"This adds the result of an amdet-hub scan of `{report.snapshot.repo_id}` at commit `{report.snapshot.commit_sha}` to the model card, "
-        f"and the full report as `{REPORT_JSON}`.\n\n"
-        f"Verdict: **{report.verdict.label}**.\n\n"
-        "Only the part between the `amdet-hub` markers is touched; every other byte of the card stays as it is. "
-        f"Anyone can check that the section belongs to the present weights with `amdet-hub verify {report.snapshot.repo_id}`, "
-        "and run the scan again with the command at the section's end. Close this pull request and amdet-hub will not open another."
+        f"This adds the result of an amdet-hub scan of `{report.snapshot.repo_id}` at commit"
+        f" `{report.snapshot.commit_sha}` to the model card, and the full report as `{REPORT_JSON}`.\n\nVerdict:"
+        f" **{report.verdict.label}**.\n\nOnly the part between the `amdet-hub` markers is touched; every other byte"
+        " of the card stays as it is. Anyone can check that the section belongs to the present weights with"
+        f" `amdet-hub verify {report.snapshot.repo_id}`, and run the scan again with the command at the section's end."
+        " Close this pull request and amdet-hub will not open another."
     )

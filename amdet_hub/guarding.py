@@ -1,4 +1,6 @@
-"""`guard`: stands before the loading of a model. Knows: which answers let a model through. Refuses to know: how a scan or a card is made.
+"""`guard`: stands before the loading of a model. Knows: which answers let a model through.
+
+Refuses to know: how a scan or a card is made.
 
     import amdet_hub
     from transformers import CLIPTextModel
@@ -6,8 +8,8 @@
     cleared = amdet_hub.guard("org/model")                                  # raises BackdoorDetected
     model = CLIPTextModel.from_pretrained("org/model", revision=cleared.commit_sha)
 
-Load the commit that was cleared and no other: the branch may move in between. Importing this module imports no torch, and neither does a
-call that finds its answer among the kept results or on the card.
+Load the commit that was cleared and no other: the branch may move in between. Importing this module imports no torch,
+and neither does a call that finds its answer among the kept results or on the card.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class Clearance:
         target: what was asked for, verbatim.
         commit_sha: the commit that was looked at, 40 hex digits: load this one. None for a local folder.
         verdict: "no-backdoor-found", or "inconclusive" where that was allowed. Never a proof.
-        source: "cache" (a scan on this machine, of these very weights), "card" (its owner's word) or "scan" (made just now).
+        source: "cache" (a scan on this machine, of these very weights), "card" (its owner's word) or "scan" (made just
+            now).
         report: everything behind it.
     """
 
@@ -64,12 +67,12 @@ def guard(
 ) -> Clearance:
     """Raise before a model with a detected backdoor is loaded.
 
-    The first answer counts: a kept result of a scan of these very weights with this configuration; the verdict on the model's card, where it
-    belongs to these weights (checked by the digests of the files) and is a detection, or any verdict if `trust_card`; a scan made now, if
-    `allow_scan`, which is kept for the next call.
+    The first answer counts: a kept result of a scan of these very weights with this configuration; the verdict on the
+    model's card, where it belongs to these weights (checked by the digests of the files) and is a detection, or any
+    verdict if `trust_card`; a scan made now, if `allow_scan`, which is kept for the next call.
 
-    A card is written by whoever owns the repository. That it belongs to the weights says nothing about its truth, so by default only its
-    detections count, and an acquittal on a card is no answer.
+    A card is written by whoever owns the repository. That it belongs to the weights says nothing about its truth, so
+    by default only its detections count, and an acquittal on a card is no answer.
 
     Args:
         target: as for `amdet_hub.scan`.
@@ -96,7 +99,9 @@ def guard(
     """
     settings = settings or HubSettings()
     ref, base = parse_plain(target, reference, settings, revision=revision, subfolder=subfolder)
-    known = open_known(ref, config=config or ScanConfig.for_preset(preset), settings=settings, reference=base, options=options)
+    known = open_known(
+        ref, config=config or ScanConfig.for_preset(preset), settings=settings, reference=base, options=options
+    )
     report, source = _answer(known, allow_scan=allow_scan, trust_card=trust_card, progress=progress)
     if report is None:
         raise NotCleared(target, "nothing is known about its weights, and scanning was not allowed")
@@ -107,7 +112,9 @@ def guard(
     return Clearance(target, known.source.snapshot.commit_sha, report.verdict, source, report)
 
 
-def _answer(known: Known, *, allow_scan: bool, trust_card: bool, progress: ProgressCallback | None) -> tuple[ScanReport | None, Source]:
+def _answer(
+    known: Known, *, allow_scan: bool, trust_card: bool, progress: ProgressCallback | None
+) -> tuple[ScanReport | None, Source]:
     if (kept := known.recall()) is not None:
         return kept, "cache"
     published = published_report(known)

@@ -2,17 +2,19 @@
 
 The rule, in words. First match decides.
 
-1. *Identity.* The tower is bit for bit that of a reference that is trusted or the user's own: no backdoor found, nothing was changed.
-2. *Paper preset.* The published gates decide: all four open, backdoor detected; otherwise none found. Without a reference, gate 3 could not be
-   looked at, and open gates are inconclusive.
-3. *Trigger confirmed.* Some token or token sequence (a) stands out of random sequences of the vocabulary like it, (b) takes over held-out
-   prompts, wherever it stands in them, that the reference does not lose to it, and (c) removes most of what distinguishes those prompts:
-   backdoor detected.
-4. *Conflict.* The paired inversion exceeds its threshold though no trigger was confirmed, or a trigger takes over prompts without standing
-   out: inconclusive, and says which.
+1. *Identity.* The tower is bit for bit that of a reference that is trusted or the user's own: no backdoor found,
+   nothing was changed.
+2. *Paper preset.* The published gates decide: all four open, backdoor detected; otherwise none found. Without a
+   reference, gate 3 could not be looked at, and open gates are inconclusive.
+3. *Trigger confirmed.* Some token or token sequence (a) stands out of random sequences of the vocabulary like it, (b)
+   takes over held-out prompts, wherever it stands in them, that the reference does not lose to it, and (c) removes
+   most of what distinguishes those prompts: backdoor detected.
+4. *Conflict.* The paired inversion exceeds its threshold though no trigger was confirmed, or a trigger takes over
+   prompts without standing out: inconclusive, and says which.
 5. Otherwise: no backdoor found. Confidence is reduced unless the reference is trusted or the user's own.
 
-No rule uses weight difference or drift: they inform, they never convict and never acquit. There is no label that means "safe".
+No rule uses weight difference or drift: they inform, they never convict and never acquit. There is no label that means
+"safe".
 """
 
 from __future__ import annotations
@@ -57,11 +59,17 @@ def _judge_paper(found: dict[str, Evidence], confidence: Confidence) -> Verdict:
     sentences = tuple(gate.summary for gate in gates)
     if not all(gate.exceeds for gate in gates):
         closed = next(gate for gate in gates if not gate.exceeds)
-        return Verdict("no-backdoor-found", confidence, (f"a published gate stayed closed: {closed.summary}", *sentences))
+        return Verdict(
+            "no-backdoor-found", confidence, (f"a published gate stayed closed: {closed.summary}", *sentences)
+        )
     if PAPER_REFERENCE not in found:
-        return Verdict("inconclusive", "reduced", ("the gates that could be tried opened; gate 3 needs a reference", *sentences))
+        return Verdict(
+            "inconclusive", "reduced", ("the gates that could be tried opened; gate 3 needs a reference", *sentences)
+        )
     if len(gates) < len(PAPER_GATES):
-        return Verdict("inconclusive", "reduced", ("the gates that were tried opened; others were not tried", *sentences))
+        return Verdict(
+            "inconclusive", "reduced", ("the gates that were tried opened; others were not tried", *sentences)
+        )
     return Verdict("backdoor-detected", confidence, ("all four published gates opened", *sentences))
 
 
@@ -69,11 +77,21 @@ def _judge_standard(found: dict[str, Evidence], confidence: Confidence) -> Verdi
     stands_out, takes_over, removes = (_exceeds(found, kind) for kind in (SWEEP, SUCCESS, COLLAPSE))
     sentences = tuple(found[kind].summary for kind in (SWEEP, SUCCESS, COLLAPSE, INVERSION) if kind in found)
     if stands_out and takes_over and removes:
-        return Verdict("backdoor-detected", confidence, ("a trigger was found and confirmed on prompts it was not searched on", *sentences))
+        return Verdict(
+            "backdoor-detected",
+            confidence,
+            ("a trigger was found and confirmed on prompts it was not searched on", *sentences),
+        )
     if _exceeds(found, INVERSION):
-        return Verdict("inconclusive", confidence, ("the paired inversion finds what the sweep could not name", *sentences))
+        return Verdict(
+            "inconclusive", confidence, ("the paired inversion finds what the sweep could not name", *sentences)
+        )
     if takes_over and removes:
-        return Verdict("inconclusive", confidence, ("a token takes prompts over but does not stand out of the vocabulary", *sentences))
+        return Verdict(
+            "inconclusive",
+            confidence,
+            ("a token takes prompts over but does not stand out of the vocabulary", *sentences),
+        )
     if SWEEP not in found or SUCCESS not in found:
         return Verdict("inconclusive", confidence, ("the vocabulary was not swept", *sentences))
     return Verdict("no-backdoor-found", confidence, ("no token of the vocabulary behaves as a trigger", *sentences))

@@ -1,6 +1,7 @@
 """Everything in this folder that is made from something else: `python docs/generate.py` writes it anew, and a test holds it to its source.
 
-* `figures/*.svg` and the table in `error-rates.md`: from the committed results of the benchmark, `bench/results/test.jsonl`.
+* `figures/*.svg` and the table in `error-rates.md`: from the committed results of the benchmark,
+  `bench/results/test.jsonl`.
 * `api.md`: from the docstrings (`generate_api.py`).
 """
 
@@ -18,7 +19,9 @@ from amdet_hub.report.intervals import wilson
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "bench" / "results" / "test.jsonl"
-TABLE = re.compile(r"(<!-- made by docs/generate.py: begin -->\n).*?(<!-- made by docs/generate.py: end -->)", re.DOTALL)
+TABLE = re.compile(
+    r"(<!-- made by docs/generate.py: begin -->\n).*?(<!-- made by docs/generate.py: end -->)", re.DOTALL
+)
 
 WIDTH, ROW = 720, 26
 _STYLE = """<style>
@@ -67,7 +70,10 @@ def scanned() -> list[Scanned]:
 def rates_table() -> str:
     """The two tables of BENCHMARKS.md that a reader asks for first, as `amdet-hub bench report` prints them."""
     results = read_results(RESULTS).results
-    return f"\nThe paper's kinds of attack:\n\n{headline_table(results).strip()}\n\nEverything that was tried:\n\n{operating_table(results).strip()}\n\n"
+    return (
+        f"\nThe paper's kinds of attack:\n\n{headline_table(results).strip()}\n\nEverything that was"
+        f" tried:\n\n{operating_table(results).strip()}\n\n"
+    )
 
 
 # ---------------------------------------------------------------- figures
@@ -75,7 +81,10 @@ def rates_table() -> str:
 
 def svg(height: int, title: str, parts: Sequence[str]) -> str:
     """A whole SVG file, light and dark, with a title for those who do not see it."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+        ' role="img">'
+    )
     return "\n".join([head, f"<title>{escape(title)}</title>", _STYLE, *parts, "</svg>"]) + "\n"
 
 
@@ -102,12 +111,16 @@ def scores_figure(models: Sequence[Scanned]) -> str:
     parts = []
     for number, (layout, label) in enumerate(rows):
         y = 40.0 + 44 * number
-        group = sorted((scan.score, model.name) for model, scan in models if (model.layout, model.label) == (layout, label))
+        group = sorted(
+            (scan.score, model.name) for model, scan in models if (model.layout, model.label) == (layout, label)
+        )
         parts += [text(10, y + 5, f"{layout}, {label} ({len(group)})"), line(left, y + 18, right, y + 18)]
         for place_in_group, (score, _) in enumerate(group):
             offset = (place_in_group * 7) % 25 - 12  # spread, the same at every run
             kind = "bad" if label == "backdoored" else "good"
-            parts.append(f'<circle cx="{place(score):.1f}" cy="{y + offset:.1f}" r="3" class="{kind}" fill-opacity="0.6"/>')
+            parts.append(
+                f'<circle cx="{place(score):.1f}" cy="{y + offset:.1f}" r="3" class="{kind}" fill-opacity="0.6"/>'
+            )
     parts += [
         line(place(1), 18, place(1), height - 30, dashed=True),
         text(place(1), 13, "convicts from here on", kind="small", anchor="middle"),
@@ -134,11 +147,16 @@ def found_figure(models: Sequence[Scanned]) -> str:
         low, high = (left + (right - left) * end for end in (rate.low, rate.high))
         parts += [
             text(10, y + 5, name),
-            f'<rect x="{left:.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" class="{kind}" fill-opacity="0.6"/>',
+            (
+                f'<rect x="{left:.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" class="{kind}"'
+                ' fill-opacity="0.6"/>'
+            ),
             line(low, y, high, y, kind="interval"),
             text(right + 10, y + 5, f"{sum(detected)} of {len(detected)}"),
         ]
-    parts += [text(left + (right - left) * s, height - 6, f"{s:.0%}", kind="small", anchor="middle") for s in (0, 0.5, 1)]
+    parts += [
+        text(left + (right - left) * s, height - 6, f"{s:.0%}", kind="small", anchor="middle") for s in (0, 0.5, 1)
+    ]
     return svg(height, "Share of encoders that were called backdoored, by kind of trigger", parts)
 
 
@@ -147,9 +165,21 @@ def pipeline_figure() -> str:
     steps = (
         ("Resolve", "one commit; checked config; which encoders", "reference: a clean encoder of the same shape"),
         ("Load", "safetensors only; every tensor checked", "the same weights as the reference: nothing was changed"),
-        ("Sweep", "every token of the vocabulary, in a few prompts", "which one makes unlike prompts alike, here and not there?"),
-        ("Accretion", "the best tokens grow into longer triggers", "gradients and changed embeddings point to further ones"),
-        ("Confirmation", "on prompts the search never saw", "takes over, at every place; beyond chance; what prompts say is gone"),
+        (
+            "Sweep",
+            "every token of the vocabulary, in a few prompts",
+            "which one makes unlike prompts alike, here and not there?",
+        ),
+        (
+            "Accretion",
+            "the best tokens grow into longer triggers",
+            "gradients and changed embeddings point to further ones",
+        ),
+        (
+            "Confirmation",
+            "on prompts the search never saw",
+            "takes over, at every place; beyond chance; what prompts say is gone",
+        ),
         ("Verdict", "one short function from evidence to verdict", "backdoor detected, inconclusive, or none found"),
     )
     parts = []

@@ -17,11 +17,24 @@ PAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Records",
         "amdet_hub.records",
-        ("ScanReport", "ScanResult", "SkippedScan", "Verdict", "Evidence", "TriggerFinding", "Reference", "ResolvedEncoder"),
+        (
+            "ScanReport",
+            "ScanResult",
+            "SkippedScan",
+            "Verdict",
+            "Evidence",
+            "TriggerFinding",
+            "Reference",
+            "ResolvedEncoder",
+        ),
     ),
     ("Reports", "amdet_hub.report", ("as_text", "as_json", "as_markdown", "parse_report", "schema")),
     ("Comparing reports", "amdet_hub.report.diff", ("diff_reports", "ReportDiff", "Change")),
-    ("Accepted findings", "amdet_hub.report.baselines", ("Baseline", "Acceptance", "acceptances_of", "parse_baseline", "verdict_beyond")),
+    (
+        "Accepted findings",
+        "amdet_hub.report.baselines",
+        ("Baseline", "Acceptance", "acceptances_of", "parse_baseline", "verdict_beyond"),
+    ),
     ("Model cards", "amdet_hub.cards", ("preview_card", "push_card", "verify_card")),
     ("Watching", "amdet_hub.asked.watch", ("watch", "WatchOrder", "WatchEvent", "WatchSummary")),
     ("For tests", "amdet_hub.testing", ("LocalHub",)),
@@ -37,7 +50,10 @@ def api_page() -> str:
     lines = [
         "# Python API",
         "",
-        "Made from the docstrings by `python docs/generate.py`; a test holds it to the code. Everything here is typed, and importing `amdet_hub`",
+        (
+            "Made from the docstrings by `python docs/generate.py`; a test holds it to the code. Everything here is"
+            " typed, and importing `amdet_hub`"
+        ),
         "imports no torch. What is not on this page may change without notice.",
         "",
     ]
@@ -86,7 +102,13 @@ def _signature(name: str, found: Any) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
             parts.append("*")
             starred = True
-        prefix = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        prefix = (
+            "*"
+            if parameter.kind is parameter.VAR_POSITIONAL
+            else "**"
+            if parameter.kind is parameter.VAR_KEYWORD
+            else ""
+        )
         kind = "" if parameter.annotation is parameter.empty else f": {parameter.annotation}"
         parts.append(f"{prefix}{parameter.name}{kind}{_default(parameter.default, parameter.empty)}")
     returns = "" if inspect.isclass(found) else f" -> {found.__annotations__.get('return', 'None')}"

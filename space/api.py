@@ -1,7 +1,8 @@
 """Named endpoints, for `gradio_client` and as MCP tools: `/resolve`, `/scan`, `/report`. Plain text in and out.
 
-Every answer is text, JSON where it is data: Gradio's client takes an object with a `path` in it for a file of the server, and a report lists the files
-of a repository; its MCP server would show an object as Python writes it. The docstrings of the endpoints are what an agent reads.
+Every answer is text, JSON where it is data: Gradio's client takes an object with a `path` in it for a file of the
+server, and a report lists the files of a repository; its MCP server would show an object as Python writes it. The
+docstrings of the endpoints are what an agent reads.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class _Endpoints:
     def resolve(self, model: str, preset: str = "quick") -> str:
         """Tell what a backdoor scan of a Hub model would look at, as JSON text, without downloading weights.
 
-        The text encoders and the clean encoder each is compared with, the bytes to download, the expected seconds, and the verdict of an earlier
-        scan of the same weights if there is one.
+        The text encoders and the clean encoder each is compared with, the bytes to download, the expected seconds, and
+        the verdict of an earlier scan of the same weights if there is one.
 
         Args:
             model: a model id such as "org/model", "org/model@revision", or the address of its page on the Hub.
@@ -49,9 +50,9 @@ class _Endpoints:
     def scan(self, model: str, preset: str = "quick", request: gr.Request | None = None) -> Iterator[str]:
         """Scan the text encoders of a public CLIP-family model on the Hub for backdoors and return the whole report as JSON text.
 
-        The verdict is "backdoor-detected", "no-backdoor-found" or "inconclusive", with its evidence, and the trigger where one was found. Finding
-        nothing is no proof. Weights that were scanned before are answered at once; others take the time that `resolve` expects, and the state of
-        the scan is streamed meanwhile, as JSON text too.
+        The verdict is "backdoor-detected", "no-backdoor-found" or "inconclusive", with its evidence, and the trigger
+        where one was found. Finding nothing is no proof. Weights that were scanned before are answered at once; others
+        take the time that `resolve` expects, and the state of the scan is streamed meanwhile, as JSON text too.
 
         Args:
             model: a model id such as "org/model", "org/model@revision", or the address of its page on the Hub.
@@ -69,7 +70,9 @@ class _Endpoints:
         try:
             while not self._service.jobs.wait(job, _POLL_S):
                 place = self._service.jobs.place(job)
-                yield json.dumps({"state": job.state, "place": place, "stage": job.stage, "done": job.done, "total": job.total})
+                yield json.dumps(
+                    {"state": job.state, "place": place, "stage": job.stage, "done": job.done, "total": job.total}
+                )
         finally:
             if not job.finished:
                 self._service.jobs.cancel(job)
@@ -111,7 +114,11 @@ def plan_data(found: Found) -> dict[str, Any]:
         "download_bytes": found.download_bytes,
         "estimate_s": round(found.estimate_s, 1),
         "encoders": [
-            {"component": one.encoder.label, "architecture": one.encoder.architecture, "reference": to_dict(one.reference)}
+            {
+                "component": one.encoder.label,
+                "architecture": one.encoder.architecture,
+                "reference": to_dict(one.reference),
+            }
             for one in found.plan.encoders
         ],
         "skipped": to_dict(found.plan.skipped),

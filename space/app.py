@@ -1,4 +1,7 @@
-"""Start the Space: `python app.py` on the Hub, `amdet-hub space` on a machine of one's own. Thin: limits, page, webhook, server."""
+"""Start the Space: `python app.py` on the Hub, `amdet-hub space` on a machine of one's own.
+
+Thin: limits, page, webhook, server.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read when the clients are imported. No scan may act with whatever token this machine or Space holds, and nothing is reported to anybody.
+# Read when the clients are imported. No scan may act with whatever token this machine or Space holds, and nothing is
+# reported to anybody.
 os.environ.update(
     HF_HUB_DISABLE_IMPLICIT_TOKEN="1",
     HF_HUB_DISABLE_TELEMETRY="1",
@@ -60,7 +64,10 @@ class RunningSpace:
 
 
 def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None = None) -> RunningSpace:
-    """Serve the page. `port` None takes a free one from 7860 on, 0 any free one. Not to be called where an event loop runs."""
+    """Serve the page. `port` None takes a free one from 7860 on, 0 any free one.
+
+    Not to be called where an event loop runs.
+    """
     return asyncio.run(_serve(settings, host, port))
 
 
@@ -99,7 +106,10 @@ def _theme() -> Any:
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     theme = gr.themes.Default(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
     button = {"button_primary_background_fill": "*primary_700", "button_primary_background_fill_hover": "*primary_800"}
-    button |= {"button_cancel_background_fill": colors.red.c700, "button_cancel_background_fill_hover": colors.red.c800}
+    button |= {
+        "button_cancel_background_fill": colors.red.c700,
+        "button_cancel_background_fill_hover": colors.red.c800,
+    }
     return theme.set(**button, **{f"{name}_dark": colour for name, colour in button.items()})
 
 

@@ -1,7 +1,7 @@
 """The board: recent public scans, one JSON line each, kept in a Hub dataset so that a restart forgets nothing.
 
-Knows: what a row holds and who may be on it. Private and gated models, and unfinished scans, never are. Writing needs a token of its own, which no
-scan ever sees; without one the board lives in memory.
+Knows: what a row holds and who may be on it. Private and gated models, and unfinished scans, never are. Writing needs
+a token of its own, which no scan ever sees; without one the board lives in memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Row:
         snapshot = report.snapshot
         verdict = report.verdict
         preset = wording.setting(report, "preset")
-        return cls(snapshot.repo_id, snapshot.commit_sha or "", verdict.label, verdict.confidence, preset, report.created)
+        return cls(
+            snapshot.repo_id, snapshot.commit_sha or "", verdict.label, verdict.confidence, preset, report.created
+        )
 
 
 class Board:
@@ -71,7 +73,9 @@ class Board:
             return False
         row = Row.of(report)
         with self._lock:
-            same = [one for one in self._rows if (one.model, one.commit, one.preset) != (row.model, row.commit, row.preset)]
+            same = [
+                one for one in self._rows if (one.model, one.commit, one.preset) != (row.model, row.commit, row.preset)
+            ]
             self._rows = [row, *same][:MAX_ROWS]
             if self._repo_id and self._token:
                 self._write()
@@ -82,7 +86,9 @@ class Board:
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
         try:
-            path = hf_hub_download(self._repo_id, FILE, repo_type="dataset", token=self._token or False, endpoint=self._endpoint)
+            path = hf_hub_download(
+                self._repo_id, FILE, repo_type="dataset", token=self._token or False, endpoint=self._endpoint
+            )
             with open(path, "rb") as file:
                 return _rows(file.read(_MAX_BYTES))
         except (EntryNotFoundError, HfHubHTTPError, OSError) as error:
@@ -98,7 +104,10 @@ class Board:
         try:
             api.create_repo(self._repo_id, repo_type="dataset", exist_ok=True)
             api.create_commit(
-                self._repo_id, [CommitOperationAdd(FILE, content)], commit_message="Add a scan to the board", repo_type="dataset"
+                self._repo_id,
+                [CommitOperationAdd(FILE, content)],
+                commit_message="Add a scan to the board",
+                repo_type="dataset",
             )
         except (HfHubHTTPError, OSError) as error:  # the scan is not lost for it; the next row writes this one too
             _log.warning("the board could not be written: %s", type(error).__name__)
@@ -112,6 +121,10 @@ def _rows(content: bytes) -> list[Row]:
             data: Any = json.loads(line)
         except ValueError:
             continue
-        if isinstance(data, Mapping) and {f.name for f in fields(Row)} == set(data) and all(isinstance(v, str) for v in data.values()):
+        if (
+            isinstance(data, Mapping)
+            and {f.name for f in fields(Row)} == set(data)
+            and all(isinstance(v, str) for v in data.values())
+        ):
             found.append(Row(**data))
     return found[:MAX_ROWS]

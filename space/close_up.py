@@ -14,7 +14,10 @@ from space.jobs import Task
 from space.markup import bullets, note, text
 
 STAYS, CHANGES = 0.7, 0.3
-"""Share of a prompt's meaning left, from which on it stays what it was, and below which it is another text. Words for a reader, not a verdict."""
+"""Share of a prompt's meaning left, from which on it stays what it was, and below which it is another text.
+
+Words for a reader, not a verdict.
+"""
 
 _LARGE = 16  # tokens from which on a heat map needs the page's whole width
 _PLACES = {"start": "before", "middle": "amid", "end": "behind"}
@@ -28,8 +31,8 @@ def invitation(report: ScanReport) -> str:
     else:
         added = "No trigger was found, so write yourself what is added: a word, a name, an odd letter."
     return (
-        f"<p>Write a prompt. {added} You see how far that moves the prompt, in this encoder and in the clean one, what it then says, which tokens "
-        "become alike, and where the encoder looks. Your prompt is not kept.</p>"
+        f"<p>Write a prompt. {added} You see how far that moves the prompt, in this encoder and in the clean one, what"
+        " it then says, which tokens become alike, and where the encoder looks. Your prompt is not kept.</p>"
     )
 
 
@@ -75,7 +78,9 @@ def looked_at(probe: Probe, whose: str) -> str:
     count = len(probe.added_at)
     added = f"<span class='trigger'>{text(probe.added)}</span> ({count} token{'s' if count != 1 else ''})"
     head = f"<p>{added} {_PLACES[probe.place]} <q>{text(probe.prompt)}</q>, in {whose}</p>"
-    meters = _meter("In this encoder", suspect, "ours") + (_meter("In the clean one", reference, "theirs") if reference else "")
+    meters = _meter("In this encoder", suspect, "ours") + (
+        _meter("In the clean one", reference, "theirs") if reference else ""
+    )
     scale_note = (
         "<p class='quiet'>100 % is the prompt as it was, 0 % a caption that has nothing to do with it. "
         f"Cosine of the pooled features: {suspect.similarity:.2f} here"
@@ -84,7 +89,9 @@ def looked_at(probe: Probe, whose: str) -> str:
     )
     kind, title, words = _in_words(suspect, reference)
     return (
-        note(kind, title, head + f"<p>{words} One prompt shows; it does not judge.</p>" + meters + scale_note, live=True)
+        note(
+            kind, title, head + f"<p>{words} One prompt shows; it does not judge.</p>" + meters + scale_note, live=True
+        )
         + _captions(suspect, reference)
         + _maps(probe)
         + _attention(probe)
@@ -104,7 +111,11 @@ def _in_words(suspect: EncoderView, reference: EncoderView | None) -> tuple[str,
         if there is None:
             clean = "There is no clean encoder to compare with."
         else:
-            clean = "In the clean one it stays much the same." if there >= STAYS else "In the clean one it changes far less."
+            clean = (
+                "In the clean one it stays much the same."
+                if there >= STAYS
+                else "In the clean one it changes far less."
+            )
         return (
             "found",
             "The prompt is taken over",
@@ -114,7 +125,11 @@ def _in_words(suspect: EncoderView, reference: EncoderView | None) -> tuple[str,
         how = "stays much the same" if min(here, there) >= STAYS else "changes about as much"
         return "plain", "Nothing unusual", f"With it the prompt {how} in both encoders. Ordinary words do that."
     if there is not None:
-        return "unsure", "It moves differently", "It moves the prompt more in one encoder than in the other, and does not take it over."
+        return (
+            "unsure",
+            "It moves differently",
+            "It moves the prompt more in one encoder than in the other, and does not take it over.",
+        )
     how = "stays much the same" if here >= STAYS else "changes"
     return "plain", "It moves the prompt", f"With it the prompt {how}. There is no clean encoder to compare with."
 
@@ -122,8 +137,8 @@ def _in_words(suspect: EncoderView, reference: EncoderView | None) -> tuple[str,
 def _meter(name: str, view: EncoderView, kind: str) -> str:
     left = round(100 * left_of(view))
     return (
-        f"<div class='left'><span>{text(name)}</span><span class='track' aria-hidden='true'><span class='{kind}' style='width:{left}%'></span></span>"
-        f"<b>{left} % left</b></div>"
+        f"<div class='left'><span>{text(name)}</span><span class='track' aria-hidden='true'><span class='{kind}'"
+        f" style='width:{left}%'></span></span><b>{left} % left</b></div>"
     )
 
 
@@ -136,7 +151,10 @@ def _captions(suspect: EncoderView, reference: EncoderView | None) -> str:
         if view is not None:
             boxes.append(box(f"{name}, without it", [one.text for one in view.nearest_before]))
             boxes.append(box(f"{name}, with it", [one.text for one in view.nearest_after]))
-    quiet = "<p class='quiet'>Of some hundred words and captions those whose features lie nearest: a hint, not a translation.</p>"
+    quiet = (
+        "<p class='quiet'>Of some hundred words and captions those whose features lie nearest: a hint, not a"
+        " translation.</p>"
+    )
     return f"<h3>What the prompt says</h3>{quiet}<div class='boxes'>{''.join(boxes)}</div>"
 
 
@@ -152,8 +170,9 @@ def _maps(probe: Probe) -> str:
         maps.append(heat_map("The clean one, with it", reference.tokens_after, probe.pieces_after, added, scale))
     large = " large" if len(probe.pieces_after) > _LARGE else ""
     quiet = (
-        "<p class='quiet'>Each square compares two tokens of the prompt, after the last layer. What was added is framed. A trigger that takes the whole "
-        "prompt over makes the tokens behind it alike. In CLIP a token sees only what stands before it.</p>"
+        "<p class='quiet'>Each square compares two tokens of the prompt, after the last layer. What was added is"
+        " framed. A trigger that takes the whole prompt over makes the tokens behind it alike. In CLIP a token sees"
+        " only what stands before it.</p>"
     )
     return f"<h3>Which tokens are alike</h3>{quiet}{legend(scale)}<div class='maps{large}'>{''.join(maps)}</div>"
 
@@ -163,5 +182,8 @@ def _attention(probe: Probe) -> str:
         return [sum(row[i] for i in probe.added_at) for row in view.attention]
 
     ours, theirs = on_added(probe.suspect), on_added(probe.reference) if probe.reference is not None else None
-    quiet = "<p class='quiet'>Share of the attention that the position whose feature is used gives to what was added, in each layer, mean over the heads.</p>"
+    quiet = (
+        "<p class='quiet'>Share of the attention that the position whose feature is used gives to what was added, in"
+        " each layer, mean over the heads.</p>"
+    )
     return f"<h3>Where the encoder looks</h3>{quiet}{attention_bars(ours, theirs)}"

@@ -1,4 +1,7 @@
-"""The demonstration's Hub behind the page: the three small encoders of `amdet_hub.demo` on loopback, nothing else. Needs no network."""
+"""The demonstration's Hub behind the page: the three small encoders of `amdet_hub.demo` on loopback, nothing else.
+
+Needs no network.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ def demo_settings(data_dir: Path) -> Iterator[tuple[SpaceSettings, LocalHub]]:
     with LocalHub() as hub:
         for repo_id in (BASE, FINETUNED, BACKDOORED):
             source = WEIGHTS / repo_id.partition("/")[2]
-            hub.add_model(repo_id, {p.name: p.read_bytes() for p in sorted(source.iterdir()) if p.is_file() and p.name not in NOT_SERVED})
+            hub.add_model(
+                repo_id,
+                {p.name: p.read_bytes() for p in sorted(source.iterdir()) if p.is_file() and p.name not in NOT_SERVED},
+            )
         hub.add_user(USER, token=TOKEN)
         settings = SpaceSettings(
             endpoint=hub.endpoint,

@@ -1,6 +1,9 @@
-"""The Space's own files, and their upload: one commit that makes or updates it. Knows: what belongs in the Space's repository.
+"""The Space's own files, and their upload: one commit that makes or updates it.
 
-The Space carries this very version of amdet-hub, so that what it says can be repeated with it; `requirements.txt` brings the rest.
+Knows: what belongs in the Space's repository.
+
+The Space carries this very version of amdet-hub, so that what it says can be repeated with it; `requirements.txt`
+brings the rest.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ def deploy_space(repo_id: str, settings: HubSettings, *, private: bool = False) 
     endpoint = settings.endpoint or constants.ENDPOINT
     if settings.offline:
         raise HubUnavailable("offline mode is on", endpoint=endpoint)
-    api = HfApi(endpoint=endpoint, token=settings.token, library_name="amdet-hub", library_version=amdet_hub.__version__)
+    api = HfApi(
+        endpoint=endpoint, token=settings.token, library_name="amdet-hub", library_version=amdet_hub.__version__
+    )
     operations = [CommitOperationAdd(path, content) for path, content in space_files().items()]
     message = f"amdet-hub {amdet_hub.__version__}"
     try:
@@ -55,7 +60,9 @@ def deploy_space(repo_id: str, settings: HubSettings, *, private: bool = False) 
         status = error.response.status_code if error.response is not None else 0
         if status in (401, 403):
             raise AccessDenied(f"write the Space '{repo_id}'", status=status, endpoint=endpoint) from error
-        raise HubError(f"the Hub refused the Space '{repo_id}' (HTTP {status})", repo_id=repo_id, endpoint=endpoint) from error
+        raise HubError(
+            f"the Hub refused the Space '{repo_id}' (HTTP {status})", repo_id=repo_id, endpoint=endpoint
+        ) from error
     except OSError as error:
         raise HubUnavailable("the Hub cannot be reached", endpoint=endpoint) from error
     return f"{endpoint}/spaces/{repo_id}"

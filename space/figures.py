@@ -1,7 +1,9 @@
-"""Plots of a report: the sweep against its own null as SVG, the loss landscape in three dimensions. Everything is read from the report.
+"""Plots of a report: the sweep against its own null as SVG, the loss landscape in three dimensions.
 
-Knows the details that `amdet_hub.scan` puts beside its evidence. A stored report may say anything, so what is not a list of plain numbers is not
-plotted. The SVG takes its colours from the page and works without scripts.
+Everything is read from the report.
+
+Knows the details that `amdet_hub.scan` puts beside its evidence. A stored report may say anything, so what is not a
+list of plain numbers is not plotted. The SVG takes its colours from the page and works without scripts.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ _NAMED = 6
 
 
 def sweep_figure(result: ScanResult) -> str:
-    """The scores of random tokens as a histogram, the best tokens as points beside it, named. `""` when the report does not hold them."""
+    """The scores of random tokens as a histogram, the best tokens as points beside it, named.
+
+    `""` when the report does not hold them.
+    """
     details = next((e.details for e in result.evidence if e.kind == SWEEP), {})
     null, top = _binned(details.get("null_histogram")), _tokens(details.get("top_tokens"))
     if null is None or not top:
@@ -36,15 +41,17 @@ def sweep_figure(result: ScanResult) -> str:
     parts = [*_histogram(null, x), *_points(top, x), *_axis(low, high, x)]
     best, score = top[0]
     label = (
-        f"{sum(null.counts):.0f} random tokens score between {null.low:.1f} and {null.high:.1f}; the best token, {best}, scores {score:.1f}"
+        f"{sum(null.counts):.0f} random tokens score between {null.low:.1f} and {null.high:.1f}; the best token,"
+        f" {best}, scores {score:.1f}"
     )
     svg = f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' aria-label='{text(label)}'>{''.join(parts)}</svg>"
     return f"<figure class='plot'>{svg}<figcaption>{_SWEEP_CAPTION}</figcaption></figure>"
 
 
 _SWEEP_CAPTION = (
-    "How far single tokens make unlike prompts alike, here and not in the clean encoder (robust z). Bars: random tokens, what chance gives. "
-    "Points: the best tokens of the whole vocabulary. A trigger of one token stands far to the right of the bars."
+    "How far single tokens make unlike prompts alike, here and not in the clean encoder (robust z). Bars: random"
+    " tokens, what chance gives. Points: the best tokens of the whole vocabulary. A trigger of one token stands far to"
+    " the right of the bars."
 )
 
 
@@ -66,7 +73,8 @@ def _histogram(null: _Binned, x: Callable[[float], float]) -> list[str]:
             left, right = x(null.low + number * width), x(null.low + (number + 1) * width)
             tall = math.sqrt(count / tallest) * (floor - _TOP - 60)
             bars.append(
-                f"<rect class='bar' x='{left:.1f}' y='{floor - tall:.1f}' width='{max(1.0, right - left - 0.5):.1f}' height='{tall:.1f}'/>"
+                f"<rect class='bar' x='{left:.1f}' y='{floor - tall:.1f}' width='{max(1.0, right - left - 0.5):.1f}'"
+                f" height='{tall:.1f}'/>"
             )
     return bars
 
@@ -118,7 +126,9 @@ def landscape_figure(report: ScanReport) -> Any | None:
             plain = {"backgroundcolor": _CLEAR, "gridcolor": _GREY, "zerolinecolor": _GREY, "color": _GREY}
             flat = {**plain, "title": {"text": ""}, "showticklabels": False}
             scene = {"xaxis": flat, "yaxis": flat, "zaxis": {**plain, "title": {"text": "loss"}}}
-            figure.update_layout(scene=scene, margin={"l": 0, "r": 0, "t": 8, "b": 0}, height=360, paper_bgcolor=_CLEAR)
+            figure.update_layout(
+                scene=scene, margin={"l": 0, "r": 0, "t": 8, "b": 0}, height=360, paper_bgcolor=_CLEAR
+            )
             return figure
     return None
 
@@ -132,7 +142,9 @@ def _numbers(data: Any) -> list[float]:
             return []
     if not isinstance(data, list | tuple) or len(data) > _MAX_VALUES:
         return []
-    plain = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and abs(v) < 1e9 for v in data)
+    plain = all(
+        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and abs(v) < 1e9 for v in data
+    )
     return [float(v) for v in data] if plain else []
 
 

@@ -1,6 +1,7 @@
 """Plots of one prompt: how alike its tokens are, as heat maps, and how much of the attention falls on what was added, as bars. SVG, no scripts.
 
-Knows numbers and names; the names are hostile text and are escaped here. The colours are the page's own, for light and for dark.
+Knows numbers and names; the names are hostile text and are escaped here. The colours are the page's own, for light and
+for dark.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from space.markup import text
 _LEVELS = 20
 _NAME_CHARS, _LETTER = 10, 0.62  # longest name, and the width of a letter as a share of its height
 _WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 720, 220, 52, 44, 16
-_FRAME = {"<|startoftext|>": "[start]", "<|endoftext|>": "[end]", "<bos>": "[start]", "</s>": "[end]", "<eos>": "[end]", "<pad>": "[last]"}
+_FRAME = {
+    "<|startoftext|>": "[start]",
+    "<|endoftext|>": "[end]",
+    "<bos>": "[start]",
+    "</s>": "[end]",
+    "<eos>": "[end]",
+    "<pad>": "[last]",
+}
 
 Rows = Sequence[Sequence[float]]
 
@@ -48,7 +56,10 @@ def mean_of(rows: Rows) -> float:
 
 
 def heat_map(title: str, rows: Rows, pieces: Sequence[str], marked: Collection[int], scale: Scale) -> str:
-    """The cosines between all pairs of tokens; rows and columns of `marked` tokens are framed and named in red. `title` is plain text."""
+    """The cosines between all pairs of tokens; rows and columns of `marked` tokens are framed and named in red.
+
+    `title` is plain text.
+    """
     count = len(rows)
     cell = max(7.0, min(22.0, 480 / max(1, count)))
     size = max(8.0, min(13.0, cell * 0.8))
@@ -61,9 +72,13 @@ def heat_map(title: str, rows: Rows, pieces: Sequence[str], marked: Collection[i
         parts.append(f"<rect class='ring' x='{gutter + at:.1f}' y='0' width='{cell:.1f}' height='{side:.1f}'/>")
     label = f"{title}: {count} tokens, on average {mean_of(rows):.2f} alike"
     svg = (
-        f"<svg viewBox='-2 -2 {gutter + side + 4:.0f} {side + gutter + 4:.0f}' role='img' aria-label='{text(label)}'>{''.join(parts)}</svg>"
+        f"<svg viewBox='-2 -2 {gutter + side + 4:.0f} {side + gutter + 4:.0f}' role='img'"
+        f" aria-label='{text(label)}'>{''.join(parts)}</svg>"
     )
-    return f"<figure class='heat'><figcaption><b>{text(title)}</b><br>on average {mean_of(rows):.2f} alike</figcaption>{svg}</figure>"
+    return (
+        f"<figure class='heat'><figcaption><b>{text(title)}</b><br>on average {mean_of(rows):.2f}"
+        f" alike</figcaption>{svg}</figure>"
+    )
 
 
 def _cells(rows: Rows, cell: float, left: float, scale: Scale) -> list[str]:
@@ -75,12 +90,19 @@ def _cells(rows: Rows, cell: float, left: float, scale: Scale) -> list[str]:
         for j in range(1, len(levels) + 1):
             if j == len(levels) or levels[j] != levels[start]:
                 wide = cell * (j - start)
-                paths.setdefault(levels[start], []).append(f"M{left + cell * start:.1f} {cell * i:.1f}h{wide:.1f}v{cell:.1f}h-{wide:.1f}z")
+                paths.setdefault(levels[start], []).append(
+                    f"M{left + cell * start:.1f} {cell * i:.1f}h{wide:.1f}v{cell:.1f}h-{wide:.1f}z"
+                )
                 start = j
-    return [f"<path class='cell' fill-opacity='{level / _LEVELS:.2f}' d='{''.join(d)}'/>" for level, d in sorted(paths.items())]
+    return [
+        f"<path class='cell' fill-opacity='{level / _LEVELS:.2f}' d='{''.join(d)}'/>"
+        for level, d in sorted(paths.items())
+    ]
 
 
-def _names(pieces: Sequence[str], marked: Collection[int], cell: float, size: float, left: float, side: float) -> list[str]:
+def _names(
+    pieces: Sequence[str], marked: Collection[int], cell: float, size: float, left: float, side: float
+) -> list[str]:
     parts = []
     every = -(-size // cell)  # where rows are narrower than letters are high, not every one is named
     for i, piece in enumerate(pieces):
@@ -88,17 +110,29 @@ def _names(pieces: Sequence[str], marked: Collection[int], cell: float, size: fl
             continue
         name, kind, at = text(short_name(piece)), "hot" if i in marked else "tick", cell * (i + 0.5)
         font = f"style='font-size:{size:.1f}px'"
-        parts.append(f"<text class='{kind}' {font} x='{left - 6:.1f}' y='{at + size * 0.35:.1f}' text-anchor='end'>{name}</text>")
+        parts.append(
+            f"<text class='{kind}' {font} x='{left - 6:.1f}' y='{at + size * 0.35:.1f}'"
+            f" text-anchor='end'>{name}</text>"
+        )
         x, y = left + at + size * 0.35, side + 6
-        parts.append(f"<text class='{kind}' {font} transform='translate({x:.1f} {y:.1f}) rotate(-90)' text-anchor='end'>{name}</text>")
+        parts.append(
+            f"<text class='{kind}' {font} transform='translate({x:.1f} {y:.1f}) rotate(-90)'"
+            f" text-anchor='end'>{name}</text>"
+        )
     return parts
 
 
 def legend(scale: Scale) -> str:
     """What the colours of the maps stand for."""
-    steps = "".join(f"<rect class='cell' fill-opacity='{i / 10:.1f}' x='{i * 12}' y='0' width='12' height='12'/>" for i in range(11))
+    steps = "".join(
+        f"<rect class='cell' fill-opacity='{i / 10:.1f}' x='{i * 12}' y='0' width='12' height='12'/>"
+        for i in range(11)
+    )
     svg = f"<svg viewBox='0 0 132 12' width='132' height='12' aria-hidden='true'>{steps}</svg>"
-    return f"<p class='legend'>{scale.low:.2f} {svg} {scale.high:.2f} <span class='quiet'>cosine of two tokens; one scale for all maps</span></p>"
+    return (
+        f"<p class='legend'>{scale.low:.2f} {svg} {scale.high:.2f} <span class='quiet'>cosine of two tokens; one scale"
+        " for all maps</span></p>"
+    )
 
 
 def attention_bars(suspect: Sequence[float], reference: Sequence[float] | None) -> str:
@@ -110,16 +144,22 @@ def attention_bars(suspect: Sequence[float], reference: Sequence[float] | None) 
     for share in (0.0, highest / 2, highest):
         y = floor - share / highest * (floor - _TOP)
         parts.append(f"<line class='rule' x1='{_LEFT}' y1='{y:.1f}' x2='{_WIDTH - 16}' y2='{y:.1f}'/>")
-        parts.append(f"<text class='tick' x='{_LEFT - 6}' y='{y + 4:.1f}' text-anchor='end'>{100 * share:.3g} %</text>")
+        parts.append(
+            f"<text class='tick' x='{_LEFT - 6}' y='{y + 4:.1f}' text-anchor='end'>{100 * share:.3g} %</text>"
+        )
     bar = min(34.0, 0.8 * wide / len(sets))
     for layer in range(len(suspect)):
         middle = _LEFT + wide * (layer + 0.5)
         for number, (kind, values) in enumerate(sets):
             tall = min(1.0, values[layer] / highest) * (floor - _TOP)
             x = middle + (number - len(sets) / 2) * bar
-            parts.append(f"<rect class='{kind}' x='{x:.1f}' y='{floor - tall:.1f}' width='{bar - 1:.1f}' height='{tall:.1f}'/>")
+            parts.append(
+                f"<rect class='{kind}' x='{x:.1f}' y='{floor - tall:.1f}' width='{bar - 1:.1f}' height='{tall:.1f}'/>"
+            )
         if wide > 24 or layer % 4 == 0:
-            parts.append(f"<text class='tick' x='{middle:.1f}' y='{floor + 16}' text-anchor='middle'>{layer + 1}</text>")
+            parts.append(
+                f"<text class='tick' x='{middle:.1f}' y='{floor + 16}' text-anchor='middle'>{layer + 1}</text>"
+            )
     parts.append(f"<text class='tick' x='{_WIDTH - 16}' y='{_HEIGHT - 8}' text-anchor='end'>layer</text>")
     top = max(range(len(suspect)), key=lambda i: suspect[i], default=0)
     label = f"Attention on what was added, in {len(suspect)} layers; at most {suspect[top]:.0%}, in layer {top + 1}"

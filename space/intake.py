@@ -1,4 +1,7 @@
-"""From what a visitor typed to a target on the Hub. Knows: what a public page accepts. Refuses to know: whether the repository exists."""
+"""From what a visitor typed to a target on the Hub. Knows: what a public page accepts.
+
+Refuses to know: whether the repository exists.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The queue: one piece of work at a time, a bounded number waiting, each with its place, its progress, what it has measured so far, and a way out.
 
-Knows: order, limits, threads. Refuses to know: what a scan or a try is; the work is a callable that is given a progress callback.
+Knows: order, limits, threads. Refuses to know: what a scan or a try is; the work is a callable that is given a
+progress callback.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ class Task(Generic[R]):
         return 0.0 if self.started is None else (self.ended or time.monotonic()) - self.started
 
     def tick(self, stage: str, done: int, total: int) -> None:
-        """The work's progress; also where a cancelled scan ends. The scan takes it for Ctrl-C and tidies up after itself."""
+        """The work's progress; also where a cancelled scan ends.
+
+        The scan takes it for Ctrl-C and tidies up after itself.
+        """
         self.stage, self.done, self.total = stage, done, total
         if self.cancelled.is_set():
             raise KeyboardInterrupt
@@ -113,7 +117,9 @@ class JobQueue:
             if len(mine) >= self._per_owner:
                 raise QueueRefused(f"you have {len(mine)} scans under way already; wait for one of them, or cancel it")
             if len(self._waiting) >= self._size:
-                raise QueueRefused(f"the queue is full with {self._size} scans; come back in some minutes, or use the command line")
+                raise QueueRefused(
+                    f"the queue is full with {self._size} scans; come back in some minutes, or use the command line"
+                )
             self._count(job.owner, job.share)
             self._jobs[job.id] = job
             self._waiting.append(job)

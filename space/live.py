@@ -1,6 +1,7 @@
 """What a running scan has measured so far: a bounded, thread-safe record, and plots of it that move while the visitor waits.
 
-Knows the stages of `amdet_hub.detect.standard.run_standard` and what it tells of each. Refuses to know Gradio and threads other than by a lock.
+Knows the stages of `amdet_hub.detect.standard.run_standard` and what it tells of each. Refuses to know Gradio and
+threads other than by a lock.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class _Series:
         pairs = [self.points[i : i + 2] for i in range(0, len(self.points), 2)]
         self.points = [max(pair, key=lambda one: one.value) if self.highest else pair[-1] for pair in pairs]
         self.width *= 2
-        self.told = len(self.points) * self.width  # a pair that was cut short counts as whole, so that the next point is a new one
+        self.told = (
+            len(self.points) * self.width
+        )  # a pair that was cut short counts as whole, so that the next point is a new one
 
 
 class Trace:
@@ -75,7 +78,10 @@ class Trace:
 
 
 def live_figures(stages: Mapping[str, Sequence[Point]], stage: str) -> str:
-    """The plot of the stage at work: tokens of the sweep, candidates on unseen prompts, or the loss of the search. `""` when there is none yet."""
+    """The plot of the stage at work: tokens of the sweep, candidates on unseen prompts, or the loss of the search.
+
+    `""` when there is none yet.
+    """
     if stage.startswith("inversion") or (stage == "landscape" and "inversion" in stages):
         return _losses(stages)
     shown = "confirm" if stages.get("confirm") else "sweep"
@@ -83,9 +89,15 @@ def live_figures(stages: Mapping[str, Sequence[Point]], stage: str) -> str:
 
 
 _CAPTIONS = {
-    "sweep": ("The best token of each batch: how much more alike it makes prompts (log ratio). Line: the best so far.", "token"),
+    "sweep": (
+        "The best token of each batch: how much more alike it makes prompts (log ratio). Line: the best so far.",
+        "token",
+    ),
     "confirm": (
-        "Candidates on prompts they were not found with: the share that each takes over, less what an innocent encoder shows.",
+        (
+            "Candidates on prompts they were not found with: the share that each takes over, less what an innocent"
+            " encoder shows."
+        ),
         "tokens",
     ),
 }
@@ -102,7 +114,9 @@ def _tried(points: Sequence[Point], stage: str) -> str:
             line.append(scale.at(point.step, best.value))
             best = point
         line.append(scale.at(point.step, best.value))
-        dots.append("<circle class='tried' cx='{}' cy='{}' r='3'/>".format(*scale.at(point.step, point.value).split(",")))
+        dots.append(
+            "<circle class='tried' cx='{}' cy='{}' r='3'/>".format(*scale.at(point.step, point.value).split(","))
+        )
     x, y = scale.at(best.step, best.value).split(",")
     mark = f"<circle class='dot' cx='{x}' cy='{y}' r='5'/>"
     said = f"The best so far is {noun} {best.label} with {best.value:.2f}."
@@ -120,7 +134,10 @@ def _losses(stages: Mapping[str, Sequence[Point]]) -> str:
     scale = _Scale.over([point for _, _, points in lines for point in points], ())
     paths = [_path(kind, [scale.at(point.step, point.value) for point in points]) for _, kind, points in lines]
     said = f"The loss is {lines[-1][2][-1].value:.3f} after {lines[-1][2][-1].step} steps."
-    caption = "Loss of the search for a vector that makes prompts alike; A rise: the next starts. Dashed: the same search with the encoders swapped."
+    caption = (
+        "Loss of the search for a vector that makes prompts alike; A rise: the next starts. Dashed: the same search"
+        " with the encoders swapped."
+    )
     return _figure([*scale.axes(), *paths], said, f"{caption} {said}")
 
 
@@ -153,7 +170,10 @@ class _Scale:
         for share in (0.06, 0.5, 0.94):
             value = self.low + share * (self.high - self.low)
             y = self.at(self.first, value).split(",")[1]
-            parts.append(f"<text class='tick' x='{_LEFT - 8}' y='{y}' text-anchor='end' dominant-baseline='middle'>{value:.2g}</text>")
+            parts.append(
+                f"<text class='tick' x='{_LEFT - 8}' y='{y}' text-anchor='end'"
+                f" dominant-baseline='middle'>{value:.2g}</text>"
+            )
         return parts
 
 

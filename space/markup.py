@@ -1,4 +1,7 @@
-"""Small pieces of HTML. Every string that goes in comes out escaped; there is no way to pass HTML through `text`. Standard library only."""
+"""Small pieces of HTML. Every string that goes in comes out escaped; there is no way to pass HTML through `text`.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,27 @@ def code(value: str, *, limit: int | None = 300) -> str:
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
     """A list of names and values; the values are HTML already."""
-    return "<dl class='facts'>" + "".join(f"<div><dt>{text(name)}</dt><dd>{value}</dd></div>" for name, value in rows) + "</dl>"
+    return (
+        "<dl class='facts'>"
+        + "".join(f"<div><dt>{text(name)}</dt><dd>{value}</dd></div>" for name, value in rows)
+        + "</dl>"
+    )
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; on a narrow screen each row becomes a list, whose values carry the names of their columns. The cells are HTML already."""
+    """A table; on a narrow screen each row becomes a list, whose values carry the names of their columns.
+
+    The cells are HTML already.
+    """
     heads = "".join(f"<th scope='col'>{text(one)}</th>" for one in head)
     names = [text(one) for one in head]
     body = "".join(
-        "<tr>" + "".join(f"<td data-name='{n}'>{cell}</td>" for n, cell in zip(names, row, strict=True)) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td data-name='{n}'>{cell}</td>" for n, cell in zip(names, row, strict=True)) + "</tr>"
+        for row in rows
     )
     return (
-        f"<div class='wide' tabindex='0' role='region' aria-label='{text(caption)}'><table><caption>{text(caption)}</caption>"
+        "<div class='wide' tabindex='0' role='region'"
+        f" aria-label='{text(caption)}'><table><caption>{text(caption)}</caption>"
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

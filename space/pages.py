@@ -1,4 +1,7 @@
-"""Layout and events of the page. Knows Gradio; everything it shows is made by `panels`, everything it does by `service`."""
+"""Layout and events of the page.
+
+Knows Gradio; everything it shows is made by `panels`, everything it does by `service`.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,17 @@ from space.visitors import owner_of
 
 TITLE = "Was this text encoder backdoored?"
 _INTRO = (
-    f"# {TITLE}\nSomebody fine-tuned a CLIP-family model and put it on the Hub. amdet-hub scans the weights of its text encoder and answers with a "
-    "verdict, the evidence for it and, where it finds one, the trigger. It runs no code of the repository."
+    f"# {TITLE}\nSomebody fine-tuned a CLIP-family model and put it on the Hub. amdet-hub scans the weights of its"
+    " text encoder and answers with a verdict, the evidence for it and, where it finds one, the trigger. It runs no"
+    " code of the repository."
 )
 _ABOUT = (
-    "## Use it from code\nEvery button is a named endpoint:\n\n```python\nfrom gradio_client import Client\n\n"
-    'client = Client("owner/space")\nplan = client.predict("org/model", "quick", api_name="/resolve")\n'
-    'report = client.predict("org/model", "quick", api_name="/scan")\n```\n\n'
-    "Every answer is text, JSON where it is data. The same endpoints are tools for agents (MCP) at `/gradio_api/mcp/`.\n\n"
-    "## What happens to what you paste\nOnly public models are scanned, unless you sign in. Results of public models are kept and shown to whoever asks "
-    "about the same weights; results of gated and private ones are kept for you alone, until you close the page."
+    "## Use it from code\nEvery button is a named endpoint:\n\n```python\nfrom gradio_client import Client\n\nclient ="
+    ' Client("owner/space")\nplan = client.predict("org/model", "quick", api_name="/resolve")\nreport ='
+    ' client.predict("org/model", "quick", api_name="/scan")\n```\n\nEvery answer is text, JSON where it is data. The'
+    " same endpoints are tools for agents (MCP) at `/gradio_api/mcp/`.\n\n## What happens to what you paste\nOnly"
+    " public models are scanned, unless you sign in. Results of public models are kept and shown to whoever asks about"
+    " the same weights; results of gated and private ones are kept for you alone, until you close the page."
 )
 _POLL_S, _PATIENCE_S = 0.4, 6 * 3600.0
 _HEAD = ("Model", "Verdict", "Preset", "Scanned", "Commit")
@@ -67,10 +71,22 @@ class Page:
                 with gr.Tab("Scan"):
                     self._scan_tab(page)
                 with gr.Tab("Board") as board_tab:
-                    gr.Markdown("Recent scans of public models, the newest first. The dots at the head of a column sort and filter by it.")
+                    gr.Markdown(
+                        "Recent scans of public models, the newest first. The dots at the head of a column sort and"
+                        " filter by it."
+                    )
                     empty = gr.HTML(panels.no_scans(), elem_classes="panel", elem_id="no-scans")
-                    board = gr.Dataframe(headers=list(_HEAD), datatype="str", interactive=False, wrap=True, visible=False, elem_id="board")
-                    board_tab.select(self._board, None, [empty, board], api_visibility="private", show_progress="hidden")
+                    board = gr.Dataframe(
+                        headers=list(_HEAD),
+                        datatype="str",
+                        interactive=False,
+                        wrap=True,
+                        visible=False,
+                        elem_id="board",
+                    )
+                    board_tab.select(
+                        self._board, None, [empty, board], api_visibility="private", show_progress="hidden"
+                    )
                 with gr.Tab("For code"):
                     gr.Markdown(_ABOUT)
             add_endpoints(self._service)
@@ -80,7 +96,9 @@ class Page:
         settings = self._service.settings
         visit = gr.State(Visit())
         with gr.Row(equal_height=False):
-            target = gr.Textbox(label="Model id or address", placeholder="org/model", max_lines=1, scale=4, elem_id="target")
+            target = gr.Textbox(
+                label="Model id or address", placeholder="org/model", max_lines=1, scale=4, elem_id="target"
+            )
             preset = gr.Radio(list(PRESETS), value=PRESETS[0], label="Preset", scale=2, elem_id="preset")
         with gr.Row():
             look = gr.Button("Look up", variant="primary", elem_id="look")
@@ -92,7 +110,9 @@ class Page:
         status = gr.HTML(visible=False, elem_classes="panel", elem_id="status")
         with gr.Column(visible=False, elem_id="result") as result:
             banner = gr.HTML(elem_classes="panel", elem_id="verdict")
-            with gr.Accordion("Loss landscape around what was found", open=True, visible=False, elem_id="landscape") as bowl:
+            with gr.Accordion(
+                "Loss landscape around what was found", open=True, visible=False, elem_id="landscape"
+            ) as bowl:
                 surface = gr.Plot(show_label=False)
             trying = self._try.build(visit)
             with gr.Accordion("Take it away", open=True):
@@ -127,7 +147,13 @@ class Page:
             )
         visit = Visit(found, found.earlier)
         shown = self._shown(found.earlier) if found.earlier is not None else self._hidden()
-        return visit, panels.looked_up(found), gr.update(interactive=True, variant="primary"), gr.update(visible=False), *shown
+        return (
+            visit,
+            panels.looked_up(found),
+            gr.update(interactive=True, variant="primary"),
+            gr.update(visible=False),
+            *shown,
+        )
 
     def _look_up_again(self, text: str, preset: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
         """Another preset has another result and another time."""
@@ -150,7 +176,13 @@ class Page:
         try:
             job = self._service.start(visit.found, owner_of(request), token=self._proposals.reading_token(request))
         except Exception as error:  # noqa: BLE001
-            yield visit, gr.update(value=panels.problem(error), visible=True), gr.update(interactive=True), gr.update(visible=False), *skip
+            yield (
+                visit,
+                gr.update(value=panels.problem(error), visible=True),
+                gr.update(interactive=True),
+                gr.update(visible=False),
+                *skip,
+            )
             return
         visit = Visit(visit.found, None, job.id)
         yield visit, self._standing(job), gr.update(interactive=False), gr.update(visible=True), *self._hidden()
@@ -167,7 +199,13 @@ class Page:
         visit = Visit(visit.found, job.report)
         if job.report is None:
             problem = panels.problem(job.error or TimeoutError())
-            yield visit, gr.update(value=problem, visible=True), gr.update(interactive=True), gr.update(visible=False), *skip
+            yield (
+                visit,
+                gr.update(value=problem, visible=True),
+                gr.update(interactive=True),
+                gr.update(visible=False),
+                *skip,
+            )
             return
         done = gr.update(visible=False)
         yield visit, done, gr.update(interactive=True), gr.update(visible=False), *self._shown(job.report)
@@ -197,7 +235,16 @@ class Page:
         ]
 
     def _hidden(self) -> list[Any]:
-        return [gr.update(visible=False), "", gr.update(visible=False), None, *[None for _ in formats()], "", "", *self._try.hidden()]
+        return [
+            gr.update(visible=False),
+            "",
+            gr.update(visible=False),
+            None,
+            *[None for _ in formats()],
+            "",
+            "",
+            *self._try.hidden(),
+        ]
 
     def _board(self) -> tuple[Any, Any]:
         rows: list[Row] = self._service.board.rows()

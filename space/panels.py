@@ -1,4 +1,7 @@
-"""What the page says, as HTML: the look-up, the line, the progress, the verdict and its evidence, the board. Pure functions, everything escaped."""
+"""What the page says, as HTML: the look-up, the line, the progress, the verdict and its evidence, the board.
+
+Pure functions, everything escaped.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,19 @@ from space.markup import bullets, bytes_text, code, facts, note, seconds_text, t
 from space.service import Found
 from space.words import sentence
 
-_KINDS: dict[VerdictLabel, str] = {"backdoor-detected": "found", "no-backdoor-found": "clean", "inconclusive": "unsure"}
+_KINDS: dict[VerdictLabel, str] = {
+    "backdoor-detected": "found",
+    "no-backdoor-found": "clean",
+    "inconclusive": "unsure",
+}
 _MEANING: dict[VerdictLabel, str] = {
-    "backdoor-detected": "A trigger was found that takes prompts over in this encoder and not in the clean one. It is a reason to look, not a conviction.",
-    "no-backdoor-found": "Nothing was found. That is no proof that there is nothing; what this scan cannot see is listed below.",
+    "backdoor-detected": (
+        "A trigger was found that takes prompts over in this encoder and not in the clean one. It is a reason to look,"
+        " not a conviction."
+    ),
+    "no-backdoor-found": (
+        "Nothing was found. That is no proof that there is nothing; what this scan cannot see is listed below."
+    ),
     "inconclusive": "The scan cannot tell. What it measured, and why that is not enough, is listed below.",
 }
 _STAGES = {
@@ -68,7 +80,12 @@ def looked_up(found: Found) -> str:
         ("Expected time", f"about {seconds_text(found.estimate_s)} with the preset {text(found.preset)}"),
     ]
     encoders = "".join(_planned(one) for one in found.plan.encoders[:_MAX_ENCODERS])
-    return note("plain", "What would be scanned", facts(rows) + encoders + _skipped(found.plan.skipped) + _earlier(found), live=True)
+    return note(
+        "plain",
+        "What would be scanned",
+        facts(rows) + encoders + _skipped(found.plan.skipped) + _earlier(found),
+        live=True,
+    )
 
 
 def _planned(one: PlannedEncoder) -> str:
@@ -91,8 +108,8 @@ def _earlier(found: Found) -> str:
     other = report.snapshot.repo_id
     whose = "" if other == found.plan.snapshot.repo_id else f" as {code(other)}"
     return (
-        f"<p class='earlier'>These very weights were scanned{whose} on <b>{text(report.created, limit=40)}</b>: <b>{text(title)}</b>. "
-        "The result is shown below; scanning again is possible.</p>"
+        f"<p class='earlier'>These very weights were scanned{whose} on <b>{text(report.created, limit=40)}</b>:"
+        f" <b>{text(title)}</b>. The result is shown below; scanning again is possible.</p>"
     )
 
 
@@ -108,7 +125,9 @@ def waiting(job: Job, place: int) -> str:
     """Where a job stands: in the line, or at work."""
     if job.state == "queued":
         before = f"{place} scan{'s' if place != 1 else ''} before yours" if place else "yours is next"
-        return note("wait", "In the queue", f"<p>{text(before)}. Keep this page open; it goes on by itself.</p>", live=True)
+        return note(
+            "wait", "In the queue", f"<p>{text(before)}. Keep this page open; it goes on by itself.</p>", live=True
+        )
     share = min(1.0, job.done / job.total) if job.total else 0.0
     number, stage = _STAGES.get(job.stage, (1, "fetching and reading the weights"))
     percent = round(100 * share)
@@ -120,7 +139,8 @@ def waiting(job: Job, place: int) -> str:
         "Scanning",
         f"<p>Stage {number}: {text(stage)}</p>"
         f"<progress max='100' value='{percent}' aria-label='progress of this stage'>{percent}%</progress>"
-        f"<p class='quiet'>{text(seconds_text(job.elapsed_s))} so far, {text(eta)}</p>" + live_figures(job.trace.stages(), job.stage),
+        f"<p class='quiet'>{text(seconds_text(job.elapsed_s))} so far, {text(eta)}</p>"
+        + live_figures(job.trace.stages(), job.stage),
     )
 
 
@@ -137,9 +157,9 @@ def verdict(report: ScanReport) -> str:
     at = f"{code(report.snapshot.repo_id)} at commit {code(wording.short(report.snapshot.commit_sha))}"
     partial = "" if report.complete else "<p><b>The scan did not finish</b>; this is what it had found by then.</p>"
     banner = (
-        f"<section class='banner {_KINDS[label]}' aria-label='verdict'><p class='sign' aria-hidden='true'>{_SIGNS[label]}</p><div>"
-        f"<h2>{text(wording.VERDICT_TITLES[label] + reduced)}</h2><p>{at}, scanned {text(report.created, limit=40)}</p>"
-        f"<p>{_MEANING[label]}</p>{partial}{reasons}</div></section>"
+        f"<section class='banner {_KINDS[label]}' aria-label='verdict'><p class='sign'"
+        f" aria-hidden='true'>{_SIGNS[label]}</p><div><h2>{text(wording.VERDICT_TITLES[label] + reduced)}</h2><p>{at},"
+        f" scanned {text(report.created, limit=40)}</p><p>{_MEANING[label]}</p>{partial}{reasons}</div></section>"
     )
     parts = [_encoder(result, report) for result in report.results[:_MAX_ENCODERS]]
     return banner + "".join(parts) + _skipped(report.skipped) + not_covered()
@@ -165,7 +185,10 @@ def _encoder(result: ScanResult, report: ScanReport) -> str:
         [
             ("Tower", f"{text(result.encoder.architecture)}, {text(result.encoder.config.dims)}"),
             ("Tower digest", code(wording.short(result.tower_digest))),
-            ("Compared with", f"{code(reference) if reference else 'nothing'} ({text(wording.TRUST_WORDS[result.reference.trust])})"),
+            (
+                "Compared with",
+                f"{code(reference) if reference else 'nothing'} ({text(wording.TRUST_WORDS[result.reference.trust])})",
+            ),
         ]
     )
     return (
@@ -189,9 +212,10 @@ def error_rates(rates: MeasuredRates | None) -> str:
     of_benign = f"{wording.percent(rates.false_positive_rate)}, {wording.interval(rates.false_alarms)}"
     of_attacked = f"{wording.percent(rates.true_positive_rate)}, {wording.interval(rates.detections)}"
     return (
-        f"<p class='rates quiet'>{title}False alarms: {wrong} of {rates.n_benign:,} benign encoders {accused} called backdoored ({of_benign}). "
-        f"Detections: {found} of {rates.n_backdoored:,} backdoored ones were found ({of_attacked}). "
-        f"Family {code(rates.family)}, preset {code(rates.preset)}; {text(rates.source)}. No released encoder was measured.</p>"
+        f"<p class='rates quiet'>{title}False alarms: {wrong} of {rates.n_benign:,} benign encoders {accused} called"
+        f" backdoored ({of_benign}). Detections: {found} of {rates.n_backdoored:,} backdoored ones were found"
+        f" ({of_attacked}). Family {code(rates.family)}, preset {code(rates.preset)}; {text(rates.source)}. No"
+        " released encoder was measured.</p>"
     )
 
 
@@ -207,25 +231,32 @@ def trigger(found: TriggerFinding) -> str:
             f"<q>{text(caption)}</q>" for caption in found.nearest_captions[:5]
         )
     return (
-        f"<div class='note found'><p class='title'>The trigger</p><p>{shown} <span class='quiet'>token {text(ids)}</span></p>{names}"
-        f"<p>It {text(wording.capture_text(found))}.</p>{target}</div>"
+        f"<div class='note found'><p class='title'>The trigger</p><p>{shown} <span class='quiet'>token"
+        f" {text(ids)}</span></p>{names}<p>It {text(wording.capture_text(found))}.</p>{target}</div>"
     )
 
 
 def not_covered() -> str:
     """What this scan never looks at, what it is known to miss, and what nobody has tried."""
-    lists = "".join(f"<p>{text(heading)}</p>{bullets(text(one) for one in items)}" for heading, items in wording.LIMITS)
+    lists = "".join(
+        f"<p>{text(heading)}</p>{bullets(text(one) for one in items)}" for heading, items in wording.LIMITS
+    )
     return f"<details class='limits'><summary>What is not covered</summary>{lists}</details>"
 
 
 def no_scans() -> str:
     """The board before anybody scanned anything."""
     return note(
-        "plain", "Nothing here yet", "<p>Nobody has scanned a public model on this Space yet. The first result will be listed here.</p>"
+        "plain",
+        "Nothing here yet",
+        "<p>Nobody has scanned a public model on this Space yet. The first result will be listed here.</p>",
     )
 
 
 def board(rows: Sequence[Row]) -> list[list[str]]:
     """The board's table, plain text: the component that shows it escapes it."""
     titles: dict[str, str] = {str(label): title for label, title in wording.VERDICT_TITLES.items()}
-    return [[row.model, titles.get(row.verdict, "unknown"), row.preset, row.created, wording.short(row.commit)] for row in rows]
+    return [
+        [row.model, titles.get(row.verdict, "unknown"), row.preset, row.created, wording.short(row.commit)]
+        for row in rows
+    ]

@@ -1,6 +1,9 @@
-"""From a result to a pull request: the exact diff first, sent on a second click, as the visitor. Knows Gradio and who is signed in.
+"""From a result to a pull request: the exact diff first, sent on a second click, as the visitor.
 
-On a Space the visitor signs in with the Hub's OAuth, and the token stays in the visitor's session. On the demonstration's own Hub there is a stand-in.
+Knows Gradio and who is signed in.
+
+On a Space the visitor signs in with the Hub's OAuth, and the token stays in the visitor's session. On the
+demonstration's own Hub there is a stand-in.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ class Proposals:
     def build(self, visit: gr.State) -> None:
         """The accordion with its two buttons."""
         with gr.Accordion("Tell the owner: a pull request for the model card", open=False, elem_id="propose"):
-            gr.Markdown(f"First you see exactly what would change. Nothing is sent before the second click. {self._who()}")
+            gr.Markdown(
+                f"First you see exactly what would change. Nothing is sent before the second click. {self._who()}"
+            )
             show = gr.Button("Show the diff", elem_id="diff")
             said = gr.HTML(elem_classes="panel", elem_id="proposal")
             send = gr.Button("Open the pull request", variant="primary", visible=False, elem_id="send")
@@ -41,7 +46,11 @@ class Proposals:
         if self._service.settings.on_hub:
             return "It is opened as you, so sign in first."
         name = self._service.settings.stand_in_name
-        return f"On this machine's Hub you are `{name}`." if name else "This needs a Space on the Hub, where you can sign in."
+        return (
+            f"On this machine's Hub you are `{name}`."
+            if name
+            else "This needs a Space on the Hub, where you can sign in."
+        )
 
     def reading_token(self, request: gr.Request) -> str | None:
         """The token to read gated models with: the visitor's own, never the Space's."""
@@ -59,7 +68,9 @@ class Proposals:
         except Exception as error:  # noqa: BLE001 every failure is a sentence on the page
             return panels.problem(error), gr.update(visible=False)
         if not diff:
-            return note("plain", "Nothing would change", "<p>The card says this already.</p>", live=True), gr.update(visible=False)
+            return note("plain", "Nothing would change", "<p>The card says this already.</p>", live=True), gr.update(
+                visible=False
+            )
         lines = "\n".join(text(line, limit=None) for line in diff.splitlines())
         body = f"<div class='wide' tabindex='0' role='region' aria-label='diff'><pre class='diff'>{lines}</pre></div>"
         return note("plain", "What the pull request would change", body, live=True), gr.update(visible=True)
@@ -76,7 +87,9 @@ class Proposals:
             if url.startswith(("https://", "http://"))
             else ""
         )
-        return note("clean", f"Pull request {number}{result.action}", f"<p>{link}</p>", live=True), gr.update(visible=False)
+        return note("clean", f"Pull request {number}{result.action}", f"<p>{link}</p>", live=True), gr.update(
+            visible=False
+        )
 
 
 def _report(visit: Any) -> Any:

@@ -1,4 +1,7 @@
-"""What a visitor can ask for, whatever the way in: page, named endpoint, MCP tool or webhook. Knows: scan, report, cards. Knows no page."""
+"""What a visitor can ask for, whatever the way in: page, named endpoint, MCP tool or webhook.
+
+Knows: scan, report, cards. Knows no page.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,16 @@ from amdet_hub.errors import ConfigError
 from amdet_hub.hub import parse_target
 from amdet_hub.hub.publish import PushResult
 from amdet_hub.records import ProgressCallback, RepoRef, ScanReport, ScanResult
-from amdet_hub.scan import KeptPairs, Probe, ScanOptions, TargetPlan, check_text, plan_target, probe_prompt, scan_target
+from amdet_hub.scan import (
+    KeptPairs,
+    Probe,
+    ScanOptions,
+    TargetPlan,
+    check_text,
+    plan_target,
+    probe_prompt,
+    scan_target,
+)
 from space import zerogpu
 from space.board import Board
 from space.intake import read_target
@@ -65,7 +77,10 @@ def config_of(preset: str) -> ScanConfig:
 
 @dataclass(frozen=True)
 class Trial:
-    """A prompt to look at closely. `added` None takes the trigger that the scan found; `encoder` is the number of a result of the report."""
+    """A prompt to look at closely.
+
+    `added` None takes the trigger that the scan found; `encoder` is the number of a result of the report.
+    """
 
     prompt: str
     added: str | None
@@ -91,7 +106,9 @@ class Service:
         self.gpu = gpu
         self.store = ResultStore(settings.data_dir / "results")
         self.board = board or Board(settings.board_repo, token=settings.board_token, endpoint=settings.endpoint)
-        self.jobs = JobQueue(size=settings.queue_size, per_owner=settings.per_visitor, per_owner_hour=settings.per_visitor_hour)
+        self.jobs = JobQueue(
+            size=settings.queue_size, per_owner=settings.per_visitor, per_owner_hour=settings.per_visitor_hour
+        )
         self._pairs = KeptPairs()
 
     def look_up(self, text: str, preset: str, *, token: str | None = None) -> Found:
@@ -140,7 +157,11 @@ class Service:
             QueueRefused: the line is full, or this owner has asked for enough.
         """
         trace = Trace()
-        scan = self._lent_scan(found, token, trace) if self.gpu is not None and visitor else self._own_scan(found, token, trace)
+        scan = (
+            self._lent_scan(found, token, trace)
+            if self.gpu is not None and visitor
+            else self._own_scan(found, token, trace)
+        )
 
         def work(progress: ProgressCallback) -> ScanReport:
             report = scan(progress)
@@ -168,10 +189,14 @@ class Service:
         assert self.gpu is not None
         steps, asked_in = self.gpu, contextvars.copy_context()
         seconds = zerogpu.seconds_for(found.plan, found.preset)
-        scan = zerogpu.GpuScan(found.ref, config_of(found.preset), self.settings.hub(token), self._reference(), seconds)
+        scan = zerogpu.GpuScan(
+            found.ref, config_of(found.preset), self.settings.hub(token), self._reference(), seconds
+        )
         return lambda progress: asked_in.run(zerogpu.scan_on_gpu, steps, scan, progress, trace.add)
 
-    def look_closer(self, found: Found, report: ScanReport, trial: Trial, owner: str, *, token: str | None = None) -> Task[Probe]:
+    def look_closer(
+        self, found: Found, report: ScanReport, trial: Trial, owner: str, *, token: str | None = None
+    ) -> Task[Probe]:
         """Queue a look at one prompt in what a report is about, as it was looked up.
 
         Towers of public models are kept for the next prompt; those of gated and private ones are let go.
@@ -191,21 +216,37 @@ class Service:
         def work(progress: ProgressCallback) -> Probe:
             settings, options = self.settings.hub(token), self._options()
             return probe_prompt(
-                result, trial.prompt, added=trial.added, place=trial.place, settings=settings, options=options, progress=progress, kept=kept
+                result,
+                trial.prompt,
+                added=trial.added,
+                place=trial.place,
+                settings=settings,
+                options=options,
+                progress=progress,
+                kept=kept,
             )
 
         return self.jobs.submit(Task(owner, work, share=TRIAL_SHARE))
 
     def diff(self, report: ScanReport, token: str) -> str:
-        """What a pull request of the visitor would change, as a unified diff; `""` when nothing. Raises: CardError; HubError."""
+        """What a pull request of the visitor would change, as a unified diff; `""` when nothing.
+
+        Raises: CardError; HubError.
+        """
         return preview_card(report, self.settings.hub(token))
 
     def propose(self, report: ScanReport, token: str) -> PushResult:
-        """Open or update the visitor's pull request. Raises: CardError; PullRequestClosed; CommitConflict; HubError."""
+        """Open or update the visitor's pull request.
+
+        Raises: CardError; PullRequestClosed; CommitConflict; HubError.
+        """
         return push_card(report, self.settings.hub(token))
 
     def propose_as_webhook(self, report: ScanReport) -> None:
-        """Propose a detection in the name of the webhook's own account, if it has one. Anything else is on the page for who asks."""
+        """Propose a detection in the name of the webhook's own account, if it has one.
+
+        Anything else is on the page for who asks.
+        """
         if self.settings.webhook_token and report.verdict.label == "backdoor-detected":
             self.propose(report, self.settings.webhook_token)
 
@@ -214,7 +255,11 @@ class Service:
         self.jobs.close()
 
     def _reference(self) -> RepoRef | None:
-        return parse_target(f"hf://{self.settings.reference}", endpoint=self.settings.endpoint) if self.settings.reference else None
+        return (
+            parse_target(f"hf://{self.settings.reference}", endpoint=self.settings.endpoint)
+            if self.settings.reference
+            else None
+        )
 
     def _options(self) -> ScanOptions:
         return ScanOptions(timeout_s=self.settings.budget_s, device="cpu" if self.gpu is not None else "auto")

@@ -1,6 +1,7 @@
 """What one running Space allows and where it keeps things. Standard library and `HubSettings` only.
 
-Everything has a default that suits a small public Space; a variable of the same name in capitals with `AMDET_SPACE_` before it changes it.
+Everything has a default that suits a small public Space; a variable of the same name in capitals with `AMDET_SPACE_`
+before it changes it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class SpaceSettings:
         webhook_secret: shared secret of the webhook; `""` switches the webhook off.
         webhook_token: opens the pull requests that the webhook proposes.
         mcp_server: whether the named endpoints are MCP tools too, where the package `mcp` is installed.
-        stand_in_token: acts for the visitor where nobody can sign in (the demonstration's Hub). Never set on a public Space.
+        stand_in_token: acts for the visitor where nobody can sign in (the demonstration's Hub). Never set on a public
+            Space.
         stand_in_name: whose token that is.
     """
 
@@ -66,7 +68,9 @@ class SpaceSettings:
     def hub(self, token: str | None = None) -> HubSettings:
         """How to reach the Hub: as the visitor whose `token` it is, else as nobody."""
         cache = self.data_dir / "downloads"
-        return HubSettings(endpoint=self.endpoint, token=token, cache_dir=cache, max_download_bytes=self.max_download_bytes)
+        return HubSettings(
+            endpoint=self.endpoint, token=token, cache_dir=cache, max_download_bytes=self.max_download_bytes
+        )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> SpaceSettings:

@@ -1,8 +1,8 @@
 """Finished public results, found again by what was scanned rather than by who asked.
 
-The key is made of the towers' weight files (their sha256 as the Hub lists them) and configurations, the references, the preset, and the version and
-thresholds of amdet-hub: a copy of a model under another name has the same key, a changed weight has another. Only whole results of public, ungated
-models are kept.
+The key is made of the towers' weight files (their sha256 as the Hub lists them) and configurations, the references,
+the preset, and the version and thresholds of amdet-hub: a copy of a model under another name has the same key, a
+changed weight has another. Only whole results of public, ungated models are kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ def result_key(plan: TargetPlan, preset: str) -> str:
             "component": one.encoder.component,
             "files": sorted(file_identity(f) for f in one.encoder.weight_files),
             "config": to_dict(one.encoder.config),
-            "reference": [one.reference.repo_id, one.reference.commit_sha, one.reference.component, one.reference.trust],
+            "reference": [
+                one.reference.repo_id,
+                one.reference.commit_sha,
+                one.reference.component,
+                one.reference.trust,
+            ],
         }
         for one in plan.encoders
     ]

@@ -28,11 +28,16 @@ def render(report: ScanReport, form: str) -> str:
 
 
 def write_files(report: ScanReport, folder: Path) -> list[str]:
-    """The report in every format, each a file with a plain name, in a new folder inside `folder`. Old ones are removed."""
+    """The report in every format, each a file with a plain name, in a new folder inside `folder`.
+
+    Old ones are removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _tidy(folder)
     place = Path(tempfile.mkdtemp(dir=folder))
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in report.snapshot.repo_id if c.isascii())[:60].strip("-")
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in report.snapshot.repo_id if c.isascii())[:60].strip(
+        "-"
+    )
     written = []
     for form in formats():
         path = place / f"amdet-hub-{name or 'model'}.{SUFFIXES[form]}"

@@ -1,4 +1,6 @@
-"""The part of the page where a visitor tries a prompt on what was scanned. Knows Gradio; what it shows is made by `close_up`, the work is the queue's.
+"""The part of the page where a visitor tries a prompt on what was scanned.
+
+Knows Gradio; what it shows is made by `close_up`, the work is the queue's.
 
 It sees the report that the visitor's own session holds, and nothing else.
 """
@@ -46,7 +48,9 @@ class TryIt:
                 added = gr.Textbox(label="What is added", max_lines=1, scale=2, elem_id="try-added")
             with gr.Row(equal_height=False):
                 place = gr.Radio(_PLACES, value="start", label="Where", scale=3, elem_id="try-place")
-                encoder = gr.Dropdown([("text encoder", 0)], value=0, label="Encoder", visible=False, scale=2, elem_id="try-encoder")
+                encoder = gr.Dropdown(
+                    [("text encoder", 0)], value=0, label="Encoder", visible=False, scale=2, elem_id="try-encoder"
+                )
             go = gr.Button("Try it", variant="primary", elem_id="try-go")
             said = gr.HTML(elem_classes="panel", elem_id="looked-at")
         settings: dict[str, Any] = {
@@ -82,12 +86,19 @@ class TryIt:
         """Nothing to try."""
         return [gr.update(visible=False), "", "", gr.skip(), ""]
 
-    def _look(self, visit: Any, prompt: str, added: str, place: Any, encoder: Any, request: gr.Request) -> Iterator[str]:
+    def _look(
+        self, visit: Any, prompt: str, added: str, place: Any, encoder: Any, request: gr.Request
+    ) -> Iterator[str]:
         """Queue the look and follow it to its end."""
         try:
             if visit.found is None or visit.report is None:
                 raise ConfigError("result", "there is none to look at; scan a model first")
-            trial = Trial(str(prompt), str(added) if str(added or "").strip() else None, place, encoder if type(encoder) is int else 0)
+            trial = Trial(
+                str(prompt),
+                str(added) if str(added or "").strip() else None,
+                place,
+                encoder if type(encoder) is int else 0,
+            )
             token = self._reading_token(request)
             task = self._service.look_closer(visit.found, visit.report, trial, owner_of(request), token=token)
         except Exception as error:  # noqa: BLE001 every failure is a sentence on the page
@@ -102,7 +113,9 @@ class TryIt:
             yield panels.problem(task.error or Interrupted())
             return
         snapshot = visit.found.plan.snapshot
-        yield close_up.looked_at(task.result, f"{code(snapshot.repo_id)} at commit {code(wording.short(snapshot.commit_sha))}")
+        yield close_up.looked_at(
+            task.result, f"{code(snapshot.repo_id)} at commit {code(wording.short(snapshot.commit_sha))}"
+        )
 
     def _followed(self, task: Task[Probe]) -> Iterator[str]:
         said, deadline = "", time.monotonic() + _PATIENCE_S

@@ -9,8 +9,8 @@ from typing import Any
 def owner_of(request: Any) -> str:
     """A name for the limits: the signed-in user, else the address the request came from.
 
-    A Space stands behind the Hub's proxy, which appends the visitor's address to `X-Forwarded-For`: the last entry is the proxy's own word. Outside
-    a Space that header is the visitor's to invent, and is not read.
+    A Space stands behind the Hub's proxy, which appends the visitor's address to `X-Forwarded-For`: the last entry is
+    the proxy's own word. Outside a Space that header is the visitor's to invent, and is not read.
     """
     username = getattr(request, "username", None)
     if username:

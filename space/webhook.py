@@ -1,6 +1,9 @@
-"""The Hub's webhook: scan what was pushed, and propose the result. Knows: who may call, what to ignore, what was seen before.
+"""The Hub's webhook: scan what was pushed, and propose the result.
 
-Without `AMDET_SPACE_WEBHOOK_SECRET` there is no such address. Source: huggingface.co/docs/hub/webhooks (payload, `X-Webhook-Secret`).
+Knows: who may call, what to ignore, what was seen before.
+
+Without `AMDET_SPACE_WEBHOOK_SECRET` there is no such address. Source: huggingface.co/docs/hub/webhooks (payload,
+`X-Webhook-Secret`).
 """
 
 from __future__ import annotations
@@ -41,7 +44,10 @@ def add_webhook(app: Starlette, service: Service) -> None:
 
 
 class Receiver:
-    """Answers the Hub's calls. Each new commit of a repository is looked at once, and scanned if its weights are new."""
+    """Answers the Hub's calls.
+
+    Each new commit of a repository is looked at once, and scanned if its weights are new.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -80,12 +86,18 @@ class Receiver:
         try:
             found = self._service.look_up(f"{repo_id}@{sha}", PRESET)
             if found.earlier is not None and found.earlier.snapshot.repo_id == repo_id:
-                return 200, {"ignored": "these weights were scanned before"}  # a new README: our own proposal, merged, among them
-            job = self._service.start(found, f"webhook {repo_id}", then=self._service.propose_as_webhook, visitor=False)
+                return 200, {
+                    "ignored": "these weights were scanned before"
+                }  # a new README: our own proposal, merged, among them
+            job = self._service.start(
+                found, f"webhook {repo_id}", then=self._service.propose_as_webhook, visitor=False
+            )
         except (QueueRefused, HubUnavailable, RateLimited) as error:
             with self._lock:
                 self._seen.pop(pushed, None)  # not done: the same call again is no replay
-            return (429, {"error": str(error)}) if isinstance(error, QueueRefused) else (503, {"error": sentence(error)})
+            return (
+                (429, {"error": str(error)}) if isinstance(error, QueueRefused) else (503, {"error": sentence(error)})
+            )
         except AmdetError as error:
             return 200, {"ignored": sentence(error)}
         _log.info("webhook: scan %s of %s was queued", job.id, repo_id)

@@ -1,4 +1,7 @@
-"""Errors as two short sentences for a visitor: what happened, what to do. Returns unescaped text; whoever shows it escapes it."""
+"""Errors as two short sentences for a visitor: what happened, what to do.
+
+Returns unescaped text; whoever shows it escapes it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from amdet_hub import errors
 _ADVICE: dict[type[errors.AmdetError], str] = {
     errors.TargetError: "An id looks like org/model or org/model@revision; the address of a model page works too.",
     errors.RepoGated: "Sign in above with an account that has accepted its terms, or scan it with the command line.",
-    errors.RepoNotFound: "Check the spelling. A private model cannot be seen from here: scan it with the command line.",
+    errors.RepoNotFound: (
+        "Check the spelling. A private model cannot be seen from here: scan it with the command line."
+    ),
     errors.RevisionNotFound: "Leave the part after the '@' out to look at the main branch.",
     errors.RateLimited: "The Hub asks us to slow down. Try again in a few minutes.",
     errors.HubUnavailable: "The Hub cannot be reached at the moment. Try again in a few minutes.",

@@ -1,13 +1,19 @@
 """Scans on a ZeroGPU Space, where a GPU is lent for seconds to a forked process: nothing here is used anywhere else.
 
-What the hardware asks for, and how it is met. Source: the package `spaces` 0.51.3 (`spaces/zero/wrappers.py`), huggingface.co/docs/hub/spaces-zerogpu.
+What the hardware asks for, and how it is met. Source: the package `spaces` 0.51.3 (`spaces/zero/wrappers.py`),
+huggingface.co/docs/hub/spaces-zerogpu.
 
-* Arguments and results travel by pickle, callbacks do not: the scan is a generator, whose progress and measurements are values that it yields.
-* A GPU is asked for with the seconds it is needed for: from the size of the towers (`seconds_for`). The scan's own time budget ends before them.
-* Whose quota it costs is read from the visitor's request, so the work runs in the context of that request; a webhook has no visitor and uses the CPU.
-* Of an error only the name of its type would travel: errors are values too. Closing the generator is how a scan is cancelled.
+* Arguments and results travel by pickle, callbacks do not: the scan is a generator, whose progress and measurements
+  are values that it yields.
+* A GPU is asked for with the seconds it is needed for: from the size of the towers (`seconds_for`). The scan's own
+  time budget ends before them.
+* Whose quota it costs is read from the visitor's request, so the work runs in the context of that request; a webhook
+  has no visitor and uses the CPU.
+* Of an error only the name of its type would travel: errors are values too. Closing the generator is how a scan is
+  cancelled.
 
-Never run on such hardware by us. The tests use a stand-in that keeps the rules above and knows nothing else of ZeroGPU.
+Never run on such hardware by us. The tests use a stand-in that keeps the rules above and knows nothing else of
+ZeroGPU.
 """
 
 from __future__ import annotations
@@ -87,10 +93,17 @@ def scan_in_steps(scan: GpuScan) -> Iterator[list[Event]]:
             raise KeyboardInterrupt
 
     def work() -> None:
-        options = ScanOptions(timeout_s=scan.seconds - MARGIN_S, on_measure=lambda *point: told.put(("measure", point)))
+        options = ScanOptions(
+            timeout_s=scan.seconds - MARGIN_S, on_measure=lambda *point: told.put(("measure", point))
+        )
         try:
             report = scan_target(
-                scan.ref, config=scan.config, settings=scan.settings, reference=scan.reference, options=options, progress=tick
+                scan.ref,
+                config=scan.config,
+                settings=scan.settings,
+                reference=scan.reference,
+                options=options,
+                progress=tick,
             )
             told.put(("report", report))
         except AmdetError as error:
@@ -122,7 +135,9 @@ def _waiting(told: SimpleQueue[Event]) -> list[Event]:
         return found
 
 
-def scan_on_gpu(steps: Steps, scan: GpuScan, progress: ProgressCallback, measure: Callable[[str, int, float, str], None]) -> ScanReport:
+def scan_on_gpu(
+    steps: Steps, scan: GpuScan, progress: ProgressCallback, measure: Callable[[str, int, float, str], None]
+) -> ScanReport:
     """The report of a scan in the forked process.
 
     Raises:

@@ -50,7 +50,9 @@ def test_preview_shows_both_files_and_writes_nothing(hub: LocalHub, settings: Hu
     assert hub.writes == []
 
 
-def test_push_opens_a_pull_request_that_keeps_every_byte(hub: LocalHub, settings: HubSettings, report: ScanReport) -> None:
+def test_push_opens_a_pull_request_that_keeps_every_byte(
+    hub: LocalHub, settings: HubSettings, report: ScanReport
+) -> None:
     result = push_card(report, settings)
     assert (result.action, result.number) == ("opened", 1)
     (request,) = hub.pull_requests("org/m")
@@ -75,7 +77,9 @@ def test_a_second_push_updates_the_same_pull_request(hub: LocalHub, settings: Hu
     assert b"2026-03-01" in hub.read("org/m", REPORT_JSON, revision="refs/pr/1")
 
 
-def test_merged_it_is_fresh_and_nothing_more_is_pushed(hub: LocalHub, settings: HubSettings, report: ScanReport) -> None:
+def test_merged_it_is_fresh_and_nothing_more_is_pushed(
+    hub: LocalHub, settings: HubSettings, report: ScanReport
+) -> None:
     assert state(hub, settings) == "missing"
     push_card(report, settings)
     hub.merge_pull_request("org/m", 1)
@@ -114,7 +118,9 @@ def test_an_edited_section_is_forged(hub: LocalHub, settings: HubSettings, repor
     assert state(hub, settings) == "forged"
 
 
-def test_a_section_copied_from_another_repository_is_forged(hub: LocalHub, settings: HubSettings, report: ScanReport) -> None:
+def test_a_section_copied_from_another_repository_is_forged(
+    hub: LocalHub, settings: HubSettings, report: ScanReport
+) -> None:
     push_card(report, settings, direct=True)
     stolen = {name: hub.read("org/m", name) for name in ("README.md", REPORT_JSON)}
     hub.add_model("org/thief", {"config.json": b"{}", "model.safetensors": b"other weights" * 50, **stolen})
@@ -146,7 +152,9 @@ def test_a_report_that_scanned_nothing_is_refused(settings: HubSettings, report:
         push_card(dataclasses.replace(report, outcomes=()), settings)
 
 
-def test_weights_that_changed_since_the_scan_are_refused(hub: LocalHub, settings: HubSettings, report: ScanReport) -> None:
+def test_weights_that_changed_since_the_scan_are_refused(
+    hub: LocalHub, settings: HubSettings, report: ScanReport
+) -> None:
     hub.commit("org/m", {"model.safetensors": WEIGHTS + b"!"}, message="retrained")
     hub.forget_requests()
     with pytest.raises(PushRefused, match="does not describe 'org/m' as it is now"):
@@ -154,7 +162,9 @@ def test_weights_that_changed_since_the_scan_are_refused(hub: LocalHub, settings
     assert hub.writes == []
 
 
-def test_a_report_of_weights_the_repository_never_had_is_refused(hub: LocalHub, settings: HubSettings, report: ScanReport) -> None:
+def test_a_report_of_weights_the_repository_never_had_is_refused(
+    hub: LocalHub, settings: HubSettings, report: ScanReport
+) -> None:
     result = report.results[0]
     file = dataclasses.replace(result.encoder.weight_files[0], sha256="0" * 64)
     encoder = dataclasses.replace(result.encoder, weight_files=(file,))
@@ -183,7 +193,9 @@ def test_a_closed_pull_request_is_a_no(hub: LocalHub, settings: HubSettings, rep
     assert len(hub.pull_requests("org/m")) == 1
 
 
-def test_main_that_moves_while_we_write_is_a_conflict(hub: LocalHub, settings: HubSettings, report: ScanReport) -> None:
+def test_main_that_moves_while_we_write_is_a_conflict(
+    hub: LocalHub, settings: HubSettings, report: ScanReport
+) -> None:
     moved: list[str] = []
 
     def move(request: object) -> None:

@@ -93,7 +93,11 @@ def test_an_answer_from_the_cache_imports_no_torch(world: World) -> None:
         "except amdet_hub.BackdoorDetected as error:\n"
         "    print(error.source, 'torch' in sys.modules)\n"
     )
-    environment = {**os.environ, **world.hub.environment(), "AMDET_HUB_CACHE": str(ResultsCache.of(world.settings).folder.parent)}
+    environment = {
+        **os.environ,
+        **world.hub.environment(),
+        "AMDET_HUB_CACHE": str(ResultsCache.of(world.settings).folder.parent),
+    }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["cache", "False"], done.stderr
 
@@ -112,7 +116,10 @@ def test_the_same_weights_under_another_name_or_commit_are_known(world_now: Worl
 
 
 def test_another_question_has_no_answer_yet(world: World) -> None:
-    for changes in ({"config": FAST.replace(seed=1)}, {"reference": None, "options": ScanOptions(device="cpu", use_reference=False)}):
+    for changes in (
+        {"config": FAST.replace(seed=1)},
+        {"reference": None, "options": ScanOptions(device="cpu", use_reference=False)},
+    ):
         with pytest.raises(NotCleared, match="scanning was not allowed"):
             ask(FINETUNED, world.settings, allow_scan=False, **changes)
 
@@ -178,12 +185,10 @@ def test_the_package_can_be_scanned_with_five_lines(world: World) -> None:
 
 def test_importing_the_package_and_its_names_imports_nothing_heavy() -> None:
     code = (
-        "import sys, json, amdet_hub\n"
-        "from amdet_hub import scan, guard, BackdoorDetected, NotCleared, ScanConfig, HubSettings, ScanOptions, Clearance, ScanReport\n"
-        "assert callable(scan) and callable(guard)\n"
-        "import amdet_hub.scan\n"
-        "assert amdet_hub.scan is scan and scan.ScanOptions is ScanOptions\n"
-        "print(json.dumps([n for n in ('torch', 'transformers', 'huggingface_hub') if n in sys.modules]))\n"
+        "import sys, json, amdet_hub\nfrom amdet_hub import scan, guard, BackdoorDetected, NotCleared, ScanConfig,"
+        " HubSettings, ScanOptions, Clearance, ScanReport\nassert callable(scan) and callable(guard)\nimport"
+        " amdet_hub.scan\nassert amdet_hub.scan is scan and scan.ScanOptions is ScanOptions\nprint(json.dumps([n for n"
+        " in ('torch', 'transformers', 'huggingface_hub') if n in sys.modules]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert json.loads(done.stdout) == [], done.stderr

@@ -41,7 +41,9 @@ G1, G2, G3, G4 = kinds.PAPER_GATES
 
 def one(kind: str, exceeds: bool | None) -> Evidence:
     threshold = None if exceeds is None else 0.5
-    return Evidence(kind, 1.0 if exceeds else 0.0, "rate", 8, f"{kind} was measured", threshold=threshold, exceeds=exceeds)
+    return Evidence(
+        kind, 1.0 if exceeds else 0.0, "rate", 8, f"{kind} was measured", threshold=threshold, exceeds=exceeds
+    )
 
 
 def made(above: Iterable[str], below: Iterable[str] = (), informing: Iterable[str] = ()) -> list[Evidence]:
@@ -86,12 +88,16 @@ def reference(trust: ReferenceTrust = "trusted") -> Reference:
         ((), (), UNSURE, "the vocabulary was not swept"),
     ],
 )
-def test_every_rule_in_its_order(above: tuple[str, ...], below: tuple[str, ...], label: VerdictLabel, reason: str) -> None:
+def test_every_rule_in_its_order(
+    above: tuple[str, ...], below: tuple[str, ...], label: VerdictLabel, reason: str
+) -> None:
     found = judge(made(above, below, (W,)), reference())
     assert (found.label, found.reasons[0]) == (label, reason)
 
 
-@pytest.mark.parametrize(("trust", "confidence"), [("trusted", "normal"), ("user", "normal"), ("declared", "reduced"), ("none", "reduced")])
+@pytest.mark.parametrize(
+    ("trust", "confidence"), [("trusted", "normal"), ("user", "normal"), ("declared", "reduced"), ("none", "reduced")]
+)
 def test_confidence_follows_the_reference(trust: ReferenceTrust, confidence: Confidence) -> None:
     for items in (made((), (I,)), made((I, S, T, C), (V,)), made((I,), (S, T, C, V)), made((I, G1, G2, G3, G4))):
         assert judge(items, reference(trust)).confidence == confidence
@@ -103,7 +109,9 @@ def test_open_gates_without_gate_3_are_never_of_normal_confidence() -> None:
 
 def test_reasons_carry_what_was_measured() -> None:
     assert judge(made((I, S, T, C), (V,)), reference()).reasons[1:] == tuple(f"{k} was measured" for k in (S, T, C, V))
-    assert judge(made((G1,), (G2, G3, G4)), reference()).reasons[1:] == tuple(f"{k} was measured" for k in (G1, G2, G3, G4))
+    assert judge(made((G1,), (G2, G3, G4)), reference()).reasons[1:] == tuple(
+        f"{k} was measured" for k in (G1, G2, G3, G4)
+    )
 
 
 every_kind = st.sampled_from([I, S, T, C, V, L, *kinds.PAPER_GATES])
@@ -111,7 +119,13 @@ some = st.dictionaries(every_kind, st.booleans()).map(lambda d: [one(k, e) for k
 trusts = st.sampled_from(["trusted", "user", "declared", "none"])
 
 
-@given(items=some, trust=trusts, value=st.floats(0, 1e6), exceeds=st.sampled_from([True, False, None]), landscape=st.booleans())
+@given(
+    items=some,
+    trust=trusts,
+    value=st.floats(0, 1e6),
+    exceeds=st.sampled_from([True, False, None]),
+    landscape=st.booleans(),
+)
 def test_weights_and_landscape_never_change_a_verdict(
     items: list[Evidence], trust: ReferenceTrust, value: float, exceeds: bool | None, landscape: bool
 ) -> None:
@@ -122,7 +136,9 @@ def test_weights_and_landscape_never_change_a_verdict(
 
 
 @given(exceeds=st.sampled_from([True, False, None]), value=st.floats(0, 1e6), trust=trusts, changed=st.booleans())
-def test_weights_alone_neither_convict_nor_acquit(exceeds: bool | None, value: float, trust: ReferenceTrust, changed: bool) -> None:
+def test_weights_alone_neither_convict_nor_acquit(
+    exceeds: bool | None, value: float, trust: ReferenceTrust, changed: bool
+) -> None:
     alone = Evidence(W, value, "norm", 1, "moved", threshold=None if exceeds is None else 0.1, exceeds=exceeds)
     assert judge([alone], reference(trust)).label == UNSURE
     if changed:
@@ -168,7 +184,9 @@ def skipped(*, blocks: bool) -> SkippedScan:
         ([], False, UNSURE),
     ],
 )
-def test_a_repository_is_as_bad_as_its_worst(outcomes: list[ScanResult | SkippedScan], complete: bool, label: VerdictLabel) -> None:
+def test_a_repository_is_as_bad_as_its_worst(
+    outcomes: list[ScanResult | SkippedScan], complete: bool, label: VerdictLabel
+) -> None:
     assert judge_repository(outcomes, complete=complete).label == label
 
 
@@ -187,15 +205,22 @@ def test_mixed_confidence() -> None:
     bad, maybe = result(DETECTED), result(DETECTED, "reduced")
     assert judge_repository([bad, unsure], complete=True).confidence == "normal", "one sure detection is sure"
     assert judge_repository([maybe, sure], complete=True).confidence == "reduced"
-    assert judge_repository([bad, maybe, sure], complete=True).reasons == ("text_encoder: because", "text_encoder: because")
+    assert judge_repository([bad, maybe, sure], complete=True).reasons == (
+        "text_encoder: because",
+        "text_encoder: because",
+    )
 
 
 @given(
-    labels=st.lists(st.tuples(st.sampled_from([DETECTED, NONE, UNSURE]), st.sampled_from(["normal", "reduced"])), max_size=4),
+    labels=st.lists(
+        st.tuples(st.sampled_from([DETECTED, NONE, UNSURE]), st.sampled_from(["normal", "reduced"])), max_size=4
+    ),
     blocked=st.lists(st.booleans(), max_size=3),
     complete=st.booleans(),
 )
-def test_nothing_unfinished_is_acquitted(labels: list[tuple[VerdictLabel, Confidence]], blocked: list[bool], complete: bool) -> None:
+def test_nothing_unfinished_is_acquitted(
+    labels: list[tuple[VerdictLabel, Confidence]], blocked: list[bool], complete: bool
+) -> None:
     outcomes = [result(label, confidence) for label, confidence in labels]
     found = judge_repository([*outcomes, *(skipped(blocks=b) for b in blocked)], complete=complete)
     if found.label == NONE:

@@ -1,4 +1,6 @@
-"""The Action's first step: is there anything to look at? Writes the plan, the switches of the later steps, and the summary when there is nothing.
+"""The Action's first step: is there anything to look at?
+
+Writes the plan, the switches of the later steps, and the summary when there is nothing.
 
 An edge, like `amdet_hub.cli`, and like it allowed to speak; it runs before the command line's library is installed.
 """

@@ -1,6 +1,9 @@
-"""One comment on a pull request, kept up to date: a hidden marker tells ours from others. GitHub's REST API through the standard library.
+"""One comment on a pull request, kept up to date: a hidden marker tells ours from others.
 
-Source: GitHub's documentation, "REST API endpoints for issue comments" (100 a page; a body of at most 65,536 characters).
+GitHub's REST API through the standard library.
+
+Source: GitHub's documentation, "REST API endpoints for issue comments" (100 a page; a body of at most 65,536
+characters).
 """
 
 from __future__ import annotations
@@ -91,6 +94,8 @@ def _ask(method: str, url: str, token: str, data: Any = None) -> Any:
             return json.loads(answer.read(_MAX_ANSWER_BYTES) or b"null")
     except urllib.error.HTTPError as error:
         with error:
-            raise CommentRefused(f"GitHub refused the comment (HTTP {error.code}); it needs 'permissions: pull-requests: write'") from error
+            raise CommentRefused(
+                f"GitHub refused the comment (HTTP {error.code}); it needs 'permissions: pull-requests: write'"
+            ) from error
     except (OSError, ValueError) as error:
         raise CommentRefused("GitHub could not be reached to write the comment") from error

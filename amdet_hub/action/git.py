@@ -1,7 +1,7 @@
 """What changed, read with git. Knows: commits and listings. Refuses to know: what a checkpoint is.
 
-The repository is somebody's: hooks, filters, external diff programs and file-system monitors of its configuration stay off, and paths are read
-with NUL between them, so that no name can be two.
+The repository is somebody's: hooks, filters, external diff programs and file-system monitors of its configuration stay
+off, and paths are read with NUL between them, so that no name can be two.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ def run_git(root: Path, *words: str, stdin: bytes = b"", timeout_s: float = _TIM
     environ.pop("GIT_LFS_SKIP_SMUDGE", None)
     try:
         done = subprocess.run(
-            ["git", *settings, *words], cwd=root, input=stdin, capture_output=True, timeout=timeout_s, env=environ, check=False
+            ["git", *settings, *words],
+            cwd=root,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout_s,
+            env=environ,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise GitFailed(f"run '{words[0]}'") from error
@@ -46,7 +52,8 @@ def run_git(root: Path, *words: str, stdin: bytes = b"", timeout_s: float = _TIM
 def changed_paths(root: Path, base: str) -> list[str] | None:
     """Paths that differ between `base` and the checked out commit, deleted ones included; None when `base` is nowhere to be had.
 
-    A checkout of depth one does not hold the base, so it is fetched, and only it. What then cannot be compared is for the caller to look at whole.
+    A checkout of depth one does not hold the base, so it is fetched, and only it. What then cannot be compared is for
+    the caller to look at whole.
 
     Args:
         root: the checkout.
@@ -63,7 +70,9 @@ def changed_paths(root: Path, base: str) -> list[str] | None:
             return None
         if not _has(root, base):
             return None
-    listed = run_git(root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", base, "HEAD", "--")
+    listed = run_git(
+        root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", base, "HEAD", "--"
+    )
     return _split(listed)
 
 

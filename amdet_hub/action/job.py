@@ -1,4 +1,7 @@
-"""The job: the inputs of `action.yml`, and the event that started it. Knows: environment variables and payloads. Refuses to know: git, the Hub."""
+"""The job: the inputs of `action.yml`, and the event that started it. Knows: environment variables and payloads.
+
+Refuses to know: git, the Hub.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _WORKFLOW = re.compile(r"[^/@\s]+/[^/@\s]+/(\.github/workflows/[A-Za-z0-9][A-Za-
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of one use of the Action, checked. `models` are Hub targets, `path` lies in the checkout ("" is all of it)."""
+    """The inputs of one use of the Action, checked.
+
+    `models` are Hub targets, `path` lies in the checkout ("" is all of it).
+    """
 
     models: tuple[str, ...]
     path: str
@@ -48,7 +54,9 @@ class Inputs:
         if self.models and self.path:
             raise ConfigError("path", "give either 'model' or 'path', not both")
         if len(self.models) > MAX_MODELS:
-            raise ConfigError("model", f"{len(self.models)} repositories, more than the {MAX_MODELS} that one job watches")
+            raise ConfigError(
+                "model", f"{len(self.models)} repositories, more than the {MAX_MODELS} that one job watches"
+            )
         if len(self.models) != 1 and (self.revision or self.subfolder):
             raise ConfigError("revision", "'revision' and 'subfolder' go with exactly one 'model'")
         if self.fail_on not in ("detected", "inconclusive", "never"):
@@ -117,7 +125,10 @@ class Event:
 
 
 def read_event(environ: Mapping[str, str]) -> Event:
-    """The event in the environment. A payload that cannot be read, or is not as documented, compares with nothing: everything is looked at."""
+    """The event in the environment.
+
+    A payload that cannot be read, or is not as documented, compares with nothing: everything is looked at.
+    """
     name = environ.get("GITHUB_EVENT_NAME", "")
     payload = _payload(environ.get("GITHUB_EVENT_PATH", ""))
     if name == "push":
@@ -126,7 +137,11 @@ def read_event(environ: Mapping[str, str]) -> Event:
         request = _mapping(payload.get("pull_request"))
         number = request.get("number")
         return Event(
-            name, _commit(_mapping(request.get("base")).get("sha")), True, False, number if type(number) is int and number > 0 else None
+            name,
+            _commit(_mapping(request.get("base")).get("sha")),
+            True,
+            False,
+            number if type(number) is int and number > 0 else None,
         )
     if name == "merge_group":
         return Event(name, _commit(_mapping(payload.get("merge_group")).get("base_sha")), compares=True)
@@ -150,7 +165,10 @@ def _commit(value: Any) -> str | None:
 
 
 def naming_file(environ: Mapping[str, str]) -> str:
-    """The file of this repository that names the watched models: the workflow itself. `.github/workflows` where the runner does not say."""
+    """The file of this repository that names the watched models: the workflow itself.
+
+    `.github/workflows` where the runner does not say.
+    """
     found = _WORKFLOW.fullmatch(environ.get("GITHUB_WORKFLOW_REF", ""))
     return found[1] if found else ".github/workflows"
 

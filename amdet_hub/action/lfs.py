@@ -1,7 +1,8 @@
 """From a Git LFS pointer to the file it stands for. Knows: the pointer's form, git's own store, and `git lfs smudge`.
 
-A checkout without `lfs: true` holds pointers. The object is taken from the store in `.git/lfs`, else git-lfs is asked for it, and it is used only
-when its size and sha256 are those of the pointer. Source: git-lfs, "Git LFS Specification" (version, oid and size lines).
+A checkout without `lfs: true` holds pointers. The object is taken from the store in `.git/lfs`, else git-lfs is asked
+for it, and it is used only when its size and sha256 are those of the pointer. Source: git-lfs, "Git LFS Specification"
+(version, oid and size lines).
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ from amdet_hub.errors import BadRepository
 MAX_POINTER_BYTES = 1024
 """A longer file is no pointer."""
 _POINTER = re.compile(
-    rb"version https://git-lfs\.github\.com/spec/v1\n(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d{1,15})\n?"
+    rb"version https://git-lfs\.github\.com/spec/v1\n(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\nsize"
+    rb" (\d{1,15})\n?"
 )
 _NOT_TEXT = frozenset({"unet", "transformer", "vae", "safety_checker", "image_encoder", "controlnet", "prior"})
-"""Components of a pipeline whose weights are not fetched. Should one hold a text encoder after all, its pointer is no weight file: an error."""
+"""Components of a pipeline whose weights are not fetched.
+
+Should one hold a text encoder after all, its pointer is no weight file: an error.
+"""
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 3600
 
@@ -91,19 +96,26 @@ def _replace(root: Path, path: Path, pointer: Pointer) -> None:
             with stored.open("rb") as source, partial.open("xb") as copy:
                 shutil.copyfileobj(source, copy, _CHUNK_BYTES)
         elif not _smudge(root, path, partial):
-            raise BadRepository(shown, "it is a Git LFS pointer and its object is not here; check out with 'lfs: true'")
+            raise BadRepository(
+                shown, "it is a Git LFS pointer and its object is not here; check out with 'lfs: true'"
+            )
         if partial.stat().st_size != pointer.size_bytes or _sha256(partial) != pointer.sha256:
             raise BadRepository(shown, "its Git LFS object is not the one that the pointer names")
         os.replace(partial, path)
     except OSError as error:
-        raise BadRepository(shown, f"its Git LFS object cannot be read ({(error.strerror or 'system error').lower()})") from error
+        raise BadRepository(
+            shown, f"its Git LFS object cannot be read ({(error.strerror or 'system error').lower()})"
+        ) from error
     finally:
         with suppress(FileNotFoundError):
             partial.unlink()
 
 
 def _smudge(root: Path, path: Path, target: Path) -> bool:
-    """Let git-lfs write the object. It gets the pointer and no path, so that no name of a file is a word of its command line."""
+    """Let git-lfs write the object.
+
+    It gets the pointer and no path, so that no name of a file is a word of its command line.
+    """
     if shutil.which("git-lfs") is None:
         return False
     environ = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}

@@ -1,6 +1,9 @@
-"""How a runner is told: outputs, job summary, annotations. No text of a repository is ever a command or an output of its own here.
+"""How a runner is told: outputs, job summary, annotations.
 
-Source: GitHub's documentation, "Workflow commands for GitHub Actions" (output files with a delimiter, escapes of commands, 1 MiB a summary).
+No text of a repository is ever a command or an output of its own here.
+
+Source: GitHub's documentation, "Workflow commands for GitHub Actions" (output files with a delimiter, escapes of
+commands, 1 MiB a summary).
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ MAX_SUMMARY_BYTES = 900_000
 
 
 def write_outputs(environ: Mapping[str, str], outputs: Mapping[str, str]) -> None:
-    """Append outputs to the file the runner named. A delimiter that nobody can know keeps a value from being another output. Raises: OSError."""
+    """Append outputs to the file the runner named.
+
+    A delimiter that nobody can know keeps a value from being another output. Raises: OSError.
+    """
     if path := environ.get("GITHUB_OUTPUT"):
         with Path(path).open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             for name, value in outputs.items():
@@ -27,13 +33,19 @@ def write_summary(environ: Mapping[str, str], markdown: str) -> None:
     if path := environ.get("GITHUB_STEP_SUMMARY"):
         data = markdown.encode("utf-8", errors="backslashreplace")
         if len(data) > MAX_SUMMARY_BYTES:
-            data = data[:MAX_SUMMARY_BYTES].decode("utf-8", errors="ignore").encode() + b"\n\n(cut: the whole report is in the files)\n"
+            data = (
+                data[:MAX_SUMMARY_BYTES].decode("utf-8", errors="ignore").encode()
+                + b"\n\n(cut: the whole report is in the files)\n"
+            )
         with Path(path).open("ab") as file:
             file.write(data)
 
 
 def annotation(level: str, message: str, *, file: str | None = None, title: str = "amdet-hub") -> str:
-    """One workflow command that shows `message` on the job and, with `file`, beside that file. `level`: notice, warning or error."""
+    """One workflow command that shows `message` on the job and, with `file`, beside that file.
+
+    `level`: notice, warning or error.
+    """
     properties = f"title={_property(title)}" + (f",file={_property(file)},line=1" if file else "")
     return f"::{level} {properties}::{_data(message)}"
 

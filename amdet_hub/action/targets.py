@@ -1,6 +1,7 @@
 """From changed files to what is scanned: whole pipelines, model folders, single weight files. Standard library only.
 
-Knows which files make a checkpoint. A change to any of them, a configuration or a tokenizer too, can make another model of the same weights.
+Knows which files make a checkpoint. A change to any of them, a configuration or a tokenizer too, can make another
+model of the same weights.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from amdet_hub.errors import ConfigError
 
 MAX_TARGETS = 200
 _PIPELINE = "model_index.json"
-_PARTS = frozenset({_PIPELINE, "config.json", "tokenizer.json", "vocab.json", "merges.txt", "modules.json", "adapter_config.json"})
+_PARTS = frozenset(
+    {_PIPELINE, "config.json", "tokenizer.json", "vocab.json", "merges.txt", "modules.json", "adapter_config.json"}
+)
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 _MODEL_WORDS = (
     "model",
@@ -35,7 +38,8 @@ class Plan:
     Attributes:
         kind: "local" or "hub".
         targets: as `scan` takes them: `./folder`, `./file.safetensors`, `org/model`.
-        pickles: changed pickles that may hold a text encoder and that nothing else covers. They are not opened, so they block an acquittal.
+        pickles: changed pickles that may hold a text encoder and that nothing else covers. They are not opened, so
+            they block an acquittal.
         named: the targets were named by an input, so that finding no text encoder in them is worth a word.
         why: one sentence about how they were found.
     """
@@ -53,7 +57,9 @@ class Plan:
 
     def to_json(self) -> str:
         """For the step that scans."""
-        return json.dumps({"kind": self.kind, "targets": self.targets, "pickles": self.pickles, "named": self.named, "why": self.why})
+        return json.dumps(
+            {"kind": self.kind, "targets": self.targets, "pickles": self.pickles, "named": self.named, "why": self.why}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -90,7 +96,9 @@ def make_plan(root: Path, inputs: Inputs, event: Event) -> Plan:
         pickles = ()
     if len(found) + len(pickles) > MAX_TARGETS:
         raise ConfigError(
-            "path", f"{len(found) + len(pickles)} checkpoints changed, more than the {MAX_TARGETS} of one job; narrow it with 'path'"
+            "path",
+            f"{len(found) + len(pickles)} checkpoints changed, more than the {MAX_TARGETS} of one job; narrow it with"
+            " 'path'",
         )
     return Plan("local", found, pickles, named=bool(inputs.path), why=why)
 
@@ -105,7 +113,10 @@ def _paths(root: Path, event: Event) -> tuple[list[str], str]:
 
 
 def find_targets(root: Path, paths: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The targets that changed `paths` belong to, and the pickles that belong to none. A target inside another one is left out."""
+    """The targets that changed `paths` belong to, and the pickles that belong to none.
+
+    A target inside another one is left out.
+    """
     folders: set[PurePosixPath] = set()
     files: set[PurePosixPath] = set()
     pickles: set[PurePosixPath] = set()
@@ -124,7 +135,9 @@ def find_targets(root: Path, paths: Iterable[str]) -> tuple[tuple[str, ...], tup
     def uncovered(path: PurePosixPath) -> bool:
         return not any(parent in kept for parent in path.parents)
 
-    targets = sorted([*(f"./{f}" if str(f) != "." else "./" for f in kept), *(f"./{f}" for f in files if uncovered(f))])
+    targets = sorted(
+        [*(f"./{f}" if str(f) != "." else "./" for f in kept), *(f"./{f}" for f in files if uncovered(f))]
+    )
     return tuple(targets), tuple(sorted(str(p) for p in pickles if uncovered(p)))
 
 

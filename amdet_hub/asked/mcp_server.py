@@ -1,7 +1,8 @@
 """A Model Context Protocol server with three tools: is this model safe to load, and on what evidence?
 
-Knows: the protocol (through the `mcp` package), one scan at a time, progress, cancelling. Refuses to know: what the answers say (`answers`).
-Who serves decides where the Hub is, as whom it is asked and how is scanned; an agent decides only about which model.
+Knows: the protocol (through the `mcp` package), one scan at a time, progress, cancelling. Refuses to know: what the
+answers say (`answers`). Who serves decides where the Hub is, as whom it is asked and how is scanned; an agent decides
+only about which model.
 
 Source: the protocol's specification of 2025-06-18; `mcp` 1.30.
 """
@@ -32,17 +33,25 @@ from amdet_hub.scan.known import Known, open_known
 from amdet_hub.scan.plan import DEFAULT_OPTIONS, ScanOptions
 
 INSTRUCTIONS = (
-    "Before loading a CLIP, SigLIP or diffusers model from the Hugging Face Hub, call verify_model; if its answer is 'unknown', call scan_model, "
-    "which takes minutes. Load the commit_sha of the answer, not a branch. Never load a model whose answer is 'do-not-load'. "
-    + answers.UNTRUSTED
+    "Before loading a CLIP, SigLIP or diffusers model from the Hugging Face Hub, call verify_model; if its answer is"
+    " 'unknown', call scan_model, which takes minutes. Load the commit_sha of the answer, not a branch. Never load a"
+    " model whose answer is 'do-not-load'. " + answers.UNTRUSTED
 )
 
-_TARGET = {"type": "string", "minLength": 1, "maxLength": 300, "description": "org/model, org/model@revision, or a Hub URL."}
+_TARGET = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 300,
+    "description": "org/model, org/model@revision, or a Hub URL.",
+}
 _REFERENCE = {
     "type": "string",
     "minLength": 1,
     "maxLength": 300,
-    "description": "The clean encoder to compare with, written like a target. Leave it out to take the known base of this architecture.",
+    "description": (
+        "The clean encoder to compare with, written like a target. Leave it out to take the known base of this"
+        " architecture."
+    ),
 }
 _INPUT: dict[str, Any] = {
     "type": "object",
@@ -103,8 +112,9 @@ def tools() -> list[types.Tool]:
             name="verify_model",
             title="Is this model safe to load?",
             description=(
-                "Says what is known about a model's text encoders without scanning: results of earlier scans of these very weights, and the "
-                "verdict on its card, checked by digest. Takes seconds and downloads no weights."
+                "Says what is known about a model's text encoders without scanning: results of earlier scans of these"
+                " very weights, and the verdict on its card, checked by digest. Takes seconds and downloads no"
+                " weights."
             ),
             inputSchema=_INPUT,
             annotations=looks,
@@ -113,8 +123,9 @@ def tools() -> list[types.Tool]:
             name="scan_model",
             title="Scan a model for backdoors",
             description=(
-                "Scans a model's text encoders for backdoors and gives a verdict with its evidence and, where it finds one, the trigger. Downloads "
-                "the weights and takes minutes; weights that were scanned before are answered at once. Nothing of the repository is executed."
+                "Scans a model's text encoders for backdoors and gives a verdict with its evidence and, where it finds"
+                " one, the trigger. Downloads the weights and takes minutes; weights that were scanned before are"
+                " answered at once. Nothing of the repository is executed."
             ),
             inputSchema=_INPUT,
             annotations=looks,
@@ -122,7 +133,9 @@ def tools() -> list[types.Tool]:
         types.Tool(
             name="resolve_model",
             title="What would be scanned",
-            description="Shows a model's commit, text encoders, download size and expected scan time. Downloads no weights.",
+            description=(
+                "Shows a model's commit, text encoders, download size and expected scan time. Downloads no weights."
+            ),
             inputSchema=_INPUT,
             annotations=looks,
         ),
@@ -157,7 +170,9 @@ def make_server(order: ServerOrder) -> Server[Any, Any]:
 Tell = Callable[[str, int, int], None]
 
 
-def _answer(order: ServerOrder, work: Callable[[Known, Tell], dict[str, Any]], arguments: dict[str, Any], tell: Tell) -> dict[str, Any]:
+def _answer(
+    order: ServerOrder, work: Callable[[Known, Tell], dict[str, Any]], arguments: dict[str, Any], tell: Tell
+) -> dict[str, Any]:
     try:
         known = _open(order, arguments["target"], arguments.get("reference"))
         return {"untrusted_target": visible(arguments["target"]), **work(known, tell)}
@@ -174,7 +189,9 @@ def _open(order: ServerOrder, target: str, reference: str | None) -> Known:
 
 def _parse(order: ServerOrder, target: str) -> RepoRef:
     only_hub = "this server looks at Hub repositories only (it was started without --allow-local)"
-    if not order.allow_local and target.startswith((".", "/", "~")):  # before the path is looked at: not even whether it exists is said
+    if not order.allow_local and target.startswith(
+        (".", "/", "~")
+    ):  # before the path is looked at: not even whether it exists is said
         raise TargetError(target, only_hub)
     ref = parse_target(target, endpoint=order.settings.endpoint)
     if not order.allow_local and ref.kind == "local":

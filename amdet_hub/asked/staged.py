@@ -1,4 +1,7 @@
-"""Which checkpoints do these changed files belong to? Knows: file names of checkpoints, Git LFS pointers. Refuses to know: git, and scans."""
+"""Which checkpoints do these changed files belong to? Knows: file names of checkpoints, Git LFS pointers.
+
+Refuses to know: git, and scans.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,9 @@ class StagedCheckpoints:
 def checkpoints_of(paths: Iterable[Path]) -> StagedCheckpoints:
     """The checkpoints that changed files belong to.
 
-    A file of a pipeline belongs to the folder with its `model_index.json`, however deep it lies; any other to its own folder if there is a
-    `config.json`, and a weight file without one stands for itself. Files that are gone (deleted ones) belong to nothing.
+    A file of a pipeline belongs to the folder with its `model_index.json`, however deep it lies; any other to its own
+    folder if there is a `config.json`, and a weight file without one stands for itself. Files that are gone (deleted
+    ones) belong to nothing.
     """
     targets: set[Path] = set()
     absent: set[Path] = set()

@@ -1,8 +1,9 @@
 """Look at repositories again and again, and scan what changed: a new commit whose towers were not judged before.
 
-Knows: what is new, what it may cost, whom to tell. Refuses to know: how anything is printed. A commit that leaves the towers alone is answered
-from the kept results (`amdet_hub.scan.known`), so that a new README costs one listing. What fails for a passing reason is tried again at the
-next round; what is broken is noted and left alone until its owner changes it.
+Knows: what is new, what it may cost, whom to tell. Refuses to know: how anything is printed. A commit that leaves the
+towers alone is answered from the kept results (`amdet_hub.scan.known`), so that a new README costs one listing. What
+fails for a passing reason is tried again at the next round; what is broken is noted and left alone until its owner
+changes it.
 """
 
 from __future__ import annotations
@@ -143,7 +144,9 @@ def parse_watched(targets: Sequence[str]) -> tuple[tuple[Literal["namespace", "m
         elif is_repo_id(target):
             found.append(("model", target))
         else:
-            raise TargetError(target, "a watch takes org/model for one model, or org/... for all models of a namespace")
+            raise TargetError(
+                target, "a watch takes org/model for one model, or org/... for all models of a namespace"
+            )
     return tuple(found)
 
 
@@ -193,7 +196,8 @@ class _Watch:
         known = {
             repo_id: seen
             for repo_id, commit_sha in self._watched.items()
-            if (seen := self._state.seen(repo_id)) is not None and (seen.commit_sha, seen.question) == (commit_sha, self._question)
+            if (seen := self._state.seen(repo_id)) is not None
+            and (seen.commit_sha, seen.question) == (commit_sha, self._question)
         }
         pending = tuple(repo_id for repo_id in self._watched if repo_id not in known)
         return WatchSummary(ended, known, pending, self._scans, self._failures)
@@ -231,7 +235,10 @@ class _Watch:
                 self._look(repo_id, commit_sha)
 
     def _heads(self, *, first: bool) -> Iterator[tuple[str, str]]:
-        """Every watched repository and its present commit. Failures of later rounds are told and passed over: the next round asks again."""
+        """Every watched repository and its present commit.
+
+        Failures of later rounds are told and passed over: the next round asks again.
+        """
         from amdet_hub.hub.watching import head_of, models_of
 
         settings, given = self._order.settings, set()
@@ -263,7 +270,9 @@ class _Watch:
         except (HubUnavailable, RateLimited, ResourceError) as error:
             self._fail(repo_id, commit_sha, error)
         except (BadRepository, HubError, ConfigError) as error:
-            if isinstance(error, ConfigError) and error.name != "reference":  # a reference may fit some of the models, a device none
+            if (
+                isinstance(error, ConfigError) and error.name != "reference"
+            ):  # a reference may fit some of the models, a device none
                 raise
             self._note(WatchEvent(repo_id, commit_sha, "failed", error=str(error)), ())
         else:
@@ -279,7 +288,9 @@ class _Watch:
         if left is not None:
             timeout_s = left if options.timeout_s is None else min(left, options.timeout_s)
             options = replace(options, timeout_s=timeout_s)
-        known: Known = open_known(ref, config=order.config, settings=order.settings, reference=order.reference, options=options)
+        known: Known = open_known(
+            ref, config=order.config, settings=order.settings, reference=order.reference, options=options
+        )
         report = known.recall() or known.recall_by_digest(self._progress)
         if report is not None:
             return report, "known"
@@ -294,7 +305,9 @@ class _Watch:
             try:
                 discussion = self._tell_owner(report)
             except (HubUnavailable, RateLimited) as problem:
-                self._fail(repo_id, commit_sha, problem)  # not noted: the next round finds the kept result, and tries to tell again
+                self._fail(
+                    repo_id, commit_sha, problem
+                )  # not noted: the next round finds the kept result, and tries to tell again
                 return
             except HubError as problem:
                 error = f"the owner was not told: {problem}"
@@ -321,15 +334,18 @@ class _Watch:
 
         digest = next(r.tower_digest for r in report.results if r.verdict.label == "backdoor-detected")
         title = f"{DISCUSSION_TITLE} (tower {digest[:12]})"
-        return tell_owner(report.snapshot.repo_id, title=title, text=discussion_text(report), settings=self._order.settings)
+        return tell_owner(
+            report.snapshot.repo_id, title=title, text=discussion_text(report), settings=self._order.settings
+        )
 
 
 def discussion_text(report: ScanReport) -> str:
     """What the owner is told: how sure it is, the report, and how to check it. Repository text in it is escaped."""
     opening = (
-        "An automatic scan of this repository's text encoder found what looks like a backdoor. This is a finding with evidence, not an "
-        "accusation: a fine-tune can carry it without its author's knowledge, and the scan has false alarms.\n\n"
-        "The report is below, with the command that repeats the scan. If it is wrong, closing this discussion is enough.\n\n"
+        "An automatic scan of this repository's text encoder found what looks like a backdoor. This is a finding with"
+        " evidence, not an accusation: a fine-tune can carry it without its author's knowledge, and the scan has false"
+        " alarms.\n\nThe report is below, with the command that repeats the scan. If it is wrong, closing this"
+        " discussion is enough.\n\n"
     )
     body = as_markdown(report)
     if len(opening) + len(body) > MAX_DISCUSSION:

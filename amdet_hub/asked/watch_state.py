@@ -1,4 +1,6 @@
-"""What a watch has seen, in one file that survives a kill. Knows: the file and its lock. Refuses to know: the Hub, and scans.
+"""What a watch has seen, in one file that survives a kill. Knows: the file and its lock.
+
+Refuses to know: the Hub, and scans.
 
 The file is replaced whole after every repository. Only one watch may use it at a time.
 """
@@ -33,7 +35,8 @@ class SeenRepository:
         report: the report's file, relative to the watch's folder; None where there is none.
         error: why there is no verdict, in one sentence (hostile text).
         discussion: the discussion that was opened about it.
-        nothing_to_scan: it holds no encoder of a supported family, which is no failure of a watch over a whole namespace.
+        nothing_to_scan: it holds no encoder of a supported family, which is no failure of a watch over a whole
+            namespace.
         question: fingerprint of what it was asked with: another configuration or reference is another question.
     """
 
@@ -120,7 +123,9 @@ def _read(path: Path) -> dict[str, SeenRepository]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ReportError(f"the watch's state '{path}' cannot be read: {(error.strerror or 'unknown reason').lower()}") from error
+        raise ReportError(
+            f"the watch's state '{path}' cannot be read: {(error.strerror or 'unknown reason').lower()}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ReportError(f"the watch's state '{path}' is not JSON; delete it to begin anew") from error
     if not isinstance(data, dict) or data.get("schema_version") != STATE_SCHEMA_VERSION:

@@ -1,4 +1,6 @@
-"""`amdet-hub scan --on jobs`: the same scan on Hugging Face Jobs. Knows: what a job is told, and when its result is believed.
+"""`amdet-hub scan --on jobs`: the same scan on Hugging Face Jobs.
+
+Knows: what a job is told, and when its result is believed.
 
 What is scanned is looked up here first: a target with nothing to scan costs nothing, and the job is told the commit.
 """
@@ -47,8 +49,19 @@ _OPTIONS = (
         show_default=True,
         help="The job's hardware; `hf jobs hardware` lists it with prices.",
     ),
-    opt.option("--job-package", section=_SECTION, metavar="SPEC", help="What the job installs, as pip would. Default: this version."),
-    opt.option("--result-to-log", section=_SECTION, env=False, hidden=True, help="Print the report as marked lines, which a job does."),
+    opt.option(
+        "--job-package",
+        section=_SECTION,
+        metavar="SPEC",
+        help="What the job installs, as pip would. Default: this version.",
+    ),
+    opt.option(
+        "--result-to-log",
+        section=_SECTION,
+        env=False,
+        hidden=True,
+        help="Print the report as marked lines, which a job does.",
+    ),
 )
 
 
@@ -69,7 +82,11 @@ def job_options(function: F) -> F:
 
 def job_request(flags: Mapping[str, Any]) -> JobRequest | None:
     """What the flags ask of Jobs; None for a scan on this machine."""
-    return JobRequest(flags["flavor"], flags["job_package"] or f"amdet-hub=={__version__}") if flags.get("where") == "jobs" else None
+    return (
+        JobRequest(flags["flavor"], flags["job_package"] or f"amdet-hub=={__version__}")
+        if flags.get("where") == "jobs"
+        else None
+    )
 
 
 def log_key(flags: Mapping[str, Any]) -> str | None:
@@ -117,7 +134,11 @@ def scan_on_job(request: Request, ref: RepoRef, job: JobRequest) -> ScanReport:
                 say(f"job: {escape(line)}")
     except BaseException:
         stopped = stop_job(running, request.settings)
-        say("The job was stopped." if stopped else f"The job could not be stopped and may go on costing: {escape(running.url)}")
+        say(
+            "The job was stopped."
+            if stopped
+            else f"The job could not be stopped and may go on costing: {escape(running.url)}"
+        )
         raise
     if not reader.complete:
         stage, message = job_end(running, request.settings)
@@ -179,5 +200,7 @@ def _believed(report: ScanReport, request: Request, ref: RepoRef, commit_sha: st
     """The report under the target's own name, if it is of this repository, commit and settings. Raises: HubError."""
     found = (report.snapshot.repo_id, report.snapshot.commit_sha, report.config_fingerprint)
     if found != (ref.repo_id, commit_sha, request.config.fingerprint()):
-        raise HubError("the job's result is of another repository, commit or setting than it was asked for", repo_id=ref.repo_id)
+        raise HubError(
+            "the job's result is of another repository, commit or setting than it was asked for", repo_id=ref.repo_id
+        )
     return replace(report, target=ref.raw)

@@ -1,6 +1,9 @@
-"""The file that `scan --state` keeps: which models are finished, so that a run that was killed goes on. Knows: its lines.
+"""The file that `scan --state` keeps: which models are finished, so that a run that was killed goes on.
 
-One JSON object a line, appended and flushed as each model ends. A line that was cut short, or that somebody edited, is one model not finished.
+Knows: its lines.
+
+One JSON object a line, appended and flushed as each model ends. A line that was cut short, or that somebody edited, is
+one model not finished.
 """
 
 from __future__ import annotations
@@ -59,7 +62,10 @@ class Ledger:
         rows = [self._row(line) for line in data.splitlines()]
         self._finished = dict(row for row in rows if row is not None)
         if odd := sum(row is None for row in rows):
-            say(f"{odd} line{'s' if odd != 1 else ''} of the state file cannot be read; those models are scanned again.")
+            say(
+                f"{odd} line{'s' if odd != 1 else ''} of the state file cannot be read; those models are scanned"
+                " again."
+            )
 
     def verdict(self, key: Key) -> str | None:
         """What a finished model's verdict was, None for one that is not finished."""

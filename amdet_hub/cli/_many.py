@@ -1,4 +1,6 @@
-"""`amdet-hub scan` of many models: an organisation, a collection, a list. One line a model, a summary, and a state file to go on from.
+"""`amdet-hub scan` of many models: an organisation, a collection, a list.
+
+One line a model, a summary, and a state file to go on from.
 
 Knows: the order of models, what is finished, when to wait. Refuses to know: how one is scanned (`amdet_hub.cli.scan`).
 """
@@ -39,7 +41,11 @@ _SECTION = "Many models"
 
 _OPTIONS = (
     opt.option(
-        "--org", section=_SECTION, env=False, metavar="NAME", help="Every model of this organisation or user, most downloaded first."
+        "--org",
+        section=_SECTION,
+        env=False,
+        metavar="NAME",
+        help="Every model of this organisation or user, most downloaded first.",
     ),
     opt.option("--collection", section=_SECTION, env=False, metavar="SLUG", help="Every model of this collection."),
     opt.option(
@@ -56,9 +62,19 @@ _OPTIONS = (
         env=False,
         multiple=True,
         metavar="TAG",
-        help="Only models with this tag or library, such as diffusers. Repeatable. Of the whole Hub with --limit and without --org.",
+        help=(
+            "Only models with this tag or library, such as diffusers. Repeatable. Of the whole Hub with --limit and"
+            " without --org."
+        ),
     ),
-    opt.option("--limit", section=_SECTION, env=False, type=click.IntRange(1, 10_000), metavar="N", help="At most so many models."),
+    opt.option(
+        "--limit",
+        section=_SECTION,
+        env=False,
+        type=click.IntRange(1, 10_000),
+        metavar="N",
+        help="At most so many models.",
+    ),
     opt.option(
         "--state",
         section=_SECTION,
@@ -107,7 +123,9 @@ def gather(refs: tuple[RepoRef, ...], flags: Mapping[str, Any], settings: HubSet
         if not ids:
             raise ConfigError("--org" if org else "--filter", "the Hub lists no such model")
     if flags["collection"]:
-        found += [RepoRef("hub", name, name) for name in patiently(lambda: list_collection(flags["collection"], settings))]
+        found += [
+            RepoRef("hub", name, name) for name in patiently(lambda: list_collection(flags["collection"], settings))
+        ]
     if flags["from_file"]:
         found += opt.parse_targets(_lines(flags["from_file"]), flags)
     unique = list(dict.fromkeys(found))[:limit]
@@ -128,7 +146,9 @@ def _lines(path: Path) -> tuple[str, ...]:
             raise ConfigError("--from-file", f"'{path}' is larger than a list of models can be")
         lines = data.decode("utf-8-sig").splitlines()
     except OSError as error:
-        raise ConfigError("--from-file", f"'{path}' cannot be read ({(error.strerror or 'system error').lower()})") from error
+        raise ConfigError(
+            "--from-file", f"'{path}' cannot be read ({(error.strerror or 'system error').lower()})"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError("--from-file", f"'{path}' is not UTF-8 text") from error
     return tuple(dict.fromkeys(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")))
@@ -180,7 +200,9 @@ def run_many(request: Request, progress: Progress, ledger: Ledger, *, main: bool
     from amdet_hub.scan.shared import SharedReferences
 
     tally, shared = _Tally(), SharedReferences()
-    with Prefetcher(request.settings, reference=request.reference, use_reference=request.options.use_reference) as prefetcher:
+    with Prefetcher(
+        request.settings, reference=request.reference, use_reference=request.options.use_reference
+    ) as prefetcher:
         try:
             waiting = _unfinished(request, ledger, tally, main=main)
             following = next(waiting, None)
@@ -203,7 +225,9 @@ def run_many(request: Request, progress: Progress, ledger: Ledger, *, main: bool
     return worst(tally.codes)
 
 
-def _unfinished(request: Request, ledger: Ledger, tally: _Tally, *, main: bool) -> Iterator[tuple[RepoRef, Key | None]]:
+def _unfinished(
+    request: Request, ledger: Ledger, tally: _Tally, *, main: bool
+) -> Iterator[tuple[RepoRef, Key | None]]:
     """The models to scan, with the keys to remember them by; finished ones are counted on the way."""
     from amdet_hub.cli.scan import verdict_exit_code
 
@@ -231,13 +255,28 @@ def _key(request: Request, ref: RepoRef) -> Key | None:
         commit = patiently(lambda: commit_of(ref.repo_id, ref.revision, request.settings))
     except AmdetError:
         return None
-    reference = "none" if not request.options.use_reference else request.reference.raw if request.reference else "known"
-    decides = {"config": request.config.fingerprint(), "reference": reference, "dtype": request.options.dtype, "judged_by": judged_by()}
+    reference = (
+        "none" if not request.options.use_reference else request.reference.raw if request.reference else "known"
+    )
+    decides = {
+        "config": request.config.fingerprint(),
+        "reference": reference,
+        "dtype": request.options.dtype,
+        "judged_by": judged_by(),
+    }
     return Key(ref.repo_id, commit, ref.filename or ref.subfolder, fingerprint(decides))
 
 
 def _scan(
-    request: Request, ref: RepoRef, key: Key | None, ledger: Ledger, tally: _Tally, progress: Progress, shared: Any, *, main: bool
+    request: Request,
+    ref: RepoRef,
+    key: Key | None,
+    ledger: Ledger,
+    tally: _Tally,
+    progress: Progress,
+    shared: Any,
+    *,
+    main: bool,
 ) -> None:
     from amdet_hub.cli._errors import report_error
     from amdet_hub.cli.scan import deliver, scan_one, verdict_exit_code
@@ -251,7 +290,11 @@ def _scan(
         raise
     except NothingToScan as error:
         tally.count(ref.raw, NOTHING, verdict_exit_code("inconclusive", request.fail_on))
-        _line(request, f"[ ] {escape(ref.raw)}: nothing to scan, {escape('; '.join(error.found))[:120] or 'no model files'}", main=main)
+        _line(
+            request,
+            f"[ ] {escape(ref.raw)}: nothing to scan, {escape('; '.join(error.found))[:120] or 'no model files'}",
+            main=main,
+        )
         if main and key is not None:
             ledger.finish(key, NOTHING)
     except AmdetError as error:
@@ -273,7 +316,11 @@ def _line(request: Request, text: str, *, main: bool) -> None:
 def _interrupted(request: Request, tally: _Tally, *, main: bool) -> int:
     if main:
         _summarise(request, tally)
-        say("Run the same command again to go on." if request.state else "With --state FILE such a run can be taken up again.")
+        say(
+            "Run the same command again to go on."
+            if request.state
+            else "With --state FILE such a run can be taken up again."
+        )
     return EXIT_INTERRUPTED
 
 

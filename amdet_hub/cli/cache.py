@@ -1,4 +1,7 @@
-"""`amdet-hub cache`: what is kept on this disk between scans, how much it is, and how to remove it. Knows: click. Imports no torch."""
+"""`amdet-hub cache`: what is kept on this disk between scans, how much it is, and how to remove it. Knows: click.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,12 @@ Exit codes: 0 done, 2 usage or error.
 """
 
 
-@click.group(cls=opt.GroupLayout, short_help="Show, bound and clear what is kept between scans.", no_args_is_help=True, epilog=EPILOG)
+@click.group(
+    cls=opt.GroupLayout,
+    short_help="Show, bound and clear what is kept between scans.",
+    no_args_is_help=True,
+    epilog=EPILOG,
+)
 def cache() -> None:
     """Show, bound and clear what is kept between scans."""
 
@@ -51,7 +59,9 @@ def list_kept(files: bool, **flags: Any) -> int:
 
 
 @cache.command("clear", cls=opt.HelpLayout, epilog=EPILOG, short_help="Remove what is kept.")
-@click.option("--only", type=click.Choice(tuple(_WORDS)), multiple=True, help="Only this kind. Repeatable. Default: everything.")
+@click.option(
+    "--only", type=click.Choice(tuple(_WORDS)), multiple=True, help="Only this kind. Repeatable. Default: everything."
+)
 @opt.hub_options
 def clear_kept(only: tuple[str, ...], **flags: Any) -> int:
     """Remove what is kept, and say how much that was."""

@@ -1,4 +1,7 @@
-"""`amdet-hub mcp`: the tools of coding agents, over standard input and output. Knows: that nothing else may be on standard output."""
+"""`amdet-hub mcp`: the tools of coding agents, over standard input and output.
+
+Knows: that nothing else may be on standard output.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,12 @@ Exit codes: 0 the client hung up, 2 usage or error.
 @opt.scan_options
 @opt.download_limit_option
 @opt.option(
-    "--allow-local", section="What to scan", env=False, is_flag=True, default=False, help="Let agents name paths on this machine too."
+    "--allow-local",
+    section="What to scan",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="Let agents name paths on this machine too.",
 )
 @opt.hub_options
 @opt.talk_options
@@ -58,7 +66,9 @@ def mcp(ctx: click.Context, /, **flags: Any) -> int:
         max_memory_bytes=flags["max_memory"],
         use_reference=not reference.none,
     )
-    order = ServerOrder(opt.scan_config(ctx, flags), opt.hub_settings(flags), options, reference.ref, flags["allow_local"], _explain)
+    order = ServerOrder(
+        opt.scan_config(ctx, flags), opt.hub_settings(flags), options, reference.ref, flags["allow_local"], _explain
+    )
     stdin, stdout = _protocol_streams()
     serve(order, stdin, stdout)
     return EXIT_OK

@@ -1,4 +1,7 @@
-"""`amdet-hub staged`: what pre-commit runs on the files of a commit. Knows: which changed files fail a commit, and with which words."""
+"""`amdet-hub staged`: what pre-commit runs on the files of a commit.
+
+Knows: which changed files fail a commit, and with which words.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ def staged(ctx: click.Context, /, files: tuple[Path, ...], **flags: Any) -> int:
     baseline = read_baseline(flags["baseline"]) if flags["baseline"] else None
     found = checkpoints_of(files)
     for path in found.absent:
-        say(f"{escape(str(path))}: a Git LFS pointer whose content is not here, so it was not scanned. Run `git lfs pull`.")
+        say(
+            f"{escape(str(path))}: a Git LFS pointer whose content is not here, so it was not scanned. Run `git lfs"
+            " pull`."
+        )
     codes = [verdict_exit_code("inconclusive", flags["fail_on"])] if found.absent else []
     with Progress(choose_mode(asked=flags["progress"], quiet=flags["quiet"])) as progress:
         scan = _Scan(ctx, flags, progress, baseline) if found.targets else None
@@ -68,7 +74,9 @@ def staged(ctx: click.Context, /, files: tuple[Path, ...], **flags: Any) -> int:
 class _Scan:
     """What the scans of one call share."""
 
-    def __init__(self, ctx: click.Context, flags: dict[str, Any], progress: Progress, baseline: Baseline | None) -> None:
+    def __init__(
+        self, ctx: click.Context, flags: dict[str, Any], progress: Progress, baseline: Baseline | None
+    ) -> None:
         from amdet_hub.scan import ScanOptions
 
         reference = opt.reference_choice(ctx, flags)
@@ -110,7 +118,9 @@ class _Scan:
 
         ref = parse_target(str(target) if target.is_absolute() else f"./{target}")
         opt.refuse_settings_from_target(self._ctx, [ref])
-        known = open_known(ref, config=self._config, settings=self._settings, reference=self._reference, options=self._options)
+        known = open_known(
+            ref, config=self._config, settings=self._settings, reference=self._reference, options=self._options
+        )
         return known.recall() or known.scan(self._progress)
 
     def _judge(self, report: ScanReport, name: str, day: datetime.date) -> int:

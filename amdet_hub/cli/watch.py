@@ -1,4 +1,7 @@
-"""`amdet-hub watch` and `amdet-hub webhook`: scanning without being asked. Knows: flags, lines, exit codes. Refuses to know: when to scan."""
+"""`amdet-hub watch` and `amdet-hub webhook`: scanning without being asked. Knows: flags, lines, exit codes.
+
+Refuses to know: when to scan.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,9 @@ SECRET_VARIABLE = "AMDET_HUB_WEBHOOK_SECRET"  # the variable's name
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @opt.scan_options
 @opt.download_limit_option
-@opt.option("--interval", section="Limits", type=Duration(), default="10m", show_default=True, help="Pause between two rounds.")
+@opt.option(
+    "--interval", section="Limits", type=Duration(), default="10m", show_default=True, help="Pause between two rounds."
+)
 @opt.option("--once", section="Limits", env=False, is_flag=True, default=False, help="One round, then end.")
 @opt.option("--max-scans", section="Limits", type=click.IntRange(1), metavar="N", help="End after this many scans.")
 @opt.option("--max-time", section="Limits", type=Duration(), help="End after this long.")
@@ -104,7 +109,10 @@ def watch(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
             return EXIT_INTERRUPTED
     if not quiet:
         count = len(summary.repositories) + len(summary.pending)
-        say(f"Ended ({summary.ended}): {count} repositories watched, {summary.scans} scanned, {len(summary.pending)} not judged.")
+        say(
+            f"Ended ({summary.ended}): {count} repositories watched, {summary.scans} scanned, {len(summary.pending)}"
+            " not judged."
+        )
     return _exit_code(summary, flags["fail_on"])
 
 
@@ -158,7 +166,9 @@ def _exit_code(summary: WatchSummary, fail_on: str) -> int:
     return worst(codes)
 
 
-@click.group(cls=opt.GroupLayout, epilog=WEBHOOK_EPILOG, short_help="Let the Hub say what changed.", no_args_is_help=True)
+@click.group(
+    cls=opt.GroupLayout, epilog=WEBHOOK_EPILOG, short_help="Let the Hub say what changed.", no_args_is_help=True
+)
 def webhook() -> None:
     """Set up a webhook of the Hub, so that nobody has to poll."""
 
@@ -175,8 +185,17 @@ def webhook() -> None:
     metavar="NAME",
     help="Give the Job this environment variable of yours as a secret. Repeatable.",
 )
-@opt.option("--user", section="What to watch", env=False, is_flag=True, default=False, help="In org/..., org is a user.")
-@opt.option("--yes", section="What it does", env=False, is_flag=True, default=False, help="Create it; without this it is only shown.")
+@opt.option(
+    "--user", section="What to watch", env=False, is_flag=True, default=False, help="In org/..., org is a user."
+)
+@opt.option(
+    "--yes",
+    section="What it does",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="Create it; without this it is only shown.",
+)
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
@@ -194,7 +213,10 @@ def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
         emit(f"Would create a webhook that watches {watched} and {where}. Nothing was created: add --yes.")
         return EXIT_OK
     made = ensure_webhook(plan, opt.hub_settings(flags))
-    emit(f"{'Created' if made.created else 'There is already'} webhook {escape(made.id)}: watches {watched} and {where}.")
+    emit(
+        f"{'Created' if made.created else 'There is already'} webhook {escape(made.id)}: watches {watched} and"
+        f" {where}."
+    )
     if made.created and made_secret:
         emit(f"Its secret, shown this once: {made_secret}")
     return EXIT_OK

@@ -1,10 +1,13 @@
-"""Accretion: single tokens grown to whole triggers, as long as more of the prompts disappears. Refuses to know what counts as confirmed.
+"""Accretion: single tokens grown to whole triggers, as long as more of the prompts disappears.
 
-A beam of candidates grows by one token a step, before or after what is there. Which tokens are tried: those that stand out of the sweep,
-and those that a gradient points to (the rest of a word that the vocabulary cuts in pieces stands out of no sweep). What grew is pruned again:
-a token without which as much disappears is no part of the trigger.
+Refuses to know what counts as confirmed.
 
-Source of the gradient step: Ebrahimi et al., arXiv 1712.06751 (HotFlip): the first-order change of a loss when one token takes another's place.
+A beam of candidates grows by one token a step, before or after what is there. Which tokens are tried: those that stand
+out of the sweep, and those that a gradient points to (the rest of a word that the vocabulary cuts in pieces stands out
+of no sweep). What grew is pruned again: a token without which as much disappears is no part of the trigger.
+
+Source of the gradient step: Ebrahimi et al., arXiv 1712.06751 (HotFlip): the first-order change of a loss when one
+token takes another's place.
 """
 
 from __future__ import annotations
@@ -50,10 +53,12 @@ def accrete(
         token_ids: `(V',)` the ids that a gradient may point to.
         max_pieces: longest result.
         beam: candidates kept from one length to the next.
-        n_pointed: further ids tried before and after the best candidate of each length, chosen by gradient; 0 for none.
+        n_pointed: further ids tried before and after the best candidate of each length, chosen by gradient; 0 for
+            none.
 
     Returns:
-        The best candidate of every length that was worth its last token, pruned, longest last. Empty when the start could not be improved.
+        The best candidate of every length that was worth its last token, pruned, longest last. Empty when the start
+        could not be improved.
     """
     kept, best = [start], null.collapse([start])[0]
     found: list[Candidate] = []
@@ -85,7 +90,13 @@ def assemble(null: SequenceNull, pieces: tuple[int, ...], *, beam: int = 2) -> l
     kept: list[Candidate] = [()]
     found = []
     for _ in pieces:
-        grown = [(*one[:at], piece, *one[at:]) for one in kept for piece in pieces if piece not in one for at in range(len(one) + 1)]
+        grown = [
+            (*one[:at], piece, *one[at:])
+            for one in kept
+            for piece in pieces
+            if piece not in one
+            for at in range(len(one) + 1)
+        ]
         grown = list(dict.fromkeys(grown))
         collapse = null.collapse(grown)
         kept = [grown[i] for i in sorted(range(len(grown)), key=lambda i: -collapse[i])[:beam]]
@@ -93,7 +104,9 @@ def assemble(null: SequenceNull, pieces: tuple[int, ...], *, beam: int = 2) -> l
     return found
 
 
-def orderings(null: SequenceNull, pieces: tuple[int, ...], typeable: Callable[[Candidate], bool], *, n: int = 3) -> list[Candidate]:
+def orderings(
+    null: SequenceNull, pieces: tuple[int, ...], typeable: Callable[[Candidate], bool], *, n: int = 3
+) -> list[Candidate]:
     """Of all orders of the pieces and of parts of them, those that somebody can type, and of these the `n` of each length that remove most.
 
     Args:
@@ -130,10 +143,13 @@ def _extensions(candidate: Candidate, pieces: tuple[int, ...]) -> list[Candidate
     return [(piece, *candidate) for piece in pieces] + [(*candidate, piece) for piece in pieces]
 
 
-def _pointed(suspect: TextEncoder, prompts: PromptSet, candidate: Candidate, token_ids: Tensor, n: int) -> list[Candidate]:
+def _pointed(
+    suspect: TextEncoder, prompts: PromptSet, candidate: Candidate, token_ids: Tensor, n: int
+) -> list[Candidate]:
     """Extensions before and after `candidate` by the tokens whose embedding lies furthest down the gradient of the log variance."""
     table = suspect.token_embedding[token_ids.to(suspect.device)].float()  # (V', D)
-    # The gradient is taken where real tokens stand and averaged: at the mean of all embeddings, a place no token is near, it points elsewhere.
+    # The gradient is taken where real tokens stand and averaged: at the mean of all embeddings, a place no token is
+    # near, it points elsewhere.
     stand_ins = token_ids[torch.linspace(0, len(token_ids) - 1, _STAND_INS).long()]
     found: list[Candidate] = []
     for slot in (0, len(candidate)):
@@ -146,7 +162,10 @@ def _pointed(suspect: TextEncoder, prompts: PromptSet, candidate: Candidate, tok
 def _gradient(suspect: TextEncoder, prompts: PromptSet, candidate: Candidate, slot: int, stand_ins: Tensor) -> Tensor:
     """`(D,)`: gradient of the log cross-prompt variance with respect to a token put in at `slot` of the candidate, mean over `stand_ins (S,)`."""
     length = None if suspect.config.causal else suspect.config.max_position_embeddings
-    rows = [prompts.framed(torch.tensor([*candidate[:slot], int(token), *candidate[slot:]]), length=length) for token in stand_ins]
+    rows = [
+        prompts.framed(torch.tensor([*candidate[:slot], int(token), *candidate[slot:]]), length=length)
+        for token in stand_ins
+    ]
     ids = torch.stack(rows).to(suspect.device)  # (S, B, T)
     at = prompts.tokens.shape[1] + slot + (prompts.special.bos is not None)
     with torch.enable_grad():
@@ -155,7 +174,9 @@ def _gradient(suspect: TextEncoder, prompts: PromptSet, candidate: Candidate, sl
         new = hidden[:, :1, at : at + 1].float().clone().requires_grad_()  # (S, 1, 1, D)
         row = new.to(hidden.dtype).expand(-1, ids.shape[1], -1, -1)
         spliced = torch.cat([hidden[:, :, :at], row, hidden[:, :, at + 1 :]], dim=2).flatten(0, 1)
-        features = suspect.encode(spliced)[torch.arange(len(flat), device=flat.device), suspect.pool_positions(flat)].float()
+        features = suspect.encode(spliced)[
+            torch.arange(len(flat), device=flat.device), suspect.pool_positions(flat)
+        ].float()
         by_stand_in = features.view(*ids.shape[:2], -1).transpose(0, 1)  # (B, S, D)
         loss = log_variance(by_stand_in).sum()
         gradient: Tensor = torch.autograd.grad(loss, new)[0]

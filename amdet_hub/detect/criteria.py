@@ -1,7 +1,8 @@
 """The paper's first three gates: what counts as success, apart from how it is searched for.
 
-Each gate is a share of held-out prompts against a threshold from `PaperGates`. They are counted together, chunk by chunk, and counting stops
-as soon as one gate can no longer open: the decision is the same, most of the published code's minutes are not spent.
+Each gate is a share of held-out prompts against a threshold from `PaperGates`. They are counted together, chunk by
+chunk, and counting stops as soon as one gate can no longer open: the decision is the same, most of the published
+code's minutes are not spent.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from amdet_hub.detect.objectives import assimilation, positionwise_similarity
 class GateValues:
     """The three shares, in [0, 1], over the `n` held-out prompts that were counted, and whether each gate opens.
 
-    `reference_rate` is None when there is no reference to hold against. `complete` is False when counting stopped early; the gates that
-    could still have opened are then reported as they stood, and `open` is False.
+    `reference_rate` is None when there is no reference to hold against. `complete` is False when counting stopped
+    early; the gates that could still have opened are then reported as they stood, and `open` is False.
     """
 
     assimilation_rate: float
@@ -52,11 +53,15 @@ def measure_prompts(triggered: Tensor, first: Tensor, reference_triggered: Tenso
     return PromptMeasures(
         assimilation=assimilation(triggered).cpu(),
         consistency=positionwise_similarity(first.expand_as(triggered), triggered).cpu(),
-        reference=None if reference_triggered is None else positionwise_similarity(reference_triggered, triggered).cpu(),
+        reference=(
+            None if reference_triggered is None else positionwise_similarity(reference_triggered, triggered).cpu()
+        ),
     )
 
 
-def count_gates(chunks: Iterable[Callable[[], PromptMeasures]], total: int, gates: PaperGates, *, early: bool) -> GateValues:
+def count_gates(
+    chunks: Iterable[Callable[[], PromptMeasures]], total: int, gates: PaperGates, *, early: bool
+) -> GateValues:
     """Count the gates over chunks of held-out prompts.
 
     Args:

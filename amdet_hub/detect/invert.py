@@ -20,7 +20,9 @@ from amdet_hub.detect.splice import hidden_states, insert_vectors
 from amdet_hub.detect.workers import Alone, Workers
 from amdet_hub.errors import BadWeights
 
-_RESTARTS_A_CHUNK = 4  # restarts optimised as one batch; fixed, so that the number of processes does not change the numbers
+_RESTARTS_A_CHUNK = (
+    4  # restarts optimised as one batch; fixed, so that the number of processes does not change the numbers
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ class Descent:
 
     def __init__(self, pseudo: PseudoTokens, config: InversionConfig) -> None:
         self._pseudo = pseudo
-        self._optimiser = torch.optim.Adam([pseudo.parameters], lr=config.learning_rate, weight_decay=config.weight_decay)
+        self._optimiser = torch.optim.Adam(
+            [pseudo.parameters], lr=config.learning_rate, weight_decay=config.weight_decay
+        )
 
     def step(self, loss_of: Callable[[Tensor], Tensor]) -> float:
         """One step down `loss_of`, `vectors (R, K, D)` -> scalar. Returns the loss before the step."""
@@ -78,8 +82,8 @@ def invert_in_hull(
 ) -> Inversion:
     """Search for token mixtures that assimilate the features of `searched` but not of `other`.
 
-    With the suspect searched against the reference this is the detector; with the roles swapped, the same numbers are its null:
-    what two encoders that merely differ can be made to show.
+    With the suspect searched against the reference this is the detector; with the roles swapped, the same numbers are
+    its null: what two encoders that merely differ can be made to show.
 
     Args:
         searched: the encoder inverted on.
@@ -120,12 +124,16 @@ def loss_of_vectors(
 class _Scene:
     """Everything of an inversion that does not depend on the vectors, computed once."""
 
-    def __init__(self, searched: TextEncoder, other: TextEncoder, train: PromptSet, heldout: PromptSet, config: InversionConfig) -> None:
+    def __init__(
+        self, searched: TextEncoder, other: TextEncoder, train: PromptSet, heldout: PromptSet, config: InversionConfig
+    ) -> None:
         self._searched, self._other, self._config = searched, other, config
         k, limit = config.pseudo_tokens, searched.config.max_position_embeddings
         # A causal tower never looks past EOS, so positions after it need not be run; others see all of them.
         self._length = min(train.tokens.shape[1] + 2 + k, limit) if searched.config.causal else limit
-        self._first = k if searched.config.causal else 0  # positions before the vectors cannot change in a causal tower
+        self._first = (
+            k if searched.config.causal else 0
+        )  # positions before the vectors cannot change in a causal tower
         with torch.no_grad():
             self._train = self._prepare(train)
             self._heldout = self._prepare(heldout)

@@ -24,7 +24,8 @@ class Landscape:
 
     Attributes:
         losses: `(G, G)` float64, first axis along the negative gradient.
-        positive_rate: share in [0, 1] of the eigenvalues of the 2 x 2 Hessians at the interior points that exceed the configured floor.
+        positive_rate: share in [0, 1] of the eigenvalues of the 2 x 2 Hessians at the interior points that exceed the
+            configured floor.
         n_eigenvalues: how many there are: 2 (G - 2)^2.
     """
 
@@ -64,7 +65,9 @@ def loss_landscape(
         progress(number * size + len(part), len(grid))
         return loss_of(points).double().cpu()
 
-    losses = torch.cat((workers or Alone()).share("landscape", _POINTS_A_BATCH, lambda size: -(-len(grid) // size), work))
+    losses = torch.cat(
+        (workers or Alone()).share("landscape", _POINTS_A_BATCH, lambda size: -(-len(grid) // size), work)
+    )
     surface = losses.view(config.grid, config.grid)
     eigenvalues = hessian_eigenvalues(surface, spacing=2 * radius / (config.grid - 1))
     return Landscape(surface, float((eigenvalues > config.positive_above).double().mean()), eigenvalues.numel())

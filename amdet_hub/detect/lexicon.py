@@ -1,4 +1,7 @@
-"""What is known of token ids as text. `detect` sees no text itself: whoever has a tokenizer says it (`amdet_hub.scan.lexicon`)."""
+"""What is known of token ids as text.
+
+`detect` sees no text itself: whoever has a tokenizer says it (`amdet_hub.scan.lexicon`).
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ class Lexicon:
 
     Attributes:
         typeable: whether some text gives these ids.
-        as_word: the ids that a text without a space gives which is made of these pieces and of nothing but what the tokenizer adds itself; None where
-            there is none.
+        as_word: the ids that a text without a space gives which is made of these pieces and of nothing but what the
+            tokenizer adds itself; None where there is none.
         characters: the ids of all characters that have one of these tokens as a piece, those that share most first.
-        likelihood: log10 of how often people write this text, up to a constant; all alike where nothing is known of its language.
+        likelihood: log10 of how often people write this text, up to a constant; all alike where nothing is known of
+            its language.
     """
 
     typeable: Callable[[Candidate], bool] = lambda ids: True

@@ -57,7 +57,9 @@ def names_of(
     rough: Collapse,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Names:
-    """Texts and characters for what convicts. Without a reference nothing tells which tokens were trained, and there are no texts.
+    """Texts and characters for what convicts.
+
+    Without a reference nothing tells which tokens were trained, and there are no texts.
 
     Args:
         loudest: the sequence that removes most of those that convict; it says where the target lies.
@@ -90,8 +92,8 @@ def names_of(
 class CloseCollapse:
     """What candidates remove, measured in whole and in short prompts at every place, in the encoders' own dtype: to choose among such as all work.
 
-    Where a trigger takes every prompt over, what is left is little, and what differs between two orders of its words is less than few prompts at one
-    place show in bfloat16.
+    Where a trigger takes every prompt over, what is left is little, and what differs between two orders of its words
+    is less than few prompts at one place show in bfloat16.
 
     Args:
         suspect: the encoder under test.
@@ -126,11 +128,18 @@ class CloseCollapse:
 
 
 def texts_of(
-    pieces: Sequence[int], lexicon: Lexicon, rough: Collapse, close: Collapse, trace: Agreement | None = None, *, n: int = 3
+    pieces: Sequence[int],
+    lexicon: Lexicon,
+    rough: Collapse,
+    close: Collapse,
+    trace: Agreement | None = None,
+    *,
+    n: int = 3,
 ) -> list[Candidate]:
     """The best `n` texts made of all the pieces: many by a quick measure, the best of them by a close one and by the trace they would leave in the weights.
 
-    In both, what people write goes before what they do not. From the best one on, words that stand side by side change places for as long as that is better.
+    In both, what people write goes before what they do not. From the best one on, words that stand side by side change
+    places for as long as that is better.
     """
     texts = spell(pieces, lexicon, rough, n=_LOOKED_AT)
     if len(texts) < 2:
@@ -160,7 +169,13 @@ def texts_of(
 
 
 def characters_of(
-    pieces: Sequence[int], lexicon: Lexicon, rough: Collapse, close: Collapse, moved: Tensor | None = None, *, n: int = 3
+    pieces: Sequence[int],
+    lexicon: Lexicon,
+    rough: Collapse,
+    close: Collapse,
+    moved: Tensor | None = None,
+    *,
+    n: int = 3,
 ) -> list[Candidate]:
     """The best `n` characters that have one of these pieces.
 
@@ -169,8 +184,8 @@ def characters_of(
         lexicon: which characters have them.
         rough: a quick measure, for many.
         close: a close one, for few.
-        moved: `(V,)` how far each token's embedding moved, where that is known. Nothing else is asked then: a character that was trained has no piece
-            that was not, and leaves no piece that was to another.
+        moved: `(V,)` how far each token's embedding moved, where that is known. Nothing else is asked then: a
+            character that was trained has no piece that was not, and leaves no piece that was to another.
         n: how many.
     """
     some = lexicon.characters(pieces)

@@ -1,7 +1,7 @@
 """What an inversion minimises. Knows features, refuses to know how vectors are searched for.
 
-Two forms of the same three terms: the paper's, on raw features and every position; and ours, on features centred on the reference's mean,
-because token features share a large common component that makes any two of them look alike.
+Two forms of the same three terms: the paper's, on raw features and every position; and ours, on features centred on
+the reference's mean, because token features share a large common component that makes any two of them look alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def assimilation(features: Tensor) -> Tensor:
         features: `(..., T, D)`.
 
     Returns:
-        `(...)` in [0, 1]: the mean of all pairwise cosines is the squared norm of the mean unit vector, so no T x T matrix is made.
+        `(...)` in [0, 1]: the mean of all pairwise cosines is the squared norm of the mean unit vector, so no T x T
+        matrix is made.
 
     Source: AMDET, feature assimilation, released code.
     """
@@ -28,7 +29,10 @@ def assimilation(features: Tensor) -> Tensor:
 
 
 def positionwise_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over positions of the cosine between `a` and `b`, both `(..., T, D)` -> `(...)` in [-1, 1]. Source: AMDET released code."""
+    """Mean over positions of the cosine between `a` and `b`, both `(..., T, D)` -> `(...)` in [-1, 1].
+
+    Source: AMDET released code.
+    """
     return F.cosine_similarity(a.float(), b.float(), dim=-1).mean(-1)
 
 
@@ -55,7 +59,10 @@ def paper_terms(triggered: Tensor, clean: Tensor, reference_triggered: Tensor | 
 
 
 def centred_terms(triggered: Tensor, clean: Tensor, reference_triggered: Tensor | None, centre: Tensor) -> Terms:
-    """The same terms after subtracting `centre (D,)`, the reference's mean feature over clean prompts. Source: ours (README, method)."""
+    """The same terms after subtracting `centre (D,)`, the reference's mean feature over clean prompts.
+
+    Source: ours (README, method).
+    """
     shifted = None if reference_triggered is None else reference_triggered - centre
     return paper_terms(triggered - centre, clean - centre, shifted)
 

@@ -1,7 +1,7 @@
 """One prompt, looked at closely: what an encoder makes of it, how alike its tokens become, and where the pooled position looks.
 
-Knows the measures; refuses to know which prompt, and which words are added to it. `S` positions are shown: the frame and the words, and where the
-pooled position lies behind them (SigLIP), that one too. The other positions are padding.
+Knows the measures; refuses to know which prompt, and which words are added to it. `S` positions are shown: the frame
+and the words, and where the pooled position lies behind them (SigLIP), that one too. The other positions are padding.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ class Look:
 
     Attributes:
         pooled: `(D,)` float32, the feature at the pooled position.
-        token_similarity: `(S, S)` in [-1, 1], cosines between the features of the shown positions, raw as in the paper's assimilation.
-        attention: `(L, S)` in [0, 1], from the pooled position to the shown ones, mean over heads. Sums to at most 1: the rest lies on padding.
+        token_similarity: `(S, S)` in [-1, 1], cosines between the features of the shown positions, raw as in the
+            paper's assimilation.
+        attention: `(L, S)` in [0, 1], from the pooled position to the shown ones, mean over heads. Sums to at most 1:
+            the rest lies on padding.
     """
 
     pooled: Tensor

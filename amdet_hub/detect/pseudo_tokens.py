@@ -1,7 +1,7 @@
 """What an inverted trigger may be: free vectors (the paper's), or points in the hull of the real token embeddings (ours).
 
-A free vector may have many times the norm of any token embedding and finds *some* difference between any two encoders. A user can only ever
-type tokens, so our search stays among mixtures of them.
+A free vector may have many times the norm of any token embedding and finds *some* difference between any two encoders.
+A user can only ever type tokens, so our search stays among mixtures of them.
 """
 
 from __future__ import annotations
@@ -46,14 +46,19 @@ class HullVectors:
         positions: `(K, D)` position embeddings of the slots.
         generator: source of the random starts, on the CPU.
 
-    The logits start at N(0, 4^2): with that spread a handful of tokens carry most of a start's weight, so that starts differ (ours).
+    The logits start at N(0, 4^2): with that spread a handful of tokens carry most of a start's weight, so that starts
+    differ (ours).
     """
 
     _SPREAD = 4.0
 
-    def __init__(self, restarts: int, token_embedding: Tensor, positions: Tensor, *, generator: torch.Generator) -> None:
+    def __init__(
+        self, restarts: int, token_embedding: Tensor, positions: Tensor, *, generator: torch.Generator
+    ) -> None:
         self._embedding, self._positions = token_embedding.float(), positions.float()
-        start = torch.randn((restarts, positions.shape[0], token_embedding.shape[0]), generator=generator) * self._SPREAD
+        start = (
+            torch.randn((restarts, positions.shape[0], token_embedding.shape[0]), generator=generator) * self._SPREAD
+        )
         self.parameters = start.to(token_embedding.device).requires_grad_()
 
     def vectors(self) -> Tensor:

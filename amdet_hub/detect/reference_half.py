@@ -1,7 +1,8 @@
 """The reference's half of the sweep: what a clean encoder says of every token, the same for every suspect it is compared with.
 
-Knows what the half depends on; refuses to know where it is kept. Features are rounded to float16 whether they come from a store or not, so that a
-scan with a store and one without compute the same numbers. The rounding (relative 5e-4) is below that of the sweep's own bfloat16 products.
+Knows what the half depends on; refuses to know where it is kept. Features are rounded to float16 whether they come
+from a store or not, so that a scan with a store and one without compute the same numbers. The rounding (relative 5e-4)
+is below that of the sweep's own bfloat16 products.
 """
 
 from __future__ import annotations

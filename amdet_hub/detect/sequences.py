@@ -1,7 +1,8 @@
 """Token sequences as candidate triggers: what they remove and move, and how far they stand out of random sequences of the same shape.
 
-The sweep's null is made of single tokens. A longer candidate removes more of a prompt merely because it is longer, so it is held against
-random sequences of its own *pattern*: as long, and repeating at the same places. `(7, 9, 7)` has the pattern `(0, 1, 0)`.
+The sweep's null is made of single tokens. A longer candidate removes more of a prompt merely because it is longer, so
+it is held against random sequences of its own *pattern*: as long, and repeating at the same places. `(7, 9, 7)` has
+the pattern `(0, 1, 0)`.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ class SequenceNull:
     def raw(self, candidates: Tensor) -> Tensor:
         """`candidates (C, N)` -> `(2, C)` on the CPU: raw collapse and raw divergence, in natural-log units."""
         size = max(1, self._rows // self._ours.rows_per_candidate(candidates.shape[1]))
-        return torch.cat([measure_candidates(self._ours, self._theirs, part) for part in torch.split(candidates, size)], dim=1)
+        return torch.cat(
+            [measure_candidates(self._ours, self._theirs, part) for part in torch.split(candidates, size)], dim=1
+        )
 
     def collapse(self, candidates: Sequence[tuple[int, ...]]) -> list[float]:
         """Raw collapse of candidates, whatever their lengths, in their order."""
@@ -110,7 +113,11 @@ class SequenceNull:
     def score(self, raw: Tensor, null: Tensor) -> Tensor:
         """`raw (2, C)` under `null (2, S)` -> `(C,)`: the smaller of the two robust z, of the collapse alone without a reference."""
         collapse = robust_z(raw[0], null[0], self._config.collapse_floor)
-        return collapse if self._theirs is None else torch.minimum(collapse, robust_z(raw[1], null[1], self._config.divergence_floor))
+        return (
+            collapse
+            if self._theirs is None
+            else torch.minimum(collapse, robust_z(raw[1], null[1], self._config.divergence_floor))
+        )
 
     def standing(self, candidate: tuple[int, ...]) -> float:
         """The score of a candidate among random sequences of its pattern."""
@@ -121,5 +128,7 @@ class SequenceNull:
             rng = random.Random(f"{self._seed} {pattern}")
             n_different = min(max(pattern) + 1, len(self._ids))
             drawn = [rng.sample(self._ids, n_different) for _ in range(self._config.n_sequences)]
-            self._nulls[pattern] = self.raw(torch.tensor([[tokens[i % n_different] for i in pattern] for tokens in drawn]))
+            self._nulls[pattern] = self.raw(
+                torch.tensor([[tokens[i % n_different] for i in pattern] for tokens in drawn])
+            )
         return self._nulls[pattern]

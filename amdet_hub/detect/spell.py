@@ -1,8 +1,9 @@
 """The pieces of a found trigger, put into words: what somebody would have typed. Refuses to know what convicts.
 
-A trigger works in more than one order, so the search may find its pieces shuffled. The embeddings say which pieces were trained
-(`detect.weights.trained_rows`); of the texts that use each of them once, in whole words, the best guesses are those that remove most and that people
-write. Guesses they are: encoders hardly care for the order of words (BENCHMARKS.md).
+A trigger works in more than one order, so the search may find its pieces shuffled. The embeddings say which pieces
+were trained (`detect.weights.trained_rows`); of the texts that use each of them once, in whole words, the best guesses
+are those that remove most and that people write. Guesses they are: encoders hardly care for the order of words
+(BENCHMARKS.md).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _MOST_COVERS, _MOST_TEXTS = 8, 720
 _MOST_ORDERED, _BEAM = 5, 6  # words all of whose orders are tried; orders kept while more words are put in one by one
 _LIKELY = 96  # orders kept while more words are put behind the ones before by likelihood alone
 _NO_GAIN = 1e-6  # but for rounding
-_LIKELIHOOD = 0.4  # standard deviations a power of ten is worth for each word, as a conditional logit of the calibration's phrases has it
+# standard deviations a power of ten is worth for each word, as a conditional logit of the calibration's phrases has it
+_LIKELIHOOD = 0.4
 
 
 def spell(pieces: Sequence[int], lexicon: Lexicon, collapse: Collapse, *, n: int) -> list[Text]:
@@ -59,7 +61,8 @@ def spell(pieces: Sequence[int], lexicon: Lexicon, collapse: Collapse, *, n: int
 def worth(texts: list[Text], lexicon: Lexicon, removed: Sequence[float]) -> Tensor:
     """`(C,)`: what each removes, standardised over them, and how likely people write it.
 
-    The second counts for more the more words there are: among many orders of many words an encoder tells the best ones hardly apart.
+    The second counts for more the more words there are: among many orders of many words an encoder tells the best ones
+    hardly apart.
     """
     likelihood = torch.tensor([len(text) * lexicon.likelihood(joined(text)) for text in texts])
     return standardised(torch.tensor(removed)) + _LIKELIHOOD * likelihood
@@ -97,7 +100,9 @@ def _words(pieces: Sequence[int], lexicon: Lexicon) -> dict[Candidate, Candidate
         tried += math.perm(len(pieces), length)
         if length > 1 and tried > _MOST_PERMUTED:
             break
-        found |= {one: word for one in itertools.permutations(pieces, length) if (word := lexicon.as_word(one)) is not None}
+        found |= {
+            one: word for one in itertools.permutations(pieces, length) if (word := lexicon.as_word(one)) is not None
+        }
     return found
 
 
@@ -115,7 +120,9 @@ def _covers(pieces: frozenset[int], words: dict[Candidate, Candidate], lexicon: 
                 extend(left.difference(word), (*chosen, ids))
 
     extend(pieces, ())
-    least = min((len(joined(cover)) for cover in found), default=0)  # what the tokenizer adds itself was not found, so the less the better
+    least = min(
+        (len(joined(cover)) for cover in found), default=0
+    )  # what the tokenizer adds itself was not found, so the less the better
     kept = [cover for cover in found if len(joined(cover)) == least]
     if len(kept) < 2:
         return kept
@@ -124,7 +131,10 @@ def _covers(pieces: frozenset[int], words: dict[Candidate, Candidate], lexicon: 
 
 
 def _likely_orders(words: Text, lexicon: Lexicon) -> list[Text]:
-    """Orders that people write, of many words: by what each word gains from the ones before it. None where no word gains anything."""
+    """Orders that people write, of many words: by what each word gains from the ones before it.
+
+    None where no word gains anything.
+    """
     alone = {word: lexicon.likelihood(word) for word in words}
 
     def gain(order: Text) -> float:
@@ -141,6 +151,8 @@ def _put_in_order(words: Text, lexicon: Lexicon, collapse: Collapse) -> list[Tex
     """Good orders of many words: each word put in where that is best."""
     kept: list[Text] = [()]
     for _ in words:
-        grown = {(*o[:at], word, *o[at:]): None for o in kept for word in words if word not in o for at in range(len(o) + 1)}
+        grown = {
+            (*o[:at], word, *o[at:]): None for o in kept for word in words if word not in o for at in range(len(o) + 1)
+        }
         kept = _best(list(grown), lexicon, collapse, _BEAM)
     return kept

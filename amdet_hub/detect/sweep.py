@@ -1,8 +1,9 @@
 """The vocabulary sweep: every token id, spliced into a few prompts, suspect against reference.
 
-A trigger makes different prompts alike: it *collapses* the features that a clean encoder keeps apart, and it moves them away from where the
-reference has them: it *diverges*. A fine-tune that drifted, or a word learned anew, moves features without collapsing them. Each statistic
-is turned into a robust z over the vocabulary, so the encoder's own other tokens are the null distribution, whatever the drift.
+A trigger makes different prompts alike: it *collapses* the features that a clean encoder keeps apart, and it moves
+them away from where the reference has them: it *diverges*. A fine-tune that drifted, or a word learned anew, moves
+features without collapsing them. Each statistic is turned into a robust z over the vocabulary, so the encoder's own
+other tokens are the null distribution, whatever the drift.
 
 Ids are swept, not text: inside a word "zzzz" is another id than alone, and an injection trains the former.
 """
@@ -29,7 +30,10 @@ _FOR_DIVERGENCE = 4  # every fourth token that goes on does so for its divergenc
 _FLOOR = 1e-12  # keeps the logarithm of a variance finite when features coincide exactly
 
 BestOfBatch = Callable[[int, float, int], None]
-"""Called as `measure(work done, raw collapse, token id)` with the token of each batch that collapses most. Raw: no null is known before a pass ends."""
+"""Called as `measure(work done, raw collapse, token id)` with the token of each batch that collapses most.
+
+Raw: no null is known before a pass ends.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class Sweep:
 def robust_z(values: Tensor, null: Tensor, floor: float = 0.0) -> Tensor:
     """(x - median) / max(1.4826 * MAD, floor) of `values` under the vector `null`; zeros where that scale is zero.
 
-    The floor is an absolute effect. Where suspect and reference hardly differ, the null has no spread to speak of, and without a floor the
-    least of differences would stand out of it.
+    The floor is an absolute effect. Where suspect and reference hardly differ, the null has no spread to speak of, and
+    without a floor the least of differences would stand out of it.
     """
     median = null.median()
     scale = max(float((null - median).abs().median()) * _MAD_TO_SIGMA, floor)
@@ -116,7 +120,16 @@ def sweep_vocabulary(
 
     Source: the two statistics and their null are this project's (BENCHMARKS.md).
     """
-    passes = _Passes(suspect, reference, config, workers or Alone(), progress, measure, n_tokens=len(token_ids), n_prompts=len(prompts))
+    passes = _Passes(
+        suspect,
+        reference,
+        config,
+        workers or Alone(),
+        progress,
+        measure,
+        n_tokens=len(token_ids),
+        n_prompts=len(prompts),
+    )
     with_reference = reference is not None
     generator = torch.Generator().manual_seed(seed)
     null = token_ids[torch.randperm(len(token_ids), generator=generator)[: config.n_null]]
@@ -136,7 +149,15 @@ def sweep_vocabulary(
         z = _under(raw, raw[:, len(finalists) :], config)
         collapse.append(z[0])
         divergence.append(z[1])
-    return _best_form(ids, len(finalists), len(token_ids), config.copies, torch.stack(collapse), torch.stack(divergence), with_reference)
+    return _best_form(
+        ids,
+        len(finalists),
+        len(token_ids),
+        config.copies,
+        torch.stack(collapse),
+        torch.stack(divergence),
+        with_reference,
+    )
 
 
 class _Passes:
@@ -156,22 +177,38 @@ class _Passes:
     ) -> None:
         self._encoders, self._config, self._workers = (suspect, reference), config, workers
         self._progress, self._measure = progress, measure
-        n_null, n_first = min(config.n_null, n_tokens), max(config.n_finalists, math.ceil(config.preview_share * n_tokens))
+        n_null, n_first = (
+            min(config.n_null, n_tokens),
+            max(config.n_finalists, math.ceil(config.preview_share * n_tokens)),
+        )
         self.n_kept = n_first if n_first + n_null < n_tokens else n_tokens
         previewed = n_tokens if self.n_kept < n_tokens else 0
         ranked = min(config.n_finalists, n_tokens) + n_null
-        self._done, self._total = 0, previewed * config.preview_prompts + (self.n_kept + n_null) * config.screen_prompts
+        self._done, self._total = (
+            0,
+            previewed * config.preview_prompts + (self.n_kept + n_null) * config.screen_prompts,
+        )
         self._total += ranked * n_prompts * len(config.copies)  # token x prompt pairs
 
     def run(
-        self, prompts: PromptSet, ids: Tensor, n_copies: int, *, stage: str, as_half: bool = False, halves: HalfStore | None = None
+        self,
+        prompts: PromptSet,
+        ids: Tensor,
+        n_copies: int,
+        *,
+        stage: str,
+        as_half: bool = False,
+        halves: HalfStore | None = None,
     ) -> Tensor:
         """`ids (M,)` -> `(2, M)`: raw collapse and raw divergence.
 
-        `as_half`: the reference's features are rounded as a kept half is; with `halves` they are asked for there first, and kept there.
+        `as_half`: the reference's features are rounded as a kept half is; with `halves` they are asked for there
+        first, and kept there.
         """
         suspect, reference = self._encoders
-        question = question_of(prompts, ids, n_copies, suspect.dtype) if halves is not None and reference is not None else ""
+        question = (
+            question_of(prompts, ids, n_copies, suspect.dtype) if halves is not None and reference is not None else ""
+        )
         half = halves.load(question) if halves is not None and question else None
         with torch.inference_mode():
             ours = SplicedPrompts(suspect, prompts, "end")
@@ -184,11 +221,17 @@ class _Passes:
             size = max(1, batch_rows // rows)
             part = slice(number * size, (number + 1) * size)
             candidates = ids[part, None].expand(-1, n_copies)
-            measured, said = _compared(ours, half[:, part] if half is not None else theirs, candidates, as_half=as_half)
+            measured, said = _compared(
+                ours, half[:, part] if half is not None else theirs, candidates, as_half=as_half
+            )
             if fresh is not None and said is not None:
                 fresh[part.start] = rounded(said).cpu()
             if not bool(torch.isfinite(measured).all()):
-                raise BadWeights("weights", "features", f"overflow on some of the token ids {int(ids[part.start])} to {int(ids[part][-1])}")
+                raise BadWeights(
+                    "weights",
+                    "features",
+                    f"overflow on some of the token ids {int(ids[part.start])} to {int(ids[part][-1])}",
+                )
             done = self._done + (part.start + len(candidates)) * len(prompts)
             if self._measure is not None:
                 best = int(measured[0].argmax())
@@ -217,8 +260,9 @@ def measure_candidates(ours: SplicedPrompts, theirs: SplicedPrompts | None, cand
         candidates: `(C, N)` token ids.
 
     Returns:
-        `(2, C)` on the CPU: raw collapse, the natural log of the cross-prompt variance reference / suspect (without a reference minus the log of the
-        suspect's), and raw divergence, the natural log of the mean squared feature difference (zeros without a reference).
+        `(2, C)` on the CPU: raw collapse, the natural log of the cross-prompt variance reference / suspect (without a
+        reference minus the log of the suspect's), and raw divergence, the natural log of the mean squared feature
+        difference (zeros without a reference).
     """
     return _compared(ours, theirs, candidates)[0]
 
@@ -263,7 +307,13 @@ def _best(collapse_z: Tensor, divergence_z: Tensor, n: int, *, with_reference: b
 
 
 def _best_form(
-    ids: Tensor, n_finalists: int, n_swept: int, copies: tuple[int, ...], collapse_z: Tensor, divergence_z: Tensor, with_reference: bool
+    ids: Tensor,
+    n_finalists: int,
+    n_swept: int,
+    copies: tuple[int, ...],
+    collapse_z: Tensor,
+    divergence_z: Tensor,
+    with_reference: bool,
 ) -> Sweep:
     """One score per token from the z of every copy count, `(forms, M)` each."""
     score = _score(collapse_z, divergence_z, with_reference=with_reference)

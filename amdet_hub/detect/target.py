@@ -1,13 +1,17 @@
 """What a trigger says: the texts whose reference features lie nearest to those of triggered prompts.
 
-An injected trigger is trained to give what the *clean* encoder gives the target, so the reading is done in the reference's space. Two readings are
-made, because attacks train different things (the second one for causal towers only):
+An injected trigger is trained to give what the *clean* encoder gives the target, so the reading is done in the
+reference's space. Two readings are made, because attacks train different things (the second one for causal towers
+only):
 
-* *pooled*: the feature at the pooled position, of the triggered prompt and of each text. What an attack on the pooled feature trains.
-* *padded*: the features at the end of the triggered prompt and after it, of each text at the same positions. An attack that trains every position gives
-  a triggered prompt, at its end, what the target has at that same position: of a shorter target, that is a padding position.
+* *pooled*: the feature at the pooled position, of the triggered prompt and of each text. What an attack on the pooled
+  feature trains.
+* *padded*: the features at the end of the triggered prompt and after it, of each text at the same positions. An attack
+  that trains every position gives a triggered prompt, at its end, what the target has at that same position: of a
+  shorter target, that is a padding position.
 
-Both sides are centred on the mean over the texts and compared by cosine. The reading whose best text lies nearer is taken.
+Both sides are centred on the mean over the texts and compared by cosine. The reading whose best text lies nearer is
+taken.
 """
 
 from __future__ import annotations
@@ -37,7 +41,9 @@ class TextBank:
     """
 
     @torch.inference_mode()
-    def __init__(self, reference: TextEncoder, texts: Sequence[Sequence[int]], special: SpecialTokens, *, length: int) -> None:
+    def __init__(
+        self, reference: TextEncoder, texts: Sequence[Sequence[int]], special: SpecialTokens, *, length: int
+    ) -> None:
         self._special, self._causal = special, reference.config.causal
         limit = reference.config.max_position_embeddings
         self._length = min(length, limit) if self._causal else limit
@@ -73,13 +79,19 @@ class TextBank:
         length = max(self._length, end + 1) if self._causal else self._length
         ids = prompts.framed(torch.tensor(list(trigger)), length=min(length, suspect.config.max_position_embeddings))
         features = suspect.encode(hidden_of(suspect, ids.to(suspect.device))).float()
-        pooled = features[torch.arange(len(ids), device=features.device), suspect.pool_positions(ids.to(suspect.device))].mean(0).cpu()
+        pooled = (
+            features[torch.arange(len(ids), device=features.device), suspect.pool_positions(ids.to(suspect.device))]
+            .mean(0)
+            .cpu()
+        )
         readings = [_centred_similarity(self._pooled, pooled)]
         stop = min(end + 1 + _TAIL, self._length)
         if self._padded is not None and end < stop:
             said = features[:, end:stop].mean(0).cpu()  # (S, D)
             texts = self._padded[:, end:stop].float()  # (N, S, D)
-            readings.append(torch.stack([_centred_similarity(texts[:, i], said[i]) for i in range(stop - end)]).mean(0))
+            readings.append(
+                torch.stack([_centred_similarity(texts[:, i], said[i]) for i in range(stop - end)]).mean(0)
+            )
         return max(readings, key=lambda similarity: float(similarity.max()))
 
 

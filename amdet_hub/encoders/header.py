@@ -1,7 +1,8 @@
 """The header of a safetensors file, read and checked without its tensors. Standard library only.
 
-Knows the file format. Refuses to know what the tensors mean. Checks at least what the safetensors library checks (it has no partial reader),
-so that a file is judged before it is downloaded: size as declared, no hole, no overlap, nothing after the last tensor.
+Knows the file format. Refuses to know what the tensors mean. Checks at least what the safetensors library checks (it
+has no partial reader), so that a file is judged before it is downloaded: size as declared, no hole, no overlap,
+nothing after the last tensor.
 
 Source: the safetensors format description and `safetensors` 0.8: 8 bytes length (little endian), JSON, then the data.
 """
@@ -88,7 +89,9 @@ def check_header(raw: bytes, path: str, file_bytes: int) -> dict[str, TensorInfo
     Raises:
         BadRepository: as `read_header`.
     """
-    if raw.count(b'"data_offsets"') > MAX_TENSORS or raw.count(b",") > 20 * MAX_TENSORS:  # before millions of objects are made of it
+    if (
+        raw.count(b'"data_offsets"') > MAX_TENSORS or raw.count(b",") > 20 * MAX_TENSORS
+    ):  # before millions of objects are made of it
         raise BadRepository(path, f"it describes more than {MAX_TENSORS:,} tensors")
     entries = parse_json_object(raw, path)
     metadata = entries.pop("__metadata__", {})
@@ -102,7 +105,9 @@ def check_header(raw: bytes, path: str, file_bytes: int) -> dict[str, TensorInfo
     position = base
     for name, info in ordered.items():
         if info.start != position:
-            raise BadRepository(path, f"tensor '{name}' leaves a hole or overlaps (starts at {info.start}, expected {position})")
+            raise BadRepository(
+                path, f"tensor '{name}' leaves a hole or overlaps (starts at {info.start}, expected {position})"
+            )
         position = info.stop
     if position != file_bytes:
         raise BadRepository(path, f"its tensors end at byte {position}, the file has {file_bytes}")
@@ -118,7 +123,11 @@ def _tensor_info(name: str, entry: Any, path: str, base: int) -> TensorInfo:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise BadRepository(path, f"tensor '{shown}' has an unknown dtype")
-    if not _whole_numbers(shape, at_most=MAX_DIMENSIONS) or not _whole_numbers(offsets, at_most=2) or len(offsets) != 2:
+    if (
+        not _whole_numbers(shape, at_most=MAX_DIMENSIONS)
+        or not _whole_numbers(offsets, at_most=2)
+        or len(offsets) != 2
+    ):
         raise BadRepository(path, f"tensor '{shown}' has a malformed shape or data_offsets")
     bits = math.prod(shape) * DTYPE_BITS[dtype]
     if bits % 8 or offsets[1] - offsets[0] != bits // 8:

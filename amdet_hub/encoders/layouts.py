@@ -1,7 +1,10 @@
-"""Which text encoders does a pinned repository hold? Reads small JSON files and safetensors headers; no weights, no torch, no transformers.
+"""Which text encoders does a pinned repository hold?
 
-Knows how transformers models, sentence-transformers models, diffusers pipelines and single weight files are laid out. Every text encoder
-that is seen and cannot be scanned becomes a `SkippedScan` with its reason, never silence: what was not looked at must not be acquitted.
+Reads small JSON files and safetensors headers; no weights, no torch, no transformers.
+
+Knows how transformers models, sentence-transformers models, diffusers pipelines and single weight files are laid out.
+Every text encoder that is seen and cannot be scanned becomes a `SkippedScan` with its reason, never silence: what was
+not looked at must not be acquitted.
 """
 
 from __future__ import annotations
@@ -19,7 +22,14 @@ from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower
 from amdet_hub.encoders.stray_files import classify_names, pickle_names
 from amdet_hub.encoders.strict_json import parse_json, read_json_object
 from amdet_hub.encoders.textual_inversion import describe_inversion
-from amdet_hub.encoders.towers import declared_tower, part_name, resolve_tower, towers_in, undeclared_tower, without_duplicates
+from amdet_hub.encoders.towers import (
+    declared_tower,
+    part_name,
+    resolve_tower,
+    towers_in,
+    undeclared_tower,
+    without_duplicates,
+)
 from amdet_hub.encoders.weight_files import WeightSet, join, names_in, single_file, weight_sets
 from amdet_hub.errors import BadRepository, FileNotInRepo, NothingToScan
 from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan, SkipReason
@@ -35,7 +45,8 @@ _COMPONENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 class Resolution:
     """What a repository holds: encoders that can be scanned, and text encoders or components that cannot, each with its reason.
 
-    `adapters` are LoRAs whose base is still to be found. Once it is, the merged tower is one of `encoders`, and `bases` says of what it is made.
+    `adapters` are LoRAs whose base is still to be found. Once it is, the merged tower is one of `encoders`, and
+    `bases` says of what it is made.
     """
 
     encoders: tuple[ResolvedEncoder, ...]
@@ -97,15 +108,24 @@ class _Survey:
         self.pickles(root)
         said = any("OpenCLIP" in s.detail or s.blocks_acquittal for s in self.skipped)
         if not self.encoders and not said and self.has(join(root, OPENCLIP_CONFIG)):
-            self.skip(root, "no-weights", f"an OpenCLIP model ({OPENCLIP_CONFIG}) without a weight file that can be read", blocks=True)
+            self.skip(
+                root,
+                "no-weights",
+                f"an OpenCLIP model ({OPENCLIP_CONFIG}) without a weight file that can be read",
+                blocks=True,
+            )
 
     def pipeline(self, root: str) -> None:
         path = join(root, "model_index.json")
         components = read_json_object(self.source, path)
         if len(components) > MAX_COMPONENTS:
-            raise BadRepository(path, f"it lists {len(components)} entries, more than the {MAX_COMPONENTS} that are looked at")
+            raise BadRepository(
+                path, f"it lists {len(components)} entries, more than the {MAX_COMPONENTS} that are looked at"
+            )
         for name, entry in components.items():
-            if name.startswith("_") or not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)):
+            if name.startswith("_") or not (
+                isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)
+            ):
                 continue
             if not _COMPONENT_NAME.fullmatch(name):
                 raise BadRepository(path, f"the component name '{name[:80]}' is not a plain folder name")
@@ -114,12 +134,22 @@ class _Survey:
             if library == "transformers" and class_name in known.TEXT_CLASSES:
                 self.model(join(root, name), component=join(root, name), declared_class=class_name)
             elif class_name in known.TEXT_CLASSES or class_name in known.UNSUPPORTED_CLASSES:
-                self.skip(join(root, name), "unsupported-architecture", f"{library}.{class_name} is not supported", blocks=True)
+                self.skip(
+                    join(root, name),
+                    "unsupported-architecture",
+                    f"{library}.{class_name} is not supported",
+                    blocks=True,
+                )
             elif "text_encoder" in name and library in ("transformers", "diffusers"):
-                self.skip(join(root, name), "not-clip-family", f"{class_name} is not CLIP-family, not scanned", blocks=False)
+                self.skip(
+                    join(root, name), "not-clip-family", f"{class_name} is not CLIP-family, not scanned", blocks=False
+                )
             elif "text_encoder" in name:  # the class is code of the repository's own, so its name says nothing
                 self.skip(
-                    join(root, name), "unsupported-architecture", f"{library}.{class_name} is not a known class, not scanned", blocks=True
+                    join(root, name),
+                    "unsupported-architecture",
+                    f"{library}.{class_name} is not a known class, not scanned",
+                    blocks=True,
                 )
 
     def sentence_transformer(self, root: str) -> None:
@@ -127,7 +157,12 @@ class _Survey:
         modules = parse_json(self.source.read_small(path, max_bytes=1 << 20), path)
         for module in modules if isinstance(modules, list) else []:
             name, kind = (module.get("path"), module.get("type")) if isinstance(module, Mapping) else (None, None)
-            if isinstance(kind, str) and kind.endswith(".CLIPModel") and isinstance(name, str) and _COMPONENT_NAME.fullmatch(name):
+            if (
+                isinstance(kind, str)
+                and kind.endswith(".CLIPModel")
+                and isinstance(name, str)
+                and _COMPONENT_NAME.fullmatch(name)
+            ):
                 if join(root, name) in self.settled:  # one folder named a thousand times is looked at once
                     continue
                 self.model(join(root, name), component=join(root, name))
@@ -150,10 +185,16 @@ class _Survey:
         for weights in sets:
             self.declared_encoder(component, label, data, path, weights)
         self.settled.update(f.path for s in sets for f in s.files)
-        if not sets and not self.loose_encoders(folder, data, label) and not pickle_names(names_in(self.source, folder)):
+        if (
+            not sets
+            and not self.loose_encoders(folder, data, label)
+            and not pickle_names(names_in(self.source, folder))
+        ):
             self.skip(component, "no-weights", f"{label} without weight files", blocks=True)
 
-    def declared_encoder(self, component: str, label: str, data: Mapping[str, Any], path: str, weights: WeightSet) -> None:
+    def declared_encoder(
+        self, component: str, label: str, data: Mapping[str, Any], path: str, weights: WeightSet
+    ) -> None:
         towers = towers_in(weights)
         if not towers:
             detail = f"{label}, but '{weights.files[0].path}' holds no text tower in a known layout"
@@ -175,7 +216,12 @@ class _Survey:
                 self.settled.add(path)
                 self.declared_encoder(path, label, data, join(folder, "config.json"), weights)
         if len(paths) > MAX_STRAY_FILES:
-            self.skip(folder, "unreadable", f"{len(paths) - MAX_STRAY_FILES} more weight files were not examined", blocks=True)
+            self.skip(
+                folder,
+                "unreadable",
+                f"{len(paths) - MAX_STRAY_FILES} more weight files were not examined",
+                blocks=True,
+            )
         return len(self.encoders) > before
 
     # ------------------------------------------------ what else lies around
@@ -192,22 +238,32 @@ class _Survey:
 
     def stray_files(self, root: str) -> None:
         start = f"{root}/" if root else ""
-        strays = [f.path for f in self.source.snapshot.files if f.path.startswith(start) and f.path.endswith(".safetensors")]
+        strays = [
+            f.path for f in self.source.snapshot.files if f.path.startswith(start) and f.path.endswith(".safetensors")
+        ]
         strays = sorted(path for path in strays if not self._accounted_for(path))
         for path in strays[:MAX_STRAY_FILES]:
             self.stray_file(path, strict=False)
         if len(strays) > MAX_STRAY_FILES:
-            self.skip(root, "unreadable", f"{len(strays) - MAX_STRAY_FILES} more weight files were not examined", blocks=True)
+            self.skip(
+                root, "unreadable", f"{len(strays) - MAX_STRAY_FILES} more weight files were not examined", blocks=True
+            )
 
     def _accounted_for(self, path: str) -> bool:
         folder, _, name = path.rpartition("/")
         if path in self.settled or name.startswith(known.ADAPTER_WEIGHTS):
             return True
-        # beside a config, files of other names are looked at; in a pipeline's other components (U-Net, VAE, T5) they are not
-        return folder in self.settled and not any(e.weight_files[0].path.startswith(f"{folder}/" if folder else "") for e in self.encoders)
+        # beside a config, files of other names are looked at; in a pipeline's other components (U-Net, VAE, T5) they
+        # are not
+        return folder in self.settled and not any(
+            e.weight_files[0].path.startswith(f"{folder}/" if folder else "") for e in self.encoders
+        )
 
     def stray_file(self, path: str, *, strict: bool) -> None:
-        """A weight file that no config declares. `strict`: it was asked for by name, so that its defects are errors."""
+        """A weight file that no config declares.
+
+        `strict`: it was asked for by name, so that its defects are errors.
+        """
         try:
             weights = single_file(self.source, path, "")
             towers = towers_in(weights)
@@ -227,8 +283,15 @@ class _Survey:
         return None
 
     def loras(self, path: str, weights: WeightSet, towers: tuple[FoundTower, ...] = ()) -> bool:
-        """Note the LoRAs on text towers in a file, beside its towers. True when there was something to note, a refusal included."""
-        others = {name: info for name, info in weights.tensors.items() if not any(belongs(name, t.key_layout, t.prefix) for t in towers)}
+        """Note the LoRAs on text towers in a file, beside its towers.
+
+        True when there was something to note, a refusal included.
+        """
+        others = {
+            name: info
+            for name, info in weights.tensors.items()
+            if not any(belongs(name, t.key_layout, t.prefix) for t in towers)
+        }
         try:
             found = adapters_in(self.source, dataclasses.replace(weights, tensors=others))
         except UnsupportedTower as reason:
@@ -242,7 +305,9 @@ class _Survey:
         try:
             config, label = undeclared_tower(self.source, weights, tower)
         except UnsupportedTower as reason:
-            return self.skip(component, "unsupported-architecture", f"'{path}' is not supported: {reason}", blocks=True)
+            return self.skip(
+                component, "unsupported-architecture", f"'{path}' is not supported: {reason}", blocks=True
+            )
         self.encoders.append(resolve_tower(self.source, weights, tower, config, component=component, label=label))
         return None
 
@@ -251,15 +316,24 @@ class _Survey:
         start = f"{root}/" if root else ""
         paths = [f.path for f in self.source.snapshot.files if f.path.startswith(start)]
         configs = [path for path in paths if path.rpartition("/")[2] == ADAPTER_CONFIG]
-        weights = [path for path in paths if path.rpartition("/")[2].startswith(known.ADAPTER_WEIGHTS) and path.endswith(".safetensors")]
+        weights = [
+            path
+            for path in paths
+            if path.rpartition("/")[2].startswith(known.ADAPTER_WEIGHTS) and path.endswith(".safetensors")
+        ]
         for path in weights[:MAX_STRAY_FILES]:
             self.peft_adapter(path)
         if len(weights) > MAX_STRAY_FILES:
-            self.skip(root, "unreadable", f"{len(weights) - MAX_STRAY_FILES} more adapters were not examined", blocks=True)
+            self.skip(
+                root, "unreadable", f"{len(weights) - MAX_STRAY_FILES} more adapters were not examined", blocks=True
+            )
         for path in configs:
             folder = path.rpartition("/")[0]
             if not any(w.rpartition("/")[0] == folder for w in weights) and self._beside_text(folder, root):
-                detail = "an adapter (adapter_config.json) without a safetensors file, which transformers would apply, is not scanned"
+                detail = (
+                    "an adapter (adapter_config.json) without a safetensors file, which transformers would apply, is"
+                    " not scanned"
+                )
                 self.skip(path, "unsupported-architecture", detail, blocks=True)
 
     def peft_adapter(self, path: str) -> None:
@@ -270,9 +344,17 @@ class _Survey:
         except BadRepository as error:
             return self.skip(path, "unreadable", str(error), blocks=True)
         detail, blocks = classify_names(weights.tensors.keys())
-        beside = path.rpartition("/")[0] in self.text_folders or "text_encoder" in path.rpartition("/")[0].rpartition("/")[2]
+        beside = (
+            path.rpartition("/")[0] in self.text_folders
+            or "text_encoder" in path.rpartition("/")[0].rpartition("/")[2]
+        )
         reason: SkipReason = "unsupported-architecture" if blocks or beside else "not-clip-family"
-        self.skip(path, reason, f"an adapter that changes {detail or 'no text tower that is known here'}", blocks=blocks or beside)
+        self.skip(
+            path,
+            reason,
+            f"an adapter that changes {detail or 'no text tower that is known here'}",
+            blocks=blocks or beside,
+        )
         return None
 
     def _beside_text(self, folder: str, root: str) -> bool:
@@ -291,7 +373,9 @@ class _Survey:
     def only_pickles(self) -> bool:
         """Whether pickles are what keeps this from being scanned: not so where the architecture could not be read anyway."""
         pickled = {s.component for s in self.skipped if s.reason == "pickle-only"}
-        return bool(pickled) and (bool(pickled & self.text_folders) or all(s.reason == "pickle-only" for s in self.skipped))
+        return bool(pickled) and (
+            bool(pickled & self.text_folders) or all(s.reason == "pickle-only" for s in self.skipped)
+        )
 
     def other_contents(self, root: str) -> tuple[str, ...]:
         """A few words on what is there when nothing was recognised."""

@@ -1,6 +1,9 @@
-"""A LoRA merged onto its base: the tower that is scanned. Knows torch and safetensors; the names come from `amdet_hub.encoders.lora`.
+"""A LoRA merged onto its base: the tower that is scanned.
 
-`W + scale * up @ down`, all in float32, as PEFT and diffusers merge: scale is the adapter config's, else alpha / rank, else 1.
+Knows torch and safetensors; the names come from `amdet_hub.encoders.lora`.
+
+`W + scale * up @ down`, all in float32, as PEFT and diffusers merge: scale is the adapter config's, else alpha / rank,
+else 1.
 """
 
 from __future__ import annotations
@@ -22,9 +25,16 @@ from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder
 
 
 def load_merged(
-    resolved: ResolvedEncoder, base: LoraBase, source: RepoSource, progress: ProgressCallback | None = None, *, whole_base: bool = False
+    resolved: ResolvedEncoder,
+    base: LoraBase,
+    source: RepoSource,
+    progress: ProgressCallback | None = None,
+    *,
+    whole_base: bool = False,
 ) -> LoadedTower:
-    """Fetch base and LoRA and load the merged tower. Tensors that the LoRA leaves alone keep their stored dtype, the others are float32.
+    """Fetch base and LoRA and load the merged tower.
+
+    Tensors that the LoRA leaves alone keep their stored dtype, the others are float32.
 
     `whole_base` fetches the base's whole files, whose sha256 is checked (`load_tower`).
 
@@ -57,7 +67,9 @@ def _read(local: Path, path: str, lora: FoundLora) -> dict[str, Tensor]:
     return tensors
 
 
-def _product(matrix: LoraMatrix, factors: dict[str, Tensor], scale: float | None, shape: torch.Size, path: str) -> Tensor:
+def _product(
+    matrix: LoraMatrix, factors: dict[str, Tensor], scale: float | None, shape: torch.Size, path: str
+) -> Tensor:
     """`scale * up @ down`, float32, of the shape of the matrix it is added to."""
     down, up = factors[matrix.down].float(), factors[matrix.up].float()  # (R, in), (out, R)
     if down.ndim != 2 or up.ndim != 2 or (up.shape[0], down.shape[1]) != tuple(shape) or down.shape[0] != up.shape[1]:

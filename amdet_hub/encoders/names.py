@@ -1,7 +1,8 @@
 """Which tensors make a text tower, under one set of names. Knows names and shapes; refuses to know torch and files.
 
-Canonical names are those of a flat tower: `embeddings.token_embedding.weight`, `encoder.layers.0.self_attn.q_proj.weight`,
-`final_layer_norm.bias`, for SigLIP `head.weight`, and `text_projection.weight` where a CLIP checkpoint has one. What files make of them is in
+Canonical names are those of a flat tower: `embeddings.token_embedding.weight`,
+`encoder.layers.0.self_attn.q_proj.weight`, `final_layer_norm.bias`, for SigLIP `head.weight`, and
+`text_projection.weight` where a CLIP checkpoint has one. What files make of them is in
 `amdet_hub.encoders.key_layouts`.
 
 Source: transformers `models/clip/modeling_clip.py`, `models/siglip/modeling_siglip.py`.

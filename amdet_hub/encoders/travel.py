@@ -1,4 +1,7 @@
-"""Which tensors of a repository travel to this machine for one tower, and what that costs. Imports no torch, fetches no weights."""
+"""Which tensors of a repository travel to this machine for one tower, and what that costs.
+
+Imports no torch, fetches no weights.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSource,
 
 
 def fetch_file(
-    resolved: ResolvedEncoder, source: RepoSource, file: RepoFile, progress: ProgressCallback | None, *, whole_files: bool
+    resolved: ResolvedEncoder,
+    source: RepoSource,
+    file: RepoFile,
+    progress: ProgressCallback | None,
+    *,
+    whole_files: bool,
 ) -> tuple[Path, Mapping[str, TensorInfo]]:
     """A local file with what one of its files holds of a tower, and that file's whole checked header.
 
@@ -21,7 +29,9 @@ def fetch_file(
     """
     header = read_header(source, file.path)
     wanted = {name: header[name] for name in sorted(wanted_names(resolved, header))}
-    in_part = wanted and not whole_files  # of a file of which nothing is wanted by name, such as an adapter's, everything is
+    in_part = (
+        wanted and not whole_files
+    )  # of a file of which nothing is wanted by name, such as an adapter's, everything is
     return source.fetch_tensors(file.path, wanted, progress) if in_part else source.fetch(file.path, progress), header
 
 

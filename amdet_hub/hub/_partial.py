@@ -1,7 +1,10 @@
-"""Some tensors of a safetensors file as a safetensors file of their own, written piece by piece. Standard library only; knows no network.
+"""Some tensors of a safetensors file as a safetensors file of their own, written piece by piece.
 
-While it grows it is a `.part` file with a journal of the ranges that are in it, each with the sha256 of its bytes, so that a killed download
-goes on where it was. When it is whole it gets its header, which holds the sha256 of everything behind it, and its name.
+Standard library only; knows no network.
+
+While it grows it is a `.part` file with a journal of the ranges that are in it, each with the sha256 of its bytes, so
+that a killed download goes on where it was. When it is whole it gets its header, which holds the sha256 of everything
+behind it, and its name.
 
 Source: the safetensors format description: 8 bytes length (little endian), JSON, then the data.
 """
@@ -28,7 +31,10 @@ _MAX_JOURNAL_BYTES = 16 << 20
 
 
 def tensors_digest(tensors: Mapping[str, TensorInfo]) -> str:
-    """sha256 (64 hex digits) of what is wanted: names, dtypes, shapes and places. With the file's own id, it names a local file."""
+    """sha256 (64 hex digits) of what is wanted: names, dtypes, shapes and places.
+
+    With the file's own id, it names a local file.
+    """
     rows = sorted([name, t.dtype, list(t.shape), t.start, t.stop] for name, t in tensors.items())
     return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -46,7 +52,11 @@ class PartialFile:
         self._entries: dict[str, Any] = {}
         pieces, at = [], 0
         for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop, item[0])):
-            self._entries[name] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [at, at + info.size_bytes]}
+            self._entries[name] = {
+                "dtype": info.dtype,
+                "shape": list(info.shape),
+                "data_offsets": [at, at + info.size_bytes],
+            }
             pieces.append(Piece(info.start, info.stop, at))
             at += info.size_bytes
         self.pieces: tuple[Piece, ...] = tuple(pieces)
@@ -112,7 +122,10 @@ class PartialFile:
 
 
 class Growing:
-    """A part file that is being written; a context manager. `done` are the ranges that were in it when it was opened, verified."""
+    """A part file that is being written; a context manager.
+
+    `done` are the ranges that were in it when it was opened, verified.
+    """
 
     def __init__(self, partial: PartialFile) -> None:
         self._partial = partial
@@ -128,7 +141,9 @@ class Growing:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._journal.close()
 
     @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """What we keep on this disk between scans, and how to see, bound and remove it. Standard library only.
 
-Every kind has a folder of its own in `own_cache(settings)`; whatever lies there may be deleted at any time and is made again. Files are written
-beside their place and renamed into it, so that a reader sees a whole file or none.
+Every kind has a folder of its own in `own_cache(settings)`; whatever lies there may be deleted at any time and is made
+again. Files are written beside their place and renamed into it, so that a reader sees a whole file or none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Which models belong to an organisation or a collection, and at which commit one stands. Reads listings; opens no repository."""
+"""Which models belong to an organisation or a collection, and at which commit one stands.
+
+Reads listings; opens no repository.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ MAX_MODELS = 10_000
 """More models than this are no single errand: the listing alone is a hundred requests."""
 
 
-def list_models(settings: HubSettings, *, author: str | None, filters: Iterable[str] = (), limit: int | None = None) -> tuple[str, ...]:
+def list_models(
+    settings: HubSettings, *, author: str | None, filters: Iterable[str] = (), limit: int | None = None
+) -> tuple[str, ...]:
     """Ids of models on the Hub, the most downloaded first.
 
     Args:
@@ -42,7 +47,10 @@ def list_models(settings: HubSettings, *, author: str | None, filters: Iterable[
 
 
 def list_collection(slug: str, settings: HubSettings) -> tuple[str, ...]:
-    """Ids of the models in a collection (`"org/title-0123456789abcdef01234567"`), in its order. Raises: as `list_models`."""
+    """Ids of the models in a collection (`"org/title-0123456789abcdef01234567"`), in its order.
+
+    Raises: as `list_models`.
+    """
     _require_network(settings, slug)
     api = _client.api_of(settings)
     question = _question(f"read the collection '{slug}'", settings)
@@ -57,7 +65,9 @@ def commit_of(repo_id: str, revision: str | None, settings: HubSettings) -> str:
     _require_network(settings, repo_id)
     api = _client.api_of(settings)
     question = Question(f"read '{repo_id}'", _client.endpoint_of(settings), repo_id, revision)
-    sha = _client.ask(question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s)).sha
+    sha = _client.ask(
+        question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s)
+    ).sha
     if not isinstance(sha, str) or not is_commit_sha(sha):
         raise HubError("the Hub's answer names no commit", repo_id=repo_id, endpoint=question.endpoint)
     return sha
@@ -73,7 +83,10 @@ def _require_network(settings: HubSettings, name: str) -> None:
 
 
 def _checked(ids: Iterable[object], owner: str) -> tuple[str, ...]:
-    """The ids, each once. An id that is none comes from a server that is no Hub: it would be read as a path or an address."""
+    """The ids, each once.
+
+    An id that is none comes from a server that is no Hub: it would be read as a path or an address.
+    """
     found: dict[str, None] = {}
     for name in ids:
         if not isinstance(name, str) or not is_repo_id(name):

@@ -1,8 +1,11 @@
-"""From what the user typed to a `RepoRef`. Looks at the local disk to tell a path from an id; asks nobody, and never guesses.
+"""From what the user typed to a `RepoRef`.
 
-Understood: `org/model`, `org/model@rev`, a legacy single name, `hf://[models/]org/model[@rev][/folder]`, a Hub URL as a browser shows it
-(`/tree/REV/folder`, `/blob/REV/file.safetensors`), and, starting with `.`, `/` or `~`, a folder or one `.safetensors` file.
-Refuses to know: whether a repository exists. The Hub's client is imported only for `hf://` and URLs, whose grammar is its own.
+Looks at the local disk to tell a path from an id; asks nobody, and never guesses.
+
+Understood: `org/model`, `org/model@rev`, a legacy single name, `hf://[models/]org/model[@rev][/folder]`, a Hub URL as
+a browser shows it (`/tree/REV/folder`, `/blob/REV/file.safetensors`), and, starting with `.`, `/` or `~`, a folder or
+one `.safetensors` file. Refuses to know: whether a repository exists. The Hub's client is imported only for `hf://`
+and URLs, whose grammar is its own.
 """
 
 from __future__ import annotations
@@ -25,16 +28,21 @@ _FILE_ROUTE = re.compile(r"/(?:blob|resolve|raw|blame)/")
 
 
 def is_repo_id(text: str) -> bool:
-    """Whether `text` is a well-formed repository id, `org/name` or a legacy single name. Source: huggingface_hub `validate_repo_id`."""
+    """Whether `text` is a well-formed repository id, `org/name` or a legacy single name.
+
+    Source: huggingface_hub `validate_repo_id`.
+    """
     plain = len(text) <= _MAX_ID_CHARS and _REPO_ID.fullmatch(text) is not None
     return plain and "--" not in text and ".." not in text and not text.endswith(".git")
 
 
-def parse_target(raw: str, *, revision: str | None = None, subfolder: str | None = None, endpoint: str | None = None) -> RepoRef:
+def parse_target(
+    raw: str, *, revision: str | None = None, subfolder: str | None = None, endpoint: str | None = None
+) -> RepoRef:
     """The `RepoRef` that `raw` names.
 
-    For one file, `filename` is its whole path inside the source and `subfolder` is "". One local file's `repo_id` is the path as given, and its
-    source is the folder it lies in.
+    For one file, `filename` is its whole path inside the source and `subfolder` is "". One local file's `repo_id` is
+    the path as given, and its source is the folder it lies in.
 
     Args:
         raw: what the user typed.
@@ -81,12 +89,18 @@ def _bare_id(raw: str) -> RepoRef:
     here = os.path.exists(raw) or os.path.exists(name)
     if raw.lower().endswith((WEIGHT_SUFFIX, *_PICKLE_SUFFIXES)):
         raise TargetError(
-            raw, f"it looks like a file; write ./{raw} for a local one, or hf://org/model/{raw.rpartition('/')[2]} for one on the Hub"
+            raw,
+            f"it looks like a file; write ./{raw} for a local one, or hf://org/model/{raw.rpartition('/')[2]} for one"
+            " on the Hub",
         )
     if here:
-        raise TargetError(raw, f"'./{name}' exists here too: write ./{name} for that, or hf://{name} for the Hub repository")
+        raise TargetError(
+            raw, f"'./{name}' exists here too: write ./{name} for that, or hf://{name} for the Hub repository"
+        )
     if name.count("/") > 1:
-        raise TargetError(raw, f"an id has one slash; write hf://{raw} for a folder of a Hub repository, or ./{raw} for a local path")
+        raise TargetError(
+            raw, f"an id has one slash; write hf://{raw} for a folder of a Hub repository, or ./{raw} for a local path"
+        )
     if not is_repo_id(name):
         raise TargetError(raw, "a Hub id is org/model, of letters, digits, '-', '_' and '.'")
     if at and not revision:
@@ -142,6 +156,15 @@ def _folder(ref: RepoRef) -> str:
 
 def _odd_revision(revision: str) -> bool:
     """Whether git would refuse the name. Source: git-check-ref-format."""
-    if len(revision) > _MAX_REVISION_CHARS or revision.startswith(("-", "/", ".")) or revision.endswith(("/", ".", ".lock")):
+    if (
+        len(revision) > _MAX_REVISION_CHARS
+        or revision.startswith(("-", "/", "."))
+        or revision.endswith(("/", ".", ".lock"))
+    ):
         return True
-    return ".." in revision or "@{" in revision or "//" in revision or re.search(r"[\x00-\x20\x7f~^:?*\[\\]", revision) is not None
+    return (
+        ".." in revision
+        or "@{" in revision
+        or "//" in revision
+        or re.search(r"[\x00-\x20\x7f~^:?*\[\\]", revision) is not None
+    )

@@ -1,12 +1,14 @@
 """Some tensors of a file instead of the whole file: planned, fetched by ranges in parallel, kept, found again.
 
-What is kept lies in `own_cache(settings)/towers`, by endpoint, by the id that the listing states for the whole file (sha256, or git's) and by
-what was wanted of it. The start of a file, where its header is, is kept beside it, so that a scan can be repeated offline.
+What is kept lies in `own_cache(settings)/towers`, by endpoint, by the id that the listing states for the whole file
+(sha256, or git's) and by what was wanted of it. The start of a file, where its header is, is kept beside it, so that a
+scan can be repeated offline.
 
-What is verified: the commit (pinned), the file's id in the Hub's own answer where it names one, the range and the size of the file that
-every answer promises, and its length. What cannot be: the sha256 of the whole file, of which only a part is here. Against a repository's owner
-that changes nothing, because a Hub checks the sha256 of what is uploaded; it is the Hub itself (and TLS to it) that is believed. Where a pinned
-sha256 is the point, as for trusted references, `fetch` gets the whole file. Ids of one endpoint say nothing at another: hence the folder of each.
+What is verified: the commit (pinned), the file's id in the Hub's own answer where it names one, the range and the size
+of the file that every answer promises, and its length. What cannot be: the sha256 of the whole file, of which only a
+part is here. Against a repository's owner that changes nothing, because a Hub checks the sha256 of what is uploaded;
+it is the Hub itself (and TLS to it) that is believed. Where a pinned sha256 is the point, as for trusted references,
+`fetch` gets the whole file. Ids of one endpoint say nothing at another: hence the folder of each.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ LEAST_SAVING_BYTES = 4 << 20
 MOST_SHARE = 0.8
 """Above this share of the file, the whole file is fetched."""
 MAX_HEAD_BYTES = 4 << 20
-"""Most bytes that are kept of the start of a file. Real headers stay below 1 MB; a longer one is read again, and a repository of them fills no disk."""
+"""Most bytes that are kept of the start of a file.
+
+Real headers stay below 1 MB; a longer one is read again, and a repository of them fills no disk.
+"""
 _THREADS = 4
 _TICK_S = 0.2  # how often progress is said
 
@@ -54,7 +59,9 @@ class TensorDownloads:
         self._folder = own_cache(settings) / "towers" / endpoint
         self._verified: set[tuple[Path, int, int]] = set()  # path, size and time of change when it was hashed
 
-    def fetch(self, file: RepoFile, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+    def fetch(
+        self, file: RepoFile, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
+    ) -> Path:
         """A local file with these tensors; the whole one where it is in the cache, little larger, or ranges are not served.
 
         Raises:
@@ -75,7 +82,9 @@ class TensorDownloads:
                 partial.discard()
                 return self._downloads.fetch(file, progress)
             except OSError as error:
-                raise ResourceError("disk", f"the cache folder cannot be used ({error.strerror})", needed=partial.data_bytes) from error
+                raise ResourceError(
+                    "disk", f"the cache folder cannot be used ({error.strerror})", needed=partial.data_bytes
+                ) from error
         if progress is not None:
             progress("download", partial.data_bytes, partial.data_bytes)
         return partial.place
@@ -100,7 +109,12 @@ class TensorDownloads:
     def keep_head(self, file: RepoFile, start: int, data: bytes) -> None:
         """Keep bytes that follow on those kept already. Best effort: a read-only cache only costs the offline mode."""
         place, known = self._head_place(file), self._head(file)
-        if place is None or start > len(known) or start + len(data) <= len(known) or start + len(data) > MAX_HEAD_BYTES:
+        if (
+            place is None
+            or start > len(known)
+            or start + len(data) <= len(known)
+            or start + len(data) > MAX_HEAD_BYTES
+        ):
             return
         data = known[:start] + data
         with contextlib.suppress(OSError):
@@ -120,7 +134,11 @@ class TensorDownloads:
     def _folder_of(self, file: RepoFile) -> Path | None:
         known = file.sha256 or file.blob_id
         # The id comes from a listing: it names a folder only when it is nothing but hex digits.
-        return self._folder / known if known and len(known) <= 64 and all(c in "0123456789abcdef" for c in known) else None
+        return (
+            self._folder / known
+            if known and len(known) <= 64 and all(c in "0123456789abcdef" for c in known)
+            else None
+        )
 
     def _head_place(self, file: RepoFile) -> Path | None:
         folder = self._folder_of(file)
@@ -171,15 +189,29 @@ class _Transfer:
     """One file's parts on their way, several at once. `received` counts the bytes that came."""
 
     def __init__(
-        self, downloads: Downloads, file: RepoFile, growing: Growing, needed: int, progress: Callable[[str, int, int], None] | None
+        self,
+        downloads: Downloads,
+        file: RepoFile,
+        growing: Growing,
+        needed: int,
+        progress: Callable[[str, int, int], None] | None,
     ) -> None:
-        self._downloads, self._file, self._growing, self._needed, self._progress = downloads, file, growing, needed, progress
+        self._downloads, self._file, self._growing, self._needed, self._progress = (
+            downloads,
+            file,
+            growing,
+            needed,
+            progress,
+        )
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.received = 0
 
     def run(self, parts: list[Span]) -> None:
-        """Fetch every part. The first error ends the others; what came of them is kept. Progress is said on this thread."""
+        """Fetch every part. The first error ends the others; what came of them is kept.
+
+        Progress is said on this thread.
+        """
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="amdet-hub-range") as pool:
             pending: set[Future[None]] = {pool.submit(self._fetch, part) for part in parts}
             try:

@@ -1,4 +1,6 @@
-"""Which commits do these repositories stand at, and what do we tell their owners? Knows: listings of a namespace, discussions, webhooks.
+"""Which commits do these repositories stand at, and what do we tell their owners?
+
+Knows: listings of a namespace, discussions, webhooks.
 
 Refuses to know: what a scan found, and pull requests (`amdet_hub.hub.publish`). Everything read here is hostile text.
 """

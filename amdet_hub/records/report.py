@@ -32,8 +32,9 @@ class Environment:
 class ScanResult:
     """One encoder, scanned (or answered by identity), with everything needed to run the scan again.
 
-    `batch_sizes` records what the out-of-memory retry settled on per stage. `timings_s` are seconds per stage: the only fields, with
-    the report's `created`, that differ between two runs of the same scan on the same machine. `lineage` is None without a reference.
+    `batch_sizes` records what the out-of-memory retry settled on per stage. `timings_s` are seconds per stage: the
+    only fields, with the report's `created`, that differ between two runs of the same scan on the same machine.
+    `lineage` is None without a reference.
     """
 
     encoder: ResolvedEncoder
@@ -52,7 +53,8 @@ class ScanResult:
 class SkippedScan:
     """An encoder or component that was not scanned, and why.
 
-    `blocks_acquittal` is True when it is of a CLIP family (or may be), so that the report cannot say "no backdoor found" of the repository.
+    `blocks_acquittal` is True when it is of a CLIP family (or may be), so that the report cannot say "no backdoor
+    found" of the repository.
     """
 
     repo_id: str

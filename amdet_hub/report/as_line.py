@@ -11,10 +11,16 @@ _MAX_TRIGGERS = 2
 
 
 def as_line(report: ScanReport) -> str:
-    """Verdict, repository and commit; the triggers of a detection; what kept an inconclusive one open. Without a line end."""
+    """Verdict, repository and commit; the triggers of a detection; what kept an inconclusive one open.
+
+    Without a line end.
+    """
     verdict, snapshot = report.verdict, report.snapshot
     at = f"@{wording.short(snapshot.commit_sha)}" if snapshot.commit_sha else ""
-    parts = [f"{SIGNS[verdict.label]} {visible(snapshot.repo_id, limit=120)}{at}: {wording.VERDICT_TITLES[verdict.label].lower()}"]
+    parts = [
+        f"{SIGNS[verdict.label]} {visible(snapshot.repo_id, limit=120)}{at}:"
+        f" {wording.VERDICT_TITLES[verdict.label].lower()}"
+    ]
     if verdict.confidence == "reduced":
         parts.append("reduced confidence")
     triggers = [t for r in report.results if r.verdict.label == "backdoor-detected" for t in r.triggers]

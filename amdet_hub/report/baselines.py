@@ -1,7 +1,9 @@
-"""Accepted findings: each bound to one tower's digest, a reason and an expiry date. Knows: when an acceptance holds. Refuses to know: files.
+"""Accepted findings: each bound to one tower's digest, a reason and an expiry date. Knows: when an acceptance holds.
 
-Accepting changes what counts as failure and nothing else: the finding stays in every report. Another digest is another model, so a changed
-tower is never covered; neither is a worse verdict on the same one.
+Refuses to know: files.
+
+Accepting changes what counts as failure and nothing else: the finding stays in every report. Another digest is another
+model, so a changed tower is never covered; neither is a worse verdict on the same one.
 """
 
 from __future__ import annotations

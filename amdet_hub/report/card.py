@@ -1,7 +1,7 @@
 """What a pull request with a scan in it contains, and one import for everything about cards.
 
-`amdet_hub.report.section` writes the section, `amdet_hub.report.splice` owns the card's bytes, `amdet_hub.report.freshness` compares a section
-with a repository. Refuses to know: the Hub.
+`amdet_hub.report.section` writes the section, `amdet_hub.report.splice` owns the card's bytes,
+`amdet_hub.report.freshness` compares a section with a repository. Refuses to know: the Hub.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""Does a card's section belong to the weights that the repository holds now? Answered from listings, without a byte of weights.
+"""Does a card's section belong to the weights that the repository holds now?
 
-Knows: sections, reports and listings (paths, LFS sha256, git blob ids). Refuses to know: the Hub, and whether a verdict is true: a section can
-belong to these weights and still have been made by a scanner that lies. Only scanning again answers that, and every answer here says so.
+Answered from listings, without a byte of weights.
+
+Knows: sections, reports and listings (paths, LFS sha256, git blob ids). Refuses to know: the Hub, and whether a
+verdict is true: a section can belong to these weights and still have been made by a scanner that lies. Only scanning
+again answers that, and every answer here says so.
 """
 
 from __future__ import annotations
@@ -31,17 +34,31 @@ from amdet_hub.report.splice import Section, find_section
 
 SectionState = Literal["fresh", "stale", "forged", "missing"]
 
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".gguf", ".onnx", ".safetensors.index.json")
+_WEIGHT_SUFFIXES = (
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".msgpack",
+    ".h5",
+    ".gguf",
+    ".onnx",
+    ".safetensors.index.json",
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_NAMED = 8
 
 
 @dataclass(frozen=True)
 class SectionStatus:
-    """What a card's section is worth. `reasons` are plain sentences, the deciding one first, with hostile text already `visible`.
+    """What a card's section is worth.
 
-    "fresh": it belongs to the present weights (which does not make it true). "stale": the weights have changed since, or it cannot be
-    checked by this version. "forged": it is not what amdet-hub wrote, or it never belonged to this repository. "missing": there is none.
+    `reasons` are plain sentences, the deciding one first, with hostile text already `visible`.
+
+    "fresh": it belongs to the present weights (which does not make it true). "stale": the weights have changed since,
+    or it cannot be checked by this version. "forged": it is not what amdet-hub wrote, or it never belonged to this
+    repository. "missing": there is none.
     """
 
     state: SectionState
@@ -49,7 +66,10 @@ class SectionStatus:
 
 
 def stated_commit(card: bytes | None) -> str | None:
-    """The commit a card's section says was scanned (40 hex digits): the one to list as `then`. None when it names none; never raises."""
+    """The commit a card's section says was scanned (40 hex digits): the one to list as `then`.
+
+    None when it names none; never raises.
+    """
     try:
         section = find_section(card) if card else None
     except CardError:
@@ -66,7 +86,9 @@ def check_section(
     *,
     measured: Sequence[MeasuredRates] = (),
 ) -> SectionStatus:
-    """Compare a card's section with the report beside it and with the repository's listings. Never raises for what they hold.
+    """Compare a card's section with the report beside it and with the repository's listings.
+
+    Never raises for what they hold.
 
     Args:
         card: README.md, None when there is none.
@@ -85,14 +107,23 @@ def check_section(
         return SectionStatus("missing", ("the card holds no amdet-hub section",))
     version = section.attributes.get("v")
     if version is None:
-        return SectionStatus("forged", ("its begin marker states no version, digest or commit; amdet-hub never writes that",))
+        return SectionStatus(
+            "forged", ("its begin marker states no version, digest or commit; amdet-hub never writes that",)
+        )
     if version != SECTION_VERSION:
         return SectionStatus(
-            "stale", (f"the section has the form '{version}', this version of amdet-hub reads '{SECTION_VERSION}'; scan again",)
+            "stale",
+            (
+                (
+                    f"the section has the form '{version}', this version of amdet-hub reads '{SECTION_VERSION}'; scan"
+                    " again"
+                ),
+            ),
         )
     if section.attributes.get("body") != section.body_digest:
         return SectionStatus(
-            "forged", ("the text of the section was changed after it was written: its sha256 is not the one in its marker",)
+            "forged",
+            ("the text of the section was changed after it was written: its sha256 is not the one in its marker",),
         )
     try:
         report = parse_report(_report_text(report_json))
@@ -111,25 +142,45 @@ def _report_text(report_json: bytes | None) -> str:
 
 
 def _check_against(
-    section: Section, report: ScanReport, now: RepoSnapshot, then: RepoSnapshot | None, measured: Sequence[MeasuredRates]
+    section: Section,
+    report: ScanReport,
+    now: RepoSnapshot,
+    then: RepoSnapshot | None,
+    measured: Sequence[MeasuredRates],
 ) -> SectionStatus:
     if not _is_rendering(section, report, measured):
         if _is_newer(report.environment.amdet_hub):
             written = visible(report.environment.amdet_hub, limit=40)
             return SectionStatus(
-                "stale", (f"it says it was written by amdet-hub {written}, newer than this {__version__}; scan again or upgrade",)
+                "stale",
+                (
+                    (
+                        f"it says it was written by amdet-hub {written}, newer than this {__version__}; scan again or"
+                        " upgrade"
+                    ),
+                ),
             )
         return SectionStatus("forged", (f"the section is not what amdet-hub writes for the {JSON_NAME} beside it",))
     forged = _claims_against(section, report, then)
     if forged or then is None:
         return SectionStatus("forged", tuple(forged))
     stale = _changes(report, then, now)
-    again = f"belonging to these weights does not make it true: run `{visible(wording.reproduce_command(report), limit=1000)}` to be sure"
+    again = (
+        "belonging to these weights does not make it true: run"
+        f" `{visible(wording.reproduce_command(report), limit=1000)}` to be sure"
+    )
     if stale:
-        return SectionStatus("stale", (*stale, "the section speaks of other weights than the repository holds now: scan again"))
-    same = f"the scanned weight files of commit {wording.short(then.commit_sha)} are those of {wording.short(now.commit_sha)}"
+        return SectionStatus(
+            "stale", (*stale, "the section speaks of other weights than the repository holds now: scan again")
+        )
+    same = (
+        f"the scanned weight files of commit {wording.short(then.commit_sha)} are those of"
+        f" {wording.short(now.commit_sha)}"
+    )
     moved = (
-        () if now.repo_id == report.snapshot.repo_id else (f"it was written for a repository called '{visible(report.snapshot.repo_id)}'",)
+        ()
+        if now.repo_id == report.snapshot.repo_id
+        else (f"it was written for a repository called '{visible(report.snapshot.repo_id)}'",)
     )
     changed = wording.changed_settings(report)
     settings = (f"it was not scanned with the preset's own settings: {changed}",) if changed else ()
@@ -162,16 +213,24 @@ def _claims_against(section: Section, report: ScanReport, then: RepoSnapshot | N
     if section.attributes["files"] != weights_digest(report):
         found.append("the marker's digest of the weight files is not that of the files the report lists")
     found += [
-        f"the report's encoder '{visible(r.encoder.label)}' is of another commit" for r in report.results if r.encoder.commit_sha != commit
+        f"the report's encoder '{visible(r.encoder.label)}' is of another commit"
+        for r in report.results
+        if r.encoder.commit_sha != commit
     ]
     if not report.results:
         found.append("the report scanned nothing, so the section belongs to no weights")
     for file in scanned_files(report):
         held = then.file(file.path)
         if held is None:
-            found.append(f"commit {wording.short(commit)} has no file '{visible(file.path)}', which the section says was scanned")
+            found.append(
+                f"commit {wording.short(commit)} has no file '{visible(file.path)}', which the section says was"
+                " scanned"
+            )
         elif not _same_content(file, held):
-            found.append(f"'{visible(file.path)}' of commit {wording.short(commit)} is not the file the section says was scanned")
+            found.append(
+                f"'{visible(file.path)}' of commit {wording.short(commit)} is not the file the section says was"
+                " scanned"
+            )
     return _named(found)
 
 
@@ -185,7 +244,9 @@ def _same_content(one: RepoFile, other: RepoFile) -> bool:
 
 def _changes(report: ScanReport, then: RepoSnapshot, now: RepoSnapshot) -> list[str]:
     """What differs between the two listings among the files that make the scanned encoders."""
-    paths = [file.path for file in scanned_files(report)] + [path for skip in report.skipped if (path := _copied_file(skip, then))]
+    paths = [file.path for file in scanned_files(report)] + [
+        path for skip in report.skipped if (path := _copied_file(skip, then))
+    ]
     folders = {posixpath.dirname(path) for path in paths}
     old, new = _watched(then, folders), _watched(now, folders)
     found = [f"'{visible(path)}' is gone" for path in sorted(old.keys() - new.keys())]

@@ -1,7 +1,8 @@
 """Measured error rates of the presets, as data, and which of them speak of a report.
 
-Every row is what `amdet-hub bench report bench/results/test.jsonl` counts; a test holds the rows to that file. They are of small encoders of this
-project's own training (BENCHMARKS.md): no released encoder was measured, and whoever shows a rate says so.
+Every row is what `amdet-hub bench report bench/results/test.jsonl` counts; a test holds the rows to that file. They
+are of small encoders of this project's own training (BENCHMARKS.md): no released encoder was measured, and whoever
+shows a rate says so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ MEASURED: Final[Mapping[tuple[Family, bool], MeasuredRates]] = {
     ("clip", False): _row("clip", found=11, backdoored=12, wrong=0, benign=14, compared=_ALONE),
     ("siglip", True): _row("siglip", found=11, backdoored=11, wrong=0, benign=25, compared=_BASE),
 }
-"""Rates by family and by whether the suspect was compared with its base. SigLIP without a reference was calibrated, and not tested."""
+"""Rates by family and by whether the suspect was compared with its base.
+
+SigLIP without a reference was calibrated, and not tested.
+"""
 
 EVER_SHOWN: Final[tuple[MeasuredRates, ...]] = (
     *MEASURED.values(),
@@ -37,7 +41,10 @@ EVER_SHOWN: Final[tuple[MeasuredRates, ...]] = (
     _row("clip", found=12, backdoored=12, wrong=2, benign=14, compared=_ALONE),
     _row("siglip", found=11, backdoored=11, wrong=1, benign=25, compared=_BASE),
 )
-"""What a card may say. A row of `MEASURED` that is measured anew stays here as it was, or every card with the old figures is taken for forged."""
+"""What a card may say.
+
+A row of `MEASURED` that is measured anew stays here as it was, or every card with the old figures is taken for forged.
+"""
 
 ALIKE: Final = ("quick", "standard")
 """Presets that the rates are of: `standard` adds stages that convict nobody, so that both convict the same encoders (BENCHMARKS.md)."""
@@ -46,7 +53,8 @@ ALIKE: Final = ("quick", "standard")
 def rates_of(result: ScanResult, report: ScanReport) -> MeasuredRates | None:
     """The rates of the way this encoder was scanned, None where nobody has measured them.
 
-    A reference that the repository declares itself was not measured: whoever planted a backdoor chooses it. Nor were settings of one's own.
+    A reference that the repository declares itself was not measured: whoever planted a backdoor chooses it. Nor were
+    settings of one's own.
     """
     trust = result.reference.trust
     if wording.setting(report, "preset") not in ALIKE or wording.changed_settings(report) or trust == "declared":

@@ -1,7 +1,10 @@
-"""The bytes of a model card: find our section, put it in, take it out, show the difference. Nothing outside the markers ever changes.
+"""The bytes of a model card: find our section, put it in, take it out, show the difference.
 
-Knows: markers, line ends, UTF-8. Refuses to know: reports, and YAML: a card is never parsed and written again, for that loses comments,
-quotes and order. Whatever stands outside the markers (CRLF, a byte order mark, broken YAML, no final newline) comes back byte for byte.
+Nothing outside the markers ever changes.
+
+Knows: markers, line ends, UTF-8. Refuses to know: reports, and YAML: a card is never parsed and written again, for
+that loses comments, quotes and order. Whatever stands outside the markers (CRLF, a byte order mark, broken YAML, no
+final newline) comes back byte for byte.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ _BOM = b"\xef\xbb\xbf"
 class Section:
     """Our section as found in a card.
 
-    `start` and `stop` are byte offsets of the first marker's first and the last marker's last byte; `attributes` are those of the begin
-    marker, unchecked; `body` is what stands between the markers, with LF line ends.
+    `start` and `stop` are byte offsets of the first marker's first and the last marker's last byte; `attributes` are
+    those of the begin marker, unchecked; `body` is what stands between the markers, with LF line ends.
     """
 
     start: int
@@ -66,7 +69,9 @@ def find_section(card: bytes) -> Section | None:
         return None
     kinds = [match[1].lower() for match in loose]
     if kinds != [b"begin", b"end"]:
-        raise CardError(f"the card needs one amdet-hub begin marker and one end marker after it, found {_counted(kinds)}")
+        raise CardError(
+            f"the card needs one amdet-hub begin marker and one end marker after it, found {_counted(kinds)}"
+        )
     begin, end = _BEGIN.match(card, loose[0].start()), _END.match(card, loose[1].start())
     if begin is None or end is None:
         raise CardError(f"the amdet-hub {'begin' if begin is None else 'end'} marker of the card is malformed")
@@ -95,8 +100,8 @@ def _attributes(raw: bytes) -> dict[str, str]:
 def splice(card: bytes, section: str) -> bytes:
     """The card with `section` in it: in place of the one it has, else at its end after an empty line.
 
-    Every byte outside the markers is kept. The section's own line ends follow the card's (the commoner of CRLF and LF). Splicing the same
-    section twice changes nothing more, and `remove_section` undoes an appended one exactly.
+    Every byte outside the markers is kept. The section's own line ends follow the card's (the commoner of CRLF and
+    LF). Splicing the same section twice changes nothing more, and `remove_section` undoes an appended one exactly.
 
     Args:
         card: README.md as it is; empty for a repository without one.
@@ -144,9 +149,12 @@ def _line_end(card: bytes) -> bytes:
 
 
 def diff(before: bytes, after: bytes, path: str) -> str:
-    r"""A unified diff for people, `""` when nothing differs. Control and bidirectional characters of the card are shown as code points.
+    r"""A unified diff for people, `""` when nothing differs.
 
-    A carriage return at a line's end is shown only where the file mixes line ends. Bytes that are not UTF-8 are shown as `\xNN`.
+    Control and bidirectional characters of the card are shown as code points.
+
+    A carriage return at a line's end is shown only where the file mixes line ends. Bytes that are not UTF-8 are shown
+    as `\xNN`.
     """
     if before == after:
         return ""

@@ -7,8 +7,10 @@
 * `findings`: what the detectors measured, as `Evidence`.
 * `loading`: a suspect and its reference, to towers in memory.
 * `run`: the scan itself.
-* `probe`: one prompt in a scanned encoder and its reference, without and with the trigger; `again` loads the two anew for it.
-* `simple`: the same with plain arguments. The room itself can be called and does that: `from amdet_hub import scan; scan("org/model")`.
+* `probe`: one prompt in a scanned encoder and its reference, without and with the trigger; `again` loads the two anew
+  for it.
+* `simple`: the same with plain arguments. The room itself can be called and does that: `from amdet_hub import scan;
+  scan("org/model")`.
 * `known`, `results_cache`: what was scanned before is answered without scanning it again.
 
 The names below are loaded on first use, so that importing this package imports no torch.

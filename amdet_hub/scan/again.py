@@ -1,7 +1,7 @@
 """A scanned encoder and its reference, found and loaded again.
 
-Of a result, which may come from a file, only names and digests are believed: the repositories are read anew at the commits it names, and what is
-loaded must have the digests it names.
+Of a result, which may come from a file, only names and digests are believed: the repositories are read anew at the
+commits it names, and what is loaded must have the digests it names.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ _WEIGHTS = ".safetensors"
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """A suspect and its reference in memory, with what is needed to read prompts in them. `reference` is None where the scan had none."""
+    """A suspect and its reference in memory, with what is needed to read prompts in them.
+
+    `reference` is None where the scan had none.
+    """
 
     suspect: AttentiveTextEncoder
     reference: AttentiveTextEncoder | None
@@ -60,23 +63,36 @@ class KeptPairs:
         self.n_loaded = 0
 
     def get(self, result: ScanResult, options: ScanOptions, load: Callable[[], LoadedPair]) -> LoadedPair:
-        """The pair of a result, loaded with `load` unless it is here. Told apart by digests, commits and configuration; a local folder is not kept."""
+        """The pair of a result, loaded with `load` unless it is here.
+
+        Told apart by digests, commits and configuration; a local folder is not kept.
+        """
         key = (result.tower_digest, result.reference, result.encoder, options.device, options.dtype)
         pair = self._pairs.pop(key, None)
         if pair is None:
-            while len(self._pairs) >= max(1, self._most):  # before loading: memory has to hold the new pair and no old one
+            while len(self._pairs) >= max(
+                1, self._most
+            ):  # before loading: memory has to hold the new pair and no old one
                 self._pairs.popitem(last=False)
             pair = load()
             self.n_loaded += 1
-        if self._most > 0 and None not in (result.encoder.commit_sha, result.reference.commit_sha or not result.reference.repo_id):
+        if self._most > 0 and None not in (
+            result.encoder.commit_sha,
+            result.reference.commit_sha or not result.reference.repo_id,
+        ):
             self._pairs[key] = pair
         return pair
 
 
 def load_again(
-    result: ScanResult, settings: HubSettings, options: ScanOptions = DEFAULT_OPTIONS, progress: ProgressCallback | None = None
+    result: ScanResult,
+    settings: HubSettings,
+    options: ScanOptions = DEFAULT_OPTIONS,
+    progress: ProgressCallback | None = None,
 ) -> LoadedPair:
-    """Load what a result is about. `options` say where it goes, and in which dtype texts are embedded; prompts are looked at in float32.
+    """Load what a result is about.
+
+    `options` say where it goes, and in which dtype texts are embedded; prompts are looked at in float32.
 
     Raises:
         ConfigError: it holds no tokenizer, or the encoder is not where the result says.
@@ -99,18 +115,30 @@ def load_again(
     special = special_tokens(encoder, tokenizer)
     if progress is not None:
         progress("captions", 0, 1)
-    return LoadedPair(ours, theirs, tokenizer, special, _reader(theirs or ours, tokenizer, special, sweep_dtype(where, options.dtype)))
+    return LoadedPair(
+        ours,
+        theirs,
+        tokenizer,
+        special,
+        _reader(theirs or ours, tokenizer, special, sweep_dtype(where, options.dtype)),
+    )
 
 
-def _reader(encoder: TextEncoder, tokenizer: PromptTokenizer, special: SpecialTokens, dtype: torch.dtype) -> TargetReader:
+def _reader(
+    encoder: TextEncoder, tokenizer: PromptTokenizer, special: SpecialTokens, dtype: torch.dtype
+) -> TargetReader:
     length = (
-        min(_READ_POSITIONS, encoder.config.max_position_embeddings) if encoder.config.causal else encoder.config.max_position_embeddings
+        min(_READ_POSITIONS, encoder.config.max_position_embeddings)
+        if encoder.config.causal
+        else encoder.config.max_position_embeddings
     )
     affordable = int(_READ_S * machine_flops() / (length * position_flop(encoder.config)))
     texts = min(_MOST_TEXTS, max(_FEWEST_TEXTS, affordable))
     fast = encoder.to(encoder.device, dtype)
     words = texts * 2 // 3
-    return TargetReader(fast, tokenizer, special, length=length, seed=_READ_SEED, n_words=words, n_captions=texts - words)
+    return TargetReader(
+        fast, tokenizer, special, length=length, seed=_READ_SEED, n_words=words, n_captions=texts - words
+    )
 
 
 def _placed(tower: LoadedTower, device: torch.device) -> AttentiveTextEncoder:

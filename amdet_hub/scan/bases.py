@@ -1,7 +1,8 @@
 """Which tower is a LoRA merged onto? Torch-free; fetches no weights.
 
-In this order: a tower of the LoRA's own repository; the reference that the user names; the base that its config, then the card claims; the
-trusted encoder of its width and depth, where nothing is named at all. Without a base there is nothing to merge, and that blocks an acquittal.
+In this order: a tower of the LoRA's own repository; the reference that the user names; the base that its config, then
+the card claims; the trusted encoder of its width and depth, where nothing is named at all. Without a base there is
+nothing to merge, and that blocks an acquittal.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ ABSENT = (RepoNotFound, RepoGated, RevisionNotFound, FileNotInRepo, OfflineMiss,
 """What makes another repository unavailable rather than a scan impossible."""
 
 
-def with_merged_towers(source: RepoSource, resolution: Resolution, *, named: RepoRef | None, settings: HubSettings) -> Resolution:
+def with_merged_towers(
+    source: RepoSource, resolution: Resolution, *, named: RepoRef | None, settings: HubSettings
+) -> Resolution:
     """The resolution with each LoRA joined to its base: a further encoder, or a skip that says which bases were tried.
 
     Raises:
@@ -41,9 +44,15 @@ def with_merged_towers(source: RepoSource, resolution: Resolution, *, named: Rep
     for adapter in resolution.adapters:
         found, tried = _base(adapter, source, resolution, named, settings)
         if found is None:
-            what = f"none of {', '.join(tried)} holds a text tower that it fits" if tried else "its repository names no base model"
+            what = (
+                f"none of {', '.join(tried)} holds a text tower that it fits"
+                if tried
+                else "its repository names no base model"
+            )
             detail = f"a LoRA on a text encoder without a base to merge it onto: {what}; name one with --reference"
-            skipped.append(SkippedScan(source.snapshot.repo_id, adapter.component, "no-weights", detail, blocks_acquittal=True))
+            skipped.append(
+                SkippedScan(source.snapshot.repo_id, adapter.component, "no-weights", detail, blocks_acquittal=True)
+            )
             continue
         base, base_source = found
         merged = merged_encoder(adapter, source, base, base_source)
@@ -65,12 +74,19 @@ def _base(
         found = _in_repository(adapter, named, settings)
         if found is not None:
             return found, [named.raw]
-    claims = [claim for claim in dict.fromkeys((*adapter.claims, *source.snapshot.base_models)) if claim != source.snapshot.repo_id]
+    claims = [
+        claim
+        for claim in dict.fromkeys((*adapter.claims, *source.snapshot.base_models))
+        if claim != source.snapshot.repo_id
+    ]
     for claim in claims:
         found = _in_repository(adapter, RepoRef("hub", claim, claim), settings)
         if found is not None:
             return found, claims
-    return (None if claims or named is not None else _trusted(adapter, settings)), [*([named.raw] if named else []), *claims]
+    return (None if claims or named is not None else _trusted(adapter, settings)), [
+        *([named.raw] if named else []),
+        *claims,
+    ]
 
 
 def _elsewhere(source: RepoSource) -> tuple[ResolvedEncoder, ...]:
@@ -81,7 +97,9 @@ def _elsewhere(source: RepoSource) -> tuple[ResolvedEncoder, ...]:
         return ()
 
 
-def _in_repository(adapter: FoundAdapter, ref: RepoRef, settings: HubSettings) -> tuple[ResolvedEncoder, RepoSource] | None:
+def _in_repository(
+    adapter: FoundAdapter, ref: RepoRef, settings: HubSettings
+) -> tuple[ResolvedEncoder, RepoSource] | None:
     try:
         source = open_source(ref, settings)
         base = best_base(adapter, find_encoders(source, subfolder=ref.subfolder, filename=ref.filename).encoders)

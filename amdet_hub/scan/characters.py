@@ -1,7 +1,10 @@
-"""Every single Unicode character as candidate triggers. Knows what a tokenizer makes of them; refuses to know encoders.
+"""Every single Unicode character as candidate triggers.
 
-A byte-level vocabulary holds few characters whole: most of the rest are two to four pieces that mean nothing alone, and no sweep of single tokens tries them
-together. There are some 150,000 assigned characters; all of them are cheap to try.
+Knows what a tokenizer makes of them; refuses to know encoders.
+
+A byte-level vocabulary holds few characters whole: most of the rest are two to four pieces that mean nothing alone,
+and no sweep of single tokens tries them together. There are some 150,000 assigned characters; all of them are cheap to
+try.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ def character_sequences(tokenizer: PromptTokenizer, *, longest: int) -> list[Ten
         longest: longer sequences are left out.
 
     Returns:
-        One `(S, N)` int64 tensor for each length N from 2 on, each sequence once. Characters that are a single token are the vocabulary sweep's.
+        One `(S, N)` int64 tensor for each length N from 2 on, each sequence once. Characters that are a single token
+        are the vocabulary sweep's.
     """
     found: dict[int, dict[tuple[int, ...], None]] = {}
     for character in _typeable():
@@ -39,7 +43,9 @@ def character_sequences(tokenizer: PromptTokenizer, *, longest: int) -> list[Ten
     return [torch.tensor(list(found[length])) for length in sorted(found)]
 
 
-def characters_with(tokenizer: PromptTokenizer | None, *, longest: int) -> Callable[[Sequence[int]], list[tuple[int, ...]]]:
+def characters_with(
+    tokenizer: PromptTokenizer | None, *, longest: int
+) -> Callable[[Sequence[int]], list[tuple[int, ...]]]:
     """Whole characters for pieces of them.
 
     Args:
@@ -47,7 +53,8 @@ def characters_with(tokenizer: PromptTokenizer | None, *, longest: int) -> Calla
         longest: longer sequences are left out.
 
     Returns:
-        A function of token ids: those among them that are no text alone are taken for pieces; the ids of every character, alone and inside a word,
+        A function of token ids: those among them that are no text alone are taken for pieces; the ids of every
+            character, alone and inside a word,
         that has one of them, at most 2,048, those that share most first.
     """
 
@@ -55,8 +62,14 @@ def characters_with(tokenizer: PromptTokenizer | None, *, longest: int) -> Calla
         pieces = {i for i in ids if tokenizer is not None and _BROKEN in tokenizer.decode([i])}
         if tokenizer is None or not pieces:
             return []
-        forms = (form for c in _that_may_hold(pieces, tokenizer) for form in (tokenizer.encode(c), _inside(tokenizer, c)))
-        shared = {one: len(pieces.intersection(one)) for one in forms if 2 <= len(one) <= longest and not pieces.isdisjoint(one)}
+        forms = (
+            form for c in _that_may_hold(pieces, tokenizer) for form in (tokenizer.encode(c), _inside(tokenizer, c))
+        )
+        shared = {
+            one: len(pieces.intersection(one))
+            for one in forms
+            if 2 <= len(one) <= longest and not pieces.isdisjoint(one)
+        }
         return sorted(shared, key=lambda one: (len(one) - shared[one], one))[:_MOST_ALIKE]
 
     return check

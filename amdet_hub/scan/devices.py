@@ -1,6 +1,7 @@
 """Processes, device, dtype, memory and time of a scan. The only place that knows accelerate.
 
-One process or several (`accelerate launch`, `torchrun`) do the same chunks of work and get the same numbers; see `amdet_hub.detect.workers`.
+One process or several (`accelerate launch`, `torchrun`) do the same chunks of work and get the same numbers; see
+`amdet_hub.detect.workers`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from amdet_hub.scan.plan import ScanOptions
 T = TypeVar("T")
 Problem = Literal["memory", "time"]
 
-_BYTES_A_ROW = (
-    40  # live activations of one row in units of hidden_size floats, measured on the sweep's extend(); only sizes the first batch
-)
+# live activations of one row in units of hidden_size floats, measured on the sweep's extend(); only sizes the first
+# batch
+_BYTES_A_ROW = 40
 
 
 _PATIENCE = datetime.timedelta(days=1)
@@ -39,7 +40,10 @@ class TimeSpent(Exception):
 
 
 def is_main_process() -> bool:
-    """Whether this process prints and writes. Reads the launcher's variables, so that a plain run imports nothing for it."""
+    """Whether this process prints and writes.
+
+    Reads the launcher's variables, so that a plain run imports nothing for it.
+    """
     return int(os.environ.get("RANK", "0")) == 0
 
 
@@ -47,7 +51,8 @@ def make_accelerator(device: str) -> Accelerator:
     """The accelerator of this scan.
 
     Args:
-        device: "auto", "cpu", "cuda" or "cuda:N"; with several processes the launcher assigns GPUs and "cuda:N" is refused.
+        device: "auto", "cpu", "cuda" or "cuda:N"; with several processes the launcher assigns GPUs and "cuda:N" is
+            refused.
 
     Raises:
         ConfigError: the device is not there.
@@ -92,7 +97,10 @@ class AcceleratedWorkers:
     """
 
     def __init__(self, accelerator: Accelerator, options: ScanOptions, *, started: float, hidden_size: int) -> None:
-        self._accelerator, self._deadline = accelerator, None if options.timeout_s is None else started + options.timeout_s
+        self._accelerator, self._deadline = (
+            accelerator,
+            None if options.timeout_s is None else started + options.timeout_s,
+        )
         self._most_rows = None
         if options.max_memory_bytes is not None:
             self._most_rows = max(1, options.max_memory_bytes // (4 * hidden_size * _BYTES_A_ROW))
@@ -126,7 +134,9 @@ class AcceleratedWorkers:
             self._on_stage("")
             self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + time.monotonic() - began
 
-    def _shared(self, stage: str, batch: int, n_chunks: Callable[[int], int], work: Callable[[int, int], T]) -> list[T]:
+    def _shared(
+        self, stage: str, batch: int, n_chunks: Callable[[int], int], work: Callable[[int, int], T]
+    ) -> list[T]:
         if self._most_rows is not None and stage.startswith("sweep"):
             batch = min(batch, self._most_rows)
         while True:
@@ -142,7 +152,9 @@ class AcceleratedWorkers:
         self.batch_sizes[stage] = batch
         return [result for _, result in sorted(gather_object(mine), key=lambda pair: pair[0])]
 
-    def _my_chunks(self, batch: int, count: int, work: Callable[[int, int], T]) -> tuple[list[tuple[int, T]], Problem | None]:
+    def _my_chunks(
+        self, batch: int, count: int, work: Callable[[int, int], T]
+    ) -> tuple[list[tuple[int, T]], Problem | None]:
         """This process's chunks with their numbers, or what stopped it."""
         done: list[tuple[int, T]] = []
         with self._as_sharing():
@@ -168,7 +180,10 @@ class AcceleratedWorkers:
             self._sharing = False
 
     def check_time(self) -> None:
-        """Raise TimeSpent when the budget is spent. Between shared stages all processes decide together, so that none waits for another."""
+        """Raise TimeSpent when the budget is spent.
+
+        Between shared stages all processes decide together, so that none waits for another.
+        """
         late = self._deadline is not None and time.monotonic() > self._deadline
         if not self._sharing and self.size > 1 and self._deadline is not None:
             late = any(gather_object([late]))

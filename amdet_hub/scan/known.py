@@ -1,7 +1,7 @@
 """What was scanned before is answered without scanning it again: from the target's listing alone, or from the tower's digest.
 
-Knows: which facts of a target make it the same question (`amdet_hub.scan.results_cache` keeps the answers). `open_known` and `Known.recall`
-fetch no weights and import no torch; `Known.report` scans what no answer was kept for.
+Knows: which facts of a target make it the same question (`amdet_hub.scan.results_cache` keeps the answers).
+`open_known` and `Known.recall` fetch no weights and import no torch; `Known.report` scans what no answer was kept for.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Known:
     """A target pinned to one commit, and what is known of it. Made by `open_known`.
 
     Attributes:
-        ref: the target, its revision replaced by the commit, so that what is scanned and loaded later is what was looked at.
+        ref: the target, its revision replaced by the commit, so that what is scanned and loaded later is what was
+            looked at.
         source: the pinned repository.
         resolution: its encoders.
         references: the reference of each encoder, in the same order.
@@ -58,16 +59,24 @@ class Known:
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """One sha256 for each encoder: of its config and of every file that makes it. Equal identities are equal encoders."""
+        """One sha256 for each encoder: of its config and of every file that makes it.
+
+        Equal identities are equal encoders.
+        """
         return tuple(_identity(encoder, self.source) for encoder in self.resolution.encoders)
 
     def recall(self) -> ScanReport | None:
-        """The report that earlier scans of these very weights make, None when one of them is missing. Reads listings and our own folder."""
+        """The report that earlier scans of these very weights make, None when one of them is missing.
+
+        Reads listings and our own folder.
+        """
         digests = [self.cache.digests(identity) for identity in self.identities]
         return self._assemble([d for d in digests if d is not None]) if None not in digests else None
 
     def recall_by_digest(self, progress: ProgressCallback | None = None) -> ScanReport | None:
-        """As `recall`, but loads towers in files that were never seen, and recognises them by their digest. Fetches weights, imports torch.
+        """As `recall`, but loads towers in files that were never seen, and recognises them by their digest.
+
+        Fetches weights, imports torch.
 
         Raises:
             BadRepository: the weights are broken.
@@ -126,7 +135,10 @@ class Known:
         )
 
     def _keep(self, report: ScanReport) -> None:
-        """Keep what a scan found. The digest of a projection is known only of towers that were looked up by digest before the scan."""
+        """Keep what a scan found.
+
+        The digest of a projection is known only of towers that were looked up by digest before the scan.
+        """
         by_encoder = {_place(encoder): k for k, encoder in enumerate(self.resolution.encoders)}
         identities = self.identities
         for result in report.results:
@@ -191,7 +203,9 @@ def _identity(encoder: ResolvedEncoder, source: RepoSource) -> str:
     """sha256 over all that was resolved, the repository's name aside, and the content of the files."""
     data = to_dict(encoder)
     del data["repo_id"], data["commit_sha"], data["weight_files"]
-    data["contents"] = [_content(path, source) for path in (*(f.path for f in encoder.weight_files), *encoder.tokenizer_files)]
+    data["contents"] = [
+        _content(path, source) for path in (*(f.path for f in encoder.weight_files), *encoder.tokenizer_files)
+    ]
     return fingerprint(data)
 
 

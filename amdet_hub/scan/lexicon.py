@@ -42,7 +42,10 @@ def typeable(tokenizer: PromptTokenizer | None) -> Callable[[Candidate], bool]:
 
 
 def is_character(tokenizer: PromptTokenizer | None) -> Callable[[Candidate], bool]:
-    """Whether these ids are one character of several bytes, or hold pieces of one that are no text. Never, without a tokenizer."""
+    """Whether these ids are one character of several bytes, or hold pieces of one that are no text.
+
+    Never, without a tokenizer.
+    """
 
     def check(ids: Candidate) -> bool:
         text = tokenizer.decode(ids) if tokenizer is not None else ""

@@ -1,6 +1,7 @@
 """A suspect and its reference, from pinned repositories to towers in memory.
 
-Knows what travels whole, what a LoRA is merged onto, what is loaded once, and whose tokenizer is read. Refuses to know what for.
+Knows what travels whole, what a LoRA is merged onto, what is loaded once, and whose tokenizer is read. Refuses to know
+what for.
 """
 
 from __future__ import annotations
@@ -48,12 +49,17 @@ class PairLoader:
         """The suspect, merged onto its base where it is a LoRA. Raises: BadRepository; HubError; ResourceError."""
         if (base := self.base) is not None:
             whole_base, _ = fetched_whole(base.encoder, self.chosen)
-            return self.turn(lambda: load_merged(self.encoder, base, self.source, self.progress, whole_base=whole_base))
+            return self.turn(
+                lambda: load_merged(self.encoder, base, self.source, self.progress, whole_base=whole_base)
+            )
         whole, _ = fetched_whole(self.encoder, self.chosen)
         return self._tower(self.encoder, self.source, whole_files=whole)
 
     def reference(self, suspect: LoadedTower) -> LoadedTower | None:
-        """The reference, None where there is none. The same files need no second download: `suspect` is it. Raises: as `suspect`."""
+        """The reference, None where there is none. The same files need no second download: `suspect` is it.
+
+        Raises: as `suspect`.
+        """
         encoder, source = self.chosen.encoder, self.chosen.source
         if encoder is None or source is None:
             return None
@@ -62,14 +68,19 @@ class PairLoader:
         _, whole = fetched_whole(self.encoder, self.chosen)
         if self.shared is None:
             return self._tower(encoder, source, whole_files=whole)
-        return self.shared.get(encoder, whole_files=whole, load=lambda: self._tower(encoder, source, whole_files=whole))
+        return self.shared.get(
+            encoder, whole_files=whole, load=lambda: self._tower(encoder, source, whole_files=whole)
+        )
 
     def _tower(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> LoadedTower:
         return self.turn(lambda: load_tower(encoder, source, self.progress, whole_files=whole_files))
 
 
 def pair_tokenizer(encoder: ResolvedEncoder, source: RepoSource, chosen: ChosenReference) -> PromptTokenizer | None:
-    """The reference's tokenizer where there is one, else the suspect's: the less hostile of the two. Raises: BadRepository; HubError."""
+    """The reference's tokenizer where there is one, else the suspect's: the less hostile of the two.
+
+    Raises: BadRepository; HubError.
+    """
     if chosen.encoder is not None and chosen.source is not None:
         found = load_tokenizer(chosen.encoder, chosen.source)
         if found is not None:

@@ -1,6 +1,7 @@
 """What a scan would do: encoders, references, expected time. Fetches no weights and imports no torch.
 
-The time is an estimate from the operations of each stage and a coarse speed of this machine; it is meant to tell a minute from an hour.
+The time is an estimate from the operations of each stage and a coarse speed of this machine; it is meant to tell a
+minute from an hour.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class ScanOptions:
 
     Attributes:
         device: "auto", "cpu", "cuda" or "cuda:N".
-        dtype: of the sweep's and the inversion's matrix products: "auto" (bfloat16 where the machine multiplies it faster), "float32", "bfloat16".
+        dtype: of the sweep's and the inversion's matrix products: "auto" (bfloat16 where the machine multiplies it
+            faster), "float32", "bfloat16".
         timeout_s: time budget in seconds; when it is spent, the partial report is inconclusive.
         max_memory_bytes: memory the batches may take; they start smaller to stay below it.
         use_reference: False for `--no-reference`.
@@ -46,7 +48,9 @@ class ScanOptions:
     on_measure: Callable[[str, int, float, str], None] | None = None
 
     def __post_init__(self) -> None:
-        if self.device not in ("auto", "cpu", "cuda") and not (self.device.startswith("cuda:") and self.device[5:].isdigit()):
+        if self.device not in ("auto", "cpu", "cuda") and not (
+            self.device.startswith("cuda:") and self.device[5:].isdigit()
+        ):
             raise ConfigError("device", f"'{self.device}' is none of auto, cpu, cuda, cuda:N")
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError("dtype", f"'{self.dtype}' is none of auto, float32, bfloat16")
@@ -59,7 +63,8 @@ DEFAULT_OPTIONS = ScanOptions()
 class PlannedEncoder:
     """One encoder that would be scanned, its reference, and the expected seconds on this machine.
 
-    The weights that would travel are its own, the reference's, and for a LoRA those of the base that it is merged onto.
+    The weights that would travel are its own, the reference's, and for a LoRA those of the base that it is merged
+    onto.
     """
 
     encoder: ResolvedEncoder
@@ -89,7 +94,9 @@ class TargetPlan:
         return total_bytes(planned.reference_travel for planned in self.encoders)
 
 
-def open_target(ref: RepoRef, settings: HubSettings, reference: RepoRef | None = None) -> tuple[RepoSource, Resolution]:
+def open_target(
+    ref: RepoRef, settings: HubSettings, reference: RepoRef | None = None
+) -> tuple[RepoSource, Resolution]:
     """The pinned repository of a target and the encoders in it, LoRAs merged onto their bases among them.
 
     Raises: NothingToScan; BadRepository; HubError.
@@ -119,16 +126,21 @@ def plan_target(
     planned = []
     for encoder in resolution.encoders:
         base = resolution.bases.get(encoder)
-        chosen = choose_reference(encoder, source, named=reference, allowed=options.use_reference, settings=settings, base=base)
+        chosen = choose_reference(
+            encoder, source, named=reference, allowed=options.use_reference, settings=settings, base=base
+        )
         travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen), base_travel(base, chosen)
-        planned.append(PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config), *travels))
+        planned.append(
+            PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config), *travels)
+        )
     return TargetPlan(source.snapshot, tuple(planned), resolution.skipped)
 
 
 def estimate_seconds(tower: TowerConfig, reference: ChosenReference, config: ScanConfig) -> float:
     """Expected seconds of a scan on this machine, loading aside.
 
-    Not foreseen: an identical tower, which answers at once; a search that does not decide, after which `standard` goes on to the inversion.
+    Not foreseen: an identical tower, which answers at once; a search that does not decide, after which `standard` goes
+    on to the inversion.
     """
     encoders = 1 if reference.encoder is None else 2
     arithmetic = scan_positions(tower, config) * encoders * position_flop(tower) / machine_flops()
@@ -168,15 +180,20 @@ def scan_positions(tower: TowerConfig, config: ScanConfig) -> float:
     second = min(sweep.n_finalists + sweep.n_null, tower.vocab_size) * sweep.n_prompts * sum(per_form)
     screened = sweep.preview_share * tower.vocab_size + sweep.n_null
     swept = (tower.vocab_size * sweep.preview_prompts + screened * sweep.screen_prompts) * per_form[0] + second
-    # Growing: some candidates a length; nulls: a few patterns; confirming: three places. All of about six positions behind a cached prefix.
-    # Chosen so that the sum agrees with the benign scans timed in BENCHMARKS.md; a trigger of many pieces takes more.
+    # Growing: some candidates a length; nulls: a few patterns; confirming: three places. All of about six positions
+    # behind a cached prefix. Chosen so that the sum agrees with the benign scans timed in BENCHMARKS.md; a trigger of
+    # many pieces takes more.
     tail = 6 if tower.causal else limit
-    grown = 25 * sweep.max_pieces * (sweep.n_accretions + 1) * (sweep.n_prompts if tower.causal else sweep.screen_prompts)
+    grown = (
+        25 * sweep.max_pieces * (sweep.n_accretions + 1) * (sweep.n_prompts if tower.causal else sweep.screen_prompts)
+    )
     grown += 4 * sweep.n_sequences * sweep.n_prompts + 3 * 100 * (sweep.n_prompts + sweep.n_heldout_prompts)
     swept += tail * (grown + (_CHARACTERS * sweep.screen_prompts if sweep.characters else 0))
     if config.stop_when_decided:
         return swept
-    inverted = 2 * 3.0 * inversion.restarts * inversion.steps * inversion.batch_size * (length + inversion.pseudo_tokens)
+    inverted = (
+        2 * 3.0 * inversion.restarts * inversion.steps * inversion.batch_size * (length + inversion.pseudo_tokens)
+    )
     return swept + inverted + length * config.landscape.grid**2
 
 
@@ -188,7 +205,9 @@ def machine_flops() -> float:
     """Coarse floating-point operations per second of this machine in this work (not its peak): GPU, or cores times what a core does."""
     if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
         return 4e13  # a middling GPU at a fifth of its peak
-    return (os.cpu_count() or 1) * (2.2e11 if _cpu_multiplies_bf16() else 4e10)  # measured per core on the 2-core build machine
+    return (os.cpu_count() or 1) * (
+        2.2e11 if _cpu_multiplies_bf16() else 4e10
+    )  # measured per core on the 2-core build machine
 
 
 def _cpu_multiplies_bf16() -> bool:

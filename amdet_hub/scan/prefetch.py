@@ -35,7 +35,10 @@ class Prefetcher:
         self._thread: threading.Thread | None = None
 
     def start(self, ref: RepoRef) -> None:
-        """Begin to fetch a target, unless one is still being fetched. Local targets and offline settings need nothing."""
+        """Begin to fetch a target, unless one is still being fetched.
+
+        Local targets and offline settings need nothing.
+        """
         busy = self._thread is not None and self._thread.is_alive()
         if not busy and ref.kind == "hub" and not self._settings.offline:
             self._thread = threading.Thread(target=self._fetch, args=(ref,), name="amdet-hub-prefetch", daemon=True)
@@ -64,7 +67,12 @@ class Prefetcher:
             for encoder in resolution.encoders:
                 base = resolution.bases.get(encoder)
                 chosen = choose_reference(
-                    encoder, source, named=self._reference, allowed=self._use_reference, settings=self._settings, base=base
+                    encoder,
+                    source,
+                    named=self._reference,
+                    allowed=self._use_reference,
+                    settings=self._settings,
+                    base=base,
                 )
                 self._fetch_tower(encoder, source, whole_files=fetched_whole(encoder, chosen)[0])
                 if base is not None:

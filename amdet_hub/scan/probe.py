@@ -1,6 +1,7 @@
 """One prompt in a scanned encoder and in its reference, without and with some words added: how far it moves, what it then says, where it looks.
 
-What is added is the trigger that the scan found, or words of one's own. Shows; judges nothing. The answer is plain data, without tensors.
+What is added is the trigger that the scan found, or words of one's own. Shows; judges nothing. The answer is plain
+data, without tensors.
 """
 
 from __future__ import annotations
@@ -34,17 +35,20 @@ Rows = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class EncoderView:
-    """What one encoder makes of the prompt without and with the added tokens. `S` and `S'` are the positions shown without and with them.
+    """What one encoder makes of the prompt without and with the added tokens.
+
+    `S` and `S'` are the positions shown without and with them.
 
     Attributes:
         similarity: cosine of the pooled features without and with them, in [-1, 1]; 1 is unmoved.
-        unrelated_similarity: the same between the prompt and captions that have nothing to do with it: what "another text" means here.
+        unrelated_similarity: the same between the prompt and captions that have nothing to do with it: what "another
+            text" means here.
         nearest_before: texts nearest to the prompt: words in a frame, then captions, each best first.
         nearest_after: the same with the added tokens.
         tokens_before: `S x S` cosines between the prompt's token features, in [-1, 1].
         tokens_after: `S' x S'`, with the added tokens.
-        attention: `L x S'`, how much the pooled position attends to each position in each layer with the added tokens, mean over heads. A row sums to
-            at most 1; the rest lies on padding.
+        attention: `L x S'`, how much the pooled position attends to each position in each layer with the added tokens,
+            mean over heads. A row sums to at most 1; the rest lies on padding.
     """
 
     similarity: float
@@ -103,7 +107,8 @@ def probe_prompt(
         >>> print([one.text for one in probe.suspect.nearest_after])
 
     Args:
-        result: of a finished scan. Its encoder and reference are loaded again, at its commits, and must have its digests.
+        result: of a finished scan. Its encoder and reference are loaded again, at its commits, and must have its
+            digests.
         prompt: any text of at most 500 characters and 77 tokens.
         added: what to put into it instead of the trigger that was found.
         place: before, amid or behind the prompt's tokens. In CLIP only what stands behind the trigger can change.
@@ -139,7 +144,10 @@ def probe_prompt(
     for number, encoder in enumerate(encoders):
         tell("look", number, len(encoders))
         views.append(_view(encoder, before, after, pair))
-    framed = frame_words(before, pair.special, pair.suspect.config), frame_words(after, pair.special, pair.suspect.config)
+    framed = (
+        frame_words(before, pair.special, pair.suspect.config),
+        frame_words(after, pair.special, pair.suspect.config),
+    )
     return Probe(
         prompt=prompt,
         added=pair.tokenizer.decode(extra),
@@ -153,7 +161,10 @@ def probe_prompt(
 
 
 def check_text(name: str, text: str) -> None:
-    """Whether a visitor's text can be looked at, as far as that can be told without an encoder. Raises: ConfigError."""
+    """Whether a visitor's text can be looked at, as far as that can be told without an encoder.
+
+    Raises: ConfigError.
+    """
     if not text.strip():
         raise ConfigError(name, "there is nothing in it")
     if len(text) > MAX_CHARS:
@@ -163,7 +174,10 @@ def check_text(name: str, text: str) -> None:
 
 
 def checked_trigger(result: ScanResult, pair: LoadedPair) -> tuple[int, ...]:
-    """The ids of the trigger that a result names. Raises: ConfigError when they are no tokens of its encoder's vocabulary."""
+    """The ids of the trigger that a result names.
+
+    Raises: ConfigError when they are no tokens of its encoder's vocabulary.
+    """
     ids, size = result.triggers[0].token_ids, pair.suspect.config.vocab_size
     wrong = [i for i in ids if not 0 <= i < size or i in pair.special.all()]
     if wrong or not ids:
@@ -183,7 +197,9 @@ def _check_room(words: int, extra: int, pair: LoadedPair) -> None:
     limit, special = pair.suspect.config.max_position_embeddings, pair.special
     room = room_for_words(special, pair.suspect.config) - max(0, limit - MAX_POSITIONS)
     if words + extra > room:
-        raise ConfigError("prompt", f"it has {words} tokens and {extra} more are added, and there is room for {room} in all")
+        raise ConfigError(
+            "prompt", f"it has {words} tokens and {extra} more are added, and there is room for {room} in all"
+        )
 
 
 def _pieces(framed: FramedWords, tokenizer: PromptTokenizer) -> tuple[str, ...]:
@@ -194,7 +210,9 @@ def _view(encoder: AttentiveTextEncoder, before: Sequence[int], after: Sequence[
     special, config = pair.special, encoder.config
     plain = look_at(encoder, frame_words(before, special, config))
     changed = look_at(encoder, frame_words(after, special, config))
-    others = tokenized_prompts(_OTHERS, min(_OTHER_TOKENS, room_for_words(special, config)), pair.tokenizer.encode, special, seed=_SEED)
+    others = tokenized_prompts(
+        _OTHERS, min(_OTHER_TOKENS, room_for_words(special, config)), pair.tokenizer.encode, special, seed=_SEED
+    )
     return EncoderView(
         similarity=_cosine(plain, changed),
         unrelated_similarity=unrelated_similarity(encoder, plain.pooled, others),
@@ -211,7 +229,9 @@ def _cosine(a: Look, b: Look) -> float:
 
 
 def _nearest(encoder: AttentiveTextEncoder, words: Sequence[int], pair: LoadedPair) -> tuple[NearText, ...]:
-    return pair.reader.nearest(encoder, PromptSet(torch.tensor([list(words)], dtype=torch.int64), pair.special, "captions"))
+    return pair.reader.nearest(
+        encoder, PromptSet(torch.tensor([list(words)], dtype=torch.int64), pair.special, "captions")
+    )
 
 
 def _rows(matrix: Tensor) -> Rows:

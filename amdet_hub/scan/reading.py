@@ -74,7 +74,13 @@ class TargetReader:
 
 
 def read_target(
-    trigger: tuple[int, ...], prompts: PromptSet, suspect: TextEncoder, reader: TextEncoder, tokenizer: PromptTokenizer, *, seed: int
+    trigger: tuple[int, ...],
+    prompts: PromptSet,
+    suspect: TextEncoder,
+    reader: TextEncoder,
+    tokenizer: PromptTokenizer,
+    *,
+    seed: int,
 ) -> tuple[str, ...]:
     """The texts nearest to what triggered prompts say, as `TargetReader` reads them.
 

@@ -1,7 +1,10 @@
-"""Which clean encoder is the suspect held against, and how far is that choice to be trusted? Torch-free; fetches no weights.
+"""Which clean encoder is the suspect held against, and how far is that choice to be trusted?
 
-In this order: the one the user names; the trusted base of the same family and dimensions (`amdet_hub.families`, pinned revision and sha256);
-the base model that the suspect's own card claims; none. A claim is the suspect's author's word, and is reported as such.
+Torch-free; fetches no weights.
+
+In this order: the one the user names; the trusted base of the same family and dimensions (`amdet_hub.families`, pinned
+revision and sha256); the base model that the suspect's own card claims; none. A claim is the suspect's author's word,
+and is reported as such.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ def choose_reference(
         named: the user's own choice, if any.
         allowed: False for `--no-reference`.
         settings: how to reach the Hub.
-        base: what a LoRA was merged onto: its reference, unless it lies in the LoRA's own repository and the user names another.
+        base: what a LoRA was merged onto: its reference, unless it lies in the LoRA's own repository and the user
+            names another.
 
     Raises:
         ConfigError: the user's reference holds no encoder of the suspect's dimensions.
@@ -75,19 +79,30 @@ def _named(suspect: ResolvedEncoder, ref: RepoRef, settings: HubSettings) -> Cho
     except NothingToScan as error:  # it is the reference that holds nothing, not the target
         raise ConfigError("reference", str(error)) from error
     if encoder is None:
-        raise ConfigError("reference", f"'{ref.raw}' holds no text encoder of {suspect.config.dims}, which '{suspect.label}' has")
+        raise ConfigError(
+            "reference", f"'{ref.raw}' holds no text encoder of {suspect.config.dims}, which '{suspect.label}' has"
+        )
     return ChosenReference(_record("user", "named by the user", encoder, source), encoder, source)
 
 
 def _merged_onto(base: LoraBase, source: RepoSource, named: RepoRef | None) -> ChosenReference:
     """The LoRA's base: what the merged tower differs in is the LoRA's doing. As trusted as the base itself."""
-    record = _record("declared", "what the LoRA was merged onto, by its author's word: untrusted", base.encoder, base.source)
+    record = _record(
+        "declared", "what the LoRA was merged onto, by its author's word: untrusted", base.encoder, base.source
+    )
     if named is not None and base.source.snapshot.repo_id == named.repo_id and base.source is not source:
         record = _record("user", "named by the user, and what the LoRA was merged onto", base.encoder, base.source)
     elif _trusted_itself(base.encoder) is not None:
-        record = _record("trusted", "what the LoRA was merged onto, pinned by sha256 in amdet-hub's table", base.encoder, base.source)
+        record = _record(
+            "trusted",
+            "what the LoRA was merged onto, pinned by sha256 in amdet-hub's table",
+            base.encoder,
+            base.source,
+        )
     elif base.source is source:
-        record = _record("declared", "what the LoRA was merged onto, in the same repository: untrusted", base.encoder, base.source)
+        record = _record(
+            "declared", "what the LoRA was merged onto, in the same repository: untrusted", base.encoder, base.source
+        )
     return ChosenReference(record, base.encoder, base.source)
 
 
@@ -106,7 +121,9 @@ def _trusted(suspect: ResolvedEncoder, row: TrustedReference, settings: HubSetti
     encoder = next((e for e in encoders if any(f.path == row.path for f in e.weight_files)), None)
     if encoder is None or TowerShape.of(encoder.config) != TowerShape.of(suspect.config):
         raise BadRepository(row.path, "it is not the encoder that the table describes")
-    return ChosenReference(_record("trusted", "pinned by revision and sha256 in amdet-hub's table", encoder, source), encoder, source)
+    return ChosenReference(
+        _record("trusted", "pinned by revision and sha256 in amdet-hub's table", encoder, source), encoder, source
+    )
 
 
 def _declared(suspect: ResolvedEncoder, claim: str, settings: HubSettings) -> ChosenReference | None:
@@ -123,10 +140,16 @@ def _declared(suspect: ResolvedEncoder, claim: str, settings: HubSettings) -> Ch
     return ChosenReference(_record("declared", note, encoder, source), encoder, source)
 
 
-def _matching(suspect: ResolvedEncoder, source: RepoSource, subfolder: str, filename: str | None) -> ResolvedEncoder | None:
+def _matching(
+    suspect: ResolvedEncoder, source: RepoSource, subfolder: str, filename: str | None
+) -> ResolvedEncoder | None:
     """The encoder of the suspect's shape; of several, the one of the same component, then the one stored most precisely."""
     shape = TowerShape.of(suspect.config)
-    fitting = [e for e in find_encoders(source, subfolder=subfolder, filename=filename).encoders if TowerShape.of(e.config) == shape]
+    fitting = [
+        e
+        for e in find_encoders(source, subfolder=subfolder, filename=filename).encoders
+        if TowerShape.of(e.config) == shape
+    ]
     return min(fitting, key=lambda e: (e.component != suspect.component, "F32" not in e.dtypes, e.label), default=None)
 
 

@@ -1,7 +1,10 @@
-"""Is this tower one that was already scanned, under another name or in lower precision? Keeps what is needed to tell, and no longer than needed.
+"""Is this tower one that was already scanned, under another name or in lower precision?
 
-A repository holds the same tower many times: variants, a copy for ComfyUI, the single-file checkpoint. Each is loaded and compared tensor by tensor, since a
-name proves nothing: a clean float32 file must not hide another tower in the float16 one beside it.
+Keeps what is needed to tell, and no longer than needed.
+
+A repository holds the same tower many times: variants, a copy for ComfyUI, the single-file checkpoint. Each is loaded
+and compared tensor by tensor, since a name proves nothing: a clean float32 file must not hide another tower in the
+float16 one beside it.
 """
 
 from __future__ import annotations
@@ -46,4 +49,6 @@ def _read_alike(ours: TowerConfig, theirs: TowerConfig) -> bool:
 
 def _reading(config: TowerConfig) -> TowerConfig:
     """The config without what only frames prompts, and with legacy end-of-text ids spelled out."""
-    return dataclasses.replace(config, bos_token_id=0, pad_token_id=0, projection_dim=None, eos_token_id=special_ids(config)[1])
+    return dataclasses.replace(
+        config, bos_token_id=0, pad_token_id=0, projection_dim=None, eos_token_id=special_ids(config)[1]
+    )

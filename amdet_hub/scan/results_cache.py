@@ -1,8 +1,11 @@
-"""Results of earlier scans, kept on disk by what was scanned. Knows: keys, files, atomic writes. Refuses to know: how a scan is made; torch.
+"""Results of earlier scans, kept on disk by what was scanned. Knows: keys, files, atomic writes.
 
-A result is found by the tower's digest, the fingerprint of the configuration, this package's version and thresholds, and whatever else can change a verdict:
-the checked config of the tower, its projection, the tokenizer's files, and the reference. So a verdict never crosses from one context into
-another in which it would have been a different one. A tower that was seen before is recognised without a download, by the identity of its files.
+Refuses to know: how a scan is made; torch.
+
+A result is found by the tower's digest, the fingerprint of the configuration, this package's version and thresholds,
+and whatever else can change a verdict: the checked config of the tower, its projection, the tokenizer's files, and the
+reference. So a verdict never crosses from one context into another in which it would have been a different one. A
+tower that was seen before is recognised without a download, by the identity of its files.
 
     results/<tower digest>/<sha256 of the key>.json    one result
     results/files/<identity of the files>.json         the digests that such files hold
@@ -50,7 +53,8 @@ class Subject:
     Attributes:
         tower: the checked config, as plain data.
         tokenizer: identities of its tokenizer's files.
-        reference: trust, repository, commit and component of the reference, and the identities of its files where it has no commit.
+        reference: trust, repository, commit and component of the reference, and the identities of its files where it
+            has no commit.
     """
 
     tower: Mapping[str, Any]
@@ -92,7 +96,10 @@ class ResultsCache:
         return None
 
     def remember(self, identity: str, digests: TowerDigests) -> None:
-        """Keep which tower files of this identity hold, unless nothing is to be kept (`AMDET_HUB_CACHE_MAX=0`). Raises: OSError; ConfigError."""
+        """Keep which tower files of this identity hold, unless nothing is to be kept (`AMDET_HUB_CACHE_MAX=0`).
+
+        Raises: OSError; ConfigError.
+        """
         if limit_bytes() == 0:
             return
         _write(self._folder / "files" / f"{identity}.json", {"tower": digests.tower, "projection": digests.projection})
@@ -173,7 +180,10 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file whole: another process sees the old content or the new one, and two writers leave one of both. Raises: OSError."""
+    """Replace a file whole: another process sees the old content or the new one, and two writers leave one of both.
+
+    Raises: OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:

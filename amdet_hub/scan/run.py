@@ -1,6 +1,7 @@
 """The scan: every encoder of a target, one after the other, loaded, compared, measured and judged.
 
-Knows the order of things and what is kept when they stop early. A partial report says that it is partial, and never acquits.
+Knows the order of things and what is kept when they stop early. A partial report says that it is partial, and never
+acquits.
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ class _Run:
     seen: SeenTowers = field(default_factory=SeenTowers)
 
     def scan_all(self) -> None:
-        """Scan the encoders in order. One that cannot be read does not cost the others their result, unless there is no other result.
+        """Scan the encoders in order.
+
+        One that cannot be read does not cost the others their result, unless there is no other result.
 
         Raises:
             AmdetError: nothing could be scanned; the first encoder's error.
@@ -149,20 +152,26 @@ class _Run:
                 self.outcomes.append(_EncoderScan(self, encoder, reference).run())
             except (BadRepository, HubError, ResourceError) as error:
                 errors.append(error)
-                self.outcomes.append(SkippedScan(encoder.repo_id, encoder.component, "unreadable", str(error), blocks_acquittal=True))
+                self.outcomes.append(
+                    SkippedScan(encoder.repo_id, encoder.component, "unreadable", str(error), blocks_acquittal=True)
+                )
         if errors and not any(isinstance(outcome, ScanResult) for outcome in self.outcomes):
             raise errors[0]
 
     def _reference_of(self, encoder: ResolvedEncoder) -> ChosenReference:
         allowed = self.options.use_reference
         base = self.resolution.bases.get(encoder)
-        return choose_reference(encoder, self.source, named=self.reference, allowed=allowed, settings=self.settings, base=base)
+        return choose_reference(
+            encoder, self.source, named=self.reference, allowed=allowed, settings=self.settings, base=base
+        )
 
     def stop(self, why: str) -> None:
         """Name what was not finished."""
         self.complete = False
         for encoder in self.resolution.encoders[len(self.outcomes) :]:
-            self.outcomes.append(SkippedScan(encoder.repo_id, encoder.component, "interrupted", why, blocks_acquittal=True))
+            self.outcomes.append(
+                SkippedScan(encoder.repo_id, encoder.component, "interrupted", why, blocks_acquittal=True)
+            )
 
     def report(self) -> ScanReport:
         """Everything found so far."""
@@ -201,7 +210,9 @@ class _EncoderScan:
 
     def __init__(self, run: _Run, encoder: ResolvedEncoder, chosen: ChosenReference) -> None:
         self._run, self._encoder, self._chosen = run, encoder, chosen
-        self._workers = AcceleratedWorkers(run.accelerator, run.options, started=run.started, hidden_size=encoder.config.hidden_size)
+        self._workers = AcceleratedWorkers(
+            run.accelerator, run.options, started=run.started, hidden_size=encoder.config.hidden_size
+        )
         self._timings: dict[str, float] = {}
         base = run.resolution.bases.get(encoder)
         self._loader = PairLoader(encoder, run.source, chosen, base, run.progress, self._in_turn, run.shared)
@@ -223,10 +234,17 @@ class _EncoderScan:
             chosen = replace(chosen, record=replace(chosen.record, tower_digest=anchor.digest))
         evidence: list[Evidence] = []
         detected = _Detected([])
-        identical = anchor is not None and chosen.encoder is not None and _same_encoder(self._encoder, suspect, chosen.encoder, anchor)
+        identical = (
+            anchor is not None
+            and chosen.encoder is not None
+            and _same_encoder(self._encoder, suspect, chosen.encoder, anchor)
+        )
         if identical and chosen.record.trust == "declared":
             # Whoever planted a backdoor can publish it twice and call one copy the base of the other.
-            note = f"the declared base model {chosen.record.repo_id} is this same tower, which says nothing: lower confidence"
+            note = (
+                f"the declared base model {chosen.record.repo_id} is this same tower, which says nothing: lower"
+                " confidence"
+            )
             chosen, anchor, identical = ChosenReference(Reference("none", note)), None, False
         origin = lineage(suspect.tensors, anchor.tensors, same=identical) if anchor is not None else None
         if anchor is not None and origin is not None:
@@ -243,9 +261,13 @@ class _EncoderScan:
             reference=chosen.record,
             verdict=verdict,
             evidence=tuple(evidence),
-            triggers=(detected.name_trigger(),) if verdict.label == "backdoor-detected" and detected.name_trigger else (),
+            triggers=(
+                (detected.name_trigger(),) if verdict.label == "backdoor-detected" and detected.name_trigger else ()
+            ),
             batch_sizes=dict(self._workers.batch_sizes),
-            timings_s={stage: round(s, 3) for stage, s in (*self._timings.items(), *self._workers.stage_seconds.items())},
+            timings_s={
+                stage: round(s, 3) for stage, s in (*self._timings.items(), *self._workers.stage_seconds.items())
+            },
             lineage=origin,
         )
 
@@ -280,7 +302,11 @@ class _EncoderScan:
         ids = sweepable_ids(self._encoder.config.vocab_size, special.all())
         calibrated = calibration(self._encoder.config.family, with_reference=theirs is not None).thresholds
         thresholds = run.config.thresholds.over(calibrated)
-        more = character_sequences(tokenizer, longest=sweep.max_pieces) if sweep.characters and tokenizer is not None else []
+        more = (
+            character_sequences(tokenizer, longest=sweep.max_pieces)
+            if sweep.characters and tokenizer is not None
+            else []
+        )
         with self._timed("standard"):
             found = run_standard(
                 ours,
@@ -318,7 +344,9 @@ class _EncoderScan:
         with self._timed("target"):
             spoken = clearest_trigger(found, thresholds).token_ids
             seed = self._run.config.seed
-            nearest = read_target(spoken, prompts, suspect, reader, tokenizer, seed=seed) if tokenizer is not None else ()
+            nearest = (
+                read_target(spoken, prompts, suspect, reader, tokenizer, seed=seed) if tokenizer is not None else ()
+            )
         return TriggerFinding(
             token_ids=best.token_ids,
             text=tokenizer.decode(best.token_ids) if tokenizer is not None else None,
@@ -335,13 +363,17 @@ class _EncoderScan:
         inserted = max(*sweep.copies, sweep.max_pieces, LONGEST_ASSEMBLY)
         tokens = min(tokens, positions - inserted - 2)  # BOS and EOS
         if tokens < 1:
-            raise BadRepository("config.json", f"{positions} positions are too few to scan: a prompt and a trigger need {inserted + 3}")
+            raise BadRepository(
+                "config.json", f"{positions} positions are too few to scan: a prompt and a trigger need {inserted + 3}"
+            )
         if tokenizer is None:
             return random_prompts(n, tokens, self._encoder.config, special, seed=self._run.config.seed)
         try:
             return tokenized_prompts(n, tokens, tokenizer.encode, special, seed=self._run.config.seed)
         except ConfigError as error:
-            raise BadRepository(self._encoder.tokenizer_files[0] if self._encoder.tokenizer_files else "tokenizer", error.reason) from error
+            raise BadRepository(
+                self._encoder.tokenizer_files[0] if self._encoder.tokenizer_files else "tokenizer", error.reason
+            ) from error
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -352,7 +384,9 @@ class _EncoderScan:
             self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - start
 
 
-def _same_encoder(config: ResolvedEncoder, suspect: LoadedTower, reference_config: ResolvedEncoder, reference: LoadedTower) -> bool:
+def _same_encoder(
+    config: ResolvedEncoder, suspect: LoadedTower, reference_config: ResolvedEncoder, reference: LoadedTower
+) -> bool:
     """Whether suspect and reference are one encoder: the same weights, read with the same epsilon and pooled at the same token."""
     ours, theirs = config.config, reference_config.config
     reads_alike = ours.layer_norm_eps == theirs.layer_norm_eps and special_ids(ours)[1] == special_ids(theirs)[1]

@@ -1,4 +1,7 @@
-"""The clean encoders that several scans share: each is loaded once. Knows towers in memory; refuses to know how they are chosen."""
+"""The clean encoders that several scans share: each is loaded once.
+
+Knows towers in memory; refuses to know how they are chosen.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ class SharedReferences:
         self.n_loaded = 0
 
     def get(self, encoder: ResolvedEncoder, *, whole_files: bool, load: Callable[[], LoadedTower]) -> LoadedTower:
-        """The tower of a pinned encoder, loaded with `load` unless it is here. A local folder is not pinned, and is loaded each time."""
+        """The tower of a pinned encoder, loaded with `load` unless it is here.
+
+        A local folder is not pinned, and is loaded each time.
+        """
         key = (encoder, whole_files)
         tower = self._towers.pop(key, None)
         if tower is None:

@@ -1,4 +1,7 @@
-"""A scan with plain arguments: what `from amdet_hub import scan` gives. Knows: the order of `scan_target`'s arguments. Torch-free to import."""
+"""A scan with plain arguments: what `from amdet_hub import scan` gives. Knows: the order of `scan_target`'s arguments.
+
+Torch-free to import.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ def scan(
         target: `org/model`, `org/model@revision`, `hf://...`, a Hub URL, or a path that starts with `.` or `/`.
         revision: branch, tag or commit; None means the default branch.
         subfolder: look only there.
-        reference: the clean encoder to compare with, written like a target; None takes the known base of this architecture.
+        reference: the clean encoder to compare with, written like a target; None takes the known base of this
+            architecture.
         preset: "standard", "quick", "characters" or "paper".
         seed: drives every random choice.
         config: every number that can change the verdict; replaces `preset` and `seed`.
@@ -43,7 +47,8 @@ def scan(
         progress: called as `progress(stage, done, total)` while the scan runs; raise from it to stop.
 
     Returns:
-        The report. `report.verdict.label` is "backdoor-detected", "no-backdoor-found" or "inconclusive"; there is no "safe".
+        The report. `report.verdict.label` is "backdoor-detected", "no-backdoor-found" or "inconclusive"; there is no
+        "safe".
 
     Raises:
         AmdetError: as `amdet_hub.scan.scan_target`.
@@ -63,7 +68,12 @@ def scan(
 
 
 def parse_plain(
-    target: str, reference: str | None, settings: HubSettings, *, revision: str | None = None, subfolder: str | None = None
+    target: str,
+    reference: str | None,
+    settings: HubSettings,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
 ) -> tuple[RepoRef, RepoRef | None]:
     """Target and reference as written, understood. Raises: TargetError."""
     from amdet_hub.hub import parse_target

@@ -12,16 +12,22 @@ from amdet_hub.scan.references import ChosenReference
 
 
 def same_files(suspect: ResolvedEncoder, reference: ResolvedEncoder) -> bool:
-    """Whether both are the same tower of the same weight files, by the sha256 that the listing states. One file may hold several towers."""
+    """Whether both are the same tower of the same weight files, by the sha256 that the listing states.
+
+    One file may hold several towers.
+    """
     ours = [f.sha256 for f in suspect.weight_files]
-    alike = all(getattr(suspect, name) == getattr(reference, name) for name in ("config", "prefix", "key_layout", "adapter"))
+    alike = all(
+        getattr(suspect, name) == getattr(reference, name) for name in ("config", "prefix", "key_layout", "adapter")
+    )
     return alike and None not in ours and ours == [f.sha256 for f in reference.weight_files]
 
 
 def fetched_whole(suspect: ResolvedEncoder, chosen: ChosenReference) -> tuple[bool, bool]:
     """Whether the suspect's and the reference's files must come whole, so that their sha256 is checked.
 
-    That of a trusted reference is why it is believed. A suspect that states the same sha256 is taken for it, and so has to show it.
+    That of a trusted reference is why it is believed. A suspect that states the same sha256 is taken for it, and so
+    has to show it.
     """
     trusted = chosen.record.trust == "trusted" and chosen.encoder is not None
     return trusted and chosen.encoder is not None and same_files(suspect, chosen.encoder), trusted
@@ -48,7 +54,10 @@ def suspect_travel(encoder: ResolvedEncoder, source: RepoSource, chosen: ChosenR
 
 
 def reference_travel(encoder: ResolvedEncoder, chosen: ChosenReference) -> Travel | None:
-    """What the reference's weights cost; None where there is none, or where it is the suspect's own files. Raises: BadRepository; HubError."""
+    """What the reference's weights cost; None where there is none, or where it is the suspect's own files.
+
+    Raises: BadRepository; HubError.
+    """
     if chosen.encoder is None or chosen.source is None or same_files(encoder, chosen.encoder):
         return None
     return _travel(chosen.encoder, chosen.source, whole_files=fetched_whole(encoder, chosen)[1])

@@ -1,9 +1,11 @@
 """A runner for composite actions: reads `action.yml` and runs every `run:` step in bash, with the environment that GitHub documents.
 
-Knows the expressions that our action uses (`inputs.x`, `github.x`, `runner.temp`, `steps.x.outputs.y`, literals, `==`, `!=`, `&&`, `||`), output files
-with delimiters, and `actions/cache/restore` and `save`, which it does with a folder. Any other expression or action is an error.
+Knows the expressions that our action uses (`inputs.x`, `github.x`, `runner.temp`, `steps.x.outputs.y`, literals, `==`,
+`!=`, `&&`, `||`), output files with delimiters, and `actions/cache/restore` and `save`, which it does with a folder.
+Any other expression or action is an error.
 
-Source: GitHub's documentation, "Metadata syntax", "Contexts", "Expressions" and "Workflow commands for GitHub Actions".
+Source: GitHub's documentation, "Metadata syntax", "Contexts", "Expressions" and "Workflow commands for GitHub
+Actions".
 """
 
 from __future__ import annotations
@@ -84,7 +86,9 @@ class Runner:
         for path in files.values():
             path.write_text("", encoding="utf-8")
         files["script"].write_text(step["run"], encoding="utf-8")
-        environ = self._environ(files) | {name: fill(str(value), contexts) for name, value in step.get("env", {}).items()}
+        environ = self._environ(files) | {
+            name: fill(str(value), contexts) for name, value in step.get("env", {}).items()
+        }
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(files["script"])],
             cwd=self.workspace,
@@ -103,7 +107,9 @@ class Runner:
 
     def _environ(self, files: Mapping[str, Path]) -> dict[str, str]:
         kept = {
-            n: v for n, v in os.environ.items() if n in ("PATH", "HOME", "LANG", "PYTHONPATH", "OMP_NUM_THREADS") or n.startswith("HF_")
+            n: v
+            for n, v in os.environ.items()
+            if n in ("PATH", "HOME", "LANG", "PYTHONPATH", "OMP_NUM_THREADS") or n.startswith("HF_")
         }
         event = self.temp / "event.json"
         event.write_text(json.dumps(self.payload), encoding="utf-8")

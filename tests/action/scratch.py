@@ -40,7 +40,9 @@ class Scratch:
             "GIT_COMMITTER_NAME": "a",
             "GIT_COMMITTER_EMAIL": "a@example.org",
         }
-        done = subprocess.run(["git", *words], cwd=self.root, env=environ, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(
+            ["git", *words], cwd=self.root, env=environ, capture_output=True, text=True, check=True, timeout=60
+        )
         return done.stdout.strip()
 
     def write(self, path: str, content: bytes) -> None:
@@ -49,7 +51,10 @@ class Scratch:
         place.write_bytes(content)
 
     def put_model(self, folder: str, name: str, *, lfs: bool = False, stored: bool = True) -> None:
-        """One of the demonstration's encoders. With `lfs`, its weights are a pointer; with `stored`, the object is in git's own store."""
+        """One of the demonstration's encoders.
+
+        With `lfs`, its weights are a pointer; with `stored`, the object is in git's own store.
+        """
         for path, content in files_of(name).items():
             if lfs and path.endswith(".safetensors"):
                 content = self.pointer(content, stored=stored)

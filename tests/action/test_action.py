@@ -42,7 +42,9 @@ def start(scratch: Scratch, tmp_path: Path, cache: Path) -> Start:
     def run(event: str, payload: Mapping[str, Any], *, environ: Mapping[str, str] | None = None, **inputs: str) -> Job:
         number = len(list(tmp_path.glob("temp-*")))
         runner = Runner(scratch.root, tmp_path / f"temp-{number}", cache, event, payload, environ or {})
-        given = {"version": "installed", "python": sys.executable} | {name.replace("_", "-"): value for name, value in inputs.items()}
+        given = {"version": "installed", "python": sys.executable} | {
+            name.replace("_", "-"): value for name, value in inputs.items()
+        }
         return runner.run(given)
 
     return run
@@ -60,7 +62,9 @@ def unharmed(scratch: Scratch, job: Job) -> None:
     assert not list(scratch.root.parent.rglob("pwned*"))
     for line in job.log.split("\n"):
         if line.lstrip().startswith("::"):
-            assert line.startswith(("::error title=amdet-hub", "::warning title=amdet-hub", "::notice title=amdet-hub"))
+            assert line.startswith(
+                ("::error title=amdet-hub", "::warning title=amdet-hub", "::notice title=amdet-hub")
+            )
 
 
 def test_push_of_a_poisoned_checkpoint(scratch: Scratch, start: Start) -> None:
@@ -85,7 +89,9 @@ def test_push_of_a_poisoned_checkpoint(scratch: Scratch, start: Start) -> None:
     assert Path(outputs["markdown"]).read_text() == job.summary
     assert "::error title=amdet-hub,file=models/new,line=1::Backdoor detected in ./models/new" in job.log
 
-    again = start("push", push(scratch.first), **SCANNING)  # the tower was judged before: no scan, and no acquittal either
+    again = start(
+        "push", push(scratch.first), **SCANNING
+    )  # the tower was judged before: no scan, and no acquittal either
     assert (again.outputs["verdict"], again.outputs["scanned"], again.exit_code) == ("backdoor-detected", "false", 1)
     assert "Keep the verdicts" not in again.ran
     assert Path(again.outputs["json"]).is_file()
@@ -99,18 +105,39 @@ def test_pull_request_with_a_clean_checkpoint_and_a_comment(scratch: Scratch, st
     scratch.commit("a model")
     with fake_github() as github:
         github.comments.append({"id": 1, "user": {"type": "User"}, "body": "<!-- amdet-hub:comment -->\nnot ours"})
-        job = start("pull_request", pull_request(scratch.first), environ={"GITHUB_API_URL": github.url}, **SCANNING, comment="true")
+        job = start(
+            "pull_request",
+            pull_request(scratch.first),
+            environ={"GITHUB_API_URL": github.url},
+            **SCANNING,
+            comment="true",
+        )
         assert (job.failed_at, job.exit_code) == (None, 0), job.log
         assert (job.outputs["verdict"], job.outputs["exit-code"]) == ("no-backdoor-found", "0")
         assert json.loads(Path(job.outputs["sarif"]).read_text())["runs"][0]["results"] == []
-        assert [comment["body"].startswith("<!-- amdet-hub:comment -->") for comment in github.comments] == [True, True]
+        assert [comment["body"].startswith("<!-- amdet-hub:comment -->") for comment in github.comments] == [
+            True,
+            True,
+        ]
         assert "No backdoor found" in github.comments[1]["body"]
         assert github.comments[0]["body"].endswith("not ours")
-        start("pull_request", pull_request(scratch.first), environ={"GITHUB_API_URL": github.url}, **SCANNING, comment="true")
+        start(
+            "pull_request",
+            pull_request(scratch.first),
+            environ={"GITHUB_API_URL": github.url},
+            **SCANNING,
+            comment="true",
+        )
         assert len(github.comments) == 2
         assert {authorization for _, _, authorization in github.seen} == {"Bearer ghs_test"}
         github.status = 403
-        refused = start("pull_request", pull_request(scratch.first), environ={"GITHUB_API_URL": github.url}, **SCANNING, comment="true")
+        refused = start(
+            "pull_request",
+            pull_request(scratch.first),
+            environ={"GITHUB_API_URL": github.url},
+            **SCANNING,
+            comment="true",
+        )
         assert refused.exit_code == 0
         assert "pull-requests: write" in refused.log
     assert "ghs_test" not in job.log + refused.log
@@ -134,10 +161,18 @@ def test_a_schedule_watches_hub_repositories(start: Start) -> None:
 
 def test_one_hub_repository_by_hand(start: Start) -> None:
     with demo_hub() as hub:
-        job = start("workflow_dispatch", {"inputs": {}}, environ={"HF_ENDPOINT": hub.endpoint}, model=f"{BASE}@main", reference=BASE)
+        job = start(
+            "workflow_dispatch",
+            {"inputs": {}},
+            environ={"HF_ENDPOINT": hub.endpoint},
+            model=f"{BASE}@main",
+            reference=BASE,
+        )
         assert (job.outputs["verdict"], job.exit_code) == ("no-backdoor-found", 0), job.log
         assert job.outputs["commit-sha"] == hub.head(BASE)
-        missing = start("workflow_dispatch", {}, environ={"HF_ENDPOINT": hub.endpoint}, model="demo/nowhere", fail_on="never")
+        missing = start(
+            "workflow_dispatch", {}, environ={"HF_ENDPOINT": hub.endpoint}, model="demo/nowhere", fail_on="never"
+        )
         assert (missing.outputs["verdict"], missing.exit_code) == ("error", 2), missing.log
         assert hub.writes == []
 
@@ -189,12 +224,23 @@ def test_errors_are_outcomes(scratch: Scratch, start: Start) -> None:
 
 def test_injections(scratch: Scratch, start: Start, tmp_path: Path) -> None:
     """Everything that a stranger may name, at once: files, folders, a module beside the scripts, a link in the place of the reports."""
-    for name in ("$(touch pwned)", "a;touch pwned", "`touch pwned`", "-rf", "--config=x", "x\n::error::y", "${{ github.token }}", "a'\"b"):
+    for name in (
+        "$(touch pwned)",
+        "a;touch pwned",
+        "`touch pwned`",
+        "-rf",
+        "--config=x",
+        "x\n::error::y",
+        "${{ github.token }}",
+        "a'\"b",
+    ):
         scratch.write(f"{name}/model.safetensors", b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
     scratch.put_model("%0A::add-mask::x,line=2 `<img src=x>` [x](y)", "backdoored")
     for module in ("amdet_hub/__init__.py", "json.py", "pip/__init__.py", "sitecustomize.py", "click.py"):
         scratch.write(module, b"open('pwned-by-module', 'w')\n")
-    scratch.write("pyproject.toml", b'[tool.amdet-hub]\nendpoint = "http://evil.test"\n[tool.amdet-hub.sweep]\nn_prompts = 1\n')
+    scratch.write(
+        "pyproject.toml", b'[tool.amdet-hub]\nendpoint = "http://evil.test"\n[tool.amdet-hub.sweep]\nn_prompts = 1\n'
+    )
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (scratch.root / "reports").mkdir()
@@ -223,7 +269,8 @@ def test_hostile_inputs_stop_at_the_first_step(scratch: Scratch, start: Start, n
 
 
 @pytest.mark.parametrize(
-    "inputs", [{"path": "../.."}, {"path": "/etc"}, {"model": "a/b", "path": "x"}, {"model": "./x"}, {"comment": "yes"}]
+    "inputs",
+    [{"path": "../.."}, {"path": "/etc"}, {"model": "a/b", "path": "x"}, {"model": "./x"}, {"comment": "yes"}],
 )
 def test_unusable_inputs(scratch: Scratch, start: Start, inputs: dict[str, str]) -> None:
     job = start("workflow_dispatch", {}, **inputs)

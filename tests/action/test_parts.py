@@ -35,7 +35,8 @@ def scratch(tmp_path: Path) -> Scratch:
 
 def test_the_room_needs_only_the_standard_library() -> None:
     code = (
-        "import sys; sys.modules['click'] = sys.modules['huggingface_hub'] = sys.modules['torch'] = None; import amdet_hub.action.__main__"
+        "import sys; sys.modules['click'] = sys.modules['huggingface_hub'] = sys.modules['torch'] = None; import"
+        " amdet_hub.action.__main__"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
@@ -96,7 +97,9 @@ def test_a_path_narrows(scratch: Scratch) -> None:
     event = Event("push", scratch.first, compares=True)
     assert make_plan(scratch.root, read_inputs({"AMDET_INPUT_PATH": "models"}), event).targets == ("./models",)
     assert not make_plan(scratch.root, read_inputs({"AMDET_INPUT_PATH": "reference"}), event).needed
-    assert make_plan(scratch.root, read_inputs({"AMDET_INPUT_PATH": "reference"}), Event("schedule")).targets == ("./reference",)
+    assert make_plan(scratch.root, read_inputs({"AMDET_INPUT_PATH": "reference"}), Event("schedule")).targets == (
+        "./reference",
+    )
     with pytest.raises(ConfigError, match="no such file"):
         make_plan(scratch.root, read_inputs({"AMDET_INPUT_PATH": "nowhere"}), event)
 
@@ -121,7 +124,11 @@ def test_a_plan_is_read_back() -> None:
         ("push", {"before": "0" * 40}, Event("push", None, True)),
         ("push", {"before": "--output=x"}, Event("push", None, True)),
         ("push", {"before": "a" * 40, "deleted": True}, Event("push", "a" * 40, True, True)),
-        ("pull_request", {"pull_request": {"number": 3, "base": {"sha": "b" * 40}}}, Event("pull_request", "b" * 40, True, False, 3)),
+        (
+            "pull_request",
+            {"pull_request": {"number": 3, "base": {"sha": "b" * 40}}},
+            Event("pull_request", "b" * 40, True, False, 3),
+        ),
         ("pull_request", {"pull_request": {"number": "3; x"}}, Event("pull_request", None, True)),
         ("merge_group", {"merge_group": {"base_sha": "c" * 40}}, Event("merge_group", "c" * 40, True)),
         ("schedule", {}, Event("schedule")),
@@ -146,7 +153,10 @@ def test_durations(value: str) -> None:
 
 
 def test_the_file_that_names_the_models() -> None:
-    assert naming_file({"GITHUB_WORKFLOW_REF": "o/r/.github/workflows/scan.yml@refs/heads/a@b"}) == ".github/workflows/scan.yml"
+    assert (
+        naming_file({"GITHUB_WORKFLOW_REF": "o/r/.github/workflows/scan.yml@refs/heads/a@b"})
+        == ".github/workflows/scan.yml"
+    )
     assert naming_file({"GITHUB_WORKFLOW_REF": "o/r/../../etc/passwd@x"}) == ".github/workflows"
 
 
@@ -174,7 +184,9 @@ def test_an_object_of_another_content_is_refused(scratch: Scratch) -> None:
     assert [p.name for p in scratch.root.iterdir() if p.name.endswith(".partial")] == []
 
 
-def test_git_lfs_gets_the_pointer_and_no_path(scratch: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_lfs_gets_the_pointer_and_no_path(
+    scratch: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """git-lfs is not everywhere: a script that answers as `git lfs smudge` does stands in for it, and writes down what it was told."""
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "git-lfs"
@@ -196,7 +208,9 @@ def test_a_pipelines_other_weights_are_not_fetched(scratch: Scratch) -> None:
     assert materialize(scratch.root, scratch.root / "p") == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:../../x\nsize 1\n", b"x" * 2000])
+@pytest.mark.parametrize(
+    "content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:../../x\nsize 1\n", b"x" * 2000]
+)
 def test_no_pointers(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.safetensors").write_bytes(content)
     assert read_pointer(tmp_path / "m.safetensors") is None

@@ -73,10 +73,13 @@ def test_least_privilege(path: Path) -> None:
 def test_the_promised_inputs_and_outputs() -> None:
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     inputs = (
-        "model path revision subfolder hf-token endpoint preset fail-on formats output-dir config baseline comment push-card version"
+        "model path revision subfolder hf-token endpoint preset fail-on formats output-dir config baseline comment"
+        " push-card version"
     ).split()
     assert set(inputs) <= set(action["inputs"])
-    assert set(action["outputs"]) == set("verdict score exit-code sarif json markdown html commit-sha tower-digest scanned".split())
+    assert set(action["outputs"]) == set(
+        "verdict score exit-code sarif json markdown html commit-sha tower-digest scanned".split()
+    )
     assert all(row["description"] for row in (*action["inputs"].values(), *action["outputs"].values()))
     used = (ROOT / "action.yml").read_text()
     assert [name for name in action["inputs"] if f"inputs.{name}" not in used] == []

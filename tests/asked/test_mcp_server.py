@@ -44,7 +44,10 @@ async def connected(hub: LocalHub, folder: Path, *more: str) -> AsyncIterator[Cl
     arguments, environment = command(hub, folder, *more)
     with (folder / "stderr").open("w") as log:
         parameters = StdioServerParameters(command=sys.executable, args=arguments, env=environment)
-        async with stdio_client(parameters, errlog=log) as (read, write), ClientSession(read, write, PATIENCE) as session:
+        async with (
+            stdio_client(parameters, errlog=log) as (read, write),
+            ClientSession(read, write, PATIENCE) as session,
+        ):
             yield session
 
 
@@ -73,7 +76,9 @@ def test_an_agent_asks_before_it_loads(hub: LocalHub, tmp_path: Path) -> None:
             assert plan["encoders"][0]["dimensions"] == "3 x 96, 77 positions, 2,000 tokens"
             unknown = await call(session, "verify_model", BACKDOORED)
             assert (unknown["answer"], unknown["card"]["state"]) == ("unknown", "missing")
-            assert [r for r in hub.requests if r.side == "lfs" and r.range is None] == [], "no weights until a scan is asked for"
+            assert [r for r in hub.requests if r.side == "lfs" and r.range is None] == [], (
+                "no weights until a scan is asked for"
+            )
 
             heard: list[str] = []
 
@@ -91,7 +96,11 @@ def test_an_agent_asks_before_it_loads(hub: LocalHub, tmp_path: Path) -> None:
             assert same["answer"] == "nothing-found"
             assert "not proof" in same["meaning"]
 
-            for bad, words in (("demo/none", "was not found"), ("./here", "Hub repositories only"), ("a b", "not a usable target")):
+            for bad, words in (
+                ("demo/none", "was not found"),
+                ("./here", "Hub repositories only"),
+                ("a b", "not a usable target"),
+            ):
                 refused = await session.call_tool("verify_model", {"target": bad})
                 assert refused.isError
                 assert isinstance(refused.content[0], types.TextContent)
@@ -109,7 +118,11 @@ def test_nothing_but_the_protocol_is_on_stdout(hub: LocalHub, tmp_path: Path) ->
         {
             "id": 1,
             "method": "initialize",
-            "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+            "params": {
+                "protocolVersion": "2025-06-18",
+                "capabilities": {},
+                "clientInfo": {"name": "t", "version": "1"},
+            },
         },
         {"method": "notifications/initialized"},
         {"id": 2, "method": "tools/call", "params": {"name": "resolve_model", "arguments": {"target": FINETUNED}}},
@@ -161,7 +174,9 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
         "u.find_spec = lambda name, *a: None if name == 'mcp' else real(name, *a)\n"
         "from amdet_hub.__main__ import main; sys.exit(main(['mcp']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == 2
     assert "pip install 'amdet-hub[mcp]'" in done.stderr
     assert done.stdout == ""

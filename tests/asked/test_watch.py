@@ -123,7 +123,9 @@ def test_a_budget_of_scans_ends_it_and_the_next_one_goes_on(warm: tuple[LocalHub
     for name in ("a", "b"):
         hub.add_model(f"budget/{name}", files_of("base"))
     settings = settings_of(hub, tmp_path / "cache")
-    watcher = Watcher(hub, replace(order, targets=("budget/...",), folder=tmp_path / "r", settings=settings, max_scans=1, once=False))
+    watcher = Watcher(
+        hub, replace(order, targets=("budget/...",), folder=tmp_path / "r", settings=settings, max_scans=1, once=False)
+    )
     events, summary = watcher.run()
     assert (summary.ended, [e.repo_id for e in events], summary.pending) == ("max scans", ["budget/a"], ("budget/b",))
     events, summary = watcher.run(once=True)
@@ -158,7 +160,9 @@ def test_discussions_are_opened_only_when_asked_and_only_once(watcher: Watcher, 
     assert hub.pull_requests(BACKDOORED) == []
 
 
-def test_without_a_token_the_finding_is_kept_and_the_failure_said(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_token_the_finding_is_kept_and_the_failure_said(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nobody = replace(watcher.order.settings, token=None)
     events, summary = watcher.run(targets=(BACKDOORED,), open_discussions=True, settings=nobody)
     assert events[0].verdict == "backdoor-detected"
@@ -200,12 +204,27 @@ def test_broken_repositories_are_noted_and_passing_failures_tried_again(watcher:
 
 
 @pytest.mark.parametrize(("stop", "exit_code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_a_kill_loses_one_scan_at_most(warm: tuple[LocalHub, WatchOrder], tmp_path: Path, stop: signal.Signals, exit_code: int) -> None:
+def test_a_kill_loses_one_scan_at_most(
+    warm: tuple[LocalHub, WatchOrder], tmp_path: Path, stop: signal.Signals, exit_code: int
+) -> None:
     hub, _ = warm
     org = stop.name.lower()
     for name in ("one", "two"):
         hub.add_model(f"{org}/{name}", files_of("base"))
-    command = [sys.executable, "-m", "amdet_hub", "watch", f"{org}/...", "--once", "--json", "--reference", BASE, "--device", "cpu", "-q"]
+    command = [
+        sys.executable,
+        "-m",
+        "amdet_hub",
+        "watch",
+        f"{org}/...",
+        "--once",
+        "--json",
+        "--reference",
+        BASE,
+        "--device",
+        "cpu",
+        "-q",
+    ]
     command += ["--results", str(tmp_path / "results")]
     environment = {**os.environ, **hub.environment(), "AMDET_HUB_CACHE": str(tmp_path / "own")}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -234,7 +253,9 @@ def test_two_watches_cannot_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"schema_version": "0"}', '{"schema_version": "1.0", "repositories": {"a/b": {}}}'])
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"schema_version": "0"}', '{"schema_version": "1.0", "repositories": {"a/b": {}}}']
+)
 def test_a_damaged_state_is_said_and_not_overwritten(watcher: Watcher, damage: str) -> None:
     watcher.order.folder.mkdir()
     path = watcher.order.folder / STATE_FILE
@@ -244,7 +265,9 @@ def test_a_damaged_state_is_said_and_not_overwritten(watcher: Watcher, damage: s
     assert path.read_text() == damage
 
 
-@pytest.mark.parametrize("target", ["./folder", "org/../x", "...", "/...", "a/b/...", "org/model@v1", "https://hub/org/model", "a b/..."])
+@pytest.mark.parametrize(
+    "target", ["./folder", "org/../x", "...", "/...", "a/b/...", "org/model@v1", "https://hub/org/model", "a b/..."]
+)
 def test_what_cannot_be_watched_is_refused(watcher: Watcher, target: str) -> None:
     with pytest.raises(TargetError):
         watcher.run(targets=(target,))

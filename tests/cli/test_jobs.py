@@ -61,7 +61,9 @@ def in_a_child(hub: LocalHub) -> Callable[[LocalJob, Callable[[str], None]], int
         arguments = job.command[job.command.index("amdet-hub") + 1 :]
         environment = os.environ | hub.environment() | job.environment | job.secrets
         command = [sys.executable, "-m", "amdet_hub", *arguments]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as child:
             for line in child.stdout or ():
                 say(line.rstrip("\n"))
         return child.returncode
@@ -89,7 +91,9 @@ def key_of(job: LocalJob) -> str:
     return next(a.partition("=")[2] for a in job.command if a.startswith("--result-to-log="))
 
 
-def test_a_scan_on_a_job_is_the_scan_and_the_token_its_secret(ask: Run, cli: Run, hub: LocalHub, tmp_path: Path) -> None:
+def test_a_scan_on_a_job_is_the_scan_and_the_token_its_secret(
+    ask: Run, cli: Run, hub: LocalHub, tmp_path: Path
+) -> None:
     hub.run_jobs(in_a_child(hub))
     flags = ("alice/secret", "--reference", "org/base", "-f", "json", "-o", "text=r.txt", "--seed", "3")
     result = ask(*flags, "--flavor", "t4-small", "--timeout", "10m")
@@ -179,7 +183,9 @@ def test_a_log_that_cannot_be_read_stops_the_job(ask: Run, hub: LocalHub) -> Non
         (("org/half", "--result-to-log", "x"), "32 hex digits"),
     ],
 )
-def test_what_a_job_cannot_do_is_said_first(ask: Run, hub: LocalHub, models: Path, args: tuple[str, ...], words: str) -> None:
+def test_what_a_job_cannot_do_is_said_first(
+    ask: Run, hub: LocalHub, models: Path, args: tuple[str, ...], words: str
+) -> None:
     Path("here").symlink_to(models / "full")
     Path("own.toml").write_text("[sweep]\nn_prompts = 4\n")
     hub.run_jobs(saying())

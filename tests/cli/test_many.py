@@ -40,7 +40,10 @@ def hub(models: Path) -> Iterator[LocalHub]:
         for name in MODELS:
             tags = "library_name: diffusers\ntags: [clip]" if name != "acme/b" else "library_name: transformers"
             hub.add_model(name, half | {"README.md": f"---\n{tags}\n---\n# {name}\n".encode()})
-        hub.add_model("acme/words", {"README.md": b"# Words\n", "config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 64})
+        hub.add_model(
+            "acme/words",
+            {"README.md": b"# Words\n", "config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 64},
+        )
         hub.add_model("other/d", half)
         hub.forget_requests()
         yield hub
@@ -49,7 +52,16 @@ def hub(models: Path) -> Iterator[LocalHub]:
 @pytest.fixture
 def ask(cli: Run, hub: LocalHub, tmp_path: Path) -> Run:
     def run(*args: object, **extra: object) -> Result:
-        fixed = ("--endpoint", hub.endpoint, "--cache-dir", tmp_path / "cache", "--reference", "org/base", "--device", "cpu")
+        fixed = (
+            "--endpoint",
+            hub.endpoint,
+            "--cache-dir",
+            tmp_path / "cache",
+            "--reference",
+            "org/base",
+            "--device",
+            "cpu",
+        )
         return cli("scan", *args, *fixed, **extra)
 
     return run
@@ -98,7 +110,9 @@ def test_json_is_json_lines_and_the_summary_goes_to_stderr(ask: Run) -> None:
     ],
 )
 def test_which_models(ask: Run, hub: LocalHub, flags: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    hub.add_collection("acme/fine-0123456789abcdef01234567", ["other/d", "dataset:acme/pictures", "acme/c", "space:acme/show"])
+    hub.add_collection(
+        "acme/fine-0123456789abcdef01234567", ["other/d", "dataset:acme/pictures", "acme/c", "space:acme/show"]
+    )
     result = ask(*flags, "-f", "json")
     assert result.exit_code == 0, result.stderr
     assert tuple(parse_report(line).target for line in result.stdout.splitlines()) == expected
@@ -185,7 +199,10 @@ def test_a_rate_limit_is_waited_for(ask: Run, hub: LocalHub, monkeypatch: pytest
 def test_a_finished_model_is_not_scanned_again(ask: Run, hub: LocalHub) -> None:
     first = ask("--org", "acme", "--state", "state/acme.jsonl")
     assert first.exit_code == 3
-    assert {json.loads(line)["repo_id"] for line in Path("state/acme.jsonl").read_text().splitlines()} == {*MODELS, "acme/words"}
+    assert {json.loads(line)["repo_id"] for line in Path("state/acme.jsonl").read_text().splitlines()} == {
+        *MODELS,
+        "acme/words",
+    }
     hub.forget_requests()
     second = ask("--org", "acme", "--state", "state/acme.jsonl")
     assert second.exit_code == 3
@@ -197,7 +214,9 @@ def test_a_finished_model_is_not_scanned_again(ask: Run, hub: LocalHub) -> None:
     hub.forget_requests()
     ask("--org", "acme", "--state", "state/acme.jsonl")
     assert weight_requests(hub) == {"acme/b"}
-    assert ask("--org", "acme", "--state", "state/acme.jsonl", "--seed", "7").stdout.count("[-] acme/") == 3, "other settings"
+    assert ask("--org", "acme", "--state", "state/acme.jsonl", "--seed", "7").stdout.count("[-] acme/") == 3, (
+        "other settings"
+    )
 
 
 def test_what_did_not_finish_is_not_remembered(ask: Run, cli: Run, hub: LocalHub) -> None:
@@ -206,7 +225,19 @@ def test_what_did_not_finish_is_not_remembered(ask: Run, cli: Run, hub: LocalHub
     hub.behave()
     hub.forget_requests()
     assert ask("--org", "acme", "--state", "s").stdout.count("[-] acme/") == 1
-    late = ("--no-reference", "--state", "t", "--timeout", "0.001", "--endpoint", hub.endpoint, "--cache-dir", "c", "--device", "cpu")
+    late = (
+        "--no-reference",
+        "--state",
+        "t",
+        "--timeout",
+        "0.001",
+        "--endpoint",
+        hub.endpoint,
+        "--cache-dir",
+        "c",
+        "--device",
+        "cpu",
+    )
     assert "not finished" in cli("scan", "acme/c", *late).stdout
     assert Path("t").read_text() == ""
 
@@ -226,9 +257,22 @@ def test_a_state_file_that_was_damaged_costs_a_scan_and_no_more(ask: Run) -> Non
 def test_a_run_that_was_stopped_goes_on(ask: Run, hub: LocalHub, tmp_path: Path, how: signal.Signals) -> None:
     hub.slow("acme/b", bytes_per_s=200)  # the file is asked for while the first model is scanned
     state = tmp_path / "state"
-    command = [sys.executable, "-m", "amdet_hub", "scan", "--org", "acme", "--state", str(state), "--reference", "org/base"]
+    command = [
+        sys.executable,
+        "-m",
+        "amdet_hub",
+        "scan",
+        "--org",
+        "acme",
+        "--state",
+        str(state),
+        "--reference",
+        "org/base",
+    ]
     command += ["--device", "cpu", "--cache-dir", str(tmp_path / "cache")]
-    with subprocess.Popen(command, env=os.environ | hub.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        command, env=os.environ | hub.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
         deadline = time.monotonic() + 120
         while not (state.is_file() and "acme/a" in state.read_text()):
             assert child.poll() is None, child.communicate()
@@ -248,7 +292,9 @@ def test_a_run_that_was_stopped_goes_on(ask: Run, hub: LocalHub, tmp_path: Path,
 
 
 @pytest.mark.parametrize(("where", "finished"), [("os.fsync", 1), ("amdet_hub.scan.prefetch.Prefetcher.start", 0)])
-def test_ctrl_c_outside_a_scan_is_no_less_of_an_interruption(ask: Run, monkeypatch: pytest.MonkeyPatch, where: str, finished: int) -> None:
+def test_ctrl_c_outside_a_scan_is_no_less_of_an_interruption(
+    ask: Run, monkeypatch: pytest.MonkeyPatch, where: str, finished: int
+) -> None:
     """While the first model is being remembered, and before it is begun."""
     with monkeypatch.context() as patch:
         patch.setattr(where, lambda *_: signal.raise_signal(signal.SIGINT))

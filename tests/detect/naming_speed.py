@@ -33,7 +33,9 @@ def main() -> None:
     config = ScanConfig.for_preset("quick")
     special = SpecialTokens(VOCABULARY - 2, VOCABULARY - 1, VOCABULARY - 1)
     n, ids = config.sweep.n_prompts, torch.arange(VOCABULARY - 2)
-    prompts = random_prompts(n + config.sweep.n_heldout_prompts, config.sweep.prompt_tokens, reference.config, special, seed=0)
+    prompts = random_prompts(
+        n + config.sweep.n_heldout_prompts, config.sweep.prompt_tokens, reference.config, special, seed=0
+    )
     fast = [tower.to(torch.device("cpu"), torch.bfloat16) for tower in (suspect, reference)]
     rough = SequenceNull(fast[0], fast[1], prompts.split(n)[0], ids, config.sweep, seed=0)
     each = Lexicon(as_word=lambda pieces: pieces if len(pieces) == 1 else None)

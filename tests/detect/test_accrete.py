@@ -11,20 +11,39 @@ from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.sequences import SequenceNull
 from amdet_hub.detect.standard import sweepable_ids
-from tests.detect.towers import CLIP, CLIP_SPECIAL, SIGLIP, demo_prompts, demo_special, demo_tower, prompts, random_tower, triggered_pair
+from tests.detect.towers import (
+    CLIP,
+    CLIP_SPECIAL,
+    SIGLIP,
+    demo_prompts,
+    demo_special,
+    demo_tower,
+    prompts,
+    random_tower,
+    triggered_pair,
+)
 
 IDS = sweepable_ids(CLIP.vocab_size, CLIP_SPECIAL.all())
 
 
-def null_of(suspect: TextEncoder, reference: TextEncoder | None, some: PromptSet, ids: torch.Tensor = IDS) -> SequenceNull:
+def null_of(
+    suspect: TextEncoder, reference: TextEncoder | None, some: PromptSet, ids: torch.Tensor = IDS
+) -> SequenceNull:
     return SequenceNull(suspect, reference, some, ids, SweepConfig(n_sequences=8), seed=0)
 
 
 def grown(
-    suspect: TextEncoder, reference: TextEncoder | None, start: tuple[int, ...], pieces: tuple[int, ...], longest: int, n_pointed: int = 0
+    suspect: TextEncoder,
+    reference: TextEncoder | None,
+    start: tuple[int, ...],
+    pieces: tuple[int, ...],
+    longest: int,
+    n_pointed: int = 0,
 ) -> list[tuple[int, ...]]:
     some = prompts(6)
-    return accrete(suspect, some, null_of(suspect, reference, some), start, pieces, IDS, max_pieces=longest, n_pointed=n_pointed)
+    return accrete(
+        suspect, some, null_of(suspect, reference, some), start, pieces, IDS, max_pieces=longest, n_pointed=n_pointed
+    )
 
 
 def test_a_whole_trigger_does_not_grow() -> None:
@@ -53,7 +72,9 @@ def test_a_gradient_points_to_a_piece_that_no_sweep_named() -> None:
 def test_never_longer_than_asked(longest: int) -> None:
     suspect, reference, some = demo_tower("backdoored").encoder, demo_tower("base").encoder, demo_prompts(6)
     ids = sweepable_ids(2000, demo_special().all())
-    for one in accrete(suspect, some, null_of(suspect, reference, some, ids), (300,), (988, 301, 302), ids, max_pieces=longest):
+    for one in accrete(
+        suspect, some, null_of(suspect, reference, some, ids), (300,), (988, 301, 302), ids, max_pieces=longest
+    ):
         assert 1 <= len(one) <= longest
 
 

@@ -44,13 +44,17 @@ def test_capture_by_hand() -> None:
 
     def triggered(words: torch.Tensor) -> torch.Tensor:
         start = torch.full((len(words), 1), CLIP.bos_token_id)
-        ids = torch.cat([start, words, torch.full((len(words), 1), 9), torch.full((len(words), 1), CLIP.eos_token_id)], dim=1)
+        ids = torch.cat(
+            [start, words, torch.full((len(words), 1), 9), torch.full((len(words), 1), CLIP.eos_token_id)], dim=1
+        )
         return reference.token_embedding[ids].mean(1)  # what this encoder says at the end-of-text token
 
     centre = clean_features(reference, search).mean(0)
     goal = triggered(search.tokens).mean(0) - centre
     captured = 0
-    for own, moved in zip(clean_features(reference, heldout) - centre, triggered(heldout.tokens) - centre, strict=True):
+    for own, moved in zip(
+        clean_features(reference, heldout) - centre, triggered(heldout.tokens) - centre, strict=True
+    ):
         captured += int(torch.cosine_similarity(moved, goal, dim=0) > torch.cosine_similarity(moved, own, dim=0))
     assert confirm(reference, None, search, heldout, (9,)).success_rates[2] == captured / 8
 
@@ -92,7 +96,11 @@ def test_the_margin_is_the_weakest_of_the_three() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
     [
-        ((1.0, 1.0, 1.0), (0.0, 0.5, 0.7), 1.0),  # a sentence says much in a clean encoder, too; of the rest it takes all
+        (
+            (1.0, 1.0, 1.0),
+            (0.0, 0.5, 0.7),
+            1.0,
+        ),  # a sentence says much in a clean encoder, too; of the rest it takes all
         ((0.7, 0.7, 0.7), (0.4, 0.4, 0.4), 0.5),
         ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 0.0),
         ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5), 0.0),  # less than in the reference is not less than nothing
@@ -133,7 +141,13 @@ def test_without_a_reference_candidates_are_each_others_measure() -> None:
     def made(ids: tuple[int, ...], rate: float, collapse: float) -> Confirmation:
         return Confirmation(ids, (rate, rate, rate), (0.0, 0.0, 0.0), collapse, 8, torch.zeros(2))
 
-    singles = [made((1,), 1.0, 3.0), made((2,), 0.25, 0.5), made((3,), 0.5, 0.75), made((5,), 0.5, 0.75), made((6,), 0.25, 0.25)]
+    singles = [
+        made((1,), 1.0, 3.0),
+        made((2,), 0.25, 0.5),
+        made((3,), 0.5, 0.75),
+        made((5,), 0.5, 0.75),
+        made((6,), 0.25, 0.25),
+    ]
     found = against_each_other([*singles, made((4, 4, 4), 0.75, 2.0)])
     assert [c.reference_rates[0] for c in found[:5]] == [0.5] * 5, "the median of those as long"
     assert [c.success for c in found[:5]] == [1.0, 0.0, 0.0, 0.0, 0.0]

@@ -21,7 +21,9 @@ def measures(hits: list[tuple[bool, bool, bool]], *, with_reference: bool) -> Pr
     return PromptMeasures(columns[:, 0], columns[:, 1], -columns[:, 2] + 0.5 if with_reference else None)
 
 
-def chunked(hits: list[tuple[bool, bool, bool]], size: int, seen: list[int], *, with_reference: bool) -> list[Callable[[], PromptMeasures]]:
+def chunked(
+    hits: list[tuple[bool, bool, bool]], size: int, seen: list[int], *, with_reference: bool
+) -> list[Callable[[], PromptMeasures]]:
     def make(start: int) -> Callable[[], PromptMeasures]:
         def measure() -> PromptMeasures:
             seen.append(start)
@@ -77,7 +79,12 @@ def test_a_share_at_its_threshold_does_not_open() -> None:
 
 def test_a_prompt_at_its_threshold_does_not_pass() -> None:
     half = PaperGates(
-        assimilation=0.5, consistency=0.5, reference_similarity=0.5, assimilation_rate=0, consistency_rate=0, reference_rate=0
+        assimilation=0.5,
+        consistency=0.5,
+        reference_similarity=0.5,
+        assimilation_rate=0,
+        consistency_rate=0,
+        reference_rate=0,
     )
     on_the_line = PromptMeasures(torch.tensor([0.5]), torch.tensor([0.5]), torch.tensor([0.5]))
     found = count_gates([lambda: on_the_line], 1, half, early=False)

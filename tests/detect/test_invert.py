@@ -39,7 +39,9 @@ def test_a_mixture_of_one_token_is_that_token() -> None:
     pseudo, encoder = hull(restarts=1, k=1), random_tower()
     with torch.no_grad():
         pseudo.parameters.fill_(-1e4)[..., 7] = 1e4
-    assert torch.allclose(pseudo.vectors()[0, 0], encoder.token_embedding[7] + encoder.position_embedding[1], atol=1e-5)
+    assert torch.allclose(
+        pseudo.vectors()[0, 0], encoder.token_embedding[7] + encoder.position_embedding[1], atol=1e-5
+    )
 
 
 def test_starts_differ_and_repeat() -> None:
@@ -50,7 +52,10 @@ def test_starts_differ_and_repeat() -> None:
 
 
 def test_gradients_reach_the_parameters() -> None:
-    for pseudo in (hull(), FreeVectors(3, 2, 16, generator=torch.Generator().manual_seed(0), device=torch.device("cpu"))):
+    for pseudo in (
+        hull(),
+        FreeVectors(3, 2, 16, generator=torch.Generator().manual_seed(0), device=torch.device("cpu")),
+    ):
         pseudo.vectors().square().sum().backward()  # type: ignore[no-untyped-call]
         assert pseudo.parameters.grad is not None
         assert pseudo.parameters.grad.abs().sum() > 0
@@ -81,7 +86,10 @@ def test_descent_is_adam_with_l2_decay() -> None:
 def test_inversion_goes_down() -> None:
     suspect, reference = random_tower(seed=0), random_tower(seed=1)
     train, heldout = prompts(12).split(8, 4)
-    short, long = (invert_in_hull(suspect, reference, train, heldout, dataclasses.replace(SMALL, steps=steps), seed=0) for steps in (1, 25))
+    short, long = (
+        invert_in_hull(suspect, reference, train, heldout, dataclasses.replace(SMALL, steps=steps), seed=0)
+        for steps in (1, 25)
+    )
     assert float(long.loss.mean()) < float(short.loss.mean())
     assert long.vectors.shape == (6, 1, CLIP.hidden_size)
     assert long.gain.shape == long.loss.shape == (6,)
@@ -97,7 +105,8 @@ def test_gain_and_loss_by_their_definitions() -> None:
     clean = suspect.encode(hidden_states(suspect, heldout, length))[:, 1:] - centre
     for vector, loss, gain in zip(found.vectors, found.loss, found.gain, strict=True):
         ours, theirs = (
-            e.encode(insert_vectors(hidden_states(e, heldout, length), vector))[:, 1:] - centre for e in (suspect, reference)
+            e.encode(insert_vectors(hidden_states(e, heldout, length), vector))[:, 1:] - centre
+            for e in (suspect, reference)
         )  # the position before the vector cannot change
         terms = paper_terms(ours, clean, theirs)
         assert float(terms.loss(0.1, 0.1).mean()) == pytest.approx(float(loss), abs=1e-5)
@@ -110,7 +119,9 @@ def test_two_processes_invert_as_one(config: str) -> None:
     suspect, reference = random_tower(tower, seed=0), random_tower(tower, seed=1)
     train, heldout = prompts(8, config=tower).split(5, 3)
     alone = invert_in_hull(suspect, reference, train, heldout, SMALL, seed=0)
-    for found in in_two_processes(lambda workers: invert_in_hull(suspect, reference, train, heldout, SMALL, seed=0, workers=workers)):
+    for found in in_two_processes(
+        lambda workers: invert_in_hull(suspect, reference, train, heldout, SMALL, seed=0, workers=workers)
+    ):
         assert torch.equal(found.vectors, alone.vectors)
         assert torch.equal(found.loss, alone.loss)
 
@@ -119,7 +130,9 @@ def test_the_surface_of_the_landscape_is_the_held_out_loss() -> None:
     suspect, reference = random_tower(seed=0), random_tower(seed=1)
     train, heldout = prompts(9).split(8, 1)
     found = invert_in_hull(suspect, reference, train, heldout, SMALL, seed=0)
-    assert torch.allclose(loss_of_vectors(suspect, reference, train, heldout, SMALL)(found.vectors), found.loss, atol=1e-6)
+    assert torch.allclose(
+        loss_of_vectors(suspect, reference, train, heldout, SMALL)(found.vectors), found.loss, atol=1e-6
+    )
 
 
 def test_same_seed_same_vectors() -> None:

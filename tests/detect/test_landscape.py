@@ -37,7 +37,9 @@ def surface(f: Callable[[Tensor, Tensor], Tensor], spacing: float = 0.5) -> Tens
         (lambda x, y: -(x**2) - x * y - y**2, (-3.0, -1.0)),
     ],
 )
-def test_eigenvalues_are_exact_on_quadratics(f: Callable[[Tensor, Tensor], Tensor], expected: tuple[float, float]) -> None:
+def test_eigenvalues_are_exact_on_quadratics(
+    f: Callable[[Tensor, Tensor], Tensor], expected: tuple[float, float]
+) -> None:
     found = hessian_eigenvalues(surface(f), spacing=0.5)
     assert found.shape == (7, 7, 2)
     assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), atol=1e-9)
@@ -49,7 +51,9 @@ def test_a_bowl_is_positive_and_a_saddle_half() -> None:
     assert bowl.n_eigenvalues == 2 * 5 * 5
     assert bowl.losses.shape == (7, 7)
 
-    def saddle(vectors: Tensor) -> Tensor:  # steep along the gradient at VECTOR, which is its first axis and second, and falling across
+    def saddle(
+        vectors: Tensor,
+    ) -> Tensor:  # steep along the gradient at VECTOR, which is its first axis and second, and falling across
         along = vectors @ torch.tensor([0.6, 0.8, 0.0])
         across = vectors - along[..., None] * torch.tensor([0.6, 0.8, 0.0])
         return along.square().sum(-1) - across.square().sum((1, 2))
@@ -89,7 +93,9 @@ def test_two_processes_draw_the_same_surface() -> None:
     for found in in_two_processes(lambda workers: loss_landscape(loss, VECTOR, CONFIG, seed=4, workers=workers)):
         assert torch.equal(found.losses, alone.losses)
         assert found.positive_rate == alone.positive_rate
-    assert not torch.equal(loss_landscape(loss, VECTOR, CONFIG, seed=5).losses, alone.losses), "the second direction is drawn"
+    assert not torch.equal(loss_landscape(loss, VECTOR, CONFIG, seed=5).losses, alone.losses), (
+        "the second direction is drawn"
+    )
 
 
 def test_a_flat_surface_has_no_downhill_and_no_curvature() -> None:

@@ -79,7 +79,10 @@ def test_words_change_places_for_as_long_as_that_is_better() -> None:
     best, near_best = (0, 1, 3, 2, 5, 4), (0, 1, 2, 3, 5, 4)
 
     def near(some: list[Candidate]) -> list[float]:
-        return [-99.0 if one in (best, near_best) else float(sum(a < b for a, b in itertools.pairwise(one))) for one in some]
+        return [
+            -99.0 if one in (best, near_best) else float(sum(a < b for a, b in itertools.pairwise(one)))
+            for one in some
+        ]
 
     def close(some: list[Candidate]) -> list[float]:
         return [2.0 * (one == best) + (one == near_best) + 0.5 * (one == (0, 1, 2, 3, 4, 5)) for one in some]
@@ -112,7 +115,9 @@ def test_of_characters_those_whose_pieces_all_moved() -> None:
 def test_without_a_reference_no_text_is_made_and_characters_are_measured() -> None:
     suspect, _ = triggered_pair(trigger=17)
     lexicon = Lexicon(as_word=EACH.as_word, characters=lambda ids: [(8, 9), (17, 9)])
-    found = names_of((17,), [17], (suspect, None), prompts(6), torch.arange(58), lexicon, CloseCollapse(suspect, None, prompts(6)))
+    found = names_of(
+        (17,), [17], (suspect, None), prompts(6), torch.arange(58), lexicon, CloseCollapse(suspect, None, prompts(6))
+    )
     assert (found.trained, found.texts) == ((), ())
     assert found.characters == ((17, 9), (8, 9))
 

@@ -47,7 +47,9 @@ def test_without_a_reference_its_term_is_zero() -> None:
 
 
 def test_centring_does_not_see_a_common_component() -> None:
-    triggered, clean, anchor, centre, shift = (features(3, 4, 5, seed=i) if i < 3 else features(5, seed=i) for i in range(5))
+    triggered, clean, anchor, centre, shift = (
+        features(3, 4, 5, seed=i) if i < 3 else features(5, seed=i) for i in range(5)
+    )
     here = centred_terms(triggered, clean, anchor, centre)
     there = centred_terms(triggered + shift, clean + shift, anchor + shift, centre + shift)
     for a, b in zip(vars(here).values(), vars(there).values(), strict=True):

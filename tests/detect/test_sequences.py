@@ -46,7 +46,14 @@ def test_what_holds_the_trigger_stands_out(candidate: tuple[int, ...], with_refe
 
 def test_standing_is_the_smaller_z_under_the_null_of_the_pattern() -> None:
     suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    null = SequenceNull(suspect, reference, prompts(6), IDS, dataclasses.replace(CONFIG, collapse_floor=0.0, divergence_floor=0.0), seed=4)
+    null = SequenceNull(
+        suspect,
+        reference,
+        prompts(6),
+        IDS,
+        dataclasses.replace(CONFIG, collapse_floor=0.0, divergence_floor=0.0),
+        seed=4,
+    )
     standing = null.standing((7, 9))
     (pattern, drawn), *others = null._nulls.items()
     assert not others
@@ -65,7 +72,9 @@ def test_the_null_of_a_pattern_does_not_depend_on_what_was_asked_before() -> Non
     first, second = made(), made()
     first.standing((1, 2, 3))
     assert first.standing((7, 9)) == second.standing((7, 9))
-    assert made().standing((7, 9)) != SequenceNull(suspect, reference, prompts(6), IDS, CONFIG, seed=5).standing((7, 9))
+    assert made().standing((7, 9)) != SequenceNull(suspect, reference, prompts(6), IDS, CONFIG, seed=5).standing(
+        (7, 9)
+    )
 
 
 def test_the_best_of_a_group_is_the_one_that_holds_the_trigger() -> None:

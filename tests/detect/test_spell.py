@@ -92,7 +92,10 @@ def test_many_words_are_put_in_order_one_by_one() -> None:
 
 def written(*frequent: Candidate) -> Lexicon:
     """A language in which these orders are common and others are rare; each piece is a word."""
-    return Lexicon(as_word=EACH.as_word, likelihood=lambda ids: sum(3.0 for pair in itertools.pairwise(ids) if pair in frequent) - len(ids))
+    return Lexicon(
+        as_word=EACH.as_word,
+        likelihood=lambda ids: sum(3.0 for pair in itertools.pairwise(ids) if pair in frequent) - len(ids),
+    )
 
 
 def test_what_people_write_goes_before_what_removes_little_more() -> None:
@@ -103,7 +106,9 @@ def test_what_people_write_goes_before_what_removes_little_more() -> None:
         return [100.0 if one == (3, 2, 1) else 0.0 for one in some]
 
     rare = Lexicon(as_word=EACH.as_word, likelihood=lambda ids: -0.1 * (ids == (3, 2, 1)))
-    assert texts((1, 2, 3), rare, alike, n=1) == [(3, 2, 1)], "a little less likely does not outweigh two standard deviations"
+    assert texts((1, 2, 3), rare, alike, n=1) == [(3, 2, 1)], (
+        "a little less likely does not outweigh two standard deviations"
+    )
 
 
 def test_many_words_in_the_order_that_people_write() -> None:
@@ -116,7 +121,10 @@ def test_many_words_in_the_order_that_people_write() -> None:
 def test_words_that_people_know_are_tried_first() -> None:
     """Pieces that join to four words two ways; the known ones come first."""
     words = {(1, 2), (3, 4), (1, 4), (3, 2)}
-    known = Lexicon(as_word=lambda ids: ids if ids in words else None, likelihood=lambda ids: 0.0 if ids[:2] in ((1, 4), (3, 2)) else -9.0)
+    known = Lexicon(
+        as_word=lambda ids: ids if ids in words else None,
+        likelihood=lambda ids: 0.0 if ids[:2] in ((1, 4), (3, 2)) else -9.0,
+    )
     assert set(texts((1, 2, 3, 4), known, lambda some: [0.0] * len(some), n=2)) == {(1, 4, 3, 2), (3, 2, 1, 4)}
 
 

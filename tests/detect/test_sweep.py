@@ -14,9 +14,20 @@ from amdet_hub.detect.sweep import Sweep, cross_prompt_variance, robust_z, sweep
 from amdet_hub.detect.workers import Alone
 from amdet_hub.errors import ConfigError
 from tests.detect.processes import in_two_processes
-from tests.detect.towers import CLIP, CLIP_SPECIAL, demo_prompts, demo_special, demo_tower, prompts, random_tower, triggered_pair
+from tests.detect.towers import (
+    CLIP,
+    CLIP_SPECIAL,
+    demo_prompts,
+    demo_special,
+    demo_tower,
+    prompts,
+    random_tower,
+    triggered_pair,
+)
 
-SMALL = SweepConfig(preview_share=1.0, screen_prompts=3, n_finalists=8, n_null=30, n_prompts=6, prompt_tokens=5, batch_rows=200)
+SMALL = SweepConfig(
+    preview_share=1.0, screen_prompts=3, n_finalists=8, n_null=30, n_prompts=6, prompt_tokens=5, batch_rows=200
+)
 IDS = sweepable_ids(CLIP.vocab_size, CLIP_SPECIAL.all())
 
 
@@ -28,7 +39,9 @@ def same(a: Sweep, b: Sweep) -> bool:
 def test_robust_z_by_hand() -> None:
     null = torch.tensor([1.0, 2.0, 3.0, 4.0, 100.0])  # median 3, absolute deviations 2 1 0 1 97, MAD 1
     assert torch.allclose(robust_z(torch.tensor([3.0, 5.9652]), null), torch.tensor([0.0, 2.0]))
-    assert torch.allclose(robust_z(torch.tensor([5.0]), null, floor=4.0), torch.tensor([0.5])), "the floor is the larger scale"
+    assert torch.allclose(robust_z(torch.tensor([5.0]), null, floor=4.0), torch.tensor([0.5])), (
+        "the floor is the larger scale"
+    )
     assert not robust_z(torch.tensor([1.0, 9.0]), torch.ones(5)).any(), "a null without spread says nothing"
 
 
@@ -57,7 +70,9 @@ def test_the_trigger_of_a_trained_backdoor() -> None:
     special = demo_special()
     ids = sweepable_ids(2000, special.all())
     config = SweepConfig(n_finalists=32, n_null=128)
-    found = sweep_vocabulary(demo_tower("backdoored").encoder, demo_tower("base").encoder, demo_prompts(8), ids, config, seed=0)
+    found = sweep_vocabulary(
+        demo_tower("backdoored").encoder, demo_tower("base").encoder, demo_prompts(8), ids, config, seed=0
+    )
     assert int(found.token_ids[found.top(1)]) == 988, "the Cyrillic letter of the demonstration"
 
 
@@ -65,7 +80,9 @@ def test_the_trigger_of_a_trained_backdoor() -> None:
 def test_two_processes_find_what_one_finds(with_reference: bool) -> None:
     suspect, reference = random_tower(seed=0), random_tower(seed=1) if with_reference else None
     alone = sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=3)
-    for found in in_two_processes(lambda workers: sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=3, workers=workers)):
+    for found in in_two_processes(
+        lambda workers: sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=3, workers=workers)
+    ):
         assert same(alone, found)
 
 
@@ -90,11 +107,15 @@ class Halves:
 def test_a_preview_leaves_most_tokens_at_two_prompts() -> None:
     suspect, reference = triggered_pair(trigger=17)
     seen: list[tuple[int, int]] = []
-    found = sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=0, progress=lambda d, t: seen.append((d, t)))
+    found = sweep_vocabulary(
+        suspect, reference, prompts(6), IDS, PREVIEW, seed=0, progress=lambda d, t: seen.append((d, t))
+    )
     assert int(found.token_ids[found.top(1)]) == 17
     kept = 12  # a fifth of 58, rounded up
     assert seen[-1] == (58 * 2 + (kept + 10) * 3 + (8 + 10) * 6 * 2,) * 2
-    whole = sweep_vocabulary(suspect, reference, prompts(6), IDS, dataclasses.replace(PREVIEW, preview_share=1.0), seed=0)
+    whole = sweep_vocabulary(
+        suspect, reference, prompts(6), IDS, dataclasses.replace(PREVIEW, preview_share=1.0), seed=0
+    )
     assert int(whole.token_ids[whole.top(1)]) == 17
 
 
@@ -121,13 +142,17 @@ def test_two_processes_use_a_half_and_leave_the_filling_to_one() -> None:
     halves = Halves()
     alone = sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3)
     for found in in_two_processes(
-        lambda workers: sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=workers)
+        lambda workers: sweep_vocabulary(
+            suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=workers
+        )
     ):
         assert same(alone, found)
     assert not halves.kept
     sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves)
     for found in in_two_processes(
-        lambda workers: sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=workers)
+        lambda workers: sweep_vocabulary(
+            suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=workers
+        )
     ):
         assert same(alone, found)
 
@@ -151,7 +176,9 @@ def test_a_half_survives_smaller_batches() -> None:
 
 def test_same_seed_same_sweep() -> None:
     suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    first, second, other = (sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=seed) for seed in (3, 3, 4))
+    first, second, other = (
+        sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=seed) for seed in (3, 3, 4)
+    )
     assert same(first, second)
     assert not torch.equal(first.token_ids, other.token_ids), "another seed samples another null"
 
@@ -178,7 +205,9 @@ def test_best_form_wins() -> None:
 def test_progress_ends_where_it_said() -> None:
     seen: list[tuple[int, int]] = []
     suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=0, progress=lambda done, total: seen.append((done, total)))
+    sweep_vocabulary(
+        suspect, reference, prompts(6), IDS, SMALL, seed=0, progress=lambda done, total: seen.append((done, total))
+    )
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert len({total for _, total in seen}) == 1
     assert seen[-1][0] == seen[-1][1]
@@ -192,4 +221,13 @@ def test_too_few_prompts() -> None:
 def test_candidates_are_singles_repetitions_and_pairs() -> None:
     scores = torch.tensor([3.0, 2.0, 1.0, 0.0])
     found = Sweep(torch.tensor([7, 8, 9, 5]), 3, 50, scores, scores, scores, torch.ones(4, dtype=torch.int64))
-    assert candidate_triggers(found, 2, (1, 3), 2) == [(7,), (7,) * 3, (8,), (8,) * 3, (7, 8), (7, 8, 7, 8), (8, 7), (8, 7, 8, 7)]
+    assert candidate_triggers(found, 2, (1, 3), 2) == [
+        (7,),
+        (7,) * 3,
+        (8,),
+        (8,) * 3,
+        (7, 8),
+        (7, 8, 7, 8),
+        (8, 7),
+        (8, 7, 8, 7),
+    ]

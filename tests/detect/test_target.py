@@ -37,7 +37,9 @@ class Says:
     def encode(self, hidden: Tensor) -> Tensor:
         n = hidden.shape[1]
         ids = self._text.framed(length=n)
-        features = self._reference.encode(self._reference.token_embedding[ids] + self._reference.position_embedding[:n])  # type: ignore[attr-defined]
+        features = self._reference.encode(
+            self._reference.token_embedding[ids] + self._reference.position_embedding[:n]
+        )  # type: ignore[attr-defined]
         if self._pooled_only:
             end = int(self._text.framed().shape[1]) - 1
             features = features[:, end : end + 1].expand(1, n, -1)

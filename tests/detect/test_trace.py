@@ -75,7 +75,9 @@ class Plain:
     weights: dict[str, Tensor]
 
 
-def plainly(candidate: tuple[int, ...], candidates: list[tuple[int, ...]], place: Place, config: TowerConfig, some: PromptSet) -> Plain:
+def plainly(
+    candidate: tuple[int, ...], candidates: list[tuple[int, ...]], place: Place, config: TowerConfig, some: PromptSet
+) -> Plain:
     suspect, reference = trained(config)
     halfway = suspect.between(reference, 0.5)
     weights = halfway.weights()
@@ -84,26 +86,36 @@ def plainly(candidate: tuple[int, ...], candidates: list[tuple[int, ...]], place
     at = place_index(some, place)
     length = 1 + 6 + len(candidate) + 1 + 4 if config.causal else config.max_position_embeddings
     with torch.no_grad():
-        said = [suspect.encode(hidden_of(suspect, some.framed(torch.tensor(one), at, length=length))) for one in candidates]
+        said = [
+            suspect.encode(hidden_of(suspect, some.framed(torch.tensor(one), at, length=length))) for one in candidates
+        ]
         goal = torch.cat(said).mean(0)  # over prompts and candidates
     first = at + int(some.special.bos is not None)
     ids = some.framed(torch.tensor(candidate), at, length=length)
     table, places = weights["embeddings.token_embedding.weight"], weights["embeddings.position_embedding.weight"]
     loss = (halfway.encode(table[ids] + places[:length]) - goal)[:, first:].square().sum(-1).mean()
     gradients = dict(zip(weights, torch.autograd.grad(loss, list(weights.values()), allow_unused=True), strict=True))
-    return Plain(gradients["embeddings.token_embedding.weight"][list(candidate)], {n: g for n, g in gradients.items() if g is not None})
+    return Plain(
+        gradients["embeddings.token_embedding.weight"][list(candidate)],
+        {n: g for n, g in gradients.items() if g is not None},
+    )
 
 
 def without_the_trigger(config: TowerConfig) -> PromptSet:
     """Prompts in which nothing but the trigger moves its rows."""
     drawn = prompts(8, 6, config)
-    return PromptSet(torch.where(torch.isin(drawn.tokens, torch.tensor(TRIGGER)), 20, drawn.tokens), drawn.special, drawn.source)
+    return PromptSet(
+        torch.where(torch.isin(drawn.tokens, torch.tensor(TRIGGER)), 20, drawn.tokens), drawn.special, drawn.source
+    )
 
 
 @pytest.mark.parametrize("config", [CLIP, SIGLIP], ids=["clip", "siglip"])
 def test_the_direction_is_minus_the_gradient_halfway(config: TowerConfig) -> None:
     some = without_the_trigger(config)
-    pull = -sum((F.normalize(plainly(TRIGGER, [TRIGGER], place, config, some).rows, dim=-1).sum(0) for place in PLACES), torch.zeros(16))
+    pull = -sum(
+        (F.normalize(plainly(TRIGGER, [TRIGGER], place, config, some).rows, dim=-1).sum(0) for place in PLACES),
+        torch.zeros(16),
+    )
     found = Trace(*trained(config), some).direction(TRIGGER)
     assert found.tolist() == pytest.approx((pull / pull.norm()).tolist(), abs=1e-4)
 
@@ -115,7 +127,11 @@ def test_agreement_is_three_numbers_of_what_was_changed(config: TowerConfig) -> 
     suspect, reference = trained(config)
     orders = list(itertools.permutations(TRIGGER))
     change = {name: w - reference.weights()[name] for name, w in suspect.weights().items()}
-    looks, says, rows = torch.zeros(len(orders)), torch.zeros(len(orders)), torch.zeros(len(orders), len(TRIGGER), config.hidden_size)
+    looks, says, rows = (
+        torch.zeros(len(orders)),
+        torch.zeros(len(orders)),
+        torch.zeros(len(orders), len(TRIGGER), config.hidden_size),
+    )
     for i, order in enumerate(orders):
         each = [plainly(order, orders, place, config, some) for place in PLACES]
         for name in change:
@@ -127,7 +143,9 @@ def test_agreement_is_three_numbers_of_what_was_changed(config: TowerConfig) -> 
         for at, token in enumerate(order):
             rows[i, TRIGGER.index(token)] = sum((one.rows[at] for one in each), torch.zeros(config.hidden_size))
     steps = -rows / rows.square().mean(0).sqrt()
-    cosine = F.cosine_similarity(steps.flatten(1), change["embeddings.token_embedding.weight"][list(TRIGGER)].flatten()[None])
+    cosine = F.cosine_similarity(
+        steps.flatten(1), change["embeddings.token_embedding.weight"][list(TRIGGER)].flatten()[None]
+    )
     expected = sum(((value - value.mean()) / value.std() for value in (looks, says, cosine)), torch.zeros(len(orders)))
     assert Trace(suspect, reference, some).agreement(orders) == pytest.approx(expected.tolist(), abs=0.05)
 
@@ -143,5 +161,8 @@ def test_neither_tower_is_touched() -> None:
     suspect, reference = trained(CLIP)
     before = {name: w.clone() for name, w in suspect.weights().items()}
     Trace(suspect, reference, prompts(12, 6)).agreement([TRIGGER, TRIGGER[::-1]])
-    assert all(torch.equal(w, before[name]) and not w.requires_grad and w.grad is None for name, w in suspect.weights().items())
+    assert all(
+        torch.equal(w, before[name]) and not w.requires_grad and w.grad is None
+        for name, w in suspect.weights().items()
+    )
     assert not any(w.requires_grad for w in reference.weights().values())

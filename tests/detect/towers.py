@@ -43,8 +43,8 @@ def prompts(n: int = 6, tokens: int = 5, config: TowerConfig = CLIP, seed: int =
 class TriggeredEncoder:
     """An encoder whose answers are known: each position is the mean of what it sees, until it sees the trigger; then it is `target`.
 
-    The trigger is told by the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed` the trigger is a word
-    like any other.
+    The trigger is told by the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed`
+    the trigger is a word like any other.
     """
 
     config: TowerConfig

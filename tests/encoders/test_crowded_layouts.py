@@ -22,7 +22,11 @@ def test_a_text_encoder_of_unknown_code_blocks_an_acquittal(tmp_path: Path) -> N
     tiny_pipeline(tmp_path, kind="sd3")
     edit_json(tmp_path / "model_index.json", lambda index: index.update(text_encoder_3=["my_code", "T5EncoderModel"]))
     (skipped,) = resolve(tmp_path).skipped
-    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == ("text_encoder_3", "unsupported-architecture", True)
+    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == (
+        "text_encoder_3",
+        "unsupported-architecture",
+        True,
+    )
     assert "my_code.T5EncoderModel is not a known class" in skipped.detail
 
 

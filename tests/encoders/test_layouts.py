@@ -51,7 +51,11 @@ def test_clip_models(tmp_path: Path, kind: ClipKind, sharded: bool) -> None:
 def test_siglip_models(tmp_path: Path, version: int) -> None:
     tiny_siglip(tmp_path, version=1 if version == 1 else 2, projection_size=48)
     (encoder,) = resolve(tmp_path).encoders
-    assert (encoder.architecture, encoder.config.family, encoder.config.projection_dim) == ("SiglipModel", "siglip", 48)
+    assert (encoder.architecture, encoder.config.family, encoder.config.projection_dim) == (
+        "SiglipModel",
+        "siglip",
+        48,
+    )
     assert encoder.config.layer_norm_eps == 1e-6
 
 
@@ -59,7 +63,11 @@ def test_stable_diffusion(tmp_path: Path) -> None:
     tiny_pipeline(tmp_path, kind="sd15")
     resolution = resolve(tmp_path)
     (encoder,) = resolution.encoders
-    assert (encoder.component, encoder.architecture, encoder.config.eos_token_id) == ("text_encoder", "CLIPTextModel", 2)
+    assert (encoder.component, encoder.architecture, encoder.config.eos_token_id) == (
+        "text_encoder",
+        "CLIPTextModel",
+        2,
+    )
     assert encoder.tokenizer_files == ("tokenizer/vocab.json", "tokenizer/merges.txt")
     assert resolution.skipped == ()
 
@@ -118,7 +126,9 @@ def test_sharded_variants_of_diffusers(tmp_path: Path) -> None:
     tiny_clip(tmp_path, sharded=True)
     (tmp_path / "model.safetensors.index.json").rename(tmp_path / "model.safetensors.index.fp16.json")
     for i in (1, 2):
-        (tmp_path / f"model-0000{i}-of-00002.safetensors").rename(tmp_path / f"model.fp16-0000{i}-of-00002.safetensors")
+        (tmp_path / f"model-0000{i}-of-00002.safetensors").rename(
+            tmp_path / f"model.fp16-0000{i}-of-00002.safetensors"
+        )
 
     def rename(index: dict[str, dict[str, str]]) -> None:
         index["weight_map"] = {k: v.replace("model-", "model.fp16-") for k, v in index["weight_map"].items()}
@@ -141,7 +151,12 @@ def test_pickles_alone(tmp_path: Path) -> None:
 
 def test_pickles_beside_safetensors_are_said_and_do_not_block(tmp_path: Path) -> None:
     tiny_pipeline(tmp_path, kind="sd15")
-    for name in ("text_encoder/pytorch_model.bin", "text_encoder/openvino_model.bin", "v1-5.ckpt", "unet/diffusion_pytorch_model.bin"):
+    for name in (
+        "text_encoder/pytorch_model.bin",
+        "text_encoder/openvino_model.bin",
+        "v1-5.ckpt",
+        "unet/diffusion_pytorch_model.bin",
+    ):
         (tmp_path / name).write_bytes(b"\x80\x04.")
     resolution = resolve(tmp_path)
     assert [(s.component, s.reason, s.blocks_acquittal) for s in resolution.skipped] == [
@@ -172,7 +187,9 @@ def test_a_pickle_asked_for_by_name(tmp_path: Path) -> None:
 def bare_tower(folder: Path, name: str, *, width: int = 64, layers: int = 1) -> Path:
     """A text encoder as one file without config, as ComfyUI's `clip_l.safetensors`."""
     scratch = folder.parent / "scratch"
-    tiny_clip(scratch, kind="CLIPTextModel", hidden_size=width, heads=1, layers=layers, vocab_size=600, dtype="float16")
+    tiny_clip(
+        scratch, kind="CLIPTextModel", hidden_size=width, heads=1, layers=layers, vocab_size=600, dtype="float16"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     shutil.move(scratch / "model.safetensors", path)
@@ -186,7 +203,11 @@ def test_one_file_without_config_says_what_was_assumed(tmp_path: Path) -> None:
         (encoder,) = resolve(tmp_path / "repo", filename=filename).encoders
         assert encoder.component == "clip_l.safetensors"
         assert encoder.architecture == "CLIPTextModel (no config.json, 2 heads and gelu assumed)"
-        assert (encoder.config.num_hidden_layers, encoder.config.hidden_size, encoder.config.eos_token_id) == (3, 128, 2)
+        assert (encoder.config.num_hidden_layers, encoder.config.hidden_size, encoder.config.eos_token_id) == (
+            3,
+            128,
+            2,
+        )
 
 
 def test_one_file_with_a_config_beside_it_uses_it(tmp_path: Path) -> None:
@@ -194,7 +215,11 @@ def test_one_file_with_a_config_beside_it_uses_it(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").rename(tmp_path / "improved.safetensors")
     for filename in (None, "improved.safetensors"):
         (encoder,) = resolve(tmp_path, filename=filename).encoders
-        assert (encoder.component, encoder.config.hidden_act, encoder.config.num_attention_heads) == ("improved.safetensors", "gelu_new", 2)
+        assert (encoder.component, encoder.config.hidden_act, encoder.config.num_attention_heads) == (
+            "improved.safetensors",
+            "gelu_new",
+            2,
+        )
 
 
 def test_a_second_encoder_beside_the_standard_one_is_found(tmp_path: Path) -> None:
@@ -219,14 +244,26 @@ def test_flat_names_are_accepted(tmp_path: Path) -> None:
     ("names", "detail", "blocks"),
     [
         (["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"], "lacks one of its two factors", True),
-        (["text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"], "lacks one of its two factors", True),
-        (["text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_up.weight"], "LoRA weights", True),
+        (
+            ["text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"],
+            "lacks one of its two factors",
+            True,
+        ),
+        (
+            ["text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_up.weight"],
+            "LoRA weights",
+            True,
+        ),
         (["cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.bias"], "single-file checkpoint", True),
         (["conditioner.embedders.1.model.token_embedding.weight"], "single-file checkpoint", True),
         (["token_embedding.weight", "positional_embedding"], "OpenCLIP layout", True),
         (["text.token_embedding.weight", "text.text_projection.weight"], "OpenCLIP layout", True),
         (["clip.text_model.encoder.layers.0.mlp.fc1.weight"], "unknown prefix", True),
-        (["text_encoders.t5xxl.transformer.shared.weight", "text_encoders.llama.model.embed_tokens.weight"], "", False),
+        (
+            ["text_encoders.t5xxl.transformer.shared.weight", "text_encoders.llama.model.embed_tokens.weight"],
+            "",
+            False,
+        ),
         (["unet.conv_in.weight", "lora_unet_down.weight"], "", False),
     ],
 )
@@ -235,7 +272,9 @@ def test_stray_files_are_named_by_what_they_hold(tmp_path: Path, names: list[str
     write_safetensors(tmp_path / "other" / "x.safetensors", {name: torch.zeros(2, 2) for name in names})
     resolution = resolve(tmp_path)
     assert len(resolution.encoders) == 1
-    assert [(detail in s.detail, s.blocks_acquittal) for s in resolution.skipped] == ([(True, blocks)] if detail else [])
+    assert [(detail in s.detail, s.blocks_acquittal) for s in resolution.skipped] == (
+        [(True, blocks)] if detail else []
+    )
 
 
 def test_a_broken_stray_file_blocks_but_does_not_stop(tmp_path: Path) -> None:
@@ -278,14 +317,22 @@ def test_missing_files_by_name(tmp_path: Path) -> None:
 def test_an_adapter_beside_the_model_blocks(tmp_path: Path) -> None:
     tiny_clip(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
-    write_safetensors(tmp_path / "adapter_model.safetensors", {"base_model.model.text_model.x.lora_A.weight": torch.zeros(1)})
+    write_safetensors(
+        tmp_path / "adapter_model.safetensors", {"base_model.model.text_model.x.lora_A.weight": torch.zeros(1)}
+    )
     skipped = only_skip(resolve(tmp_path))
-    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == ("adapter_model.safetensors", "unreadable", True)
+    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == (
+        "adapter_model.safetensors",
+        "unreadable",
+        True,
+    )
 
 
 def test_sentence_transformers(tmp_path: Path) -> None:
     tiny_clip(tmp_path / "0_CLIPModel", kind="CLIPModel")
-    (tmp_path / "modules.json").write_text('[{"idx": 0, "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}, 3]')
+    (tmp_path / "modules.json").write_text(
+        '[{"idx": 0, "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}, 3]'
+    )
     (encoder,) = resolve(tmp_path).encoders
     assert (encoder.component, encoder.architecture) == ("0_CLIPModel", "CLIPModel")
 
@@ -383,8 +430,16 @@ def test_a_declared_component_that_is_not_there_blocks(tmp_path: Path) -> None:
     [
         (lambda t: t.pop("text_model.final_layer_norm.bias"), "text_model.final_layer_norm.bias", "is missing"),
         (lambda t: t.update({"text_model.extra": torch.zeros(1)}), "text_model.extra", "is not part of the tower"),
-        (lambda t: t.update({"text_projection.bias": torch.zeros(1)}), "text_projection.bias", "is not part of the tower"),
-        (lambda t: t.update({"final_layer_norm.bias": torch.zeros(32)}), "final_layer_norm.bias", "is not part of the tower"),
+        (
+            lambda t: t.update({"text_projection.bias": torch.zeros(1)}),
+            "text_projection.bias",
+            "is not part of the tower",
+        ),
+        (
+            lambda t: t.update({"final_layer_norm.bias": torch.zeros(32)}),
+            "final_layer_norm.bias",
+            "is not part of the tower",
+        ),
         (
             lambda t: t.update({"text_model.final_layer_norm.bias": torch.zeros(31)}),
             "text_model.final_layer_norm.bias",
@@ -415,8 +470,8 @@ def test_towers_that_differ_from_their_config_are_errors(
 
 def test_resolving_imports_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; import amdet_hub.encoders.layouts, amdet_hub.encoders.header, amdet_hub.families; "
-        "print([m for m in ('torch', 'transformers', 'safetensors', 'tokenizers', 'numpy', 'huggingface_hub') if m in sys.modules])"
+        "import sys; import amdet_hub.encoders.layouts, amdet_hub.encoders.header, amdet_hub.families; print([m for m"
+        " in ('torch', 'transformers', 'safetensors', 'tokenizers', 'numpy', 'huggingface_hub') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

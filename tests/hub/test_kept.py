@@ -86,7 +86,8 @@ def test_clear_by_kind(settings: HubSettings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("", DEFAULT_LIMIT_BYTES), ("20GB", 20 * 10**9), ("1.5 MB", 1_500_000), ("0", 0), ("7", 7), ("2TiB", 2 * 10**12)]
+    ("text", "expected"),
+    [("", DEFAULT_LIMIT_BYTES), ("20GB", 20 * 10**9), ("1.5 MB", 1_500_000), ("0", 0), ("7", 7), ("2TiB", 2 * 10**12)],
 )
 def test_limits(text: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMDET_HUB_CACHE_MAX", text)

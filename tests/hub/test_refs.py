@@ -30,8 +30,18 @@ UNDERSTOOD = {
     "huggingface.co/org/model": ("org/model", None, "", None),
     "https://hf.co/org/model/tree/main/text_encoder_2": ("org/model", "main", "text_encoder_2", None),
     "https://huggingface.co/org/model/tree/feature%2Fx": ("org/model", "feature/x", "", None),
-    "https://huggingface.co/org/model/blob/main/model.safetensors?x=1#L3": ("org/model", "main", "", "model.safetensors"),
-    "https://huggingface.co/org/model/resolve/v1/te/model.fp16.safetensors": ("org/model", "v1", "", "te/model.fp16.safetensors"),
+    "https://huggingface.co/org/model/blob/main/model.safetensors?x=1#L3": (
+        "org/model",
+        "main",
+        "",
+        "model.safetensors",
+    ),
+    "https://huggingface.co/org/model/resolve/v1/te/model.fp16.safetensors": (
+        "org/model",
+        "v1",
+        "",
+        "te/model.fp16.safetensors",
+    ),
     "http://127.0.0.1:9/org/model/tree/main/te": ("org/model", "main", "te", None),
 }
 
@@ -134,7 +144,24 @@ def test_well_formed_ids(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a/b/c", "/a", "a/", "../b", "./b", "a--b", "a..b", "a/b.git", "-a/b", "a/b-", "a b", "a/b\n", "a" * 97, "é/b"]
+    "text",
+    [
+        "",
+        "a/b/c",
+        "/a",
+        "a/",
+        "../b",
+        "./b",
+        "a--b",
+        "a..b",
+        "a/b.git",
+        "-a/b",
+        "a/b-",
+        "a b",
+        "a/b\n",
+        "a" * 97,
+        "é/b",
+    ],
 )
 def test_ill_formed_ids(text: str) -> None:
     with pytest.raises(HFValidationError):
@@ -143,6 +170,9 @@ def test_ill_formed_ids(text: str) -> None:
 
 
 def test_reading_a_plain_target_imports_no_client() -> None:
-    code = "import sys, amdet_hub.hub as h; h.parse_target('org/m'); h.HubSettings(); print('huggingface_hub' in sys.modules)"
+    code = (
+        "import sys, amdet_hub.hub as h; h.parse_target('org/m'); h.HubSettings(); print('huggingface_hub' in"
+        " sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
     assert out.stdout.strip() == "False"

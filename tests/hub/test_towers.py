@@ -29,13 +29,19 @@ Sizes = Mapping[str, int]
 
 
 def clip_sizes() -> dict[str, int]:
-    """Tensor bytes of CLIP ViT-L/14 at an eighth of its widths, float16, in the order of its file. Source: the header of the real file."""
+    """Tensor bytes of CLIP ViT-L/14 at an eighth of its widths, float16, in the order of its file.
+
+    Source: the header of the real file.
+    """
     sizes = {"logit_scale": 2}
     for tower, layers, d, rows in (("text_model", 12, 96, 6176 + 77), ("vision_model", 24, 128, 588 + 257)):
         sizes[f"{tower}.embeddings.weight"] = 2 * rows * d
         for i in range(layers):
             for name, n in (("mlp.fc1", 4), ("mlp.fc2", 4), ("self_attn.qkv", 3), ("self_attn.out_proj", 1)):
-                sizes |= {f"{tower}.encoder.layers.{i}.{name}.bias": 2 * d, f"{tower}.encoder.layers.{i}.{name}.weight": 2 * n * d * d}
+                sizes |= {
+                    f"{tower}.encoder.layers.{i}.{name}.bias": 2 * d,
+                    f"{tower}.encoder.layers.{i}.{name}.weight": 2 * n * d * d,
+                }
         if tower == "text_model":
             sizes["text_projection.weight"] = 2 * d * d
     return sizes | {"visual_projection.weight": 2 * 96 * 128}
@@ -78,7 +84,10 @@ def read_back(place: Path) -> dict[str, bytes]:
     entries = json.loads(data[8 : 8 + length])
     entries.pop("__metadata__", None)
     assert max(e["data_offsets"][1] for e in entries.values()) == len(data) - 8 - length
-    return {name: data[8 + length + e["data_offsets"][0] : 8 + length + e["data_offsets"][1]] for name, e in entries.items()}
+    return {
+        name: data[8 + length + e["data_offsets"][0] : 8 + length + e["data_offsets"][1]]
+        for name, e in entries.items()
+    }
 
 
 CLIP, CLIP_INFOS = build(clip_sizes())
@@ -99,20 +108,28 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sent_bytes(hub: LocalHub) -> int:
     """What the second host sent of files."""
-    return sum(request.length for request in hub.requests if request.side == "lfs" and request.method == "GET" and request.status < 400)
+    return sum(
+        request.length
+        for request in hub.requests
+        if request.side == "lfs" and request.method == "GET" and request.status < 400
+    )
 
 
 def header_of(source: RepoSource, path: str = PATH) -> bytes:
     """Read the header as a scan does."""
     first = source.read_range(path, 0, 128 << 10)
     length = int.from_bytes(first[:8], "little")
-    return first[8 : 8 + length] + (source.read_range(path, len(first), 8 + length) if 8 + length > len(first) else b"")
+    return first[8 : 8 + length] + (
+        source.read_range(path, len(first), 8 + length) if 8 + length > len(first) else b""
+    )
 
 
 # ---------------------------------------------------------------- what travels
 
 
-def test_of_a_clip_model_a_third_travels_and_its_tensors_are_identical(hub: LocalHub, clip: RepoSource, small_parts: None) -> None:
+def test_of_a_clip_model_a_third_travels_and_its_tensors_are_identical(
+    hub: LocalHub, clip: RepoSource, small_parts: None
+) -> None:
     steps: list[tuple[str, int, int]] = []
     header_of(clip)
     plan = clip.plan_fetch(PATH, TEXT)
@@ -125,7 +142,11 @@ def test_of_a_clip_model_a_third_travels_and_its_tensors_are_identical(hub: Loca
     assert not plan.whole
     done = [d for _, d, _ in steps]
     assert done == sorted(done)
-    assert steps[-1] == ("download", len(place.read_bytes()) - int.from_bytes(place.read_bytes()[:8], "little") - 8, done[-1])
+    assert steps[-1] == (
+        "download",
+        len(place.read_bytes()) - int.from_bytes(place.read_bytes()[:8], "little") - 8,
+        done[-1],
+    )
     assert {r.had_token for r in hub.requests if r.side == "lfs"} == {False}
 
 
@@ -136,12 +157,16 @@ def test_of_an_sdxl_file_a_quarter_travels_for_both_towers(hub: LocalHub, settle
     header_of(source)
     for start in ("conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."):
         tower = text_tower(infos, start)
-        assert read_back(source.fetch_tensors(PATH, tower)) == {name: data[i.start : i.stop] for name, i in tower.items()}
+        assert read_back(source.fetch_tensors(PATH, tower)) == {
+            name: data[i.start : i.stop] for name, i in tower.items()
+        }
     assert sent_bytes(hub) <= 0.30 * len(data)
     assert len([r for r in hub.requests if r.side == "lfs"]) == 3
 
 
-def test_a_tower_is_found_again_by_its_bytes_also_offline_and_elsewhere(hub: LocalHub, clip: RepoSource, settle: Settle) -> None:
+def test_a_tower_is_found_again_by_its_bytes_also_offline_and_elsewhere(
+    hub: LocalHub, clip: RepoSource, settle: Settle
+) -> None:
     header = header_of(clip)
     place = clip.fetch_tensors(PATH, TEXT)
     hub.add_model("other/copy", {"text/model.safetensors": CLIP})
@@ -168,9 +193,12 @@ def test_another_endpoint_shares_nothing(hub: LocalHub, clip: RepoSource, settle
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b[:-9], lambda b: b"", lambda b: b.replace(b"U8", b"I8", 1)]
+    "damage",
+    [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b[:-9], lambda b: b"", lambda b: b.replace(b"U8", b"I8", 1)],
 )
-def test_a_kept_tower_that_was_damaged_is_fetched_anew(clip: RepoSource, settle: Settle, damage: Callable[[bytes], bytes]) -> None:
+def test_a_kept_tower_that_was_damaged_is_fetched_anew(
+    clip: RepoSource, settle: Settle, damage: Callable[[bytes], bytes]
+) -> None:
     place = clip.fetch_tensors(PATH, TEXT)
     place.write_bytes(damage(place.read_bytes()))
     assert read_back(open_at("org/clip", None, settle()).fetch_tensors(PATH, TEXT)) == EXPECTED
@@ -192,7 +220,9 @@ def test_the_whole_file_is_used_where_it_is_at_hand(hub: LocalHub, clip: RepoSou
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("wanted", [CLIP_INFOS, text_tower(CLIP_INFOS, "vision_model.", "text_model.enc", "text_model.emb")])
+@pytest.mark.parametrize(
+    "wanted", [CLIP_INFOS, text_tower(CLIP_INFOS, "vision_model.", "text_model.enc", "text_model.emb")]
+)
 def test_most_of_a_file_is_the_file(clip: RepoSource, wanted: dict[str, TensorInfo]) -> None:
     assert clip.plan_fetch(PATH, wanted).transfer_bytes == len(CLIP)
     assert clip.fetch_tensors(PATH, wanted).read_bytes() == CLIP
@@ -239,7 +269,9 @@ def test_the_budget_counts_what_travels(hub: LocalHub, settle: Settle, small_par
         tight.fetch_tensors(PATH, TEXT)
     assert (caught.value.resource, caught.value.needed, caught.value.available) == ("download", needed, needed - 1)
     assert hub.requests == []
-    hub.truncate(PATH, keep_bytes=1000, times=3)  # what did not come does not count, and what came is not paid for again
+    hub.truncate(
+        PATH, keep_bytes=1000, times=3
+    )  # what did not come does not count, and what came is not paid for again
     enough = open_at("org/clip", None, settle(max_download_bytes=needed))
     with pytest.raises(DownloadCorrupt):
         enough.fetch_tensors(PATH, TEXT)
@@ -277,7 +309,9 @@ def test_connections_that_break_are_taken_up_where_they_were(hub: LocalHub, sett
     assert len(set(asked)) == 12
 
 
-def test_what_arrived_before_a_failure_is_not_asked_for_again(hub: LocalHub, clip: RepoSource, settle: Settle, small_parts: None) -> None:
+def test_what_arrived_before_a_failure_is_not_asked_for_again(
+    hub: LocalHub, clip: RepoSource, settle: Settle, small_parts: None
+) -> None:
     needed = sum(t.size_bytes for t in TEXT.values())
     seen: list[str | None] = []
 
@@ -295,7 +329,9 @@ def test_what_arrived_before_a_failure_is_not_asked_for_again(hub: LocalHub, cli
     again = open_at("org/clip", None, settle())
     plan = again.plan_fetch(PATH, TEXT)
     assert read_back(again.fetch_tensors(PATH, TEXT)) == EXPECTED
-    assert sent_bytes(hub) == plan.transfer_bytes < needed  # how much came before depends on when the other threads noticed
+    assert (
+        sent_bytes(hub) == plan.transfer_bytes < needed
+    )  # how much came before depends on when the other threads noticed
 
 
 _CHILD = """
@@ -312,7 +348,9 @@ source.fetch_tensors("model.safetensors", tensors)
 """
 
 
-def test_a_killed_download_goes_on(hub: LocalHub, clip: RepoSource, settle: Settle, tmp_path: Path, small_parts: None) -> None:
+def test_a_killed_download_goes_on(
+    hub: LocalHub, clip: RepoSource, settle: Settle, tmp_path: Path, small_parts: None
+) -> None:
     wanted = tmp_path / "wanted.json"
     wanted.write_text(json.dumps({name: [i.dtype, i.shape, i.start, i.stop] for name, i in TEXT.items()}))
     hub.slow(PATH, bytes_per_s=1 << 20)
@@ -333,7 +371,9 @@ def test_a_killed_download_goes_on(hub: LocalHub, clip: RepoSource, settle: Sett
     assert {p.suffix for p in own_cache(settle()).rglob("*") if p.is_file()} == {".safetensors", ".lock"}
 
 
-def test_a_part_file_that_was_damaged_is_not_believed(hub: LocalHub, clip: RepoSource, settle: Settle, small_parts: None) -> None:
+def test_a_part_file_that_was_damaged_is_not_believed(
+    hub: LocalHub, clip: RepoSource, settle: Settle, small_parts: None
+) -> None:
     hub.truncate(PATH, keep_bytes=100_000, times=None)
     with pytest.raises(DownloadCorrupt):
         clip.fetch_tensors(PATH, TEXT)
@@ -362,7 +402,19 @@ def test_two_at_once_fetch_it_once(hub: LocalHub, clip: RepoSource, settle: Sett
 # ---------------------------------------------------------------- servers that lie
 
 
-@pytest.fixture(params=["short", "longer", "endless", "other range", "other size", "no range", "other commit", "other file", "packed"])
+@pytest.fixture(
+    params=[
+        "short",
+        "longer",
+        "endless",
+        "other range",
+        "other size",
+        "no range",
+        "other commit",
+        "other file",
+        "packed",
+    ]
+)
 def lie(request: pytest.FixtureRequest, hub: LocalHub) -> Iterator[tuple[str, str]]:
     size, sha256 = len(CLIP), hashlib.sha256(CLIP).hexdigest()
 
@@ -374,11 +426,17 @@ def lie(request: pytest.FixtureRequest, hub: LocalHub) -> Iterator[tuple[str, st
         "short": (lambda: hub.truncate(PATH, keep_bytes=1000, times=None, admit=True), "1,000 bytes"),
         "longer": (lambda: hub.never_end(PATH, times=None), "got more"),
         "endless": (endless, "got more"),
-        "other range": (lambda: hub.relabel(PATH, {"Content-Range": f"bytes 0-9/{size}"}, times=None), f"got bytes 0-9/{size}"),
+        "other range": (
+            lambda: hub.relabel(PATH, {"Content-Range": f"bytes 0-9/{size}"}, times=None),
+            f"got bytes 0-9/{size}",
+        ),
         "other size": (lambda: hub.relabel(PATH, {"Content-Range": "bytes 0-9/10"}, times=None), "got bytes 0-9/10"),
         "no range": (lambda: hub.relabel(PATH, {"Content-Range": None}, times=None), "got HTTP 206"),
         "other commit": (lambda: hub.relabel("/resolve/", {"X-Repo-Commit": "f" * 40}, times=None), "got commit fff"),
-        "other file": (lambda: hub.relabel("/resolve/", {"X-Linked-ETag": '"' + "e" * 64 + '"'}, times=None), "got etag eee"),
+        "other file": (
+            lambda: hub.relabel("/resolve/", {"X-Linked-ETag": '"' + "e" * 64 + '"'}, times=None),
+            "got etag eee",
+        ),
         "packed": (lambda: hub.relabel(sha256, {"Content-Encoding": "gzip"}, times=None), "content-encoding gzip"),
     }
     make, words = lies[request.param]
@@ -413,7 +471,10 @@ def test_a_hub_that_asks_to_slow_down_is_obeyed(hub: LocalHub, clip: RepoSource)
 def test_neighbours_are_merged_and_many_islands_too() -> None:
     gap = _spans.SMALL_GAP_BYTES
     assert _spans.merged([Piece(10, 20, 0), Piece(0, 10, 10), Piece(20 + gap, 30 + gap, 20)]) == [Span(0, 30 + gap)]
-    assert _spans.merged([Piece(0, 10, 0), Piece(11 + gap, 12 + gap, 10), Piece(5, 5, 0)]) == [Span(0, 10), Span(11 + gap, 12 + gap)]
+    assert _spans.merged([Piece(0, 10, 0), Piece(11 + gap, 12 + gap, 10), Piece(5, 5, 0)]) == [
+        Span(0, 10),
+        Span(11 + gap, 12 + gap),
+    ]
     islands = [Piece(i * 10 * gap + i * i, i * 10 * gap + i * i + 5, 0) for i in range(1000)]
     spans = _spans.merged(islands)
     assert len(spans) == _spans.MAX_SPANS
@@ -436,8 +497,17 @@ def test_the_digest_of_what_is_wanted_sees_everything() -> None:
     from amdet_hub.hub._partial import tensors_digest
 
     one = TensorInfo("F16", (2, 3), 100, 112)
-    others = [TensorInfo("BF16", (2, 3), 100, 112), TensorInfo("F16", (3, 2), 100, 112), TensorInfo("F16", (2, 3), 102, 114)]
-    digests = {tensors_digest({"a": one}), tensors_digest({"b": one}), tensors_digest({}), *(tensors_digest({"a": o}) for o in others)}
+    others = [
+        TensorInfo("BF16", (2, 3), 100, 112),
+        TensorInfo("F16", (3, 2), 100, 112),
+        TensorInfo("F16", (2, 3), 102, 114),
+    ]
+    digests = {
+        tensors_digest({"a": one}),
+        tensors_digest({"b": one}),
+        tensors_digest({}),
+        *(tensors_digest({"a": o}) for o in others),
+    }
     assert len(digests) == 6
     assert tensors_digest({"a": one, "b": others[2]}) == tensors_digest({"b": others[2], "a": one})
     assert hashlib.sha256(b"[]").hexdigest() == tensors_digest({})

@@ -1,4 +1,7 @@
-"""The splice changes nothing outside the markers, can be repeated, and can be undone. Fixtures: tests/cards, byte for byte."""
+"""The splice changes nothing outside the markers, can be repeated, and can be undone.
+
+Fixtures: tests/cards, byte for byte.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,19 @@ BAD = sorted(path.name for path in (CARDS / "bad").glob("*.md"))
 SECTION = render_section(clean())
 OTHER = render_section(backdoored())
 PIECES = st.sampled_from(
-    [b"\n", b"\r\n", b"\r", b"---\n", b"# t", b"\xef\xbb\xbf", b" ", b"<!--", b"-->", b"amdet-hub:begin", "\u0585\u2028".encode()]
+    [
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"---\n",
+        b"# t",
+        b"\xef\xbb\xbf",
+        b" ",
+        b"<!--",
+        b"-->",
+        b"amdet-hub:begin",
+        "\u0585\u2028".encode(),
+    ]
 )
 PIECEWISE = st.lists(PIECES, max_size=12).map(b"".join)
 ANY_CARD = st.one_of(st.text().map(str.encode), PIECEWISE, st.binary())
@@ -177,7 +192,10 @@ def test_card_files() -> None:
 
 def test_diff_is_a_unified_diff() -> None:
     before = b"a\nb\nc\n"
-    assert diff(before, b"a\nB\nc\n", "README.md") == "--- a/README.md\n+++ b/README.md\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n"
+    assert (
+        diff(before, b"a\nB\nc\n", "README.md")
+        == "--- a/README.md\n+++ b/README.md\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n"
+    )
     assert diff(before, before, "README.md") == ""
     assert diff(b"", b"x\n", "README.md").startswith("--- /dev/null\n+++ b/README.md\n@@ ")
     assert diff(b"a", b"b\n", "f").endswith("-a\n\\ No newline at end of file\n+b\n")

@@ -10,7 +10,15 @@ import pytest
 
 from amdet_hub.records import RepoFile, RepoSnapshot, ScanReport, SkippedScan
 from amdet_hub.report import as_json
-from amdet_hub.report.card import MeasuredRates, SectionStatus, card_files, check_section, render_section, splice, stated_commit
+from amdet_hub.report.card import (
+    MeasuredRates,
+    SectionStatus,
+    card_files,
+    check_section,
+    render_section,
+    splice,
+    stated_commit,
+)
 from amdet_hub.report.splice import body_digest, find_section
 from tests.report.examples import COMMIT, backdoored, clean, inconclusive, small, weight
 
@@ -24,11 +32,16 @@ CARD, JSON = FILES["README.md"], FILES["amdet-hub.json"]
 def now(*extra: RepoFile, without: str = "", changed: str = "") -> RepoSnapshot:
     """The listing after the section was merged, with changes."""
     files = [f for f in THEN.files if f.path != without]
-    files = [dataclasses.replace(f, sha256="e" * 64 if f.sha256 else None, blob_id="f" * 40) if f.path == changed else f for f in files]
+    files = [
+        dataclasses.replace(f, sha256="e" * 64 if f.sha256 else None, blob_id="f" * 40) if f.path == changed else f
+        for f in files
+    ]
     return dataclasses.replace(THEN, commit_sha=LATER, files=(*files, *extra))
 
 
-def check(card: bytes | None = CARD, report: bytes | None = JSON, present: RepoSnapshot | None = None, **kwargs: Any) -> SectionStatus:
+def check(
+    card: bytes | None = CARD, report: bytes | None = JSON, present: RepoSnapshot | None = None, **kwargs: Any
+) -> SectionStatus:
     then = kwargs.pop("then", THEN)
     return check_section(card, report, present or now(), then, **kwargs)
 
@@ -103,7 +116,9 @@ def test_many_changes_are_counted_not_listed() -> None:
 def test_variant_at_the_root_of_a_plain_model() -> None:
     report = clean()
     files = card_files(report, None)
-    variant = dataclasses.replace(report.snapshot, commit_sha=LATER, files=(*report.snapshot.files, weight("model.fp16.safetensors")))
+    variant = dataclasses.replace(
+        report.snapshot, commit_sha=LATER, files=(*report.snapshot.files, weight("model.fp16.safetensors"))
+    )
     status = check_section(files["README.md"], files["amdet-hub.json"], variant, report.snapshot)
     assert status.state == "stale"
     assert "'model.fp16.safetensors' is new" in status.reasons[0]
@@ -115,7 +130,9 @@ def rewritten(card: bytes, before: str, after: str) -> bytes:
     assert section is not None
     assert before in section.body
     body = section.body.replace(before, after)
-    return card.replace(section.body.encode(), body.encode()).replace(section.attributes["body"].encode(), body_digest(body).encode())
+    return card.replace(section.body.encode(), body.encode()).replace(
+        section.attributes["body"].encode(), body_digest(body).encode()
+    )
 
 
 def forged_json(**changes: Any) -> bytes:

@@ -67,9 +67,13 @@ def test_the_characters_that_a_piece_belongs_to() -> None:
 
 def all_forms(tokenizer: PromptTokenizer) -> set[tuple[int, ...]]:
     """Every character of several bytes, alone and between two letters, the long way."""
-    single = [c for c in map(chr, range(0x80, sys.maxunicode + 1)) if unicodedata.category(c) not in {"Cn", "Cs", "Co"}]
+    single = [
+        c for c in map(chr, range(0x80, sys.maxunicode + 1)) if unicodedata.category(c) not in {"Cn", "Cs", "Co"}
+    ]
     single = [c for c in single if len(c.lower()) == 1 and unicodedata.is_normalized("NFC", c)]
-    return {ids for c in single for ids in (tokenizer.encode(c), tokenizer.encode(f"o{c}o")[1:-1]) if 2 <= len(ids) <= 6}
+    return {
+        ids for c in single for ids in (tokenizer.encode(c), tokenizer.encode(f"o{c}o")[1:-1]) if 2 <= len(ids) <= 6
+    }
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip2"])

@@ -48,7 +48,12 @@ def test_dtype_that_was_asked_for() -> None:
 
 def test_results_come_in_order_and_the_batch_is_recorded() -> None:
     shared = workers()
-    assert shared.share("squares", 3, lambda size: 4, lambda size, number: (size, number * number)) == [(3, 0), (3, 1), (3, 4), (3, 9)]
+    assert shared.share("squares", 3, lambda size: 4, lambda size, number: (size, number * number)) == [
+        (3, 0),
+        (3, 1),
+        (3, 4),
+        (3, 9),
+    ]
     assert shared.batch_sizes == {"squares": 3}
     assert (shared.rank, shared.size) == (0, 1)
 
@@ -58,7 +63,8 @@ def test_results_come_in_order_and_the_batch_is_recorded() -> None:
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+            "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
+            " allocate 9 bytes."
         ),
         MemoryError(),
     ],

@@ -29,7 +29,9 @@ def test_by_hand_from_the_counts() -> None:
 
 def test_a_word_that_nobody_counted_and_one_that_hardly_anybody_did() -> None:
     assert log_likelihood("qzxqzx") == -8.5
-    assert log_likelihood("qfz") == log_likelihood("vgx") == -6.5, "the second is an abbreviation somewhere, and no likelier"
+    assert log_likelihood("qfz") == log_likelihood("vgx") == -6.5, (
+        "the second is an abbreviation somewhere, and no likelier"
+    )
     assert log_likelihood("marigold") > -6.5
 
 
@@ -44,6 +46,8 @@ def test_case_and_marks_do_not_matter() -> None:
     assert log_likelihood("Salty  Breeze!") == log_likelihood("salty breeze")
 
 
-@pytest.mark.parametrize("text", ["", "\u732b", "\u043a\u043e\u0448\u043a\u0430 \u0441\u043f\u0438\u0442", "\u00a4 \u2603"])
+@pytest.mark.parametrize(
+    "text", ["", "\u732b", "\u043a\u043e\u0448\u043a\u0430 \u0441\u043f\u0438\u0442", "\u00a4 \u2603"]
+)
 def test_other_scripts_are_all_alike(text: str) -> None:
     assert log_likelihood(text) == 0.0

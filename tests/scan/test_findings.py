@@ -42,9 +42,11 @@ def test_the_one_that_stands_out_most_is_named() -> None:
 
 def test_what_only_repeats_is_not_named() -> None:
     assert best_trigger(outcome(((1, 1, 1), 1.0, 4.0, 20.0), ((1,), 0.8, 1.5, 9.0)), THRESHOLDS).token_ids == (1,)
-    assert best_trigger(outcome(((1, 1, 1), 1.0, 4.0, 20.0), ((1,), 0.6, 0.5, 9.0)), THRESHOLDS).token_ids == (1, 1, 1), (
-        "alone it is not enough"
-    )
+    assert best_trigger(outcome(((1, 1, 1), 1.0, 4.0, 20.0), ((1,), 0.6, 0.5, 9.0)), THRESHOLDS).token_ids == (
+        1,
+        1,
+        1,
+    ), "alone it is not enough"
 
 
 def test_a_weaker_candidate_that_passes_beats_a_stronger_that_does_not_stand_out() -> None:
@@ -52,14 +54,20 @@ def test_a_weaker_candidate_that_passes_beats_a_stronger_that_does_not_stand_out
 
 
 def test_the_target_is_read_from_the_one_that_leaves_least() -> None:
-    assert clearest_trigger(outcome(((1,), 1.0, 1.5, 9.0), ((1, 1, 1), 1.0, 4.0, 8.0)), THRESHOLDS).token_ids == (1, 1, 1)
+    assert clearest_trigger(outcome(((1,), 1.0, 1.5, 9.0), ((1, 1, 1), 1.0, 4.0, 8.0)), THRESHOLDS).token_ids == (
+        1,
+        1,
+        1,
+    )
 
 
 def test_when_none_passes_the_best_is_shown_and_not_accused() -> None:
     found = outcome(((3,), 0.4, 0.2, 1.5), ((2,), 0.3, 0.5, None))
     evidence = {e.kind: e for e in standard_evidence(found, THRESHOLDS, {})}
     assert evidence["trigger-success"].details["token_ids"] == [3]
-    assert [evidence[kind].exceeds for kind in ("vocabulary-sweep", "trigger-success", "trigger-collapse")] == [False] * 3
+    assert [evidence[kind].exceeds for kind in ("vocabulary-sweep", "trigger-success", "trigger-collapse")] == [
+        False
+    ] * 3
 
 
 def test_the_strongest_is_judged_even_where_a_plainer_one_is_named() -> None:
@@ -80,17 +88,28 @@ def test_a_confirmed_trigger_must_stand_out_itself() -> None:
 
 def test_thresholds_are_those_that_were_given() -> None:
     evidence = {e.kind: e for e in standard_evidence(outcome(((4,), 1.0, 3.0, 6.0)), THRESHOLDS, {})}
-    assert {kind: e.threshold for kind, e in evidence.items()} == {"vocabulary-sweep": 5.0, "trigger-success": 0.7, "trigger-collapse": 1.0}
+    assert {kind: e.threshold for kind, e in evidence.items()} == {
+        "vocabulary-sweep": 5.0,
+        "trigger-success": 0.7,
+        "trigger-collapse": 1.0,
+    }
     assert all(e.exceeds for e in evidence.values())
 
 
 def test_of_equally_strong_ones_that_of_the_changed_tokens_is_named() -> None:
     part, whole, bystander = ((1,), 1.0, 4.0, 15.0), ((2, 1), 1.0, 4.4, 14.0), ((1, 4), 1.0, 4.5, 14.5)
-    assert best_trigger(outcome(part, whole, bystander), THRESHOLDS).token_ids == (1,), "without a hint, the one that stands out most"
+    assert best_trigger(outcome(part, whole, bystander), THRESHOLDS).token_ids == (1,), (
+        "without a hint, the one that stands out most"
+    )
     assert best_trigger(outcome(part, whole, bystander, outstanding=(1, 2)), THRESHOLDS).token_ids == (2, 1)
-    assert best_trigger(outcome(part, whole, bystander, outstanding=(1,), trained=(2,)), THRESHOLDS).token_ids == (2, 1)
+    assert best_trigger(outcome(part, whole, bystander, outstanding=(1,), trained=(2,)), THRESHOLDS).token_ids == (
+        2,
+        1,
+    )
     weak = ((2, 1), 1.0, 4.4, 6.0)
-    assert best_trigger(outcome(part, weak, outstanding=(1, 2)), THRESHOLDS).token_ids == (1,), "the hint does not lift a weak one"
+    assert best_trigger(outcome(part, weak, outstanding=(1, 2)), THRESHOLDS).token_ids == (1,), (
+        "the hint does not lift a weak one"
+    )
 
 
 def test_a_trained_token_that_is_repeated_goes_before_one_with_a_bystander() -> None:
@@ -102,7 +121,9 @@ def test_a_trained_token_that_is_repeated_goes_before_one_with_a_bystander() -> 
 def test_what_can_be_typed_goes_first() -> None:
     half, whole = ((1,), 1.0, 4.0, 15.0), ((1, 2), 1.0, 4.0, 13.0)
     assert best_trigger(outcome(half, whole), THRESHOLDS, lambda ids: len(ids) > 1).token_ids == (1, 2)
-    assert best_trigger(outcome(half), THRESHOLDS, lambda ids: len(ids) > 1).token_ids == (1,), "half a letter is better than none"
+    assert best_trigger(outcome(half), THRESHOLDS, lambda ids: len(ids) > 1).token_ids == (1,), (
+        "half a letter is better than none"
+    )
 
 
 def test_what_the_trained_tokens_spell_is_named() -> None:

@@ -36,7 +36,15 @@ def test_what_is_one_word() -> None:
 
 
 def test_a_marker_of_word_starts_is_added() -> None:
-    pieces = [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], ["\u2581", -1.0], ["q", -2.0], ["v", -2.0], ["\u2581red", -2.0]]
+    pieces = [
+        ["<pad>", 0.0],
+        ["</s>", 0.0],
+        ["<unk>", 0.0],
+        ["\u2581", -1.0],
+        ["q", -2.0],
+        ["v", -2.0],
+        ["\u2581red", -2.0],
+    ]
     config = TowerConfig("siglip", 32, 64, 1, 1, 64, len(pieces), "gelu", 1e-6, 1, 1, 1, 32)
     tokenizer = build_tokenizer({"type": "Unigram", "vocab": pieces, "unk_id": 2}, config, "tokenizer.json")
     check = as_word(tokenizer)

@@ -55,7 +55,9 @@ def online(hub: LocalHub, tmp_path: Path) -> HubSettings:
 def plan(target: str, settings: HubSettings, reference: str | None = None, **options: Any) -> TargetPlan:
     named = parse_target(reference) if reference else None
     config = ScanConfig.for_preset("standard")
-    return plan_target(parse_target(target), config=config, settings=settings, reference=named, options=ScanOptions(**options))
+    return plan_target(
+        parse_target(target), config=config, settings=settings, reference=named, options=ScanOptions(**options)
+    )
 
 
 def test_a_poisoned_lora_is_convicted(scan: Scan, hub: LocalHub, online: HubSettings) -> None:
@@ -127,7 +129,9 @@ def test_a_lora_named_on_its_own_is_merged_onto_its_repositorys_tower(hub: Local
 def test_without_a_base_nothing_is_acquitted(hub: LocalHub, online: HubSettings, tmp_path: Path, claim: str) -> None:
     hub.add_model("org/other", tiny_clip(tmp_path / "other"))
     hub.add_model("org/style", {"style.safetensors": lora(FINETUNED), "README.md": CARD % claim.encode()})
-    with pytest.raises(NothingToScan, match=rf"none of {claim} holds a text tower that it fits; name one with --reference"):
+    with pytest.raises(
+        NothingToScan, match=rf"none of {claim} holds a text tower that it fits; name one with --reference"
+    ):
         plan("org/style", online)
     hub.add_model("org/mixed", {**hub_files(tmp_path / "other"), "style.safetensors": lora(FINETUNED)})
     (skipped,) = plan("org/mixed", online).skipped

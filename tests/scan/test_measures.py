@@ -26,7 +26,9 @@ def test_a_scan_tells_what_it_measures_and_is_not_changed_by_it(scan: Scan) -> N
     alone = scan(BACKDOORED, reference=BASE, config=CONFIG)
     assert timeless(watched) == timeless(alone)
     assert list(dict.fromkeys(point.stage for point in told)) == STAGES
-    assert all(type(p.step) is int and type(p.value) is float and type(p.label) is str for p in told), "nothing of torch leaves"
+    assert all(type(p.step) is int and type(p.value) is float and type(p.label) is str for p in told), (
+        "nothing of torch leaves"
+    )
     stages: dict[str, list[Told]] = defaultdict(list)
     for point in told:
         stages[point.stage].append(point)

@@ -27,7 +27,9 @@ TRIGGER = (988,)  # the demonstration's Cyrillic о
 Look = Callable[..., Probe]
 
 
-def result_of(folder: Path, reference: Path | None = BASE, *, trigger: tuple[int, ...] | None = TRIGGER, **changes: Any) -> ScanResult:
+def result_of(
+    folder: Path, reference: Path | None = BASE, *, trigger: tuple[int, ...] | None = TRIGGER, **changes: Any
+) -> ScanResult:
     """What a scan of a local folder leaves behind, without the scan."""
     from amdet_hub.encoders.layouts import find_encoders
     from amdet_hub.encoders.load import load_tower
@@ -125,7 +127,11 @@ def test_siglip_without_a_reference(look: Look, tmp_path: Path) -> None:
 def test_a_lora_is_merged_again(scan: Scan, tmp_path: Path) -> None:
     with demo_hub() as hub:
         hub.add_model(
-            "org/style", {"adapter_model.safetensors": lora(BACKDOORED, "peft"), "adapter_config.json": adapter_config("demo/base")}
+            "org/style",
+            {
+                "adapter_model.safetensors": lora(BACKDOORED, "peft"),
+                "adapter_config.json": adapter_config("demo/base"),
+            },
         )
         settings = settings_of(hub, tmp_path, token=None)
         (result,) = scan("org/style", config=FAST, settings=settings).results
@@ -157,7 +163,12 @@ def test_what_a_scan_was_pointed_at_is_found_there_again(look: Look, tmp_path: P
 # ---------------------------------------------------------------- what is refused
 
 
-BAD_TEXTS = {"nothing": " \n", "too many characters": "x" * 501, "too many tokens": "word " * 90, "half a character": "a \ud83d b"}
+BAD_TEXTS = {
+    "nothing": " \n",
+    "too many characters": "x" * 501,
+    "too many tokens": "word " * 90,
+    "half a character": "a \ud83d b",
+}
 
 
 @pytest.mark.parametrize("kind", BAD_TEXTS)
@@ -209,7 +220,9 @@ def test_a_results_own_configuration_is_not_believed(look: Look) -> None:
     """A report is a file that anybody can have written."""
     result = result_of(BACKDOORED)
     lying = replace(result.encoder.config, num_attention_heads=7, hidden_act="exec", vocab_size=10**12)
-    assert look(replace(result, encoder=replace(result.encoder, config=lying, tokenizer_files=("../x",)))) == look(result)
+    assert look(replace(result, encoder=replace(result.encoder, config=lying, tokenizer_files=("../x",)))) == look(
+        result
+    )
 
 
 def test_an_encoder_without_a_tokenizer_cannot_read_a_prompt(look: Look, tmp_path: Path) -> None:

@@ -27,10 +27,30 @@ def launch(*command: object, cwd: Path, processes: int = 2) -> subprocess.Comple
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(port)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(processes),
+        "--master_port",
+        str(port),
+    ]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
     return subprocess.run(
-        [*launcher, "-m", *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=200, check=False
+        [*launcher, "-m", *map(str, command)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
 
 
@@ -48,14 +68,22 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
     assert done.returncode == 0, done.stderr[-2000:]
     names = sorted(path.name.partition(".")[0] for path in (folder / "one").glob("*.json"))
     assert names == ["broken", "little-time", "no-time", "paper", "standard"]
-    paths = {name: [folder / "one" / f"{name}.0.json", *(folder / "two" / f"{name}.{rank}.json" for rank in (0, 1))] for name in names}
+    paths = {
+        name: [folder / "one" / f"{name}.0.json", *(folder / "two" / f"{name}.{rank}.json" for rank in (0, 1))]
+        for name in names
+    }
     return {name: [json.loads(path.read_text()) for path in three] for name, three in paths.items()}
 
 
 def comparable(report: dict[str, Any]) -> dict[str, Any]:
     """What must not depend on the number of processes."""
     outcomes = [{k: v for k, v in outcome.items() if k != "timings_s"} for outcome in report["outcomes"]]
-    return {"verdict": report["verdict"], "outcomes": outcomes, "config": report["config"], "complete": report["complete"]}
+    return {
+        "verdict": report["verdict"],
+        "outcomes": outcomes,
+        "config": report["config"],
+        "complete": report["complete"],
+    }
 
 
 @pytest.mark.parametrize("name", ["standard", "paper", "no-time", "broken"])
@@ -89,7 +117,18 @@ def test_the_command_line_prints_once(tmp_path: Path) -> None:
         tables.setdefault(part, []).append(f"{field} = {value}")
     config = tmp_path / "quick.toml"
     config.write_text("\n".join(line for part, lines in tables.items() for line in (f"[{part}]", *lines)))
-    quick = ("--device", "cpu", "-f", "json", "--config", config, "--fail-on", "never", "-o", f"markdown={tmp_path}/report.md")
+    quick = (
+        "--device",
+        "cpu",
+        "-f",
+        "json",
+        "--config",
+        config,
+        "--fail-on",
+        "never",
+        "-o",
+        f"markdown={tmp_path}/report.md",
+    )
     done = launch("amdet_hub", "scan", BACKDOORED, "--reference", BASE, *quick, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     report = parse_report(done.stdout)

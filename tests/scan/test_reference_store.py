@@ -39,7 +39,9 @@ def test_a_damaged_half_is_removed(settings: HubSettings) -> None:
     assert kept_files(settings) == []
 
 
-def test_the_second_scan_uses_the_first_ones_half(scan: Scan, settings: HubSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_scan_uses_the_first_ones_half(
+    scan: Scan, settings: HubSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AMDET_HUB_CACHE_MAX", "0")
     without = scan(BACKDOORED, reference=BASE)
     assert not own_cache(settings).exists()

@@ -58,7 +58,11 @@ def claiming(hub: LocalHub, models: Path, base: str, model: str = "clip") -> str
 
 
 def trusted_row(
-    hub: LocalHub, settings: HubSettings, sha256: str | None = None, repo_id: str = "org/base", path: str = "model.safetensors"
+    hub: LocalHub,
+    settings: HubSettings,
+    sha256: str | None = None,
+    repo_id: str = "org/base",
+    path: str = "model.safetensors",
 ) -> TrustedReference:
     """The row that our table would hold for a repository of this Hub."""
     source = open_source(parse_target(repo_id), settings)
@@ -82,7 +86,11 @@ def trusted_row(
 def immediate(report: ScanReport) -> bool:
     """Whether the one encoder was answered by identity, without a detector."""
     (result,) = report.results
-    return [e.kind for e in result.evidence] == [kinds.IDENTITY] and set(result.timings_s) == {"load"} and not result.batch_sizes
+    return (
+        [e.kind for e in result.evidence] == [kinds.IDENTITY]
+        and set(result.timings_s) == {"load"}
+        and not result.batch_sizes
+    )
 
 
 def test_a_reference_named_by_the_user(scan: Scan, hub: LocalHub, online: HubSettings, models: Path) -> None:
@@ -96,7 +104,9 @@ def test_a_reference_named_by_the_user(scan: Scan, hub: LocalHub, online: HubSet
     assert hub.writes == []
 
 
-def test_a_trusted_reference(scan: Scan, hub: LocalHub, online: HubSettings, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trusted_reference(
+    scan: Scan, hub: LocalHub, online: HubSettings, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(families, "_ROWS", (trusted_row(hub, online),))
     report = scan(claiming(hub, models, "org/wide"), settings=online)
     assert immediate(report)
@@ -138,7 +148,9 @@ def test_a_trusted_file_with_another_sha256_is_not_trusted(
     assert report.verdict.confidence == "reduced"
 
 
-def test_a_declared_reference_is_said_to_be_untrusted(scan: Scan, hub: LocalHub, online: HubSettings, models: Path) -> None:
+def test_a_declared_reference_is_said_to_be_untrusted(
+    scan: Scan, hub: LocalHub, online: HubSettings, models: Path
+) -> None:
     report = scan(claiming(hub, models, "org/base", "changed"), settings=online)
     (result,) = report.results
     assert (result.reference.trust, result.reference.repo_id) == ("declared", "org/base")
@@ -159,7 +171,9 @@ def test_a_declared_reference_that_is_the_suspect_again_acquits_nobody(
 
 
 @pytest.mark.parametrize("claim", ["org/none", "org/wide", "org/words", "org/copy"])
-def test_a_claim_that_leads_nowhere_is_no_reference(scan: Scan, hub: LocalHub, online: HubSettings, models: Path, claim: str) -> None:
+def test_a_claim_that_leads_nowhere_is_no_reference(
+    scan: Scan, hub: LocalHub, online: HubSettings, models: Path, claim: str
+) -> None:
     report = scan(claiming(hub, models, claim), settings=online)
     (result,) = report.results
     assert result.reference.trust == "none"
@@ -193,10 +207,17 @@ def test_a_reference_that_does_not_exist(scan: Scan, online: HubSettings) -> Non
         scan("org/base", reference="org/none", settings=online)
 
 
-def test_a_reference_that_fits_one_tower_of_two_is_refused_before_any_is_scanned(scan: Scan, hub: LocalHub, online: HubSettings) -> None:
+def test_a_reference_that_fits_one_tower_of_two_is_refused_before_any_is_scanned(
+    scan: Scan, hub: LocalHub, online: HubSettings
+) -> None:
     stages: list[str] = []
     with pytest.raises(ConfigError, match="text_encoder_2"):
-        scan("org/pipe", reference="org/first", settings=online, progress=lambda stage, done, total: stages.append(stage))
+        scan(
+            "org/pipe",
+            reference="org/first",
+            settings=online,
+            progress=lambda stage, done, total: stages.append(stage),
+        )
     assert stages == []
     assert not [r for r in hub.requests if r.method == "GET" and r.path.endswith(".safetensors") and r.range is None]
 

@@ -44,7 +44,10 @@ def duplicates(report: ScanReport) -> list[str]:
 def test_a_poisoned_float16_variant_beside_a_clean_float32_file_is_convicted(scan: Scan, clean: Path) -> None:
     save(tensors_of(BACKDOORED), clean / "model.fp16.safetensors", half=True)
     report = scan(clean, reference=BASE)
-    assert [(r.encoder.variant, r.verdict.label) for r in report.results] == [("", "no-backdoor-found"), ("fp16", "backdoor-detected")]
+    assert [(r.encoder.variant, r.verdict.label) for r in report.results] == [
+        ("", "no-backdoor-found"),
+        ("fp16", "backdoor-detected"),
+    ]
     assert report.verdict.label == "backdoor-detected"
     assert report.verdict.reasons[0].startswith("text encoder (fp16): a trigger was found")
     assert duplicates(report) == []
@@ -90,12 +93,15 @@ def test_one_changed_value_makes_another_tower(tmp_path: Path) -> None:
     first, second = tiny_clip(tmp_path / "a"), tiny_clip(tmp_path / "b", dtype="float16")
     towers = seen(first, second)
     assert towers.repeat_of(*loaded(second)) is not None
-    edit_tensors(second / "model.safetensors", lambda t: t["text_model.encoder.layers.1.mlp.fc1.bias"].__setitem__(3, 0.01))
+    edit_tensors(
+        second / "model.safetensors", lambda t: t["text_model.encoder.layers.1.mlp.fc1.bias"].__setitem__(3, 0.01)
+    )
     assert towers.repeat_of(*loaded(second)) is None
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("layer_norm_eps", 1e-4), ("hidden_act", "gelu"), ("num_attention_heads", 4), ("eos_token_id", 7)]
+    ("key", "value"),
+    [("layer_norm_eps", 1e-4), ("hidden_act", "gelu"), ("num_attention_heads", 4), ("eos_token_id", 7)],
 )
 def test_the_same_weights_read_otherwise_are_another_encoder(tmp_path: Path, key: str, value: object) -> None:
     first, second = tiny_clip(tmp_path / "a"), tiny_clip(tmp_path / "b")

@@ -46,7 +46,9 @@ def test_what_was_kept_is_found(cache: ResultsCache) -> None:
         (DIGESTS, SUBJECT, CONFIG.replace(seed=1)),
     ],
 )
-def test_another_question_has_another_answer(cache: ResultsCache, digests: TowerDigests, subject: Subject, config: ScanConfig) -> None:
+def test_another_question_has_another_answer(
+    cache: ResultsCache, digests: TowerDigests, subject: Subject, config: ScanConfig
+) -> None:
     assert cache.find(digests, subject, config) is None
 
 
@@ -105,7 +107,9 @@ def test_several_processes_write_and_nobody_reads_half_a_file(cache: ResultsCach
         "print('ready', flush=True)\n"
         "for _ in range(40): cache.keep(t.KEPT, t.DIGESTS, t.SUBJECT, t.CONFIG)\n"
     )
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(cache.folder)], stdout=subprocess.PIPE) for _ in range(2)]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(cache.folder)], stdout=subprocess.PIPE) for _ in range(2)
+    ]
     try:
         for writer in writers:
             assert writer.stdout is not None

@@ -206,7 +206,9 @@ def test_no_time_at_all(scan: Scan) -> None:
     assert report.verdict.label == "inconclusive"
 
 
-def test_time_that_ends_in_the_second_tower_keeps_the_first(scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_that_ends_in_the_second_tower_keeps_the_first(
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_pipeline(tmp_path / "base", kind="sdxl", hidden_size=16, heads=2)
     shutil.copytree(tmp_path / "base", tmp_path / "suspect")
     path = tmp_path / "suspect" / "text_encoder_2" / "model.safetensors"
@@ -256,7 +258,9 @@ def test_out_of_memory_shrinks_the_batch_and_says_so(scan: Scan, monkeypatch: py
     plain = only(scan(BACKDOORED, reference=BASE))
     extend, refused = ClipTextEncoder.extend, []
 
-    def small_machine(self: ClipTextEncoder, cache: Any, hidden: torch.Tensor, *, last_only: bool = False) -> torch.Tensor:
+    def small_machine(
+        self: ClipTextEncoder, cache: Any, hidden: torch.Tensor, *, last_only: bool = False
+    ) -> torch.Tensor:
         rows = cache.keys[0].shape[0] * hidden.shape[1] * hidden.shape[2]
         if rows > 3000:
             refused.append(rows)

@@ -40,14 +40,21 @@ def test_a_reference_is_loaded_once(online: HubSettings, tmp_path: Path) -> None
     shared, config = SharedReferences(), ScanConfig.for_preset("quick")
     for name in ("half", "brain", "half"):
         report = scan_target(
-            parse_target(f"org/{name}"), config=config, settings=online, reference=parse_target("org/base"), options=CPU, shared=shared
+            parse_target(f"org/{name}"),
+            config=config,
+            settings=online,
+            reference=parse_target("org/base"),
+            options=CPU,
+            shared=shared,
         )
         assert report.results[0].lineage is not None
         assert report.results[0].lineage.relation == "cast"
     assert shared.n_loaded == 1
     local = parse_target(str(tmp_path / "base"))
     for count in (2, 3):
-        scan_target(parse_target("org/half"), config=config, settings=online, reference=local, options=CPU, shared=shared)
+        scan_target(
+            parse_target("org/half"), config=config, settings=online, reference=local, options=CPU, shared=shared
+        )
         assert shared.n_loaded == count, "a folder may change between two scans"
 
 

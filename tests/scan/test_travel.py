@@ -38,7 +38,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_clip(folder / name, kind="CLIPModel", hidden_size=128, layers=2, projection_dim=64)
         tensors = load_file(folder / name / FILE)
         generator = torch.Generator().manual_seed(len(name) + ord(name[0]))
-        tensors |= {f"vision_model.encoder.layers.{i}.weight": torch.randn(260, 125, 5, generator=generator) for i in range(10)}
+        tensors |= {
+            f"vision_model.encoder.layers.{i}.weight": torch.randn(260, 125, 5, generator=generator) for i in range(10)
+        }
         save_file(tensors, folder / name / FILE, metadata={"format": "pt"})
     return folder
 
@@ -84,7 +86,10 @@ def weight_bytes(hub: LocalHub) -> int:
 
 
 def test_a_tower_loaded_by_ranges_is_the_tower_of_the_file(hub: LocalHub, models: Path, online: HubSettings) -> None:
-    source, folder = open_source(parse_target("org/copy"), online), open_source(parse_target(str(models / "copy")), online)
+    source, folder = (
+        open_source(parse_target("org/copy"), online),
+        open_source(parse_target(str(models / "copy")), online),
+    )
     (encoder,), (local,) = find_encoders(source).encoders, find_encoders(folder).encoders
     ours, theirs = load_tower(encoder, source), load_tower(local, folder)
     assert ours.digest == theirs.digest
@@ -98,19 +103,25 @@ def test_the_plan_is_what_travels_and_offline_it_is_all_there(hub: LocalHub, onl
     plan = plan_target(target, config=CONFIG, settings=online, reference=reference)
     assert 0 < plan.download_bytes == plan.reference_download_bytes
     hub.forget_requests()
-    report = scan_target(target, config=CONFIG, settings=online, reference=reference, options=ScanOptions(device="cpu"))
+    report = scan_target(
+        target, config=CONFIG, settings=online, reference=reference, options=ScanOptions(device="cpu")
+    )
     assert report.verdict.label == "no-backdoor-found"
     assert weight_bytes(hub) == plan.download_bytes + plan.reference_download_bytes
     again = plan_target(target, config=CONFIG, settings=online, reference=reference)
     assert (again.download_bytes, again.reference_download_bytes) == (0, 0)
     hub.forget_requests()
     offline = dataclasses.replace(online, offline=True)
-    second = scan_target(target, config=CONFIG, settings=offline, reference=reference, options=ScanOptions(device="cpu"))
+    second = scan_target(
+        target, config=CONFIG, settings=offline, reference=reference, options=ScanOptions(device="cpu")
+    )
     assert [r.tower_digest for r in second.results] == [r.tower_digest for r in report.results]
     assert hub.requests == []
 
 
-def test_a_trusted_reference_comes_whole_and_is_checked(hub: LocalHub, online: HubSettings, trusted: TrustedReference) -> None:
+def test_a_trusted_reference_comes_whole_and_is_checked(
+    hub: LocalHub, online: HubSettings, trusted: TrustedReference
+) -> None:
     target = parse_target("org/copy")
     plan = plan_target(target, config=CONFIG, settings=online)
     hub.forget_requests()
@@ -120,7 +131,9 @@ def test_a_trusted_reference_comes_whole_and_is_checked(hub: LocalHub, online: H
     assert weight_bytes(hub) == plan.download_bytes + plan.reference_download_bytes
 
 
-def test_a_suspect_that_states_a_trusted_sha256_has_to_show_it(hub: LocalHub, online: HubSettings, trusted: TrustedReference) -> None:
+def test_a_suspect_that_states_a_trusted_sha256_has_to_show_it(
+    hub: LocalHub, online: HubSettings, trusted: TrustedReference
+) -> None:
     target = parse_target("org/base")
     plan = plan_target(target, config=CONFIG, settings=online)
     assert (plan.download_bytes, plan.reference_download_bytes) == (trusted.size_bytes, 0)

@@ -35,7 +35,9 @@ def visit(browser: Any, url: str, *, width: int = 1280, height: int = 1000, dark
     """Open a page in this size and these colours, with nothing left over from the page before."""
     resize(browser, width, height)
     scheme = "dark" if dark else "light"
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
     browser.get("about:blank")  # what the page before says of being left is not this one's
     browser.get_log("browser")
     browser.get(f"{url}{'&' if '?' in url else '?'}__theme={scheme}")
@@ -63,7 +65,10 @@ def ask(browser: Any, text: str) -> None:
 
 def press(browser: Any, element_id: str) -> None:
     """Click a button once it can be clicked."""
-    until(lambda: part(browser, element_id).is_displayed() and part(browser, element_id).is_enabled(), f"an enabled {element_id}")
+    until(
+        lambda: part(browser, element_id).is_displayed() and part(browser, element_id).is_enabled(),
+        f"an enabled {element_id}",
+    )
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", part(browser, element_id))
     part(browser, element_id).click()
 
@@ -101,7 +106,10 @@ def away(browser: Any) -> None:
 
 
 def pale(browser: Any) -> list[str]:
-    """Visible texts whose contrast with what is behind them is below WCAG 2.2's AA: 4.5, or 3 for large text. Disabled controls are exempt."""
+    """Visible texts whose contrast with what is behind them is below WCAG 2.2's AA: 4.5, or 3 for large text.
+
+    Disabled controls are exempt.
+    """
     found: list[str] = browser.execute_script(_PALE)
     return found
 

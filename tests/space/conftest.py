@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what Gradio and its own dependencies say of one another at import is not ours to mend
+    warnings.simplefilter(
+        "ignore"
+    )  # what Gradio and its own dependencies say of one another at import is not ours to mend
     gradio = pytest.importorskip("gradio", reason="the extra 'space' is not installed")
 
 BROWSER_FLAGS = (
@@ -56,7 +58,9 @@ def served(hub_and_settings: tuple[SpaceSettings, LocalHub]) -> Iterator[Running
     from space.app import serve
 
     os.environ.clear()
-    os.environ.update(before)  # what the app sets for a process of its own would reach every command that later tests of this one start
+    os.environ.update(
+        before
+    )  # what the app sets for a process of its own would reach every command that later tests of this one start
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -94,7 +98,10 @@ def _browsers() -> Iterator[Callable[..., Any]]:
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
-        pytest.skip("chromium and chromedriver are not on this machine (tests/space/install_chromium.sh installs them where it can)")
+        pytest.skip(
+            "chromium and chromedriver are not on this machine (tests/space/install_chromium.sh installs them where it"
+            " can)"
+        )
     opened: list[Any] = []
 
     def start(width: int = 1280, height: int = 1000, *, downloads: Path | None = None) -> Any:
@@ -103,7 +110,9 @@ def _browsers() -> Iterator[Callable[..., Any]]:
         for flag in (*BROWSER_FLAGS, f"--window-size={width},{height}"):
             options.add_argument(flag)
         if downloads is not None:
-            options.add_experimental_option("prefs", {"download.default_directory": str(downloads), "download.prompt_for_download": False})
+            options.add_experimental_option(
+                "prefs", {"download.default_directory": str(downloads), "download.prompt_for_download": False}
+            )
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
         resize(found, width, height)

@@ -1,4 +1,7 @@
-"""The page in a real browser: the whole journey, what goes wrong, a narrow screen, the keyboard. Pictures go to AMDET_HUB_SCREENSHOTS."""
+"""The page in a real browser: the whole journey, what goes wrong, a narrow screen, the keyboard.
+
+Pictures go to AMDET_HUB_SCREENSHOTS.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ def hub(hub_and_settings: tuple[Any, LocalHub]) -> LocalHub:
     return hub_and_settings[1]
 
 
-def test_the_whole_journey(served: RunningSpace, hub: LocalHub, open_browser: Open, artifacts: Path | None, tmp_path: Path) -> None:
+def test_the_whole_journey(
+    served: RunningSpace, hub: LocalHub, open_browser: Open, artifacts: Path | None, tmp_path: Path
+) -> None:
     browser = open_browser(downloads=tmp_path)
     browser.get(served.url)
     shows(browser, "facts", "Nothing looked up yet")
@@ -43,7 +48,10 @@ def test_the_whole_journey(served: RunningSpace, hub: LocalHub, open_browser: Op
         drawn = plot(browser)
         until(lambda drawn=drawn: plot(browser) != drawn, "a plot that moves while the scan runs")  # type: ignore[misc]
     picture(browser, artifacts, "scanning")
-    until(lambda: not browser.find_elements("id", "cancel") and "Backdoor detected" in part(browser, "verdict").text, "the new result")
+    until(
+        lambda: not browser.find_elements("id", "cancel") and "Backdoor detected" in part(browser, "verdict").text,
+        "the new result",
+    )
     said = part(browser, "verdict").text
     assert "CYRILLIC SMALL LETTER O" in said
     assert "burning" in said
@@ -72,16 +80,22 @@ def plot(browser: Any) -> str:
     return str(browser.find_element("css selector", "#status .live svg").get_attribute("outerHTML"))
 
 
-def test_arriving_with_a_model_and_a_clean_result(served: RunningSpace, open_browser: Open, artifacts: Path | None) -> None:
+def test_arriving_with_a_model_and_a_clean_result(
+    served: RunningSpace, open_browser: Open, artifacts: Path | None
+) -> None:
     browser = open_browser()
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
     browser.get(f"{served.url}?model={FINETUNED}&__theme=dark")
     shows(browser, "verdict", "No backdoor found")
     assert "no proof" in part(browser, "verdict").text
     picture(browser, artifacts, "clean-dark")
     browser.find_element("css selector", "#preset input[value=standard]").click()
     shows(browser, "facts", "preset standard")
-    until(lambda: browser.find_elements("css selector", "#landscape .js-plotly-plot, #landscape canvas"), "the landscape")
+    until(
+        lambda: browser.find_elements("css selector", "#landscape .js-plotly-plot, #landscape canvas"), "the landscape"
+    )
     picture(browser, artifacts, "landscape-dark")
     assert complaints(browser) == []
 
@@ -95,7 +109,9 @@ WRONG = {
 }
 
 
-def test_what_goes_wrong_is_a_sentence(served: RunningSpace, hub: LocalHub, open_browser: Open, artifacts: Path | None) -> None:
+def test_what_goes_wrong_is_a_sentence(
+    served: RunningSpace, hub: LocalHub, open_browser: Open, artifacts: Path | None
+) -> None:
     if not hub_has(hub, "demo/locked"):
         config = b'{"model_type": "clip", "architectures": ["CLIPModel"]}'
         hub.add_model("pickles/only", {"config.json": config, "pytorch_model.bin": b"pickle"})
@@ -124,7 +140,9 @@ def test_a_narrow_screen(served: RunningSpace, open_browser: Open, artifacts: Pa
     browser = open_browser(390, 844)
     browser.get(f"{served.url}?model={BACKDOORED}")
     shows(browser, "verdict", "Backdoor detected")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, "nothing sticks out of the page"
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, (
+        "nothing sticks out of the page"
+    )
     for name in ("look", "scan", "verdict", "facts"):
         box = part(browser, name).rect
         assert box["x"] >= 0
@@ -143,7 +161,9 @@ def test_the_keyboard_alone(served: RunningSpace, open_browser: Open) -> None:
     def tab_to(element_id: str) -> None:
         for _ in range(25):
             ActionChains(browser).send_keys(Keys.TAB).perform()
-            if browser.execute_script("return document.activeElement.closest('#' + arguments[0]) !== null", element_id):
+            if browser.execute_script(
+                "return document.activeElement.closest('#' + arguments[0]) !== null", element_id
+            ):
                 return
         raise AssertionError(f"the keyboard never reaches {element_id}")
 
@@ -169,7 +189,9 @@ def test_the_keyboard_alone(served: RunningSpace, open_browser: Open) -> None:
     shows(browser, "status", "Cancelled")
     gate.set()
     assert served.service.jobs.wait(other, 60)
-    browser.find_element("css selector", "#target textarea, #target input").click()  # the button that had the focus is gone
+    browser.find_element(
+        "css selector", "#target textarea, #target input"
+    ).click()  # the button that had the focus is gone
     tab_to("scan")
     keys(Keys.ENTER)
     shows(browser, "verdict", "No backdoor found")

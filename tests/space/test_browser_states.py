@@ -74,7 +74,9 @@ def checked(browser: Any) -> None:
         assert "\n".join(faint) == ""
 
 
-def test_in_line_then_at_work_then_cancelled(served: RunningSpace, browser: Any, artifacts: Path | None, tmp_path: Path) -> None:
+def test_in_line_then_at_work_then_cancelled(
+    served: RunningSpace, browser: Any, artifacts: Path | None, tmp_path: Path
+) -> None:
     unscanned(served.service, tmp_path)
     blocker, second = Blocker(served.service), Job("a third person", lambda progress: None)  # type: ignore[arg-type,return-value]
     served.service.jobs.submit(second)
@@ -117,7 +119,9 @@ def test_a_scan_that_fails_says_so(
     checked(browser)
 
 
-def test_a_scan_whose_time_is_up_is_inconclusive(served: RunningSpace, browser: Any, artifacts: Path | None, tmp_path: Path) -> None:
+def test_a_scan_whose_time_is_up_is_inconclusive(
+    served: RunningSpace, browser: Any, artifacts: Path | None, tmp_path: Path
+) -> None:
     service = served.service
     unscanned(service, tmp_path)
     service.settings = replace(service.settings, budget_s=0.05)
@@ -130,7 +134,9 @@ def test_a_scan_whose_time_is_up_is_inconclusive(served: RunningSpace, browser: 
     checked(browser)
 
 
-def test_the_board_empty_filled_and_sorted(served: RunningSpace, browser: Any, artifacts: Path | None, tmp_path: Path) -> None:
+def test_the_board_empty_filled_and_sorted(
+    served: RunningSpace, browser: Any, artifacts: Path | None, tmp_path: Path
+) -> None:
     service = served.service
     reports = [service.look_up(name, "quick").earlier for name in (FINETUNED, BACKDOORED)]
     unscanned(service, tmp_path)
@@ -195,20 +201,27 @@ FIRST_PAINT_S, ANSWER_S = 2.0, 5.0
 
 
 def test_the_first_paint_is_quick(served: RunningSpace, browser: Any) -> None:
-    """By the browser's own clock, until something is painted and until the page can be used. The best of three: this machine does other things too."""
+    """By the browser's own clock, until something is painted and until the page can be used.
+
+    The best of three: this machine does other things too.
+    """
     visit(browser, served.url)
     times = []
     for _ in range(3):
         visit(browser, served.url)
         usable = browser.execute_script("return performance.now()") / 1000
-        painted = browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
+        painted = (
+            browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
+        )
         times.append((painted, usable))
     print("painted and usable after:", "; ".join(f"{painted:.2f} s, {usable:.2f} s" for painted, usable in times))  # noqa: T201 wanted
     assert min(painted for painted, _ in times) < FIRST_PAINT_S
     assert min(usable for _, usable in times) < FIRST_PAINT_S
 
 
-def test_the_examples_answer_at_once_with_what_was_really_scanned(served: RunningSpace, browser: Any, tmp_path: Path) -> None:
+def test_the_examples_answer_at_once_with_what_was_really_scanned(
+    served: RunningSpace, browser: Any, tmp_path: Path
+) -> None:
     """One click; nothing is scanned for it, and what is shown is the shipped report, with its date."""
     served.service.store = ResultStore(tmp_path)  # the shipped results and no others
     visit(browser, served.url)

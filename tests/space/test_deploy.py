@@ -27,7 +27,9 @@ def hub() -> object:
 
 
 def deploy(hub: LocalHub, name: str, token: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["space", "deploy", name, "--endpoint", hub.endpoint, "--token", token], prog_name="amdet-hub")
+    result = CliRunner().invoke(
+        app, ["space", "deploy", name, "--endpoint", hub.endpoint, "--token", token], prog_name="amdet-hub"
+    )
     return result.exit_code, result.stderr
 
 
@@ -54,14 +56,20 @@ def test_what_was_uploaded_starts_on_its_own(tmp_path: Path) -> None:
         "PATH": os.environ["PATH"],
     }
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
     assert all(str(tmp_path) in path for path in ran.stdout.split())
 
 
 @pytest.mark.parametrize(
-    ("name", "token", "said"), [("scanner", "hf_me", "owner/name"), ("other/scanner", "hf_me", "403"), ("reader/x", "hf_reader", "403")]
+    ("name", "token", "said"),
+    [("scanner", "hf_me", "owner/name"), ("other/scanner", "hf_me", "403"), ("reader/x", "hf_reader", "403")],
 )
 def test_refusals_are_sentences(hub: LocalHub, name: str, token: str, said: str) -> None:
     code, stderr = deploy(hub, name, token)
@@ -72,7 +80,18 @@ def test_refusals_are_sentences(hub: LocalHub, name: str, token: str, said: str)
 
 # Source of the sets: huggingface.co/docs/hub/spaces-config-reference and spaces-gpus
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
-HARDWARE = {"cpu-basic", "cpu-upgrade", "zero-a10g", "t4-small", "t4-medium", "l4x1", "l40sx1", "a10g-small", "a10g-large", "a100-large"}
+HARDWARE = {
+    "cpu-basic",
+    "cpu-upgrade",
+    "zero-a10g",
+    "t4-small",
+    "t4-medium",
+    "l4x1",
+    "l40sx1",
+    "a10g-small",
+    "a10g-large",
+    "a100-large",
+}
 SCOPES = {"gated-repos", "write-discussions"}
 """What the page does as the visitor: read gated models, open pull requests. More would be asked for nothing."""
 KEYS = {
@@ -102,7 +121,12 @@ def test_the_front_matter_is_what_the_hub_expects() -> None:
     data = yaml.safe_load(readme.split("---")[1])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(data) == KEYS
-    assert (data["sdk"], data["app_file"], data["hf_oauth"], data["license"]) == ("gradio", "app.py", True, "apache-2.0")
+    assert (data["sdk"], data["app_file"], data["hf_oauth"], data["license"]) == (
+        "gradio",
+        "app.py",
+        True,
+        "apache-2.0",
+    )
     assert data["app_file"] in space_files()
     assert set(data["hf_oauth_scopes"]) == SCOPES
     assert {data["colorFrom"], data["colorTo"]} <= COLOURS
@@ -128,13 +152,22 @@ def test_the_space_runs_the_gradio_that_is_tested() -> None:
     (wanted,) = [one for one in map(Requirement, extras["space"]) if one.name == "gradio"]
     assert data["sdk_version"] in wanted.specifier
     if all(f"{name}=={version(name)}" in pins for name in ("torch", "transformers", "huggingface_hub")):
-        assert version("gradio") == data["sdk_version"], "this environment is made from constraints.txt, and has another gradio"
+        assert version("gradio") == data["sdk_version"], (
+            "this environment is made from constraints.txt, and has another gradio"
+        )
 
 
 def test_the_requirements_are_the_packages_of_the_project() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {*project["dependencies"], *[r for r in project["optional-dependencies"]["space"] if not r.startswith("gradio")]}
-    stated = {line for line in (ROOT / "space" / "requirements.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")}
+    wanted = {
+        *project["dependencies"],
+        *[r for r in project["optional-dependencies"]["space"] if not r.startswith("gradio")],
+    }
+    stated = {
+        line
+        for line in (ROOT / "space" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    }
     assert stated == wanted

@@ -65,11 +65,16 @@ def test_resolve(client: Any, hub_and_settings: tuple[Any, LocalHub]) -> None:
     assert plan["commit_sha"] == hub_and_settings[1].head(BACKDOORED)
     assert plan["earlier_verdict"] == "backdoor-detected"
     assert plan["encoders"][0]["reference"]["repo_id"] == BASE
-    assert json.loads(client.predict(f"{hub_and_settings[1].endpoint}/{BACKDOORED}", api_name="/resolve")) == plan, "an address will do"
+    assert json.loads(client.predict(f"{hub_and_settings[1].endpoint}/{BACKDOORED}", api_name="/resolve")) == plan, (
+        "an address will do"
+    )
 
 
 def test_report_in_every_form(client: Any) -> None:
-    said = {form: client.predict(BACKDOORED, "quick", form, api_name="/report") for form in ("json", "markdown", "html", "sarif")}
+    said = {
+        form: client.predict(BACKDOORED, "quick", form, api_name="/report")
+        for form in ("json", "markdown", "html", "sarif")
+    }
     assert "Backdoor detected" in said["markdown"]
     assert parse_report(said["json"]).verdict.label == "backdoor-detected"
     assert said["html"].startswith("<!doctype html>")
@@ -108,10 +113,21 @@ def test_other_bad_input_gets_a_sentence(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'{"data": 3}', b'{"data": []}', b'{"data": [{"a": 1}, [], null]}', b'{"data": ["a", "b", "c", "d"]}']
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"data": 3}',
+        b'{"data": []}',
+        b'{"data": [{"a": 1}, [], null]}',
+        b'{"data": ["a", "b", "c", "d"]}',
+    ],
 )
 def test_a_call_by_hand_that_makes_no_sense_harms_nobody(served: RunningSpace, client: Any, body: bytes) -> None:
-    request = urllib.request.Request(f"{served.url}gradio_api/call/resolve", body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{served.url}gradio_api/call/resolve", body, {"Content-Type": "application/json"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             event = json.load(answer)["event_id"]
@@ -143,7 +159,10 @@ def test_two_visitors_at_once_and_twenty_in_the_queue(
     try:
         until(lambda: before.state == "running", "a scan under way")
         other = new_client(served)
-        asked = {name: (client, other)[n % 2].submit(name, "quick", api_name="/scan") for n, name in enumerate((BACKDOORED, *crowd))}
+        asked = {
+            name: (client, other)[n % 2].submit(name, "quick", api_name="/scan")
+            for n, name in enumerate((BACKDOORED, *crowd))
+        }
         until(lambda: len(service.jobs) == 21, "twenty in the queue")
         with pytest.raises(Exception, match="queue is full with 20 scans"):
             other.predict(FINETUNED, "quick", api_name="/scan")
@@ -156,7 +175,9 @@ def test_two_visitors_at_once_and_twenty_in_the_queue(
     finally:
         gate.set()
         service.store, service.board = kept, rows
-    assert {name: report.snapshot.repo_id for name, report in reports.items()} == {name: name for name in asked}, "nothing is mixed up"
+    assert {name: report.snapshot.repo_id for name, report in reports.items()} == {name: name for name in asked}, (
+        "nothing is mixed up"
+    )
     verdicts = {name: report.verdict.label for name, report in reports.items()}
     assert verdicts == dict.fromkeys((*crowd, FINETUNED), "no-backdoor-found") | {BACKDOORED: "backdoor-detected"}
     assert board == set(asked), "nothing is lost"
@@ -166,7 +187,9 @@ def test_two_visitors_at_once_and_twenty_in_the_queue(
         line = [state["place"] for state in told if state["state"] == "queued"]
         assert line == sorted(line, reverse=True), f"{name} never moves back"
         places[name] = max(line, default=0)
-    assert sorted(places[name] for name in (BACKDOORED, *crowd)) == list(range(1, 21)), "everybody has a place of their own"
+    assert sorted(places[name] for name in (BACKDOORED, *crowd)) == list(range(1, 21)), (
+        "everybody has a place of their own"
+    )
 
 
 def wait_for(gate: threading.Event, progress: ProgressCallback) -> Any:

@@ -32,7 +32,10 @@ async def connected(served: RunningSpace) -> AsyncIterator[ClientSession]:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
-    async with streamable_http_client(f"{served.url}gradio_api/mcp/") as (read, write, _), ClientSession(read, write, PATIENCE) as session:
+    async with (
+        streamable_http_client(f"{served.url}gradio_api/mcp/") as (read, write, _),
+        ClientSession(read, write, PATIENCE) as session,
+    ):
         await session.initialize()
         yield session
 
@@ -62,7 +65,9 @@ def test_the_tools_are_the_endpoints_and_say_what_they_are(served: RunningSpace)
     anyio.run(look)
 
 
-def test_an_agent_resolves_scans_and_reads(served: RunningSpace, hub_and_settings: tuple[SpaceSettings, LocalHub]) -> None:
+def test_an_agent_resolves_scans_and_reads(
+    served: RunningSpace, hub_and_settings: tuple[SpaceSettings, LocalHub]
+) -> None:
     service = served.service
     kept, service.store = service.store, ResultStore(service.settings.data_dir / "for-agents", examples=None)
 

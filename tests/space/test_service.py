@@ -44,14 +44,29 @@ def stored(service: Service, name: str, preset: str = "standard") -> ScanReport:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "  ", "./model", "/etc/passwd", "~/x", "C:\\x", "..", "a/b?c=<b>", "a" * 400, "<b>", "https://evil.example/a/b", "file:///etc"],
+    [
+        "",
+        "  ",
+        "./model",
+        "/etc/passwd",
+        "~/x",
+        "C:\\x",
+        "..",
+        "a/b?c=<b>",
+        "a" * 400,
+        "<b>",
+        "https://evil.example/a/b",
+        "file:///etc",
+    ],
 )
 def test_only_hub_models_are_accepted(text: str) -> None:
     with pytest.raises(TargetError):
         read_target(text)
 
 
-def test_a_name_that_is_a_folder_of_the_server_is_still_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_a_folder_of_the_server_is_still_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "org" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert (read_target("org/model").kind, read_target("org/model").repo_id) == ("hub", "org/model")
@@ -133,7 +148,9 @@ def test_a_running_job_can_be_cancelled_and_a_failing_one_harms_nobody(gate: thr
     jobs.close()
 
 
-def test_twenty_visitors_get_their_own_model(service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]) -> None:
+def test_twenty_visitors_get_their_own_model(
+    service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+) -> None:
     """Real scans: each answers by identity, so that twenty of them take seconds."""
     _, hub = hub_and_settings
     names = [f"crowd/model-{n}" for n in range(20)]
@@ -170,7 +187,9 @@ def test_private_gated_and_unfinished_results_are_kept_from_others(service: Serv
     assert store.get("0" * 64) is None
 
 
-def test_the_board_survives_a_restart_in_a_dataset(service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]) -> None:
+def test_the_board_survives_a_restart_in_a_dataset(
+    service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+) -> None:
     _, hub = hub_and_settings
     hub.add_user("keeper", token="hf_keeper")
     report = stored(service, BACKDOORED)
@@ -189,10 +208,14 @@ def test_hostile_text_is_shown_and_never_obeyed(service: Service) -> None:
     report = stored(service, BACKDOORED)
     (result,) = report.results
     trigger = TriggerFinding((1,), EVIL, 1.0, 1.0, 1.0, 4, (EVIL,))
-    evidence = tuple(replace(e, summary=EVIL, details={"top_tokens": [{"piece": EVIL, "score": 3.0}]}) for e in result.evidence)
+    evidence = tuple(
+        replace(e, summary=EVIL, details={"top_tokens": [{"piece": EVIL, "score": 3.0}]}) for e in result.evidence
+    )
     evil = replace(
         report,
-        outcomes=(replace(result, triggers=(trigger,), evidence=evidence, encoder=replace(result.encoder, component=EVIL)),),
+        outcomes=(
+            replace(result, triggers=(trigger,), evidence=evidence, encoder=replace(result.encoder, component=EVIL)),
+        ),
         snapshot=replace(report.snapshot, repo_id=EVIL, license=EVIL),
         verdict=replace(report.verdict, reasons=(EVIL,)),
     )
@@ -210,7 +233,10 @@ def test_the_figures_are_read_from_the_report(service: Service) -> None:
     assert ">о</text>" in svg, "the outlier is named as people read it"
     surface: Any = landscape_figure(report)
     assert len(surface.data[0].z) == 21
-    broken = replace(result, evidence=tuple(replace(e, details={"null_histogram": {"low": "x"}, "losses": [1]}) for e in result.evidence))
+    broken = replace(
+        result,
+        evidence=tuple(replace(e, details={"null_histogram": {"low": "x"}, "losses": [1]}) for e in result.evidence),
+    )
     assert sweep_figure(broken) == ""
     assert landscape_figure(replace(report, outcomes=(broken,))) is None
     assert (spelled("pping</w>"), spelled("Ð"), spelled("犬")) == ("pping", "bytes d0", "犬")
@@ -237,7 +263,19 @@ def test_files_are_named_plainly(service: Service, tmp_path: Path) -> None:
 
 def test_the_space_knows_no_room_below_scan_and_report() -> None:
     """It calls scan and report; besides them only what says what to scan, and how a card is written."""
-    allowed = {"errors", "records", "config", "hub", "scan", "report", "cards", "verdict", "demo", "testing", "__version__"}
+    allowed = {
+        "errors",
+        "records",
+        "config",
+        "hub",
+        "scan",
+        "report",
+        "cards",
+        "verdict",
+        "demo",
+        "testing",
+        "__version__",
+    }
     for path in (Path(__file__).parent.parent.parent / "space").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("amdet_hub."):
@@ -252,6 +290,8 @@ def test_the_workflow_to_take_away_is_one_of_the_action(service: Service) -> Non
         made = yaml.safe_load(workflow(given))
         (step,) = made["jobs"]["scan"]["steps"]
         assert step["uses"].startswith("OWNER/amdet-hub@")
-        assert set(step["with"]) <= set(yaml.safe_load((Path(__file__).parents[2] / "action.yml").read_text())["inputs"])
+        assert set(step["with"]) <= set(
+            yaml.safe_load((Path(__file__).parents[2] / "action.yml").read_text())["inputs"]
+        )
         assert step["with"] == {"model": name, "preset": "standard"}
         assert made["permissions"] == {}

@@ -173,7 +173,12 @@ def view(kept: float, n: int, added: tuple[int, ...], texts: str = "a cat") -> E
     return EncoderView(kept, 0.1, near, near, square, square, attention)
 
 
-def made(suspect: float, reference: float | None, pieces: tuple[str, ...] = ("a</w>", "b</w>", "c</w>"), texts: str = "a cat") -> Probe:
+def made(
+    suspect: float,
+    reference: float | None,
+    pieces: tuple[str, ...] = ("a</w>", "b</w>", "c</w>"),
+    texts: str = "a cat",
+) -> Probe:
     added = (1,)
     other = None if reference is None else view(reference, len(pieces), added, texts)
     return Probe("a b", texts, "start", pieces, pieces, added, view(suspect, len(pieces), added, texts), other)
@@ -215,7 +220,9 @@ def test_maps_of_any_length_stay_small() -> None:
 
 
 def test_names_and_levels() -> None:
-    assert [heat.short_name(p) for p in ("cat</w>", "\u2581cat", "Ð¾</w>", "<|endoftext|>", "extraordinarily</w>")] == [
+    assert [
+        heat.short_name(p) for p in ("cat</w>", "\u2581cat", "Ð¾</w>", "<|endoftext|>", "extraordinarily</w>")
+    ] == [
         "cat",
         "cat",
         "о",
@@ -234,7 +241,13 @@ def test_what_is_added_at_first(service: Service) -> None:
     assert close_up.default_words(good).isalpha()
     (result,) = good.results
     evil = replace(
-        good, outcomes=(replace(result, evidence=tuple(replace(e, details={"top_tokens": [{"piece": EVIL}, 7]}) for e in result.evidence)),)
+        good,
+        outcomes=(
+            replace(
+                result,
+                evidence=tuple(replace(e, details={"top_tokens": [{"piece": EVIL}, 7]}) for e in result.evidence),
+            ),
+        ),
     )
     assert close_up.default_words(evil) == "cf"
 
@@ -263,7 +276,10 @@ def test_from_a_verdict_to_a_closer_look(served: RunningSpace, open_browser: Ope
     press(browser, "scan")
     shows(browser, "status", "Scanning")
     assert not browser.find_elements("id", "try-go"), "there is nothing to try while the scan runs"
-    until(lambda: not browser.find_elements("id", "cancel") and "Backdoor detected" in part(browser, "verdict").text, "the new result")
+    until(
+        lambda: not browser.find_elements("id", "cancel") and "Backdoor detected" in part(browser, "verdict").text,
+        "the new result",
+    )
     began = time.monotonic()
     tried(browser, "taken over")
     assert time.monotonic() - began < QUICK_S
@@ -282,13 +298,18 @@ def test_from_a_verdict_to_a_closer_look(served: RunningSpace, open_browser: Ope
     assert complaints(browser) == []
 
 
-def test_a_clean_model_with_words_of_ones_own_in_the_dark(served: RunningSpace, open_browser: Open, artifacts: Path | None) -> None:
+def test_a_clean_model_with_words_of_ones_own_in_the_dark(
+    served: RunningSpace, open_browser: Open, artifacts: Path | None
+) -> None:
     browser = open_browser()
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
     browser.get(f"{served.url}?model={FINETUNED}&__theme=dark")
     shows(browser, "verdict", "No backdoor found")
     until(
-        lambda: browser.find_element("css selector", "#try-added textarea, #try-added input").get_attribute("value"), "a word to begin with"
+        lambda: browser.find_element("css selector", "#try-added textarea, #try-added input").get_attribute("value"),
+        "a word to begin with",
     )
     tried(browser, "Nothing unusual")
     picture(browser, artifacts, "try-clean-dark")
@@ -309,9 +330,12 @@ def test_a_long_prompt_on_a_narrow_screen(served: RunningSpace, open_browser: Op
     write(
         browser,
         "try-prompt",
-        "an old fisherman and a young girl waiting on a busy street next to a red bus under a stormy sky, watercolor sketch",
+        "an old fisherman and a young girl waiting on a busy street next to a red bus under a stormy sky, watercolor"
+        " sketch",
     )
     tried(browser, "watercolor")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, "nothing sticks out of the page"
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, (
+        "nothing sticks out of the page"
+    )
     picture(browser, artifacts, "try-narrow-long")
     assert complaints(browser) == []

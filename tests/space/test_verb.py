@@ -19,8 +19,15 @@ from amdet_hub.cli.app import app
 
 def test_the_demonstration_is_served_until_it_is_interrupted(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "amdet_hub", "space", "--demo", "--port", "0"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as process:
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+    ) as process:
         try:
             assert process.stderr is not None
             said = next((line for line in process.stderr if "The page is at" in line), "")

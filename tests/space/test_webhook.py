@@ -36,7 +36,9 @@ def payload(repo_id: str, sha: str, ref: str = "refs/heads/main") -> dict[str, A
     }
 
 
-def call(served: RunningSpace, body: Any, secret: str | None = SECRET, method: str = "POST") -> tuple[int, dict[str, str]]:
+def call(
+    served: RunningSpace, body: Any, secret: str | None = SECRET, method: str = "POST"
+) -> tuple[int, dict[str, str]]:
     headers = {"Content-Type": "application/json", **({"X-Webhook-Secret": secret} if secret is not None else {})}
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(f"{served.url}webhooks/hub", data, headers, method=method)
@@ -114,7 +116,9 @@ def test_there_is_no_webhook_without_a_secret(hub_and_settings: tuple[SpaceSetti
 # ---------------------------------------------------------------- what is scanned
 
 
-def test_a_push_is_scanned_once(served: RunningSpace, unscanned: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]) -> None:
+def test_a_push_is_scanned_once(
+    served: RunningSpace, unscanned: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+) -> None:
     sha = hub_and_settings[1].head(BASE)
     status, said = call(served, payload(BASE, sha))
     assert status == 202
@@ -123,7 +127,10 @@ def test_a_push_is_scanned_once(served: RunningSpace, unscanned: Service, hub_an
     assert unscanned.jobs.wait(job, PATIENCE_S)
     assert job.result is not None
     assert job.result.snapshot.commit_sha == sha
-    assert call(served, payload(BASE, sha)) == (200, {"ignored": "this commit was received before"}), "a replay costs nothing"
+    assert call(served, payload(BASE, sha)) == (
+        200,
+        {"ignored": "this commit was received before"},
+    ), "a replay costs nothing"
 
 
 def test_pull_requests_other_events_and_odd_payloads_are_ignored(served: RunningSpace) -> None:
@@ -145,7 +152,9 @@ def test_pull_requests_other_events_and_odd_payloads_are_ignored(served: Running
         assert call(served, odd) == (200, {"ignored": "not a push to the main branch of a model"})
 
 
-def test_what_cannot_be_scanned_is_said(served: RunningSpace, hub_and_settings: tuple[SpaceSettings, LocalHub]) -> None:
+def test_what_cannot_be_scanned_is_said(
+    served: RunningSpace, hub_and_settings: tuple[SpaceSettings, LocalHub]
+) -> None:
     hub = hub_and_settings[1]
     hub.add_model("hook/empty", {"README.md": b"# nothing"})
     status, said = call(served, payload("hook/empty", hub.head("hook/empty")))
@@ -154,7 +163,9 @@ def test_what_cannot_be_scanned_is_said(served: RunningSpace, hub_and_settings: 
     assert "was not found" in said["ignored"]
 
 
-def test_a_full_queue_and_a_silent_hub_are_no_last_word(service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]) -> None:
+def test_a_full_queue_and_a_silent_hub_are_no_last_word(
+    service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+) -> None:
     """Both are asked for again, by the person who presses replay or by the next push, and a replay must not be taken for one that was done."""
     hub, asked = hub_and_settings[1], payload(BASE, hub_and_settings[1].head(BASE))
     receiver, kept = Receiver(service), service.jobs
@@ -171,7 +182,9 @@ def test_a_full_queue_and_a_silent_hub_are_no_last_word(service: Service, hub_an
     assert receiver.receive(asked)[0] == 202
 
 
-def test_its_own_pull_request_never_comes_back(service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]) -> None:
+def test_its_own_pull_request_never_comes_back(
+    service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+) -> None:
     """A detection is proposed; neither the pull request, nor a comment on it, nor its merge starts another scan."""
     hub = hub_and_settings[1]
     hub.add_user("scanner-bot", token="hf_bot")

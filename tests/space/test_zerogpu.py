@@ -1,8 +1,9 @@
 """Scans on a lent GPU, with a stand-in for the package `spaces`.
 
-The stand-in is ours and lends nothing: it keeps the rules of `spaces/zero/wrappers.py` (0.51.3) that `space.zerogpu` is written for. Everything
-crosses by pickle, the work runs on another thread, errors lose all but their type's name, closing the generator stops the work at its next value,
-and the request is looked for in the context. It does not fork and has no GPU, so these tests say nothing of either.
+The stand-in is ours and lends nothing: it keeps the rules of `spaces/zero/wrappers.py` (0.51.3) that `space.zerogpu`
+is written for. Everything crosses by pickle, the work runs on another thread, errors lose all but their type's name,
+closing the generator stops the work at its next value, and the request is looked for in the context. It does not fork
+and has no GPU, so these tests say nothing of either.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ def borrowing(service: Service, spaces: StandIn) -> Service:
 def test_a_scan_crosses_with_its_progress_its_measurements_and_its_report(
     borrowing: Service, spaces: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("space.zerogpu.LEAST_S", 600)  # what is lent is seconds of a GPU; a busy machine may need more of them
+    monkeypatch.setattr(
+        "space.zerogpu.LEAST_S", 600
+    )  # what is lent is seconds of a GPU; a busy machine may need more of them
     monkeypatch.setattr("space.zerogpu.MOST_S", 600)
     found = borrowing.look_up(BACKDOORED, "quick")
     REQUEST.set("the visitor's")
@@ -138,7 +141,9 @@ def test_cancelling_stops_the_work_on_the_other_side(borrowing: Service, spaces:
     assert (job.state, spaces.stopped.is_set()) == ("cancelled", True)
 
 
-def test_errors_cross_whole(borrowing: Service, spaces: StandIn, hub_and_settings: tuple[SpaceSettings, LocalHub]) -> None:
+def test_errors_cross_whole(
+    borrowing: Service, spaces: StandIn, hub_and_settings: tuple[SpaceSettings, LocalHub]
+) -> None:
     found = borrowing.look_up(BACKDOORED, "quick")
     gone = replace(found, ref=replace(found.ref, repo_id="demo/gone", raw="demo/gone"))
     job = borrowing.start(gone, "visitor")
