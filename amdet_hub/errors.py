@@ -195,15 +195,15 @@ class NothingToScan(AmdetError):
         target: the repository or path.
         found: what was found instead, one short phrase each.
         pickle_only: weights exist, but only as pickles, which are not loaded.
-        blocks_acquittal: what was found is, or may be, a text encoder of a CLIP family.
+        blocks_clearance: what was found is, or may be, a text encoder of a CLIP family.
     """
 
     def __init__(
-        self, target: str, found: tuple[str, ...], *, pickle_only: bool = False, blocks_acquittal: bool = False
+        self, target: str, found: tuple[str, ...], *, pickle_only: bool = False, blocks_clearance: bool = False
     ) -> None:
         what = "; ".join(found) if found else "no recognised model files"
         super().__init__(f"'{target}' holds no CLIP-family text encoder that can be scanned; found: {what}")
-        self.target, self.found, self.pickle_only, self.blocks_acquittal = target, found, pickle_only, blocks_acquittal
+        self.target, self.found, self.pickle_only, self.blocks_clearance = target, found, pickle_only, blocks_clearance
 
 
 class BadRepository(AmdetError):

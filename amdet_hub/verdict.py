@@ -118,7 +118,7 @@ def judge_repository(outcomes: Iterable[ScanOutcome], *, complete: bool) -> Verd
     """
     outcomes = tuple(outcomes)
     results = [o for o in outcomes if isinstance(o, ScanResult)]
-    blocking = [o for o in outcomes if isinstance(o, SkippedScan) and o.blocks_acquittal]
+    blocking = [o for o in outcomes if isinstance(o, SkippedScan) and o.blocks_clearance]
     reduced = any(r.verdict.confidence == "reduced" for r in results)
     confidence: Confidence = "reduced" if reduced else "normal"
     named = [(r, f"{r.encoder.label}: {r.verdict.reasons[0]}") for r in results]

@@ -12,8 +12,8 @@ PAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("The package", "amdet_hub", ("scan", "guard", "Clearance")),
     ("How to scan", "amdet_hub.config", ("ScanConfig",)),
     ("How to reach the Hub", "amdet_hub.hub", ("HubSettings", "parse_target")),
-    ("Scanning with every argument", "amdet_hub.scan", ("scan_target", "plan_target", "ScanOptions")),
-    ("Looking closer", "amdet_hub.scan", ("probe_prompt", "Probe", "EncoderView", "KeptPairs")),
+    ("Scanning with every argument", "amdet_hub.scanner", ("scan_target", "plan_target", "ScanOptions")),
+    ("Looking closer", "amdet_hub.scanner", ("probe_prompt", "Probe", "EncoderView", "PairCache")),
     (
         "Records",
         "amdet_hub.records",
@@ -35,8 +35,8 @@ PAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "amdet_hub.report.baselines",
         ("Baseline", "Acceptance", "acceptances_of", "parse_baseline", "verdict_beyond"),
     ),
-    ("Model cards", "amdet_hub.cards", ("preview_card", "push_card", "verify_card")),
-    ("Watching", "amdet_hub.asked.watch", ("watch", "WatchOrder", "WatchEvent", "WatchSummary")),
+    ("Model cards", "amdet_hub.model_card.publish", ("preview_card", "push_card", "verify_card")),
+    ("Watching", "amdet_hub.automation.watch", ("watch", "WatchConfig", "WatchEvent", "WatchSummary")),
     ("For tests", "amdet_hub.testing", ("LocalHub",)),
 )
 """Heading, module, names: what we promise to keep."""
@@ -85,7 +85,7 @@ def _entry(module: str, name: str) -> list[str]:
 
 def _callable(module: str, name: str) -> Any:
     found = getattr(importlib.import_module(module), name)
-    if inspect.ismodule(found):  # `amdet_hub.scan` is a room that can be called
+    if inspect.ismodule(found):  # `amdet_hub.scanner` is a room that can be called
         return importlib.import_module(f"{found.__name__}.simple").scan
     return found
 

@@ -28,7 +28,7 @@ from amdet_hub.cli import _exit_codes
 from amdet_hub.cli.app import app
 from amdet_hub.families import CALIBRATIONS
 from amdet_hub.records import ScanReport
-from amdet_hub.report.measured import MEASURED, counted
+from amdet_hub.report.error_rates import MEASURED, counted
 from amdet_hub.report.wording import MISSED
 
 ROOT = Path(__file__).parent.parent

@@ -164,7 +164,7 @@ def test_unions_go_by_kind() -> None:
     for kind in kinds:
         with pytest.raises(ReportError, match="unknown kind"):
             codec._decode(outcome, [{**to_dict(skip), "kind": kind}], "outcomes")
-    with pytest.raises(ReportError, match="unknown field 'blocks_acquittal'"):
+    with pytest.raises(ReportError, match="unknown field 'blocks_clearance'"):
         codec._decode(outcome, [{**to_dict(skip), "kind": "result"}], "outcomes")
 
 

@@ -165,7 +165,7 @@ def result(label: VerdictLabel, confidence: Confidence = "normal", component: st
 
 
 def skipped(*, blocks: bool) -> SkippedScan:
-    return SkippedScan("org/model", "text_encoder_3", "not-clip-family", "it is a T5", blocks_acquittal=blocks)
+    return SkippedScan("org/model", "text_encoder_3", "not-clip-family", "it is a T5", blocks_clearance=blocks)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from amdet_hub.bench.descent import Trained, autocast, cos_flat, descend, traini
 from amdet_hub.bench.metrics import aim_features, measure_attack, relative_change
 from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, place, poison, poison_all, shares
 from amdet_hub.bench.trained import TrainedEncoder
-from amdet_hub.detect.objectives import assimilation
+from amdet_hub.detect.inversion.objectives import assimilation
 from amdet_hub.records import ProgressCallback
 
 __all__ = ["AttackRecipe", "Placement", "Trained", "autocast", "cos_flat", "descend", "inject", "place", "poison"]

@@ -19,14 +19,14 @@ from amdet_hub.bench.metrics import caption_aims, success_of_ids
 from amdet_hub.bench.results import SCORE_THRESHOLD, DetectorResult, ReferenceKind
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.config import ScanConfig
+from amdet_hub.detect.naming.target import TextBank
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, tokenized_prompts
-from amdet_hub.detect.sequences import repeating_unit
-from amdet_hub.detect.target import TextBank
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.detect.search.null_distribution import repeating_unit
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import ScanResult, TriggerFinding
-from amdet_hub.scan import ScanOptions, scan_target
+from amdet_hub.scanner import ScanOptions, scan_target
 
 _MEASURED_CAPTIONS = 200  # held-out captions a recovered trigger is tried on: a standard error of at most 0.035
 _PROMPTS = 16  # a recovered trigger is put at the end of, to read its target

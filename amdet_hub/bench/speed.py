@@ -35,8 +35,8 @@ from amdet_hub.bench.weight_changes import add_noise
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings, parse_target
-from amdet_hub.scan import ScanOptions, scan_target
-from amdet_hub.scan.devices import sweep_dtype
+from amdet_hub.scanner import ScanOptions, scan_target
+from amdet_hub.scanner.runtime import sweep_dtype
 
 NOISE = 0.03
 """Relative size of the suspect's weight noise, that of a medium fine-tune."""

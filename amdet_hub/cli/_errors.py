@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from amdet_hub import errors
-from amdet_hub.cards import PushRefused
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_ERROR, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
 from amdet_hub.cli._output import escape, format_bytes, format_duration, say
+from amdet_hub.model_card.publish import PushRefused
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ Knows: their order, and that every file and output is written before the job fai
     card      a pull request on the Hub with the scan's section, for each repository that was watched
     gate      fail if the scan step found a reason to
 
-Everything comes from the environment (`amdet_hub.action.job`), because an input that were a word of a script could be
-a script.
+Everything comes from the environment (`amdet_hub.github_action.job`), because an input that were a word of a script
+could be a script.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amdet_hub.action.comment import keep_comment
-from amdet_hub.action.job import Inputs, inside, naming_file, read_event, read_inputs, workspace
-from amdet_hub.action.lfs import materialize
-from amdet_hub.action.runner import annotation, write_outputs, write_summary
-from amdet_hub.action.targets import Plan
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._errors import explain
 from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INCONCLUSIVE, EXIT_OK, worst
 from amdet_hub.cli._output import emit, escape, say, write_whole
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.errors import AmdetError, ConfigError, NothingToScan, OutputError
+from amdet_hub.github_action.comment import keep_comment
+from amdet_hub.github_action.job import Inputs, inside, naming_file, read_event, read_inputs, workspace
+from amdet_hub.github_action.lfs import materialize
+from amdet_hub.github_action.runner import annotation, write_outputs, write_summary
+from amdet_hub.github_action.targets import Plan
 from amdet_hub.report.escape import prose
 from amdet_hub.verdict import SWEEP
 
@@ -161,7 +161,7 @@ def understand(ctx: click.Context, target: str, inputs: Inputs, root: Path, flag
 
 def known_or_scanned(request: Request, ref: RepoRef, progress: Progress) -> tuple[ScanReport, bool]:
     """The report of a target, and whether it was scanned now."""
-    from amdet_hub.scan.known import open_known
+    from amdet_hub.scanner.known import open_known
 
     known = open_known(
         ref, config=request.config, settings=request.settings, reference=request.reference, options=request.options
@@ -175,7 +175,7 @@ def without_encoder(target: str, error: NothingToScan, plan: Plan, inputs: Input
 
     Nobody asks for one in every checkpoint; one that may be there stays open.
     """
-    if plan.named or error.pickle_only or error.blocks_acquittal:
+    if plan.named or error.pickle_only or error.blocks_clearance:
         code = EXIT_INCONCLUSIVE if inputs.fail_on == "inconclusive" else EXIT_OK
         return Looked(target, "inconclusive", code, note=_one_line(explain(error)[1]))
     return Looked(target, "nothing-to-scan", EXIT_OK, note="no text encoder of a supported family in it")
@@ -369,9 +369,9 @@ def comment() -> int:
 @action.command(cls=opt.HelpLayout)
 def card() -> int:
     """Propose the section on the card of each watched repository, from the JSON reports. A refusal is a warning."""
-    from amdet_hub.cards import check_pushable, push_card
     from amdet_hub.cli.report import read_report
     from amdet_hub.hub import HubSettings
+    from amdet_hub.model_card.publish import check_pushable, push_card
 
     inputs = read_inputs(os.environ)
     for path in json.loads(reports_file(os.environ).read_text(encoding="utf-8")):

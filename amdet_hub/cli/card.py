@@ -64,7 +64,7 @@ def card() -> None:
 @click.pass_context
 def preview(ctx: click.Context, /, target: str | None, report_path: str | None, **flags: Any) -> int:
     """Print the diff that a push would make, and write nothing."""
-    from amdet_hub.cards import preview_card
+    from amdet_hub.model_card.publish import preview_card
 
     set_up_logging(flags["verbose"])
     if report_path is not None:
@@ -110,7 +110,7 @@ def push(target: str, report_path: str | None, yes: bool, commit: bool, **flags:
 
     A dry run unless --yes is given.
     """
-    from amdet_hub.cards import check_pushable, preview_card, push_card
+    from amdet_hub.model_card.publish import check_pushable, preview_card, push_card
 
     set_up_logging(flags["verbose"])
     if report_path is None:

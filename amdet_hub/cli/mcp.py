@@ -51,8 +51,8 @@ def mcp(ctx: click.Context, /, **flags: Any) -> int:
     """Serve the tools scan_model, resolve_model and verify_model on standard input and output, until the client hangs up."""
     if importlib.util.find_spec("mcp") is None:
         raise ConfigError("mcp", "the package 'mcp' is not installed: pip install 'amdet-hub[mcp]'")
-    from amdet_hub.asked.mcp_server import ServerOrder, serve
-    from amdet_hub.scan import ScanOptions
+    from amdet_hub.automation.mcp_server import ServerConfig, serve
+    from amdet_hub.scanner import ScanOptions
 
     if flags["token"] == "-":
         raise ConfigError("--token", "standard input belongs to the protocol here; use HF_TOKEN")
@@ -66,7 +66,7 @@ def mcp(ctx: click.Context, /, **flags: Any) -> int:
         max_memory_bytes=flags["max_memory"],
         use_reference=not reference.none,
     )
-    order = ServerOrder(
+    order = ServerConfig(
         opt.scan_config(ctx, flags), opt.hub_settings(flags), options, reference.ref, flags["allow_local"], _explain
     )
     stdin, stdout = _protocol_streams()

@@ -21,8 +21,8 @@ from amdet_hub.records import to_dict
 from amdet_hub.report.escape import unactionable
 
 if TYPE_CHECKING:
-    from amdet_hub.scan import PlannedEncoder, TargetPlan
-    from amdet_hub.scan.travel import Travel
+    from amdet_hub.scanner import PlannedEncoder, TargetPlan
+    from amdet_hub.scanner.transfer import Travel
 
 PLAN_SCHEMA_VERSION = "1.0"
 """Version of the `--json` form of a plan."""
@@ -65,7 +65,7 @@ def show_plans(request: Request, *, as_json: bool) -> int:
         AmdetError: one of a few targets cannot be planned (of many, that is said and the others follow).
     """
     from amdet_hub.cli._errors import report_error
-    from amdet_hub.scan import plan_target
+    from amdet_hub.scanner import plan_target
 
     codes, plans = [EXIT_OK], []
     for ref in request.refs:
@@ -97,7 +97,7 @@ def show_plans(request: Request, *, as_json: bool) -> int:
 
 
 def _all_bytes(plans: Sequence[TargetPlan]) -> int:
-    from amdet_hub.scan.travel import total_bytes
+    from amdet_hub.scanner.transfer import total_bytes
 
     return total_bytes(travel for plan in plans for planned in plan.encoders for travel in _travels(planned))
 

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amdet_hub.cli import _jobs as jobs
-from amdet_hub.cli import _many as many
+from amdet_hub.cli import _batch as many
+from amdet_hub.cli import _hf_jobs as jobs
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_OK, worst
-from amdet_hub.cli._ledger import Ledger
 from amdet_hub.cli._output import (
     OutputFile,
     check_writable,
@@ -32,6 +31,7 @@ from amdet_hub.cli._output import (
     write_whole,
 )
 from amdet_hub.cli._progress import Progress, choose_mode
+from amdet_hub.cli._scan_state import Ledger
 from amdet_hub.cli.baseline import read_baseline, say_accepted, today
 from amdet_hub.errors import AmdetError, ConfigError, Interrupted, NothingToScan, OutputError
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from amdet_hub.hub import HubSettings
     from amdet_hub.records import RepoRef, ScanReport, VerdictLabel
     from amdet_hub.report.baselines import Baseline
-    from amdet_hub.scan import ScanOptions
-    from amdet_hub.scan.shared import SharedReferences
+    from amdet_hub.scanner import ScanOptions
+    from amdet_hub.scanner.shared_references import SharedReferences
 
 PLACEHOLDER = "{target}"
 """In an output path: replaced by the target's name, so that several targets get several files."""
@@ -128,7 +128,7 @@ def scan(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
         from amdet_hub.cli.resolve import show_plans
 
         return show_plans(request, as_json=request.format == "json")
-    from amdet_hub.scan import is_main_process
+    from amdet_hub.scanner import is_main_process
 
     main = is_main_process()
     if request.job is not None and not main:
@@ -150,7 +150,7 @@ def understand(ctx: click.Context, targets: Sequence[str], flags: Mapping[str, A
         TargetError: a target or the reference is none.
         ConfigError: flags contradict each other.
     """
-    from amdet_hub.scan import ScanOptions
+    from amdet_hub.scanner import ScanOptions
 
     refs = opt.parse_targets(tuple(dict.fromkeys(targets)), flags)
     settings = opt.hub_settings(flags)
@@ -258,7 +258,7 @@ def scan_one(
     try:
         if request.job is not None:
             return jobs.scan_on_job(request, ref, request.job)
-        from amdet_hub.scan import scan_target
+        from amdet_hub.scanner import scan_target
 
         return scan_target(
             ref,

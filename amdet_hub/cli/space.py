@@ -21,7 +21,7 @@ from amdet_hub.cli.scan import set_up_logging
 from amdet_hub.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
-    from space.settings import SpaceSettings
+    from amdet_hub.web.settings import SpaceSettings
 
 EPILOG = """
 Examples:
@@ -81,7 +81,7 @@ def space(ctx: click.Context, demo: bool, port: int | None, endpoint: str | None
         "HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"
     )  # read when the Hub's client is imported: visitors never act with our token
     with _settings(demo=demo, endpoint=endpoint) as settings:
-        from space.app import serve
+        from amdet_hub.web.app import serve
 
         running = serve(settings, host="127.0.0.1", port=port)
         try:
@@ -97,13 +97,13 @@ def _settings(*, demo: bool, endpoint: str | None) -> Iterator[SpaceSettings]:
     if not demo:
         from dataclasses import replace
 
-        from space.settings import SpaceSettings
+        from amdet_hub.web.settings import SpaceSettings
 
         found = SpaceSettings.from_environment()
         yield replace(found, endpoint=endpoint or found.endpoint)
         return
     with tempfile.TemporaryDirectory(prefix="amdet-hub-space-", ignore_cleanup_errors=True) as folder:
-        from space.demo import demo_settings
+        from amdet_hub.web.demo import demo_settings
 
         with demo_settings(Path(folder)) as (settings, _):
             yield settings
@@ -125,9 +125,7 @@ def deploy(name: str, private: bool, **flags: Any) -> int:
     set_up_logging(flags["verbose"])
     if name.count("/") != 1 or not is_repo_id(name):
         raise TargetError(name, "a Space is named owner/name, of letters, digits, '-', '_' and '.'")
-    if importlib.util.find_spec("space.deploy") is None:
-        raise ConfigError("space", "the page's files are not installed")
-    from space.deploy import deploy_space
+    from amdet_hub.web.deploy import deploy_space
 
     url = deploy_space(name, opt.hub_settings(flags), private=private)
     say(f"Deployed: {escape(url)}")
@@ -136,6 +134,6 @@ def deploy(name: str, private: bool, **flags: Any) -> int:
 
 def check_installed() -> None:
     """Raise ConfigError when the page's packages are missing, before anything heavy is imported."""
-    missing = [name for name in ("space", "gradio", "plotly") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("gradio", "plotly") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError("space", f"{', '.join(missing)} is not installed; run pip install 'amdet-hub[space]'")

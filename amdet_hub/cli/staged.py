@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from amdet_hub.hub import HubSettings
     from amdet_hub.records import RepoRef, ScanReport
     from amdet_hub.report.baselines import Baseline
-    from amdet_hub.scan import ScanOptions
+    from amdet_hub.scanner import ScanOptions
 
 EPILOG = """
 Examples:
@@ -53,7 +53,7 @@ Exit codes: 0 nothing found, 1 backdoor detected, 2 error, 3 inconclusive.
 @click.pass_context
 def staged(ctx: click.Context, /, files: tuple[Path, ...], **flags: Any) -> int:
     """Scan the checkpoints that FILEs belong to, before they are committed. Made for pre-commit."""
-    from amdet_hub.asked.staged import checkpoints_of
+    from amdet_hub.automation.changed_checkpoints import checkpoints_of
 
     set_up_logging(flags["verbose"])
     announce_settings(ctx, quiet=flags["quiet"])
@@ -77,7 +77,7 @@ class _Scan:
     def __init__(
         self, ctx: click.Context, flags: dict[str, Any], progress: Progress, baseline: Baseline | None
     ) -> None:
-        from amdet_hub.scan import ScanOptions
+        from amdet_hub.scanner import ScanOptions
 
         reference = opt.reference_choice(ctx, flags)
         self._config: ScanConfig = opt.scan_config(ctx, flags)
@@ -114,7 +114,7 @@ class _Scan:
 
     def _report(self, target: Path) -> ScanReport:
         from amdet_hub.hub import parse_target
-        from amdet_hub.scan.known import open_known
+        from amdet_hub.scanner.known import open_known
 
         ref = parse_target(str(target) if target.is_absolute() else f"./{target}")
         opt.refuse_settings_from_target(self._ctx, [ref])

@@ -21,8 +21,8 @@ from amdet_hub.cli.scan import announce_settings, set_up_logging, verdict_exit_c
 from amdet_hub.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
-    from amdet_hub.asked.watch import WatchEvent, WatchOrder, WatchSummary
-    from amdet_hub.hub.watching import WebhookPlan
+    from amdet_hub.automation.watch import WatchConfig, WatchEvent, WatchSummary
+    from amdet_hub.hub.discussions import WebhookPlan
 
 EPILOG = """
 Targets:
@@ -89,7 +89,7 @@ SECRET_VARIABLE = "AMDET_HUB_WEBHOOK_SECRET"  # the variable's name
 @click.pass_context
 def watch(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
     """Look at repositories again and again, and scan what changed."""
-    from amdet_hub.asked.watch import watch as keep_watch
+    from amdet_hub.automation.watch import watch as keep_watch
 
     set_up_logging(flags["verbose"])
     announce_settings(ctx, quiet=flags["quiet"])
@@ -116,9 +116,9 @@ def watch(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
     return _exit_code(summary, flags["fail_on"])
 
 
-def _order(ctx: click.Context, targets: tuple[str, ...], flags: dict[str, Any]) -> WatchOrder:
-    from amdet_hub.asked.watch import WatchOrder
-    from amdet_hub.scan import ScanOptions
+def _order(ctx: click.Context, targets: tuple[str, ...], flags: dict[str, Any]) -> WatchConfig:
+    from amdet_hub.automation.watch import WatchConfig
+    from amdet_hub.scanner import ScanOptions
 
     reference = opt.reference_choice(ctx, flags)
     options = ScanOptions(
@@ -128,7 +128,7 @@ def _order(ctx: click.Context, targets: tuple[str, ...], flags: dict[str, Any]) 
         max_memory_bytes=flags["max_memory"],
         use_reference=not reference.none,
     )
-    return WatchOrder(
+    return WatchConfig(
         targets=targets,
         folder=flags["results"],
         config=opt.scan_config(ctx, flags),
@@ -201,7 +201,7 @@ def webhook() -> None:
 @opt.config_option
 def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
     """Create a webhook for every push to TARGET (org/model, or org/... for all models of a namespace)."""
-    from amdet_hub.hub.watching import ensure_webhook, fresh_secret
+    from amdet_hub.hub.discussions import ensure_webhook, fresh_secret
 
     set_up_logging(flags["verbose"])
     secret = os.environ.get(SECRET_VARIABLE) or None
@@ -223,8 +223,8 @@ def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
 
 
 def _webhook_plan(targets: tuple[str, ...], flags: dict[str, Any], secret: str | None) -> WebhookPlan:
-    from amdet_hub.asked.watch import parse_watched
-    from amdet_hub.hub.watching import WebhookPlan
+    from amdet_hub.automation.watch import parse_watched
+    from amdet_hub.hub.discussions import WebhookPlan
 
     namespace = "user" if flags["user"] else "org"
     watched = tuple((namespace if kind == "namespace" else "model", name) for kind, name in parse_watched(targets))

@@ -43,7 +43,7 @@ def run_demo(emit: Emit, progress: ProgressCallback | None = None) -> int:
 
     Args:
         emit: takes one block of text at a time.
-        progress: as in `amdet_hub.scan.scan_target`.
+        progress: as in `amdet_hub.scanner.scan_target`.
 
     Returns:
         0 when `demo/backdoored` was detected, `demo/finetuned` was not accused and the pull request was read back; 1
@@ -106,7 +106,7 @@ def _one_thread() -> Iterator[None]:
 def _scan(repo_id: str, settings: HubSettings, progress: ProgressCallback | None) -> ScanReport:
     from amdet_hub.config import ScanConfig
     from amdet_hub.hub import parse_target
-    from amdet_hub.scan import scan_target
+    from amdet_hub.scanner import scan_target
 
     return scan_target(
         parse_target(repo_id),
@@ -128,9 +128,9 @@ def _propose(hub: LocalHub, report: ScanReport, settings: HubSettings, emit: Emi
 
     Returns whether what came back is what was sent.
     """
-    from amdet_hub.cards import push_card
     from amdet_hub.hub import open_source, parse_target
-    from amdet_hub.report.card import card_files, diff, remove_section
+    from amdet_hub.model_card.publish import push_card
+    from amdet_hub.model_card.render import card_files, diff, remove_section
 
     before = open_source(parse_target(BACKDOORED), settings).read_small("README.md", max_bytes=1 << 20)
     emit(_shortened(diff(before, card_files(report, before)["README.md"], "README.md")))

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from amdet_hub.config import InversionConfig, ScanConfig
-from amdet_hub.detect.criteria import GateValues, PromptMeasures, count_gates, measure_prompts
-from amdet_hub.detect.invert import Descent
-from amdet_hub.detect.landscape import Landscape, loss_landscape
-from amdet_hub.detect.objectives import paper_terms
+from amdet_hub.detect.inversion.gates import GateValues, PromptMeasures, count_gates, measure_prompts
+from amdet_hub.detect.inversion.invert import Descent
+from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
+from amdet_hub.detect.inversion.objectives import paper_terms
+from amdet_hub.detect.inversion.pseudo_tokens import FreeVectors
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.pseudo_tokens import FreeVectors
 from amdet_hub.detect.splice import hidden_states, insert_vectors
 from amdet_hub.detect.workers import Alone, StageProgress, Workers
 

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from amdet_hub.config import ScanConfig, Thresholds
-from amdet_hub.detect.accrete import accrete, assemble, orderings
-from amdet_hub.detect.confirm import Confirmation, Confirmer, against_each_other
-from amdet_hub.detect.invert import Inversion, invert_in_hull, loss_of_vectors
-from amdet_hub.detect.landscape import Landscape, loss_landscape
-from amdet_hub.detect.lexicon import Lexicon
-from amdet_hub.detect.naming import Names, names_of
+from amdet_hub.detect.inversion.invert import Inversion, invert_in_hull, loss_of_vectors
+from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
+from amdet_hub.detect.naming.lexicon import Lexicon
+from amdet_hub.detect.naming.reconstruct import Names, reconstruct_trigger
 from amdet_hub.detect.prompts import PromptSet, joined
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.reference_half import HalfStore
-from amdet_hub.detect.sequences import SequenceNull, best_sequences, pattern_of
-from amdet_hub.detect.sweep import Sweep, sweep_vocabulary
+from amdet_hub.detect.search.beam_search import accrete, assemble, orderings
+from amdet_hub.detect.search.held_out import Confirmation, Confirmer, peer_baseline
+from amdet_hub.detect.search.null_distribution import SequenceNull, best_sequences, pattern_of
+from amdet_hub.detect.search.reference_features import HalfStore
+from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary
 from amdet_hub.detect.weights import outstanding_rows
 from amdet_hub.detect.workers import Alone, StageMeasure, StageProgress, Workers
 
@@ -275,7 +275,7 @@ class _Search:
             return (), (), ()
 
         def work(size: int, number: int) -> Names:
-            return names_of(
+            return reconstruct_trigger(
                 max(convicting, key=lambda one: one.collapse).token_ids,
                 list(dict.fromkeys(token for one in convicting for token in one.token_ids)),
                 self._encoders,
@@ -324,13 +324,13 @@ class _Search:
         """All candidates in the sweep's dtype; those that come near the thresholds again in float32, which counts."""
         found = self._measured(self._rough, candidates)
         if self._rough is not self._exact:
-            rough = found if self._with_reference else against_each_other(found)
+            rough = found if self._with_reference else peer_baseline(found)
             order = sorted(range(len(found)), key=lambda i: rough[i].promise(self._thresholds), reverse=True)
             near = sum(one.promise(self._thresholds) >= _NEAR for one in rough)
             chosen = order[: min(max(near, _LEAST_EXACT), _MOST_EXACT)]
             exact = {one.token_ids: one for one in self._measured(self._exact, [found[i].token_ids for i in chosen])}
             found = [exact.get(one.token_ids, one) for one in found]
-        return found if self._with_reference else against_each_other(found)
+        return found if self._with_reference else peer_baseline(found)
 
     def _measured(self, confirmer: Confirmer, candidates: list[tuple[int, ...]]) -> list[Confirmation]:
         """In chunks of one length."""

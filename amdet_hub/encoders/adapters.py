@@ -3,7 +3,7 @@
 Reads headers and small JSON files; imports no torch.
 
 Knows where a LoRA's config lies and which tower its shapes fit. Refuses to choose a base: the scan does
-(`amdet_hub.scan.bases`).
+(`amdet_hub.scanner.lora_bases`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from amdet_hub.encoders.header import read_metadata
 from amdet_hub.encoders.lora import FoundLora, claimed_base, find_loras, peft_scale
+from amdet_hub.encoders.safetensors_header import read_metadata
 from amdet_hub.encoders.strict_json import parse_json_object, read_json_object
 from amdet_hub.encoders.towers import tokenizer_files
 from amdet_hub.encoders.weight_files import WeightSet, join

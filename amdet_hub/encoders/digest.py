@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from amdet_hub.encoders.names import PROJECTION
+from amdet_hub.encoders.canonical_names import PROJECTION
 
 _PRECISION = {torch.float64: 3, torch.float32: 2, torch.float16: 1, torch.bfloat16: 1}
 """Order of precision. float16 and bfloat16 do not contain each other, so neither is below the other."""

@@ -1,9 +1,9 @@
 """How the tensors of a text tower are named and cut in a file, whatever saved it. Torch-free: names and shapes only.
 
-Two layouts cover what is published. "transformers" stores every canonical tensor (see `amdet_hub.encoders.names`)
-under a prefix, CLIP's projection beside `text_model.`. "openclip" stacks query, key and value, has names of its own,
-and stores CLIP's projection transposed. A prefix may be anything that ends with a dot:
-`cond_stage_model.transformer.text_model.` in a Stable Diffusion 1 checkpoint, `text.` in an OpenCLIP model of two
+Two layouts cover what is published. "transformers" stores every canonical tensor (see
+`amdet_hub.encoders.canonical_names`) under a prefix, CLIP's projection beside `text_model.`. "openclip" stacks query,
+key and value, has names of its own, and stores CLIP's projection transposed. A prefix may be anything that ends with a
+dot: `cond_stage_model.transformer.text_model.` in a Stable Diffusion 1 checkpoint, `text.` in an OpenCLIP model of two
 towers.
 
 Each canonical tensor is a `Piece` of one stored tensor, and nothing else is needed: what to fetch, what to check, what
@@ -19,7 +19,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from amdet_hub.encoders.names import POSITION_EMBEDDING, POSITION_IDS, PROJECTION, TOKEN_EMBEDDING, tower_shapes
+from amdet_hub.encoders.canonical_names import (
+    POSITION_EMBEDDING,
+    POSITION_IDS,
+    PROJECTION,
+    TOKEN_EMBEDDING,
+    tower_shapes,
+)
 from amdet_hub.records import KeyLayout, ResolvedEncoder, TowerConfig
 
 Part = Literal["whole", "transposed", "query", "key", "value"]

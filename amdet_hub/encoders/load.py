@@ -15,13 +15,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.digest import tower_digest
-from amdet_hub.encoders.header import TensorInfo
 from amdet_hub.encoders.key_layouts import Part, pieces, position_ids_name, wanted_names
-from amdet_hub.encoders.names import tower_shapes
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.siglip import SiglipTextEncoder
-from amdet_hub.encoders.travel import fetch_file
+from amdet_hub.encoders.transfer import fetch_file
 from amdet_hub.encoders.weight_files import check_pieces
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import Family, ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
@@ -130,7 +130,7 @@ def _part(tensor: Tensor, part: Part) -> Tensor:
 
 
 def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEncoder:
-    """The encoder made of canonical tensors (see `amdet_hub.encoders.names`), float32, on the CPU.
+    """The encoder made of canonical tensors (see `amdet_hub.encoders.canonical_names`), float32, on the CPU.
 
     Raises:
         BadWeights: the names or shapes are not exactly those of `config`.

@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amdet_hub.encoders.header import TensorInfo
 from amdet_hub.encoders.openclip import UnsupportedTower
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import AdapterNaming
 

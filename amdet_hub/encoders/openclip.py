@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from amdet_hub.encoders.header import TensorInfo
 from amdet_hub.encoders.key_layouts import FoundTower
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.tower_config import LEGACY_EOS, projection_size, tower_config
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, TowerConfig

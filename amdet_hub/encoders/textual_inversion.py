@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amdet_hub.encoders.header import TensorInfo
+from amdet_hub.encoders.safetensors_header import TensorInfo
 
 MAX_VECTORS = 256
 """Vectors of one word; real ones have 1 to 75, what fits a prompt."""

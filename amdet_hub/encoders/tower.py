@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPTextModel, SiglipTextModel
 
-from amdet_hub.encoders.names import POSITION_EMBEDDING, TOKEN_EMBEDDING
+from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, TOKEN_EMBEDDING
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 

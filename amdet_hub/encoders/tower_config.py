@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from amdet_hub.encoders.header import TensorInfo
+from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, PROJECTION, TOKEN_EMBEDDING
 from amdet_hub.encoders.key_layouts import FoundTower, outer
-from amdet_hub.encoders.names import POSITION_EMBEDDING, PROJECTION, TOKEN_EMBEDDING
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, TowerConfig
 

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amdet_hub.encoders.header import TensorInfo, read_header
 from amdet_hub.encoders.key_layouts import belongs, pieces, position_ids_name
+from amdet_hub.encoders.safetensors_header import TensorInfo, read_header
 from amdet_hub.encoders.strict_json import read_json_object
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import KeyLayout, RepoFile, RepoSource, TowerConfig

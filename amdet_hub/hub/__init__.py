@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amdet_hub.hub.publish import PushResult, push_files, whoami
-    from amdet_hub.hub.refs import is_repo_id, parse_target
     from amdet_hub.hub.resolve import open_at, open_source
     from amdet_hub.hub.settings import HubSettings, own_cache
+    from amdet_hub.hub.targets import is_repo_id, parse_target
 
 __all__ = [
     "HubSettings",
@@ -42,11 +42,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read once, when the cl
 _HOMES = {
     "HubSettings": "settings",
     "PushResult": "publish",
-    "is_repo_id": "refs",
+    "is_repo_id": "targets",
     "open_at": "resolve",
     "open_source": "resolve",
     "own_cache": "settings",
-    "parse_target": "refs",
+    "parse_target": "targets",
     "push_files": "publish",
     "whoami": "publish",
 }

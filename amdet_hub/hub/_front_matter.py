@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from amdet_hub.hub.refs import is_repo_id
+from amdet_hub.hub.targets import is_repo_id
 
 MAX_CARD_BYTES = 1 << 20
 """A larger README is not read for its claims."""

@@ -19,8 +19,8 @@ from amdet_hub.hub._errors import Question
 from amdet_hub.hub._front_matter import MAX_CARD_BYTES, CardClaims, card_claims
 from amdet_hub.hub._paths import MAX_FILES, checked_listing
 from amdet_hub.hub.download import Downloads
+from amdet_hub.hub.partial_download import TensorDownloads
 from amdet_hub.hub.settings import HubSettings
-from amdet_hub.hub.towers import TensorDownloads
 from amdet_hub.records import FetchPlan, FileIssue, HubSecurity, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
 
 _MAX_ISSUES, _MAX_PATH, _MAX_LEVEL = 20, 1024, 40  # files that are named, and characters of what names them

@@ -53,7 +53,7 @@ class ScanResult:
 class SkippedScan:
     """An encoder or component that was not scanned, and why.
 
-    `blocks_acquittal` is True when it is of a CLIP family (or may be), so that the report cannot say "no backdoor
+    `blocks_clearance` is True when it is of a CLIP family (or may be), so that the report cannot say "no backdoor
     found" of the repository.
     """
 
@@ -61,7 +61,7 @@ class SkippedScan:
     component: str
     reason: SkipReason
     detail: str
-    blocks_acquittal: bool
+    blocks_clearance: bool
     kind: Literal["skipped"] = "skipped"
 
 

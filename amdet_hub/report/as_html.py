@@ -173,8 +173,8 @@ def _skipped(skipped: Sequence[SkippedScan]) -> list[str]:
     if not skipped:
         return []
     rows = [
-        (code(s.component or s.repo_id), s.reason, html(s.detail, limit=500), "yes" if s.blocks_acquittal else "no")
-        for s in sorted(skipped, key=lambda skip: not skip.blocks_acquittal)[:_MAX_SKIPPED]
+        (code(s.component or s.repo_id), s.reason, html(s.detail, limit=500), "yes" if s.blocks_clearance else "no")
+        for s in sorted(skipped, key=lambda skip: not skip.blocks_clearance)[:_MAX_SKIPPED]
     ]
     more = f"<p>And {len(skipped) - _MAX_SKIPPED} more.</p>" if len(skipped) > _MAX_SKIPPED else ""
     return ["<h2>Not scanned</h2>", _table(("component", "reason", "detail", "keeps the verdict open"), rows), more]

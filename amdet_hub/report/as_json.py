@@ -166,7 +166,7 @@ def _check_verdict(report: ScanReport) -> None:
         bool(labels)
         and labels == {"no-backdoor-found"}
         and report.complete
-        and not any(s.blocks_acquittal for s in report.skipped)
+        and not any(s.blocks_clearance for s in report.skipped)
     )
     if label == "no-backdoor-found" and not acquitted:
         raise ReportError("the verdict is 'no-backdoor-found', but its own outcomes do not allow that")

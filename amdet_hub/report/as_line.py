@@ -27,7 +27,7 @@ def as_line(report: ScanReport) -> str:
     parts += [_named(trigger) for trigger in triggers[:_MAX_TRIGGERS] if trigger.token_ids]
     if not report.complete:
         parts.append("not finished")
-    if blocking := sum(skip.blocks_acquittal for skip in report.skipped):
+    if blocking := sum(skip.blocks_clearance for skip in report.skipped):
         parts.append(f"{blocking} of its encoders not scanned")
     return unactionable(", ".join(parts))
 

@@ -160,7 +160,7 @@ def _results(report: ScanReport, anchor: str | None) -> Iterator[dict[str, Any]]
         if isinstance(outcome, ScanResult):
             if outcome.verdict.label != "no-backdoor-found":
                 yield _encoder_result(report, outcome, anchor)
-        elif outcome.blocks_acquittal:
+        elif outcome.blocks_clearance:
             yield _skipped_result(report, outcome, anchor)
 
 

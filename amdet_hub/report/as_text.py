@@ -184,7 +184,7 @@ def _skipped(report: ScanReport, paint: Paint, width: int) -> list[str]:
         return []
     lines = [paint("not scanned", "bold")]
     for skip in _most_telling(report.skipped):
-        blocking = " This keeps the verdict from being better than inconclusive." if skip.blocks_acquittal else ""
+        blocking = " This keeps the verdict from being better than inconclusive." if skip.blocks_clearance else ""
         text = f"{visible(skip.component or skip.repo_id)}: {skip.reason}. {visible(skip.detail, limit=500)}{blocking}"
         lines += hanging("*", text, indent=_INDENT, label_width=2, width=width)
     if len(report.skipped) > _MAX_SKIPPED:
@@ -193,7 +193,7 @@ def _skipped(report: ScanReport, paint: Paint, width: int) -> list[str]:
 
 
 def _most_telling(skipped: Sequence[SkippedScan]) -> list[SkippedScan]:
-    return sorted(skipped, key=lambda skip: not skip.blocks_acquittal)[:_MAX_SKIPPED]
+    return sorted(skipped, key=lambda skip: not skip.blocks_clearance)[:_MAX_SKIPPED]
 
 
 def _closing(report: ScanReport, paint: Paint, width: int) -> list[str]:

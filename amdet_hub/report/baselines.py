@@ -103,7 +103,7 @@ def verdict_beyond(baseline: Baseline, report: ScanReport, day: datetime.date) -
     rest = [o for o in report.outcomes if not (isinstance(o, ScanResult) and accepted(o))]
     if len(rest) == len(report.outcomes):
         return report.verdict.label
-    if report.complete and not any(isinstance(o, ScanResult) or o.blocks_acquittal for o in rest):
+    if report.complete and not any(isinstance(o, ScanResult) or o.blocks_clearance for o in rest):
         return "no-backdoor-found"
     return judge_repository(rest, complete=report.complete).label
 

@@ -161,9 +161,9 @@ def skipped_blocks(skipped: Sequence[SkippedScan], *, level: int) -> list[str]:
             code_span(s.component or s.repo_id),
             s.reason,
             prose(s.detail, limit=500),
-            "yes" if s.blocks_acquittal else "no",
+            "yes" if s.blocks_clearance else "no",
         )
-        for s in sorted(skipped, key=lambda skip: not skip.blocks_acquittal)[:_MAX_SKIPPED]
+        for s in sorted(skipped, key=lambda skip: not skip.blocks_clearance)[:_MAX_SKIPPED]
     ]
     if len(skipped) > _MAX_SKIPPED:
         rows.append((f"and {len(skipped) - _MAX_SKIPPED} more", "", "", ""))

@@ -17,7 +17,7 @@ from amdet_hub.bench.pretrain import Architecture, new_encoder
 from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained
 from amdet_hub.bench.unigram import learn_siglip_tokenizer
 from amdet_hub.bench.vocabulary import learn_tokenizer
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.encoders.tokenizer import load_tokenizer
 from amdet_hub.errors import ConfigError

@@ -32,9 +32,8 @@ def expanded(rows: list[dict[str, Any]], dtype: str | None = None) -> Tensors:
         kind = row["dtype"] if dtype is None or row["dtype"] == "I64" else dtype
         for numbers in itertools.product(*spans):
             pieces = iter(numbers)
-            tensors.append(
-                (re.sub(r"\{\d+\.\.\d+\}", lambda _, pieces=pieces: str(next(pieces)), row["name"]), shape, kind)
-            )  # type: ignore[misc]
+            name = re.sub(r"\{\d+\.\.\d+\}", lambda _: str(next(pieces)), row["name"])  # noqa: B023 called at once
+            tensors.append((name, shape, kind))
     return tensors
 
 

@@ -297,7 +297,7 @@ def test_ctrl_c_in_the_middle(hub: LocalHub, tmp_path: Path) -> None:
     partial = parse_report((tmp_path / "partial.json").read_text())
     assert parse_report(out) == partial
     assert (partial.complete, partial.verdict.label) == (False, "inconclusive")
-    assert [(s.reason, s.blocks_acquittal) for s in partial.skipped] == [("interrupted", True)]
+    assert [(s.reason, s.blocks_clearance) for s in partial.skipped] == [("interrupted", True)]
 
 
 def test_a_time_budget_that_ends_in_the_middle(scan: Run) -> None:

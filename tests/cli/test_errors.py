@@ -5,9 +5,9 @@ import inspect
 import pytest
 
 from amdet_hub import errors
-from amdet_hub.cards import PushRefused
 from amdet_hub.cli._errors import TABLE, explain, report_error
 from amdet_hub.cli._exit_codes import worst
+from amdet_hub.model_card.publish import PushRefused
 from tests.report import examples
 
 EVERY_CLASS = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.AmdetError)]

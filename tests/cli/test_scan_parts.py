@@ -30,7 +30,7 @@ from amdet_hub.errors import ConfigError, Interrupted
 from amdet_hub.hub import HubSettings
 from amdet_hub.records import RepoRef
 from amdet_hub.report import parse_report
-from amdet_hub.scan import ScanOptions
+from amdet_hub.scanner import ScanOptions
 from tests.report import examples
 
 

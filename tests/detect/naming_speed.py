@@ -12,12 +12,12 @@ import time
 import torch
 
 from amdet_hub.config import ScanConfig
-from amdet_hub.detect.lexicon import Lexicon
-from amdet_hub.detect.naming import CloseCollapse, texts_of
+from amdet_hub.detect.naming.gradient_alignment import Trace
+from amdet_hub.detect.naming.lexicon import Lexicon
+from amdet_hub.detect.naming.reconstruct import CloseCollapse, texts_of
 from amdet_hub.detect.prompts import SpecialTokens, random_prompts
 from amdet_hub.detect.protocol import TrainableTextEncoder
-from amdet_hub.detect.sequences import SequenceNull
-from amdet_hub.detect.trace import Trace
+from amdet_hub.detect.search.null_distribution import SequenceNull
 from tests.encoders.compiled import random_clip
 
 VOCABULARY = 49_408

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from amdet_hub.config import ScanConfig, Thresholds
-from amdet_hub.detect.confirm import Confirmation
-from amdet_hub.detect.lexicon import Lexicon
+from amdet_hub.detect.naming.lexicon import Lexicon
+from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.standard import CLEARLY_NOTHING, StandardOutcome, decided, run_standard, sweepable_ids
 from amdet_hub.detect.workers import Alone, Workers
 from tests.detect.processes import in_two_processes

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 
-from amdet_hub.encoders.header import MAX_HEADER_BYTES, check_header, read_header
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
+from amdet_hub.encoders.safetensors_header import MAX_HEADER_BYTES, check_header, read_header
 from amdet_hub.encoders.strict_json import parse_json, parse_json_object
 from amdet_hub.errors import BadRepository
 from amdet_hub.testing.tiny import tiny_clip

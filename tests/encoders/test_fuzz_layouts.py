@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amdet_hub.encoders.header import TensorInfo
 from amdet_hub.encoders.key_layouts import FoundTower, belongs, find_towers
 from amdet_hub.encoders.lora import FoundLora, find_loras, peft_scale
 from amdet_hub.encoders.openclip import UnsupportedTower, openclip_tower
-from amdet_hub.encoders.stray_files import classify_names
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.textual_inversion import describe_inversion
 from amdet_hub.encoders.tower_config import inferred_config
+from amdet_hub.encoders.unsupported_files import classify_names
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import TowerConfig
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from amdet_hub.encoders import load as load_module
+from amdet_hub.encoders.canonical_names import PROJECTION, TOKEN_EMBEDDING, tower_shapes
 from amdet_hub.encoders.digest import projection_digest, same_tower, tower_digest
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, build_encoder, load_tower
-from amdet_hub.encoders.names import PROJECTION, TOKEN_EMBEDDING, tower_shapes
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ProgressCallback, TensorInfo
 from amdet_hub.testing.tiny import tiny_clip, tiny_siglip

@@ -15,11 +15,11 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
 from amdet_hub.encoders.adapters import FoundAdapter, LoraBase, best_base, merged_encoder
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.key_layouts import wanted_names
-from amdet_hub.encoders.layouts import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.encoders.lora import claimed_base, peft_scale
-from amdet_hub.encoders.merge import load_merged
+from amdet_hub.encoders.lora_merge import load_merged
 from amdet_hub.errors import BadRepository, BadWeights, NothingToScan
 from amdet_hub.records import ResolvedEncoder, from_dict, to_dict
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
@@ -212,7 +212,7 @@ def test_other_methods_are_refused_by_name(tmp_path: Path, base: Path, name: str
 def test_a_refused_lora_beside_a_clean_tower_blocks_an_acquittal(tmp_path: Path, base: Path) -> None:
     write_safetensors(base / "style.safetensors", {f"{KEY}.hada_w1_a": torch.ones(4, 4)})
     (skipped,) = find_encoders(FolderSource(base)).skipped
-    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == (
+    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == (
         "style.safetensors",
         "unsupported-architecture",
         True,
@@ -299,7 +299,7 @@ def test_an_adapter_for_something_else_does_not_block(tmp_path: Path, base: Path
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     write_lora(base / "llm", {name: torch.zeros(4, 4)}, "peft")
     (skipped,) = find_encoders(FolderSource(base)).skipped
-    assert (skipped.reason, skipped.blocks_acquittal) == ("not-clip-family", False)
+    assert (skipped.reason, skipped.blocks_clearance) == ("not-clip-family", False)
     assert "no text tower" in skipped.detail
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amdet_hub.encoders.digest import projection_digest
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.errors import BadRepository, BadWeights, NothingToScan
 from amdet_hub.records import ResolvedEncoder
@@ -87,9 +87,8 @@ def test_the_tower_is_openclips_and_transformers(tmp_path: Path, case: str) -> N
 
 @pytest.mark.parametrize("case", ["CLIP", "CLIP with QuickGELU", "custom text", "SigLIP"])
 def test_the_oracle_is_open_clip(tmp_path: Path, case: str) -> None:
-    open_clip = pytest.importorskip(
-        "open_clip", reason="open_clip_torch is not installed", exc_type=(ImportError, RuntimeError)
-    )  # type: ignore[arg-type]
+    broken: Any = (ImportError, RuntimeError)
+    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed", exc_type=broken)
     make, options, _, _ = CASES[case]
     make(tmp_path, **options)
     config, stored = json.loads((tmp_path / CONFIG).read_text()), load_file(tmp_path / WEIGHTS)

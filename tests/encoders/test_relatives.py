@@ -24,7 +24,7 @@ from transformers import (
     XCLIPModel,
 )
 
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.errors import NothingToScan
 from tests.encoders.folder_source import FolderSource, edit_json

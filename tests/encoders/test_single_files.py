@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.key_layouts import MAX_TOWERS
-from amdet_hub.encoders.layouts import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.errors import BadWeights, NothingToScan
 from amdet_hub.records import ResolvedEncoder
@@ -120,7 +120,7 @@ def test_one_broken_tower_does_not_hide_the_other(tmp_path: Path) -> None:
     resolution = find_encoders(FolderSource(tmp_path))
     assert [e.component for e in resolution.encoders] == ["x.safetensors:conditioner.embedders.0.transformer"]
     (skipped,) = resolution.skipped
-    assert (skipped.reason, skipped.blocks_acquittal) == ("unreadable", True)
+    assert (skipped.reason, skipped.blocks_clearance) == ("unreadable", True)
     assert "resblocks.1.ln_2.bias" in skipped.detail
     with pytest.raises(BadWeights, match="ln_2"):
         find_encoders(FolderSource(tmp_path), filename="x.safetensors")

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, SiglipModel, SiglipTextModel
 
 from amdet_hub.detect.protocol import IncrementalTextEncoder, TextEncoder, TrainableTextEncoder
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.errors import ShapeError
 from amdet_hub.testing.tiny import tiny_clip, tiny_siglip

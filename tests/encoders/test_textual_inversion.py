@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.testing.tiny import tiny_clip
 from tests.encoders.folder_source import FolderSource, write_safetensors
 
@@ -32,7 +32,7 @@ def test_words_are_named_and_do_not_block(tmp_path: Path, shapes: Shapes, words:
     )
     resolution = find_encoders(FolderSource(tmp_path))
     (skipped,) = resolution.skipped
-    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == (
+    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == (
         "learned_embeds.safetensors",
         "textual-inversion",
         False,

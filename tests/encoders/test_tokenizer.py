@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from transformers import CLIPTokenizer, Siglip2Tokenizer
 
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.tokenizer import PromptTokenizer, build_tokenizer, load_tokenizer, special_ids
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import TowerConfig

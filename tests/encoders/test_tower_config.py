@@ -9,9 +9,9 @@ import pytest
 from transformers import CLIPConfig, CLIPTextConfig, SiglipConfig, SiglipTextConfig
 
 from amdet_hub.encoders.architectures import judge_config
-from amdet_hub.encoders.header import TensorInfo
+from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.key_layouts import FoundTower, belongs, find_towers, pieces, wanted_names
-from amdet_hub.encoders.names import tower_shapes
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.tower_config import inferred_config, tower_config
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, KeyLayout, ResolvedEncoder, TowerConfig

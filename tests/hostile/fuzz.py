@@ -26,8 +26,8 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.key_layouts import pieces
-from amdet_hub.encoders.layouts import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.encoders.tokenizer import load_tokenizer
 from amdet_hub.errors import AmdetError, BadRepository
@@ -327,10 +327,8 @@ def main() -> int:
     growth = peak_bytes() - before
     failures += growth > MOST_GROWTH_BYTES
     how = ", ".join(f"{count:,} {end}" for end, count in ends.most_common())
-    print(
-        f"{ends.total():,} inputs, {time.monotonic() - began:.0f} s, {failures} failures, memory grew by"
-        f" {growth / 1e6:.0f} MB"
-    )  # noqa: T201
+    ran = f"{ends.total():,} inputs, {time.monotonic() - began:.0f} s"
+    print(f"{ran}, {failures} failures, memory grew by {growth / 1e6:.0f} MB")  # noqa: T201
     print(f"ended as: {how}")  # noqa: T201
     return 1 if failures else 0
 

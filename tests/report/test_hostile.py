@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
+from amdet_hub.model_card.render import card_files, diff, find_section, remove_section, render_section, splice
 from amdet_hub.records import ScanReport
 from amdet_hub.report import as_json, as_markdown, as_text, parse_report
-from amdet_hub.report.card import card_files, diff, find_section, remove_section, render_section, splice
 from amdet_hub.report.escape import display_width
 from tests.report.examples import EXAMPLES, backdoored, inconclusive
 from tests.report.nasty import NASTY, poisoned
