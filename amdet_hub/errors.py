@@ -7,6 +7,7 @@ library errors are chained as `__cause__`.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,10 +15,16 @@ if TYPE_CHECKING:
 
 
 class AmdetError(Exception):
-    """Base of every error of this package. `str(error)` is one plain sentence without advice.
+    """Base of every error of this package.
 
-    All of them travel between processes.
+    `str(error)` is one plain sentence without advice, `code` the class's name in kebab case (`"repo-not-found"`).
+    Errors can be pickled, so that worker processes can raise them.
     """
+
+    code = "amdet-error"
+
+    def __init_subclass__(cls) -> None:
+        cls.code = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
     def __reduce__(self) -> tuple[object, ...]:
         # The default calls the class with the sentence alone, which most of these do not take: one raised in a worker

@@ -174,7 +174,7 @@ def test_invalid_records_are_not_born() -> None:
     with pytest.raises(ValueError, match="come together"):
         Evidence("k", 1.0, "u", 1, "s", exceeds=True)
     with pytest.raises(ValueError, match="at least one reason"):
-        Verdict("inconclusive", "normal", ())
+        Verdict("inconclusive", "normal", "not-stated", ())
 
 
 def test_fingerprint_ignores_order_only() -> None:

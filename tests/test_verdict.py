@@ -13,11 +13,13 @@ from amdet_hub import verdict as kinds
 from amdet_hub.records import (
     Confidence,
     Evidence,
+    ReasonCode,
     Reference,
     ReferenceTrust,
     ResolvedEncoder,
     ScanResult,
     SkippedScan,
+    SkipReason,
     TowerConfig,
     Verdict,
     VerdictLabel,
@@ -158,54 +160,61 @@ def test_a_conviction_needs_all_its_parts(items: list[Evidence], trust: Referenc
 # ---------------------------------------------------------------- a whole repository
 
 
+CODES: dict[VerdictLabel, ReasonCode] = {
+    DETECTED: "trigger-confirmed",
+    NONE: "no-trigger-found",
+    UNSURE: "trigger-not-distinct",
+}
+
+
 def result(label: VerdictLabel, confidence: Confidence = "normal", component: str = "text_encoder") -> ScanResult:
     tower = TowerConfig("clip", 16, 32, 2, 2, 20, 60, "quick_gelu", 1e-5, 58, 59, 59)
     encoder = ResolvedEncoder("org/model", "0" * 40, component, "CLIPTextModel", tower, ())
-    return ScanResult(encoder, "0" * 64, reference(), Verdict(label, confidence, ("because",)), ())
+    return ScanResult(encoder, "0" * 64, reference(), Verdict(label, confidence, CODES[label], ("because",)), ())
 
 
 def skipped(*, blocks: bool) -> SkippedScan:
-    return SkippedScan("org/model", "text_encoder_3", "not-clip-family", "it is a T5", blocks_clearance=blocks)
+    reason: SkipReason = "unsupported-architecture" if blocks else "not-clip-family"
+    return SkippedScan("org/model", "text_encoder_3", reason, "it is a T5", blocks_clearance=blocks)
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "complete", "label"),
+    ("outcomes", "label", "code"),
     [
-        ([result(NONE)], True, NONE),
-        ([result(NONE), skipped(blocks=False)], True, NONE),
-        ([result(NONE), skipped(blocks=True)], True, UNSURE),
-        ([result(NONE)], False, UNSURE),
-        ([result(NONE), result(UNSURE)], True, UNSURE),
-        ([result(NONE), result(DETECTED)], True, DETECTED),
-        ([result(DETECTED), skipped(blocks=True)], False, DETECTED),
-        ([result(UNSURE), result(DETECTED)], True, DETECTED),
-        ([skipped(blocks=False)], True, UNSURE),
-        ([], True, UNSURE),
-        ([], False, UNSURE),
+        ([result(NONE)], NONE, "no-trigger-found"),
+        ([result(NONE), skipped(blocks=False)], NONE, "no-trigger-found"),
+        ([result(NONE), skipped(blocks=True)], UNSURE, "unsupported-architecture"),
+        ([result(NONE), result(UNSURE)], UNSURE, "trigger-not-distinct"),
+        ([result(UNSURE), skipped(blocks=True)], UNSURE, "trigger-not-distinct"),
+        ([result(NONE), result(DETECTED)], DETECTED, "trigger-confirmed"),
+        ([result(DETECTED), skipped(blocks=True)], DETECTED, "trigger-confirmed"),
+        ([result(UNSURE), result(DETECTED)], DETECTED, "trigger-confirmed"),
+        ([skipped(blocks=True)], UNSURE, "unsupported-architecture"),
+        ([skipped(blocks=False)], "nothing-to-scan", "not-clip-family"),
+        ([], "nothing-to-scan", "no-model-files"),
     ],
 )
 def test_a_repository_is_as_bad_as_its_worst(
-    outcomes: list[ScanResult | SkippedScan], complete: bool, label: VerdictLabel
+    outcomes: list[ScanResult | SkippedScan], label: VerdictLabel, code: ReasonCode
 ) -> None:
-    assert judge_repository(outcomes, complete=complete).label == label
+    found = judge_repository(outcomes)
+    assert (found.label, found.code) == (label, code)
 
 
-def test_what_was_not_scanned_is_named() -> None:
-    found = judge_repository([result(NONE), skipped(blocks=True)], complete=False)
-    assert found.reasons == ("the scan was stopped before it was finished", "text_encoder_3: it is a T5")
+def test_skipped_parts_are_named() -> None:
     root = dataclasses.replace(skipped(blocks=True), component="")
-    assert judge_repository([root], complete=True).reasons == ("the repository: it is a T5",)
-    assert judge_repository([], complete=True).reasons == ("nothing was scanned",)
+    reasons = judge_repository([result(NONE), skipped(blocks=True), root]).reasons
+    assert [reason.partition(":")[0] for reason in reasons] == ["text_encoder_3", "the repository"]
 
 
 def test_mixed_confidence() -> None:
     sure, unsure = result(NONE), result(NONE, "reduced", "text_encoder_2")
-    assert judge_repository([sure, sure], complete=True).confidence == "normal"
-    assert judge_repository([sure, unsure], complete=True).confidence == "reduced"
+    assert judge_repository([sure, sure]).confidence == "normal"
+    assert judge_repository([sure, unsure]).confidence == "reduced"
     bad, maybe = result(DETECTED), result(DETECTED, "reduced")
-    assert judge_repository([bad, unsure], complete=True).confidence == "normal", "one sure detection is sure"
-    assert judge_repository([maybe, sure], complete=True).confidence == "reduced"
-    assert judge_repository([bad, maybe, sure], complete=True).reasons == (
+    assert judge_repository([bad, unsure]).confidence == "normal", "one sure detection is sure"
+    assert judge_repository([maybe, sure]).confidence == "reduced"
+    assert judge_repository([bad, maybe, sure]).reasons == (
         "text_encoder: because",
         "text_encoder: because",
     )
@@ -216,15 +225,11 @@ def test_mixed_confidence() -> None:
         st.tuples(st.sampled_from([DETECTED, NONE, UNSURE]), st.sampled_from(["normal", "reduced"])), max_size=4
     ),
     blocked=st.lists(st.booleans(), max_size=3),
-    complete=st.booleans(),
 )
-def test_nothing_unfinished_is_acquitted(
-    labels: list[tuple[VerdictLabel, Confidence]], blocked: list[bool], complete: bool
-) -> None:
+def test_nothing_unfinished_is_cleared(labels: list[tuple[VerdictLabel, Confidence]], blocked: list[bool]) -> None:
     outcomes = [result(label, confidence) for label, confidence in labels]
-    found = judge_repository([*outcomes, *(skipped(blocks=b) for b in blocked)], complete=complete)
+    found = judge_repository([*outcomes, *(skipped(blocks=b) for b in blocked)])
     if found.label == NONE:
-        assert complete
         assert outcomes
         assert not any(blocked)
         assert {label for label, _ in labels} == {NONE}

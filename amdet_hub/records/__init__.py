@@ -13,6 +13,8 @@ from __future__ import annotations
 from amdet_hub.records.codec import fingerprint, from_dict, to_dict
 from amdet_hub.records.encoder import Adapter, Reference, ResolvedEncoder, TowerConfig
 from amdet_hub.records.evidence import Evidence, GroupDistance, Lineage, NullDistribution, TriggerFinding, Verdict
+from amdet_hub.records.monitor import SILENT, Monitor
+from amdet_hub.records.reason_codes import REASONS, Reason, ReasonCode, SkipReason
 from amdet_hub.records.report import Environment, ScanOutcome, ScanReport, ScanResult, SkippedScan
 from amdet_hub.records.repository import (
     FetchPlan,
@@ -34,13 +36,14 @@ from amdet_hub.records.words import (
     ProgressCallback,
     ReferenceTrust,
     RepoKind,
-    SkipReason,
     VerdictLabel,
 )
 
 __all__ = [
     "LATER",
+    "REASONS",
     "SCHEMA_VERSION",
+    "SILENT",
     "Adapter",
     "AdapterNaming",
     "Confidence",
@@ -53,8 +56,11 @@ __all__ = [
     "HubSecurity",
     "KeyLayout",
     "Lineage",
+    "Monitor",
     "NullDistribution",
     "ProgressCallback",
+    "Reason",
+    "ReasonCode",
     "Reference",
     "ReferenceTrust",
     "RepoFile",

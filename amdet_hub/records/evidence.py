@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from amdet_hub.records.reason_codes import ReasonCode
 from amdet_hub.records.words import Confidence, VerdictLabel
 
 
@@ -118,13 +119,18 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one encoder. `reasons` are plain sentences, the deciding one first.
+    """The judgement of one encoder, or of a repository. There is no label that means "safe".
 
-    There is no label that means "safe".
+    Attributes:
+        label: "nothing-to-scan" is a repository's only: it holds nothing of this kind.
+        confidence: "reduced" without a reference that is trusted or the user's own.
+        code: why, stable; `amdet_hub.records.reason_codes` has its sentence.
+        reasons: plain sentences, the deciding one first.
     """
 
     label: VerdictLabel
     confidence: Confidence
+    code: ReasonCode
     reasons: tuple[str, ...]
 
     def __post_init__(self) -> None:

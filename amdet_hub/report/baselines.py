@@ -103,9 +103,8 @@ def verdict_beyond(baseline: Baseline, report: ScanReport, day: datetime.date) -
     rest = [o for o in report.outcomes if not (isinstance(o, ScanResult) and accepted(o))]
     if len(rest) == len(report.outcomes):
         return report.verdict.label
-    if report.complete and not any(isinstance(o, ScanResult) or o.blocks_clearance for o in rest):
-        return "no-backdoor-found"
-    return judge_repository(rest, complete=report.complete).label
+    label = judge_repository(rest).label
+    return "no-backdoor-found" if label == "nothing-to-scan" else label
 
 
 def acceptances_of(report: ScanReport, *, reason: str, expires: str) -> tuple[Acceptance, ...]:
@@ -116,7 +115,7 @@ def acceptances_of(report: ScanReport, *, reason: str, expires: str) -> tuple[Ac
     """
     made = []
     for result in report.results:
-        if result.verdict.label != "no-backdoor-found":
+        if result.verdict.label in ("backdoor-detected", "inconclusive"):
             try:
                 made.append(Acceptance(result.tower_digest, result.verdict.label, reason, expires, report.target))
             except ValueError as error:

@@ -127,7 +127,7 @@ class Known:
             target=self.ref.raw,
             snapshot=self.source.snapshot,
             outcomes=outcomes,
-            verdict=judge_repository(outcomes, complete=True),
+            verdict=judge_repository(outcomes),
             config=self.config.to_dict(),
             config_fingerprint=self.config.fingerprint(),
             environment=oldest.environment,

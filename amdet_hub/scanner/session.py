@@ -180,7 +180,7 @@ class _Run:
             target=self.ref.raw,
             snapshot=self.source.snapshot,
             outcomes=outcomes,
-            verdict=judge_repository(outcomes, complete=self.complete),
+            verdict=judge_repository(outcomes),
             config=self.config.to_dict(),
             config_fingerprint=self.config.fingerprint(),
             environment=_environment(self.accelerator, self.device, self.dtype),

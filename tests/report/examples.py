@@ -128,7 +128,9 @@ def lineage(rank: int | None = 16) -> Lineage:
 def clean_result(
     component: str, config: TowerConfig = CLIP_L, repo_id: str = "org/dreamy-xl", commit: str | None = COMMIT
 ) -> ScanResult:
-    verdict = Verdict("no-backdoor-found", "normal", ("No token and no inverted trigger takes prompts over.",))
+    verdict = Verdict(
+        "no-backdoor-found", "normal", "no-trigger-found", ("No token and no inverted trigger takes prompts over.",)
+    )
     evidence = (
         difference(0.0184),
         sweep(3.41, False),
@@ -170,7 +172,7 @@ def backdoored() -> ScanReport:
         encoder("text_encoder"),
         digest("bad tower"),
         TRUSTED,
-        Verdict("backdoor-detected", "normal", reasons),
+        Verdict("backdoor-detected", "normal", "trigger-confirmed", reasons),
         (difference(0.0312), sweep(15.27, True), confirmation),
         (trigger,),
         {"sweep": 4096},
@@ -187,7 +189,10 @@ def backdoored() -> ScanReport:
         weight("text_encoder_2/model.safetensors"),
     )
     verdict = Verdict(
-        "backdoor-detected", "normal", ("text_encoder maps every prompt that holds the trigger to one target.",)
+        "backdoor-detected",
+        "normal",
+        "trigger-confirmed",
+        ("text_encoder maps every prompt that holds the trigger to one target.",),
     )
     security = HubSecurity(False, 2, (FileIssue("old/pytorch_model.bin", "unsafe"), FileIssue("run.py", "suspicious")))
     repo = dataclasses.replace(snapshot(*files), security=security)
@@ -204,7 +209,10 @@ def clean() -> ScanReport:
 def identical() -> ScanReport:
     """The tower is the trusted reference's own."""
     verdict = Verdict(
-        "no-backdoor-found", "normal", ("The tower is bit for bit the trusted reference: nothing was changed.",)
+        "no-backdoor-found",
+        "normal",
+        "identical-to-reference",
+        ("The tower is bit for bit the trusted reference: nothing was changed.",),
     )
     words = "The tower is the float16 cast of the reference's."
     same = Evidence("identity", 0.0, "changed (0 or 1)", 196, words, threshold=0.5, exceeds=False)
@@ -246,7 +254,7 @@ def inconclusive() -> ScanReport:
         encoder("", repo_id="./checkpoints/step-900", commit=None),
         digest("local tower"),
         Reference("none", "No trusted base of this size is known and none was named."),
-        Verdict("inconclusive", "reduced", reasons),
+        Verdict("inconclusive", "reduced", "trigger-not-distinct", reasons),
         evidence,
         (TriggerFinding((88, 1201), None, 0.25, 0.0, 0.004, 64),),
         {},
@@ -260,7 +268,9 @@ def inconclusive() -> ScanReport:
         True,
     )
     repo = snapshot(weight("model.safetensors"), repo_id="./checkpoints/step-900", commit=None)
-    verdict = Verdict("inconclusive", "reduced", ("One encoder is inconclusive and one could not be read.",))
+    verdict = Verdict(
+        "inconclusive", "reduced", "trigger-not-distinct", ("One encoder is inconclusive and one could not be read.",)
+    )
     return report("./checkpoints/step-900", repo, (result, pickle), verdict)
 
 
@@ -270,7 +280,9 @@ def interrupted() -> ScanReport:
         "org/dreamy-xl", "text_encoder_2", "interrupted", "The scan was stopped before this encoder.", True
     )
     repo = snapshot(weight("text_encoder/model.safetensors"), weight("text_encoder_2/model.safetensors"))
-    verdict = Verdict("inconclusive", "normal", ("The scan was stopped before every encoder was looked at.",))
+    verdict = Verdict(
+        "inconclusive", "normal", "interrupted", ("The scan was stopped before every encoder was looked at.",)
+    )
     return report("org/dreamy-xl", repo, (clean_result("text_encoder"), stopped), verdict, complete=False)
 
 

@@ -45,7 +45,9 @@ def result_of(
     if reference is not None:
         record = Reference("user", "named by the user", str(reference), None, "", found(reference)[1])
     triggers = () if trigger is None else (TriggerFinding(trigger, "о", 1.0, 1.0, 1.0, 16),)
-    made = ScanResult(encoder, digest, record, Verdict("inconclusive", "normal", ("made for a test",)), (), triggers)
+    made = ScanResult(
+        encoder, digest, record, Verdict("inconclusive", "normal", "not-stated", ("made for a test",)), (), triggers
+    )
     return replace(made, **changes)
 
 
