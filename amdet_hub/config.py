@@ -347,3 +347,6 @@ PAPER_INVERSION = InversionConfig(
 
 STANDARD_LANDSCAPE = LandscapeConfig(grid=21, radius=0.5, relative_radius=True)
 """Half the vector's own norm to each side; 21 x 21 points resolve it at a fifth of the published cost (ours)."""
+
+STANDARD = ScanConfig.for_preset("standard")
+"""The configuration of a scan that nothing else was asked of."""
