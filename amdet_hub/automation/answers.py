@@ -13,13 +13,14 @@ from typing import Any, Literal
 from amdet_hub.automation.guard import published_report
 from amdet_hub.errors import HubError
 from amdet_hub.model_card.publish import verify_card
-from amdet_hub.records import Evidence, ScanReport, ScanResult, TriggerFinding
+from amdet_hub.records import Evidence, ScanReport, ScanResult, SkippedScan, TriggerFinding
 from amdet_hub.report.escape import visible
 from amdet_hub.report.wording import NO_PROOF, percent
 from amdet_hub.scanner.estimate import estimate_seconds
-from amdet_hub.scanner.known import Known
+from amdet_hub.scanner.resolve import ResolvedTarget
+from amdet_hub.scanner.scanner import Scanner
 
-Answer = Literal["do-not-load", "nothing-found", "unsure", "unknown"]
+Answer = Literal["do-not-load", "nothing-found", "nothing-to-scan", "unsure", "unknown"]
 Source = Literal["scan", "cache", "card"]
 
 MEANING: dict[Answer, str] = {
@@ -27,6 +28,7 @@ MEANING: dict[Answer, str] = {
         "A backdoor was detected in the text encoder. Do not load this model; show the evidence to the user."
     ),
     "nothing-found": f"The scan found no backdoor in the text encoder. {NO_PROOF} Load exactly this commit.",
+    "nothing-to-scan": "This repository holds no text encoder of a CLIP family, so there is nothing that a scan could find.",
     "unsure": "The scan came to no conclusion. Do not treat the model as checked; tell the user why.",
     "unknown": "These weights were not scanned yet. Call scan_model before loading the model.",
 }
@@ -46,91 +48,89 @@ def told(report: ScanReport, source: Source) -> dict[str, Any]:
         "backdoor-detected": "do-not-load",
         "no-backdoor-found": "nothing-found",
         "inconclusive": "unsure",
+        "nothing-to-scan": "nothing-to-scan",
     }
     answer = answers[report.verdict.label]
     return {
         "answer": answer,
         "meaning": MEANING[answer],
         "verdict": report.verdict.label,
+        "code": report.verdict.code,
         "confidence": report.verdict.confidence,
         "source": source,
         "commit_sha": report.snapshot.commit_sha,
         "scanned": report.created,
         "untrusted_reasons": [_shown(reason) for reason in report.verdict.reasons],
         "encoders": [_encoder(result) for result in report.results],
-        "not_scanned": [
-            {"untrusted_component": _shown(s.component), "reason": s.reason, "untrusted_detail": _shown(s.detail)}
-            for s in report.skipped
-        ],
+        "not_scanned": [_skip(s) for s in report.skipped],
         "note": UNTRUSTED,
     }
 
 
-def verified(known: Known) -> dict[str, Any]:
-    """What is known of a pinned target without scanning it: kept results, and the verdict on its card.
-
-    Raises: HubError.
-    """
-    report = known.recall()
+def verified(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
+    """The answer without scanning: cached results, and the verdict on the card. Raises: HubError."""
+    report = scanner.cached(target)
     source: Source = "cache"
     if report is None:
-        published = published_report(known)
+        published = published_report(scanner, target)
         if published is not None and published.verdict.label == "backdoor-detected":
             report, source = published, "card"
-    answer = told(report, source) if report is not None else _unknown(known)
-    return {**answer, "card": _card(known)}
+    answer = told(report, source) if report is not None else _unknown(target)
+    return {**answer, "card": _card(scanner, target)}
 
 
-def resolved(known: Known) -> dict[str, Any]:
-    """What a scan of a pinned target would look at, and for how long. Fetches no weights."""
-    encoders = []
-    total_s = 0.0
-    for encoder, chosen in zip(known.resolution.encoders, known.references, strict=True):
-        seconds = estimate_seconds(encoder.config, chosen, known.config)
-        total_s += seconds
+def resolved(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
+    """The encoders that a scan of a pinned target would look at, and for how long. Fetches no weights."""
+    encoders, total_s = [], 0.0
+    for pair in target.pairs:
+        encoder, record = pair.suspect, pair.reference.record
+        estimate_s = round(estimate_seconds(encoder.config, pair.reference, scanner.config), 1)
+        total_s += estimate_s
         encoders.append(
             {
                 "untrusted_label": _shown(encoder.label),
                 "family": encoder.config.family,
                 "dimensions": encoder.config.dims,
                 "download_bytes": sum(f.size_bytes for f in encoder.weight_files),
-                "reference": {"trust": chosen.record.trust, "untrusted_repo_id": _shown(chosen.record.repo_id or "")},
-                "estimate_s": round(seconds, 1),
+                "reference": {"trust": record.trust, "untrusted_repo_id": _shown(record.repo_id or "")},
+                "estimate_s": estimate_s,
             }
         )
-    snapshot = known.source.snapshot
+    snapshot = target.snapshot
     return {
         "commit_sha": snapshot.commit_sha,
         "gated": snapshot.gated,
         "private": snapshot.private,
         "encoders": encoders,
-        "not_scanned": [
-            {"untrusted_component": _shown(s.component), "reason": s.reason, "untrusted_detail": _shown(s.detail)}
-            for s in known.resolution.skipped
-        ],
+        "not_scanned": [_skip(s) for s in target.skipped],
         "estimate_s": round(total_s, 1),
         "note": UNTRUSTED,
     }
 
 
-def _unknown(known: Known) -> dict[str, Any]:
-    return {
-        "answer": "unknown",
-        "meaning": MEANING["unknown"],
-        "commit_sha": known.source.snapshot.commit_sha,
-        "note": UNTRUSTED,
-    }
+def _unknown(target: ResolvedTarget) -> dict[str, Any]:
+    commit_sha = target.snapshot.commit_sha
+    return {"answer": "unknown", "meaning": MEANING["unknown"], "commit_sha": commit_sha, "note": UNTRUSTED}
 
 
-def _card(known: Known) -> dict[str, Any]:
-    if known.ref.kind != "hub":
+def _skip(skip: SkippedScan) -> dict[str, Any]:
+    component, detail = _shown(skip.component), _shown(skip.detail)
+    return {"untrusted_component": component, "reason": skip.reason, "untrusted_detail": detail}
+
+
+def _card(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
+    if target.ref.kind != "hub":
         return {"state": "none", "untrusted_reasons": ["a local folder has no card on the Hub"]}
     try:
-        status = verify_card(known.ref, known.settings)
+        status = verify_card(target.ref, scanner.hub)
     except HubError as error:
         return {"state": "unreadable", "untrusted_reasons": [_shown(str(error))]}
     worth = "A card is its owner's word: 'fresh' says that it belongs to these weights, not that it is true."
-    return {"state": status.state, "untrusted_reasons": [_shown(reason) for reason in status.reasons], "worth": worth}
+    return {
+        "state": status.state,
+        "untrusted_reasons": [_shown(reason) for reason in status.reasons],
+        "worth": worth,
+    }
 
 
 def _encoder(result: ScanResult) -> dict[str, Any]:

@@ -24,13 +24,12 @@ from mcp.server.stdio import stdio_server
 
 from amdet_hub import __version__
 from amdet_hub.automation import answers
-from amdet_hub.config import ScanConfig
 from amdet_hub.errors import AmdetError, TargetError
-from amdet_hub.hub import HubSettings, parse_target
-from amdet_hub.records import RepoRef
+from amdet_hub.hub import parse_target
+from amdet_hub.records import Monitor, ProgressCallback, RepoRef
 from amdet_hub.report.escape import visible
-from amdet_hub.scanner.estimate import DEFAULT_OPTIONS, ScanOptions
-from amdet_hub.scanner.known import Known, open_known
+from amdet_hub.scanner.resolve import ResolvedTarget
+from amdet_hub.scanner.scanner import Scanner
 
 INSTRUCTIONS = (
     "Before loading a CLIP, SigLIP or diffusers model from the Hugging Face Hub, call verify_model; if its answer is"
@@ -64,40 +63,34 @@ _PROGRESS_EVERY_S = 0.5
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """How the tools work; nothing of it can be changed by an agent.
+    """How the tools work; an agent can change nothing of it.
 
     Attributes:
-        config: every number that can change a verdict.
-        settings: how to reach the Hub, as whom.
-        options: device, dtype, time and memory of a scan.
-        reference: the clean encoder, where the agent names none.
+        scanner: how targets are scanned, with the reference for those where the agent names none.
         allow_local: whether a target may be a path on this machine.
         explain: the words for an error.
     """
 
-    config: ScanConfig
-    settings: HubSettings
-    options: ScanOptions = DEFAULT_OPTIONS
-    reference: RepoRef | None = None
+    scanner: Scanner
     allow_local: bool = False
-    explain: Callable[[BaseException], str] = str
+    explain: Callable[[AmdetError], str] = lambda error: f"{error} [{error.code}]"
 
 
 class _Cancelled(Exception):
     """The agent no longer wants the answer."""
 
 
-def serve(order: ServerConfig, stdin: TextIO, stdout: TextIO) -> None:
+def serve(config: ServerConfig, stdin: TextIO, stdout: TextIO) -> None:
     """Serve one client until it hangs up.
 
     Args:
-        order: how the tools work.
+        config: how the tools work.
         stdin: where the client's messages come from, UTF-8.
         stdout: where the protocol goes, and nothing else may.
     """
 
     async def run() -> None:
-        server = make_server(order)
+        server = make_server(config)
         async with stdio_server(anyio.wrap_file(stdin), anyio.wrap_file(stdout)) as (read, write):
             await server.run(read, write, server.create_initialization_options())
 
@@ -142,7 +135,7 @@ def tools() -> list[types.Tool]:
     ]
 
 
-def make_server(order: ServerConfig) -> Server[Any, Any]:
+def make_server(config: ServerConfig) -> Server[Any, Any]:
     """The server, not yet connected."""
     server: Server[Any, Any] = Server("amdet-hub", version=__version__, instructions=INSTRUCTIONS)
     scans, looks = anyio.Semaphore(1), anyio.Semaphore(4)
@@ -160,58 +153,50 @@ def make_server(order: ServerConfig) -> Server[Any, Any]:
         tell = _progress(server, stop)
         async with scans if name == "scan_model" else looks:
             try:
-                return await anyio.to_thread.run_sync(_answer, order, work, arguments, tell, abandon_on_cancel=True)
+                return await anyio.to_thread.run_sync(_answer, config, work, arguments, tell, abandon_on_cancel=True)
             finally:
                 stop.set()  # a scan that nobody waits for ends at its next step
 
     return server
 
 
-Tell = Callable[[str, int, int], None]
-
-
-def _answer(
-    order: ServerConfig, work: Callable[[Known, Tell], dict[str, Any]], arguments: dict[str, Any], tell: Tell
-) -> dict[str, Any]:
+def _answer(config: ServerConfig, work: Work, arguments: dict[str, Any], tell: ProgressCallback) -> dict[str, Any]:
     try:
-        known = _open(order, arguments["target"], arguments.get("reference"))
-        return {"untrusted_target": visible(arguments["target"]), **work(known, tell)}
+        scanner = config.scanner
+        if (reference := arguments.get("reference")) is not None:
+            options = replace(scanner.options, use_reference=True)
+            scanner = replace(scanner, reference=_parse(config, reference), options=options)
+        target = scanner.resolve(_parse(config, arguments["target"]))
+        return {"untrusted_target": visible(arguments["target"]), **work(scanner, target, Monitor(tell))}
     except AmdetError as error:
-        raise ValueError(order.explain(error)) from error
+        raise ValueError(config.explain(error)) from error
 
 
-def _open(order: ServerConfig, target: str, reference: str | None) -> Known:
-    ref = _parse(order, target)
-    base = _parse(order, reference) if reference is not None else order.reference
-    options = replace(order.options, use_reference=order.options.use_reference or base is not None)
-    return open_known(ref, config=order.config, settings=order.settings, reference=base, options=options)
-
-
-def _parse(order: ServerConfig, target: str) -> RepoRef:
+def _parse(config: ServerConfig, target: str) -> RepoRef:
     only_hub = "this server looks at Hub repositories only (it was started without --allow-local)"
-    if not order.allow_local and target.startswith(
-        (".", "/", "~")
-    ):  # before the path is looked at: not even whether it exists is said
+    local = target.startswith((".", "/", "~"))
+    if local and not config.allow_local:  # before the path is looked at: not even whether it exists is said
         raise TargetError(target, only_hub)
-    ref = parse_target(target, endpoint=order.settings.endpoint)
-    if not order.allow_local and ref.kind == "local":
+    ref = parse_target(target, endpoint=config.scanner.hub.endpoint)
+    if ref.kind == "local" and not config.allow_local:
         raise TargetError(target, only_hub)
     return ref
 
 
-def _scan(known: Known, tell: Tell) -> dict[str, Any]:
-    report = known.recall() or known.recall_by_digest(tell)
-    return answers.told(report, "cache") if report is not None else answers.told(known.scan(tell), "scan")
+def _scan(scanner: Scanner, target: ResolvedTarget, monitor: Monitor) -> dict[str, Any]:
+    report = scanner.scan(target, monitor)
+    return answers.told(report, "cache" if report.cached else "scan")
 
 
-_TOOLS: dict[str, Callable[[Known, Tell], dict[str, Any]]] = {
-    "verify_model": lambda known, tell: answers.verified(known),
+Work = Callable[[Scanner, ResolvedTarget, Monitor], dict[str, Any]]
+_TOOLS: dict[str, Work] = {
+    "verify_model": lambda scanner, target, monitor: answers.verified(scanner, target),
     "scan_model": _scan,
-    "resolve_model": lambda known, tell: answers.resolved(known),
+    "resolve_model": lambda scanner, target, monitor: answers.resolved(scanner, target),
 }
 
 
-def _progress(server: Server[Any, Any], stop: threading.Event) -> Tell:
+def _progress(server: Server[Any, Any], stop: threading.Event) -> ProgressCallback:
     """What a scan calls: passes progress on to a client that wants it, and ends a scan that nobody waits for any more."""
     context = server.request_context
     token = context.meta.progressToken if context.meta is not None else None

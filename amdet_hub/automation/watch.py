@@ -15,24 +15,30 @@ from pathlib import Path
 from typing import Literal
 
 from amdet_hub.automation.watch_state import SeenRepository, WatchState, open_state, report_name
-from amdet_hub.config import ScanConfig
 from amdet_hub.errors import (
     AmdetError,
     BadRepository,
     ConfigError,
     HubError,
     HubUnavailable,
-    NothingToScan,
     RateLimited,
     ResourceError,
     TargetError,
 )
-from amdet_hub.hub import HubSettings, is_repo_id
-from amdet_hub.records import ProgressCallback, RepoRef, ScanReport, VerdictLabel, fingerprint, to_dict
+from amdet_hub.hub import is_repo_id
+from amdet_hub.records import (
+    SILENT,
+    Monitor,
+    ProgressCallback,
+    RepoRef,
+    ScanReport,
+    VerdictLabel,
+    fingerprint,
+    to_dict,
+)
 from amdet_hub.report import as_json, as_markdown
 from amdet_hub.scanner.cache import judged_by
-from amdet_hub.scanner.estimate import DEFAULT_OPTIONS, ScanOptions
-from amdet_hub.scanner.known import Known, open_known
+from amdet_hub.scanner.scanner import Scanner
 
 EVERY_MODEL = "/..."
 """Behind a namespace: all of its models."""
@@ -41,22 +47,19 @@ DISCUSSION_TITLE = "amdet-hub: a backdoor was detected in the text encoder"
 MAX_DISCUSSION = 60_000
 """Characters of a discussion's text; the Hub refuses longer ones."""
 
-What = Literal["scanned", "known", "nothing to scan", "failed", "unfinished"]
+What = Literal["scanned", "cached", "not scanned", "failed", "unfinished"]
 
 
 @dataclass(frozen=True)
 class WatchConfig:
-    """What is watched, and how.
+    """The repositories that are watched, and how.
 
     Attributes:
         targets: `org/model` for one model, `org/...` for all of a namespace.
         folder: where state and reports go.
-        config: every number that can change a verdict.
-        settings: how to reach the Hub, as whom.
-        reference: the clean encoder to compare with; None chooses one for each model.
-        options: device, dtype, time and memory of each scan.
+        scanner: how each of them is scanned.
         interval_s: seconds between two rounds.
-        max_scans: scans after which the watch ends; None means no limit. Answers from kept results cost nothing.
+        max_scans: scans after which the watch ends; None means no limit. Answers from the cache cost nothing.
         max_time_s: seconds after which it ends; a scan under way is stopped, and made again by the next watch.
         once: one round only.
         open_discussions: tell the owner of a detected backdoor in a discussion on the repository.
@@ -64,10 +67,7 @@ class WatchConfig:
 
     targets: tuple[str, ...]
     folder: Path
-    config: ScanConfig
-    settings: HubSettings
-    reference: RepoRef | None = None
-    options: ScanOptions = DEFAULT_OPTIONS
+    scanner: Scanner
     interval_s: float = 600.0
     max_scans: int | None = None
     max_time_s: float | None = None
@@ -77,12 +77,16 @@ class WatchConfig:
 
 @dataclass(frozen=True)
 class WatchEvent:
-    """One repository that was looked at. `error` and `repo_id` are hostile text."""
+    """One repository that was looked at.
+
+    `code` is the verdict's reason code, or the error's. `error` and `repo_id` are hostile text.
+    """
 
     repo_id: str
     commit_sha: str
     what: What
     verdict: VerdictLabel | None = None
+    code: str | None = None
     report: str | None = None
     error: str | None = None
     discussion: str | None = None
@@ -108,30 +112,29 @@ class WatchSummary:
 
 
 def watch(
-    order: WatchConfig,
+    config: WatchConfig,
     tell: Callable[[WatchEvent], None],
     *,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = SILENT.progress,
     sleep: Callable[[float], None] = time.sleep,
 ) -> WatchSummary:
     """Look, scan and note, until the order is fulfilled or its budget is spent.
 
     Args:
-        order: what to watch.
+        config: what to watch, and how.
         tell: called after each repository that was new or had failed, once its state is on disk.
         progress: called as `progress(stage, done, total)` during scans.
         sleep: waits between rounds.
 
     Raises:
-        TargetError: a target is no repository and no namespace.
+        TargetError: a target is no repository and no namespace, or a namespace without models that can be seen.
         OutputError: the folder cannot be written, or another watch uses it.
         ReportError: the state in the folder cannot be read.
-        NothingToScan: at the first round, a namespace has no models that can be seen.
         HubError: at the first round, the Hub or a named repository cannot be read.
     """
-    parse_watched(order.targets)
-    with open_state(order.folder) as state:
-        return _Watch(order, state, tell, progress, sleep).run()
+    parse_watched(config.targets)
+    with open_state(config.folder) as state:
+        return _Watch(config, state, tell, progress, sleep).run()
 
 
 def parse_watched(targets: Sequence[str]) -> tuple[tuple[Literal["namespace", "model"], str], ...]:
@@ -157,22 +160,22 @@ class _OutOfTime(Exception):
 class _Watch:
     def __init__(
         self,
-        order: WatchConfig,
+        config: WatchConfig,
         state: WatchState,
         tell: Callable[[WatchEvent], None],
-        progress: ProgressCallback | None,
+        progress: ProgressCallback,
         sleep: Callable[[float], None],
     ) -> None:
-        self._order, self._state, self._tell, self._progress, self._sleep = order, state, tell, progress, sleep
+        self._config, self._state, self._tell, self._progress, self._sleep = config, state, tell, progress, sleep
         self._started = time.monotonic()
         self._scans = 0
         self._failures = 0
         self._watched: dict[str, str] = {}
         self._question = fingerprint(
             {
-                "config": order.config.fingerprint(),
-                "reference": to_dict(order.reference),
-                "use_reference": order.options.use_reference,
+                "config": config.scanner.config.fingerprint(),
+                "reference": to_dict(config.scanner.reference),
+                "use_reference": config.scanner.options.use_reference,
                 "judged_by": judged_by(),
             }
         )
@@ -186,7 +189,7 @@ class _Watch:
                 return self._summary("max time")
             if self._spent():
                 return self._summary("max scans")
-            if self._order.once:
+            if self._config.once:
                 return self._summary("one round")
             first = False
             if not self._wait():
@@ -203,9 +206,9 @@ class _Watch:
         return WatchSummary(ended, known, pending, self._scans, self._failures)
 
     def _left_s(self) -> float | None:
-        if self._order.max_time_s is None:
+        if self._config.max_time_s is None:
             return None
-        return self._order.max_time_s - (time.monotonic() - self._started)
+        return self._config.max_time_s - (time.monotonic() - self._started)
 
     def _check_time(self) -> None:
         left = self._left_s()
@@ -213,14 +216,14 @@ class _Watch:
             raise _OutOfTime
 
     def _spent(self) -> bool:
-        return self._order.max_scans is not None and self._scans >= self._order.max_scans
+        return self._config.max_scans is not None and self._scans >= self._config.max_scans
 
     def _wait(self) -> bool:
         """Sleep until the next round. False when the time ends before it."""
         left = self._left_s()
-        if left is not None and left <= self._order.interval_s:
+        if left is not None and left <= self._config.interval_s:
             return False
-        self._sleep(self._order.interval_s)
+        self._sleep(self._config.interval_s)
         return True
 
     def _round(self, *, first: bool) -> None:
@@ -241,8 +244,8 @@ class _Watch:
         """
         from amdet_hub.hub.discussions import head_of, models_of
 
-        settings, given = self._order.settings, set()
-        for kind, name in parse_watched(self._order.targets):
+        settings, given = self._config.scanner.hub, set()
+        for kind, name in parse_watched(self._config.targets):
             try:
                 heads = models_of(name, settings) if kind == "namespace" else {name: head_of(name, settings)}
             except HubError as error:
@@ -251,7 +254,7 @@ class _Watch:
                 self._fail(name, "", error)
                 continue
             if first and not heads:
-                raise NothingToScan(f"{name}{EVERY_MODEL}", ("no models that can be seen",))
+                raise TargetError(f"{name}{EVERY_MODEL}", "it has no models that can be seen")
             for repo_id, commit_sha in heads.items():
                 if repo_id not in given:
                     given.add(repo_id)
@@ -259,70 +262,62 @@ class _Watch:
 
     def _fail(self, repo_id: str, commit_sha: str, error: AmdetError) -> None:
         self._failures += 1
-        self._tell(WatchEvent(repo_id, commit_sha, "failed", error=str(error)))
+        self._tell(WatchEvent(repo_id, commit_sha, "failed", code=error.code, error=str(error)))
 
     def _look(self, repo_id: str, commit_sha: str) -> None:
-        ref = RepoRef("hub", repo_id, repo_id, revision=commit_sha)
         try:
-            report, what = self._report(ref)
-        except NothingToScan as error:
-            self._note(WatchEvent(repo_id, commit_sha, "nothing to scan", error=str(error)), ())
+            report = self._report(RepoRef("hub", repo_id, repo_id, revision=commit_sha))
         except (HubUnavailable, RateLimited, ResourceError) as error:
             self._fail(repo_id, commit_sha, error)
         except (BadRepository, HubError, ConfigError) as error:
-            if (
-                isinstance(error, ConfigError) and error.name != "reference"
-            ):  # a reference may fit some of the models, a device none
+            # A reference may fit some of the models, a device none.
+            if isinstance(error, ConfigError) and error.name != "reference":
                 raise
-            self._note(WatchEvent(repo_id, commit_sha, "failed", error=str(error)), ())
+            self._note(WatchEvent(repo_id, commit_sha, "failed", code=error.code, error=str(error)), ())
         else:
             if report.complete:
-                self._finish(report, repo_id, commit_sha, what)
+                self._finish(report, repo_id, commit_sha)
             else:
-                self._tell(WatchEvent(repo_id, commit_sha, "unfinished", report.verdict.label))
+                label, code = report.verdict.label, report.verdict.code
+                self._tell(WatchEvent(repo_id, commit_sha, "unfinished", label, code))
                 self._check_time()
 
-    def _report(self, ref: RepoRef) -> tuple[ScanReport, What]:
-        order, left = self._order, self._left_s()
-        options = order.options
+    def _report(self, ref: RepoRef) -> ScanReport:
+        scanner, left = self._config.scanner, self._left_s()
         if left is not None:
-            timeout_s = left if options.timeout_s is None else min(left, options.timeout_s)
-            options = replace(options, timeout_s=timeout_s)
-        known: Known = open_known(
-            ref, config=order.config, settings=order.settings, reference=order.reference, options=options
-        )
-        report = known.recall() or known.recall_by_digest(self._progress)
-        if report is not None:
-            return report, "known"
-        self._scans += 1
-        return known.scan(self._progress), "scanned"
+            timeout_s = min(left, scanner.options.timeout_s or left)
+            scanner = replace(scanner, options=replace(scanner.options, timeout_s=timeout_s))
+        report = scanner.scan(scanner.resolve(ref), Monitor(self._progress))
+        self._scans += bool(report.results) and not report.cached
+        return report
 
-    def _finish(self, report: ScanReport, repo_id: str, commit_sha: str, what: What) -> None:
+    def _finish(self, report: ScanReport, repo_id: str, commit_sha: str) -> None:
         name = report_name(repo_id, commit_sha)
         self._state.write(name, as_json(report))
         discussion = error = None
-        if self._order.open_discussions and report.verdict.label == "backdoor-detected":
+        if self._config.open_discussions and report.verdict.label == "backdoor-detected":
             try:
                 discussion = self._tell_owner(report)
             except (HubUnavailable, RateLimited) as problem:
-                self._fail(
-                    repo_id, commit_sha, problem
-                )  # not noted: the next round finds the kept result, and tries to tell again
+                # Not noted: the next round finds the cached result, and tries to tell again.
+                self._fail(repo_id, commit_sha, problem)
                 return
             except HubError as problem:
                 error = f"the owner was not told: {problem}"
-        event = WatchEvent(repo_id, commit_sha, what, report.verdict.label, name, error, discussion)
+        what: What = "cached" if report.cached else "scanned" if report.results else "not scanned"
+        label, code = report.verdict.label, report.verdict.code
+        event = WatchEvent(repo_id, commit_sha, what, label, code, name, error, discussion)
         self._note(event, tuple(sorted({r.tower_digest for r in report.results})))
 
     def _note(self, event: WatchEvent, towers: tuple[str, ...]) -> None:
         seen = SeenRepository(
             commit_sha=event.commit_sha,
             verdict=event.verdict,
+            code=event.code,
             towers=towers,
             report=event.report,
             error=event.error,
             discussion=event.discussion,
-            nothing_to_scan=event.what == "nothing to scan",
             question=self._question,
         )
         self._state.record(event.repo_id, seen)
@@ -335,7 +330,7 @@ class _Watch:
         digest = next(r.tower_digest for r in report.results if r.verdict.label == "backdoor-detected")
         title = f"{DISCUSSION_TITLE} (tower {digest[:12]})"
         return tell_owner(
-            report.snapshot.repo_id, title=title, text=discussion_text(report), settings=self._order.settings
+            report.snapshot.repo_id, title=title, text=discussion_text(report), settings=self._config.scanner.hub
         )
 
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amdet_hub.errors import OutputError, ReportError
+from amdet_hub.files import write_atomically
 from amdet_hub.records import VerdictLabel, from_dict, to_dict
-from amdet_hub.scanner.cache import replace_file
 
-STATE_SCHEMA_VERSION = "1.0"
+STATE_SCHEMA_VERSION = "2.0"
 MAX_STATE_BYTES = 64 << 20
 STATE_FILE, LOCK_FILE = "state.json", "state.lock"
 
@@ -31,22 +31,21 @@ class SeenRepository:
     Attributes:
         commit_sha: the commit that was looked at.
         verdict: of that commit; None when there is none, because of `error`.
+        code: the verdict's reason code, or the error's.
         towers: the digests of its towers, sorted.
         report: the report's file, relative to the watch's folder; None where there is none.
         error: why there is no verdict, in one sentence (hostile text).
         discussion: the discussion that was opened about it.
-        nothing_to_scan: it holds no encoder of a supported family, which is no failure of a watch over a whole
-            namespace.
         question: fingerprint of what it was asked with: another configuration or reference is another question.
     """
 
     commit_sha: str
     verdict: VerdictLabel | None = None
+    code: str | None = None
     towers: tuple[str, ...] = ()
     report: str | None = None
     error: str | None = None
     discussion: str | None = None
-    nothing_to_scan: bool = False
     question: str = ""
 
 
@@ -75,7 +74,7 @@ class WatchState:
         """Replace a file of the watch's folder whole. Raises: OutputError."""
         path = self._folder / name
         try:
-            replace_file(path, text.encode())
+            write_atomically(path, text.encode())
         except OSError as error:
             raise OutputError(str(path), (error.strerror or type(error).__name__).lower()) from error
 

@@ -4,7 +4,7 @@ Reads small JSON files and safetensors headers; no weights, no torch, no transfo
 
 Knows how transformers models, sentence-transformers models, diffusers pipelines and single weight files are laid out.
 Every text encoder that is seen and cannot be scanned becomes a `SkippedScan` with its reason, never silence: what was
-not looked at must not be acquitted.
+not looked at must not be cleared.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from amdet_hub.encoders.towers import (
 )
 from amdet_hub.encoders.unsupported_files import classify_names, pickle_names
 from amdet_hub.encoders.weight_files import WeightSet, join, names_in, single_file, weight_sets
-from amdet_hub.errors import BadRepository, FileNotInRepo, NothingToScan
+from amdet_hub.errors import BadRepository, FileNotInRepo
 from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan, SkipReason
 
 MAX_STRAY_FILES = 32
@@ -58,8 +58,9 @@ class Resolution:
 def find_encoders(source: RepoSource, *, subfolder: str = "", filename: str | None = None) -> Resolution:
     """Locate every text encoder under `subfolder` ("" is the root), or the one in the `.safetensors` file `filename`.
 
+    A repository without any has at least one entry in `skipped`, which says what is there instead.
+
     Raises:
-        NothingToScan: there is none that can be scanned; the error names what was found instead.
         BadRepository: a configuration, index or header is broken or hostile.
         FileNotInRepo: `filename` is not there.
         HubError: something could not be read.
@@ -72,10 +73,9 @@ def find_encoders(source: RepoSource, *, subfolder: str = "", filename: str | No
         survey.folder(root)
     encoders, duplicates = without_duplicates(survey.encoders)
     skipped = (*survey.skipped, *duplicates)
-    if not encoders and not survey.adapters:
-        found = tuple(s.detail for s in skipped) or survey.other_contents(root)
-        blocks = any(s.blocks_clearance for s in skipped)
-        raise NothingToScan(source.snapshot.repo_id, found, pickle_only=survey.only_pickles(), blocks_clearance=blocks)
+    if not encoders and not survey.adapters and not skipped:
+        detail = f"no recognised model files; {survey.other_contents(root)}"
+        skipped = (SkippedScan(source.snapshot.repo_id, "", "no-model-files", detail, blocks_clearance=False),)
     return Resolution(tuple(encoders), skipped, tuple(survey.adapters))
 
 
@@ -295,7 +295,7 @@ class _Survey:
         try:
             found = adapters_in(self.source, dataclasses.replace(weights, tensors=others))
         except UnsupportedTower as reason:
-            self.skip(path, "unsupported-architecture", f"'{path}' holds {reason}", blocks=True)
+            self.skip(path, "unsupported-adapter", f"'{path}' holds {reason}", blocks=True)
             return True
         self.adapters += found
         return bool(found)
@@ -334,7 +334,7 @@ class _Survey:
                     "an adapter (adapter_config.json) without a safetensors file, which transformers would apply, is"
                     " not scanned"
                 )
-                self.skip(path, "unsupported-architecture", detail, blocks=True)
+                self.skip(path, "unsupported-adapter", detail, blocks=True)
 
     def peft_adapter(self, path: str) -> None:
         try:
@@ -348,7 +348,7 @@ class _Survey:
             path.rpartition("/")[0] in self.text_folders
             or "text_encoder" in path.rpartition("/")[0].rpartition("/")[2]
         )
-        reason: SkipReason = "unsupported-architecture" if blocks or beside else "not-clip-family"
+        reason: SkipReason = "unsupported-adapter" if blocks or beside else "not-clip-family"
         self.skip(
             path,
             reason,
@@ -361,7 +361,7 @@ class _Survey:
         return folder in self.text_folders | {root} or "text_encoder" in folder.rpartition("/")[2]
 
     def pickles(self, root: str) -> None:
-        """Pickles are never loaded; beside safetensors they are said, alone they block an acquittal."""
+        """Pickles are never loaded; beside safetensors they are said, alone they block."""
         scanned = {f.path.rpartition("/")[0] for e in self.encoders for f in e.weight_files}
         for folder in sorted({root} | self.text_folders | scanned):
             names = pickle_names(names_in(self.source, folder))
@@ -370,16 +370,9 @@ class _Survey:
                 beside = folder in scanned or (folder == root and bool(scanned))
                 self.skip(folder, "pickle-only", f"pickles are not loaded: {listed}", blocks=not beside)
 
-    def only_pickles(self) -> bool:
-        """Whether pickles are what keeps this from being scanned: not so where the architecture could not be read anyway."""
-        pickled = {s.component for s in self.skipped if s.reason == "pickle-only"}
-        return bool(pickled) and (
-            bool(pickled & self.text_folders) or all(s.reason == "pickle-only" for s in self.skipped)
-        )
-
-    def other_contents(self, root: str) -> tuple[str, ...]:
-        """A few words on what is there when nothing was recognised."""
+    def other_contents(self, root: str) -> str:
+        """A few words on the files that are there when nothing was recognised."""
         names = names_in(self.source, root)
         if not names:
-            return (f"no files under '{root}'",) if root else ("no files",)
-        return ("files: " + ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),)
+            return f"no files under '{root}'" if root else "no files"
+        return "files: " + ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

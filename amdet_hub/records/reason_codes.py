@@ -13,6 +13,7 @@ SkipReason = Literal[
     "duplicate",
     "interrupted",
     "lora-without-base",
+    "no-model-files",
     "no-weights",
     "not-clip-family",
     "pickle-only",

@@ -1,17 +1,12 @@
-"""Resolve, load, detect, judge: from a target to a `ScanReport`. The room that owns the `Accelerator`.
+"""The room that owns a scan: resolve, load, detect, judge.
 
-* `plan`: what would be scanned, against what, and how long it may take; fetches no weights, imports no torch.
-* `references`: which clean encoder a suspect is held against.
-* `travel`: which weights travel, and how many bytes; `prefetch` and `shared`: what several scans have in common.
-* `devices`: processes, device, dtype, memory and time, through accelerate.
-* `findings`: what the detectors measured, as `Evidence`.
-* `loading`: a suspect and its reference, to towers in memory.
-* `run`: the scan itself.
-* `probe`: one prompt in a scanned encoder and its reference, without and with the trigger; `again` loads the two anew
-  for it.
-* `simple`: the same with plain arguments. The room itself can be called and does that: `from amdet_hub import scan;
-  scan("org/model")`.
-* `known`, `results_cache`: what was scanned before is answered without scanning it again.
+* `scanner`: `Scanner`, which every surface builds. `api`: the same with plain arguments, `amdet_hub.scan`.
+* `resolve`: a target to pairs of suspect and reference; `references` and `lora_bases` choose.
+* `estimate`, `transfer`: time and bytes of a scan before it is made. `prefetch`: the next target's weights.
+* `session`, `pair_scan`: the scan itself. `runtime`: processes, device, memory and time, through accelerate.
+* `evidence`, `trigger_choice`, `nearest_texts`: from measurements to findings.
+* `cache`, `feature_cache`, `shared_references`, `deduplicate`: what is not computed twice.
+* `inspect_prompt`, `reload`: one prompt in a scanned encoder, without and with the trigger.
 
 The names below are loaded on first use, so that importing this package imports no torch.
 """
@@ -23,41 +18,50 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amdet_hub.scanner.cache import judged_by
-    from amdet_hub.scanner.estimate import PlannedEncoder, ScanOptions, TargetPlan, plan_target
-    from amdet_hub.scanner.inspect_prompt import EncoderView, Probe, check_text, probe_prompt
+    from amdet_hub.scanner.estimate import PlannedEncoder, TargetPlan, plan_target
+    from amdet_hub.scanner.inspect_prompt import EncoderView, Probe, PromptInspector, check_text
+    from amdet_hub.scanner.options import DEFAULT_OPTIONS, ScanOptions
     from amdet_hub.scanner.reload import PairCache
+    from amdet_hub.scanner.resolve import EncoderPair, ResolvedTarget
     from amdet_hub.scanner.runtime import is_main_process
-    from amdet_hub.scanner.session import scan_target
-
-__all__ = [
-    "EncoderView",
-    "PairCache",
-    "PlannedEncoder",
-    "Probe",
-    "ScanOptions",
-    "TargetPlan",
-    "check_text",
-    "is_main_process",
-    "judged_by",
-    "plan_target",
-    "probe_prompt",
-    "scan_target",
-]
+    from amdet_hub.scanner.scanner import Scanner
 
 _HOMES = {
+    "DEFAULT_OPTIONS": "options",
+    "EncoderPair": "resolve",
     "EncoderView": "inspect_prompt",
     "PairCache": "reload",
     "PlannedEncoder": "estimate",
     "Probe": "inspect_prompt",
-    "ScanOptions": "estimate",
+    "PromptInspector": "inspect_prompt",
+    "ResolvedTarget": "resolve",
+    "ScanOptions": "options",
+    "Scanner": "scanner",
     "TargetPlan": "estimate",
     "check_text": "inspect_prompt",
     "is_main_process": "runtime",
     "judged_by": "cache",
     "plan_target": "estimate",
-    "probe_prompt": "inspect_prompt",
-    "scan_target": "session",
+    "scan_target": "legacy",
 }
+
+__all__ = [
+    "DEFAULT_OPTIONS",
+    "EncoderPair",
+    "EncoderView",
+    "PairCache",
+    "PlannedEncoder",
+    "Probe",
+    "PromptInspector",
+    "ResolvedTarget",
+    "ScanOptions",
+    "Scanner",
+    "TargetPlan",
+    "check_text",
+    "is_main_process",
+    "judged_by",
+    "plan_target",
+]
 
 
 def __getattr__(name: str) -> Any:

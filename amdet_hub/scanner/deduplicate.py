@@ -1,7 +1,5 @@
 """Is this tower one that was already scanned, under another name or in lower precision?
 
-Keeps what is needed to tell, and no longer than needed.
-
 A repository holds the same tower many times: variants, a copy for ComfyUI, the single-file checkpoint. Each is loaded
 and compared tensor by tensor, since a name proves nothing: a clean float32 file must not hide another tower in the
 float16 one beside it.
@@ -11,40 +9,49 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from amdet_hub.encoders.digest import same_tower
-from amdet_hub.encoders.load import LoadedTower
 from amdet_hub.encoders.tokenizer import special_ids
 from amdet_hub.families import TowerShape
 from amdet_hub.records import ResolvedEncoder, SkippedScan, TowerConfig
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from amdet_hub.encoders.load import LoadedTower
+
 
 class TowerDeduplicator:
-    """The towers of a scan so far. A tower is kept only while another of its shape is still to come."""
+    """The towers of a scan so far. A tower is held only while another of its shape is still to come."""
 
     def __init__(self) -> None:
         self._seen: list[tuple[ResolvedEncoder, Mapping[str, Tensor]]] = []
 
-    def repeat_of(self, encoder: ResolvedEncoder, tower: LoadedTower) -> SkippedScan | None:
-        """Why `encoder` needs no scan of its own: its weights follow from those of a tower that had one, and it is read the same way."""
+    def duplicate_of(self, encoder: ResolvedEncoder, tower: LoadedTower) -> SkippedScan | None:
+        """The skip of an encoder whose weights follow from those of a scanned tower, and which is read the same way."""
+        from amdet_hub.encoders.digest import same_tower
+
         for earlier, tensors in self._seen:
-            if _read_alike(earlier.config, encoder.config) and same_tower(tower.tensors, tensors):
-                cast = encoder.dtypes != earlier.dtypes
-                what = f"the {'/'.join(encoder.dtypes)} cast of" if cast else "the same tower as"
-                detail = f"{what} '{earlier.label}', which was scanned; tower digest {tower.digest[:12]}"
-                return SkippedScan(encoder.repo_id, encoder.label, "duplicate", detail, blocks_clearance=False)
+            if reads_alike(encoder, earlier) and same_tower(tower.tensors, tensors):
+                return skip_duplicate(encoder, earlier, tower.digest)
         return None
 
-    def keep(self, encoder: ResolvedEncoder, tower: LoadedTower, to_come: Iterable[ResolvedEncoder]) -> None:
-        """Remember a tower that was scanned, as long as one of `to_come` may repeat it, and forget those that none can."""
+    def add(self, encoder: ResolvedEncoder, tower: LoadedTower, to_come: Iterable[ResolvedEncoder]) -> None:
+        """Hold a scanned tower as long as one of `to_come` may repeat it, and let go of those that none can."""
         shapes = {TowerShape.of(e.config) for e in to_come}
         self._seen = [(e, t) for e, t in (*self._seen, (encoder, tower.tensors)) if TowerShape.of(e.config) in shapes]
 
 
-def _read_alike(ours: TowerConfig, theirs: TowerConfig) -> bool:
-    return _reading(ours) == _reading(theirs)
+def skip_duplicate(encoder: ResolvedEncoder, earlier: ResolvedEncoder, digest: str) -> SkippedScan:
+    """The outcome of an encoder that is the tower of an earlier one, or a cast of it."""
+    what = f"the {'/'.join(encoder.dtypes)} cast of" if encoder.dtypes != earlier.dtypes else "the same tower as"
+    detail = f"{what} '{earlier.label}', which was scanned; tower digest {digest[:12]}"
+    return SkippedScan(encoder.repo_id, encoder.label, "duplicate", detail, blocks_clearance=False)
+
+
+def reads_alike(one: ResolvedEncoder, other: ResolvedEncoder) -> bool:
+    """Whether the same weights mean the same in both: configs alike, but for what only frames prompts."""
+    return _reading(one.config) == _reading(other.config)
 
 
 def _reading(config: TowerConfig) -> TowerConfig:

@@ -8,71 +8,31 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from amdet_hub.config import ScanConfig
-from amdet_hub.encoders.discovery import Resolution, find_encoders
-from amdet_hub.errors import ConfigError
-from amdet_hub.hub import HubSettings, open_source
-from amdet_hub.records import Reference, RepoRef, RepoSnapshot, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
-from amdet_hub.scanner.lora_bases import with_merged_towers
-from amdet_hub.scanner.references import ChosenReference, choose_reference
-from amdet_hub.scanner.transfer import Travel, base_travel, reference_travel, suspect_travel, total_bytes
-
-
-@dataclass(frozen=True)
-class ScanOptions:
-    """How to run a scan; nothing here is meant to change a verdict.
-
-    Attributes:
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        dtype: of the sweep's and the inversion's matrix products: "auto" (bfloat16 where the machine multiplies it
-            faster), "float32", "bfloat16".
-        timeout_s: time budget in seconds; when it is spent, the partial report is inconclusive.
-        max_memory_bytes: memory the batches may take; they start smaller to stay below it.
-        use_reference: False for `--no-reference`.
-        on_stage: called with a stage's name when it begins and with "" when it ends (`bench speed` measures there).
-        on_measure: called with (stage, step, value, label) while the standard detector works, for a plot that moves
-            (`amdet_hub.detect.standard.run_standard` says with what). It must return at once and must not raise.
-    """
-
-    device: str = "auto"
-    dtype: str = "auto"
-    timeout_s: float | None = None
-    max_memory_bytes: int | None = None
-    use_reference: bool = True
-    on_stage: Callable[[str], None] = lambda stage: None
-    on_measure: Callable[[str, int, float, str], None] | None = None
-
-    def __post_init__(self) -> None:
-        if self.device not in ("auto", "cpu", "cuda") and not (
-            self.device.startswith("cuda:") and self.device[5:].isdigit()
-        ):
-            raise ConfigError("device", f"'{self.device}' is none of auto, cpu, cuda, cuda:N")
-        if self.dtype not in ("auto", "float32", "bfloat16"):
-            raise ConfigError("dtype", f"'{self.dtype}' is none of auto, float32, bfloat16")
-
-
-DEFAULT_OPTIONS = ScanOptions()
+from amdet_hub.records import Reference, RepoSnapshot, ResolvedEncoder, SkippedScan, TowerConfig
+from amdet_hub.scanner.references import ChosenReference
+from amdet_hub.scanner.resolve import ResolvedTarget
+from amdet_hub.scanner.transfer import TransferPlan, total_bytes, transfer_plans
 
 
 @dataclass(frozen=True)
 class PlannedEncoder:
     """One encoder that would be scanned, its reference, and the expected seconds on this machine.
 
-    The weights that would travel are its own, the reference's, and for a LoRA those of the base that it is merged
+    The weights that would be transferred are its own, the reference's, and for a LoRA those of the base that it is merged
     onto.
     """
 
     encoder: ResolvedEncoder
     reference: Reference
     estimate_s: float
-    travel: Travel
-    reference_travel: Travel | None
-    base_travel: Travel | None
+    transfer: TransferPlan
+    reference_transfer: TransferPlan | None
+    base_transfer: TransferPlan | None
 
 
 @dataclass(frozen=True)
@@ -85,55 +45,22 @@ class TargetPlan:
 
     @property
     def download_bytes(self) -> int:
-        """Bytes of the target's weights, and of the bases of its LoRAs, that would travel now."""
-        return total_bytes(travel for planned in self.encoders for travel in (planned.travel, planned.base_travel))
+        """Bytes of the target's weights, and of the bases of its LoRAs, that would be transferred now."""
+        return total_bytes(plan for planned in self.encoders for plan in (planned.transfer, planned.base_transfer))
 
     @property
     def reference_download_bytes(self) -> int:
-        """Bytes of the references' weights that would travel now."""
-        return total_bytes(planned.reference_travel for planned in self.encoders)
+        """Bytes of the references' weights that would be transferred now."""
+        return total_bytes(planned.reference_transfer for planned in self.encoders)
 
 
-def open_target(
-    ref: RepoRef, settings: HubSettings, reference: RepoRef | None = None
-) -> tuple[RepoSource, Resolution]:
-    """The pinned repository of a target and the encoders in it, LoRAs merged onto their bases among them.
-
-    Raises: NothingToScan; BadRepository; HubError.
-    """
-    source = open_source(ref, settings)
-    resolution = find_encoders(source, subfolder=ref.subfolder, filename=ref.filename)
-    return source, with_merged_towers(source, resolution, named=reference, settings=settings)
-
-
-def plan_target(
-    ref: RepoRef,
-    *,
-    config: ScanConfig,
-    settings: HubSettings,
-    reference: RepoRef | None = None,
-    options: ScanOptions = DEFAULT_OPTIONS,
-) -> TargetPlan:
-    """What `scan_target` with the same arguments would do.
-
-    Raises:
-        NothingToScan: there is no encoder of a supported family.
-        BadRepository: a configuration, index or header is broken or hostile.
-        ConfigError: the reference does not fit.
-        HubError: something could not be read.
-    """
-    source, resolution = open_target(ref, settings, reference)
+def plan_target(target: ResolvedTarget, config: ScanConfig) -> TargetPlan:
+    """The plan of a scan. Raises: BadRepository or HubError where a header of the weights cannot be read."""
     planned = []
-    for encoder in resolution.encoders:
-        base = resolution.bases.get(encoder)
-        chosen = choose_reference(
-            encoder, source, named=reference, allowed=options.use_reference, settings=settings, base=base
-        )
-        travels = suspect_travel(encoder, source, chosen), reference_travel(encoder, chosen), base_travel(base, chosen)
-        planned.append(
-            PlannedEncoder(encoder, chosen.record, estimate_seconds(encoder.config, chosen, config), *travels)
-        )
-    return TargetPlan(source.snapshot, tuple(planned), resolution.skipped)
+    for pair in target.pairs:
+        seconds = estimate_seconds(pair.suspect.config, pair.reference, config)
+        planned.append(PlannedEncoder(pair.suspect, pair.reference.record, seconds, *transfer_plans(pair)))
+    return TargetPlan(target.snapshot, tuple(planned), target.skipped)
 
 
 def estimate_seconds(tower: TowerConfig, reference: ChosenReference, config: ScanConfig) -> float:
@@ -205,7 +132,7 @@ def machine_flops() -> float:
     """Coarse floating-point operations per second of this machine in this work (not its peak): GPU, or cores times what a core does."""
     if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
         return 4e13  # a middling GPU at a fifth of its peak
-    return (os.cpu_count() or 1) * (
+    return len(os.sched_getaffinity(0)) * (
         2.2e11 if _cpu_multiplies_bf16() else 4e10
     )  # measured per core on the 2-core build machine
 

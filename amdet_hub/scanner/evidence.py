@@ -6,7 +6,7 @@ Knows the detectors' outcomes and the thresholds; refuses to know what follows f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,17 +16,10 @@ from amdet_hub import verdict as kinds
 from amdet_hub.config import ScanConfig, Thresholds
 from amdet_hub.detect.paper import PaperOutcome
 from amdet_hub.detect.search.held_out import Confirmation
-from amdet_hub.detect.search.null_distribution import repeating_unit
 from amdet_hub.detect.standard import StandardOutcome
 from amdet_hub.detect.weights import WeightDifference
 from amdet_hub.records import Evidence, NullDistribution
 
-Typeable = Callable[[tuple[int, ...]], bool]
-
-_AS_STRONG_SUCCESS = 0.1  # below the best success rate, and
-_AS_STRONG_STANDING = 0.6  # of the best standing: a candidate that is named
-# of its thresholds: a text made of the trained tokens, or a character, that is named in place of what convicts
-_NEARLY = 0.9
 _HISTOGRAM_BINS = 40  # of the null's scores, for whoever plots them
 _SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
 
@@ -95,72 +88,6 @@ def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: 
             )
         )
     return found
-
-
-def best_trigger(
-    outcome: StandardOutcome,
-    thresholds: Thresholds,
-    typeable: Typeable = lambda ids: True,
-    is_character: Typeable = lambda ids: False,
-) -> Confirmation:
-    """The confirmation to name; when none passes all three thresholds, the one that comes nearest.
-
-    A part of a trigger often works as well as the whole, and so does the whole with a bystander. Of those that pass
-    and are about as strong as the strongest:
-
-    * what only repeats another one is not named: "zzzz" rather than "zzzz" three times;
-    * what can be typed goes before what cannot (half a letter of a byte-level vocabulary, pieces in an order no word
-      has);
-    * one made of the tokens that changed most, each once, goes before others, and of those the one that holds most of
-      them; after it one that repeats some;
-    * else the one that stands out most of random sequences like it.
-
-    Where that is a character or a piece of one, the best of the characters that share a piece with it goes before it;
-    else the text that the trained tokens spell, each if it nearly passes and works as well. What convicts is another
-    one all the same.
-
-    Args:
-        outcome: what the stages found.
-        thresholds: what must be passed.
-        typeable: whether some text gives these ids, perhaps inside a word.
-        is_character: whether these ids are one character of several bytes, or hold a piece of one.
-    """
-    passing = {one.token_ids: one for one in _passing(outcome, thresholds)}
-    if not passing:
-        return outcome.confirmations[0]
-    once = [one for ids, one in passing.items() if repeating_unit(ids) == ids or repeating_unit(ids) not in passing]
-    success, standing = max(one.success for one in once), max(one.standing or 0.0 for one in once)
-    strong = [
-        one
-        for one in once
-        if one.success >= success - _AS_STRONG_SUCCESS and (one.standing or 0.0) >= _AS_STRONG_STANDING * standing
-    ]
-    strong = strong or once
-    strong = [one for one in strong if typeable(one.token_ids)] or strong
-    made = [one for one in strong if set(one.token_ids) <= {*outcome.outstanding, *outcome.trained}]
-    plain = [one for one in made if len(set(one.token_ids)) == len(one.token_ids)]
-    by_standing = max(strong, key=lambda one: (one.standing or 0.0, -len(one.token_ids)))
-    repeating = max(made, key=lambda one: (len(set(one.token_ids)), -len(one.token_ids)), default=by_standing)
-    named = max(plain, key=lambda one: (len(one.token_ids), one.collapse), default=repeating)
-    whole = [one for one in outcome.characters if not set(one.token_ids).isdisjoint(named.token_ids)]
-    texts = whole if is_character(named.token_ids) else outcome.spelled
-    return next(
-        (one for one in texts if one.margin(thresholds) >= _NEARLY and one.success >= success - _AS_STRONG_SUCCESS),
-        named,
-    )
-
-
-def clearest_trigger(outcome: StandardOutcome, thresholds: Thresholds) -> Confirmation:
-    """The confirmation to read the target from: of those that pass all three thresholds, the one that leaves least of the prompt.
-
-    It may repeat what `best_trigger` names once: said three times, a trigger speaks louder and its target is easier to
-    read.
-    """
-    return max(_passing(outcome, thresholds), key=lambda c: c.collapse, default=outcome.confirmations[0])
-
-
-def _passing(outcome: StandardOutcome, thresholds: Thresholds) -> list[Confirmation]:
-    return [c for c in outcome.confirmations if c.margin(thresholds) >= 1]
 
 
 def _sweep_evidence(

@@ -1,13 +1,14 @@
-"""One prompt in a scanned encoder and in its reference, without and with some words added: how far it moves, what it then says, where it looks.
+"""One prompt in a scanned encoder and in its reference, without and with some words added.
 
-What is added is the trigger that the scan found, or words of one's own. Shows; judges nothing. The answer is plain
+Shows how far the prompt moves, what it then says, and where the encoder looks. The words are the trigger that the scan
+found, or one's own. Shows; judges nothing. The answer is plain
 data, without tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -26,9 +27,9 @@ from amdet_hub.detect.splice import PLACES, Place
 from amdet_hub.encoders.tokenizer import PromptTokenizer
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings
-from amdet_hub.records import ProgressCallback, ScanResult
-from amdet_hub.scanner.estimate import DEFAULT_OPTIONS, ScanOptions
+from amdet_hub.records import SILENT, ProgressCallback, ScanResult
 from amdet_hub.scanner.nearest_texts import NearText
+from amdet_hub.scanner.options import DEFAULT_OPTIONS, ScanOptions
 from amdet_hub.scanner.reload import LoadedPair, PairCache, load_again
 
 MAX_CHARS = 500
@@ -69,7 +70,7 @@ class EncoderView:
 
 @dataclass(frozen=True)
 class Probe:
-    """One prompt, looked at with `probe_prompt`. All texts but the prompt are hostile text.
+    """One prompt, looked at by `PromptInspector.inspect`. All texts but the prompt are hostile text.
 
     Attributes:
         prompt: as it was given.
@@ -92,69 +93,86 @@ class Probe:
     reference: EncoderView | None
 
 
-def probe_prompt(
-    result: ScanResult,
-    prompt: str,
-    *,
-    added: str | None = None,
-    place: Place = "start",
-    settings: HubSettings | None = None,
-    options: ScanOptions = DEFAULT_OPTIONS,
-    progress: ProgressCallback | None = None,
-    kept: PairCache | None = None,
-) -> Probe:
-    """Look closer at a scanned encoder: one prompt without and with the trigger, in it and in its reference.
+@dataclass(frozen=True)
+class PromptInspector:
+    """Looks closer at scanned encoders.
 
-    Example:
-        >>> from amdet_hub import scan
-        >>> from amdet_hub.scanner import probe_prompt
-        >>> (result,) = scan("org/model").results
-        >>> probe = probe_prompt(result, "a photo of a dog")
-        >>> print(probe.suspect.similarity, probe.reference.similarity)
-        >>> print([one.text for one in probe.suspect.nearest_after])
-
-    Args:
-        result: of a finished scan. Its encoder and reference are loaded again, at its commits, and must have its
-            digests.
-        prompt: any text of at most 500 characters and 77 tokens.
-        added: what to put into it instead of the trigger that was found.
-        place: before, amid or behind the prompt's tokens. In CLIP only what stands behind the trigger can change.
-        settings: how to reach the Hub; None takes the environment's.
+    Attributes:
+        hub: how to reach the Hub.
         options: device, and dtype for the texts that prompts are compared with.
-        progress: called as `progress(stage, done, total)`; raise from it to stop.
-        kept: pairs of towers that were loaded before.
-
-    Returns:
-        What both make of it, as plain data.
-
-    Raises:
-        ConfigError: the text is empty or too long, there is nothing to add, or the result does not fit its repository.
-        BadRepository: the weights are not those that were scanned.
-        HubError: something could not be read.
+        pairs: towers that were loaded before.
     """
-    check_text("prompt", prompt)
-    if place not in PLACES:
-        raise ConfigError("place", f"'{str(place)[:40]}' is none of {', '.join(PLACES)}")
-    if added is None and not result.triggers:
-        raise ConfigError("added", "the scan named no trigger; say what to add")
-    if added is not None:
-        check_text("added", added)
-    kept, tell = kept or PairCache(), progress or (lambda stage, done, total: None)
-    pair = kept.get(result, options, lambda: load_again(result, settings or HubSettings(), options, progress))
-    words = _ids(pair.tokenizer, prompt, "prompt")
-    extra = checked_trigger(result, pair) if added is None else _ids(pair.tokenizer, added, "added")
+
+    hub: HubSettings = field(default_factory=HubSettings)
+    options: ScanOptions = DEFAULT_OPTIONS
+    pairs: PairCache = field(default_factory=PairCache)
+
+    def inspect(
+        self,
+        result: ScanResult,
+        prompt: str,
+        *,
+        added: str | None = None,
+        place: Place = "start",
+        progress: ProgressCallback = SILENT.progress,
+    ) -> Probe:
+        """One prompt without and with the trigger, in a scanned encoder and in its reference.
+
+        Example:
+            >>> from amdet_hub import scan
+            >>> from amdet_hub.scanner import PromptInspector
+            >>> (result,) = scan("org/model").results
+            >>> probe = PromptInspector().inspect(result, "a photo of a dog")
+            >>> print(probe.suspect.similarity, probe.reference.similarity)
+            >>> print([one.text for one in probe.suspect.nearest_after])
+
+        Args:
+            result: of a finished scan. Its encoder and reference are loaded again, at its commits, and must have its
+                digests.
+            prompt: any text of at most 500 characters and 77 tokens.
+            added: text that is put into it instead of the trigger that was found.
+            place: before, amid or behind the prompt's tokens. In CLIP only tokens behind the trigger can change.
+            progress: called as `progress(stage, done, total)`; raise from it to stop.
+
+        Returns:
+            Plain data of both encoders.
+
+        Raises:
+            ConfigError: the text is empty or too long, there is nothing to add, or the result does not fit its
+                repository.
+            BadRepository: the weights are not those that were scanned.
+            HubError: something could not be read.
+        """
+        check_text("prompt", prompt)
+        if place not in PLACES:
+            raise ConfigError("place", f"'{str(place)[:40]}' is none of {', '.join(PLACES)}")
+        if added is None and not result.triggers:
+            raise ConfigError("added", "the scan named no trigger; say what to add")
+        if added is not None:
+            check_text("added", added)
+        pair = self.pairs.get(result, self.options, lambda: load_again(result, self.hub, self.options, progress))
+        words = _ids(pair.tokenizer, prompt, "prompt")
+        extra = checked_trigger(result, pair) if added is None else _ids(pair.tokenizer, added, "added")
+        _check_room(len(words), len(extra), pair)
+        return _probe(pair, prompt, words, extra, place, progress)
+
+
+def _probe(
+    pair: LoadedPair,
+    prompt: str,
+    words: tuple[int, ...],
+    extra: tuple[int, ...],
+    place: Place,
+    progress: ProgressCallback,
+) -> Probe:
     at = {"start": 0, "middle": len(words) // 2, "end": len(words)}[place]
-    _check_room(len(words), len(extra), pair)
-    before, after = (*words,), (*words[:at], *extra, *words[at:])
+    before, after = words, (*words[:at], *extra, *words[at:])
     views = []
     encoders = [one for one in (pair.suspect, pair.reference) if one is not None]
     for number, encoder in enumerate(encoders):
-        tell("look", number, len(encoders))
+        progress("look", number, len(encoders))
         views.append(_view(encoder, before, after, pair))
-    framed = (
-        frame_words(before, pair.special, pair.suspect.config),
-        frame_words(after, pair.special, pair.suspect.config),
-    )
+    framed = [frame_words(one, pair.special, pair.suspect.config) for one in (before, after)]
     return Probe(
         prompt=prompt,
         added=pair.tokenizer.decode(extra),

@@ -14,7 +14,6 @@ from amdet_hub.encoders.discovery import Resolution, find_encoders
 from amdet_hub.errors import (
     BadRepository,
     FileNotInRepo,
-    NothingToScan,
     OfflineMiss,
     RepoGated,
     RepoNotFound,
@@ -24,7 +23,7 @@ from amdet_hub.families import all_trusted
 from amdet_hub.hub import HubSettings, open_at, open_source
 from amdet_hub.records import RepoRef, RepoSource, ResolvedEncoder, SkippedScan
 
-ABSENT = (RepoNotFound, RepoGated, RevisionNotFound, FileNotInRepo, OfflineMiss, NothingToScan, BadRepository)
+ABSENT = (RepoNotFound, RepoGated, RevisionNotFound, FileNotInRepo, OfflineMiss, BadRepository)
 """What makes another repository unavailable rather than a scan impossible."""
 
 
@@ -34,7 +33,6 @@ def with_merged_towers(
     """The resolution with each LoRA joined to its base: a further encoder, or a skip that says which bases were tried.
 
     Raises:
-        NothingToScan: the repository holds LoRAs only, and none has a base.
         HubError: the Hub does not answer.
     """
     if not resolution.adapters:
@@ -51,15 +49,15 @@ def with_merged_towers(
             )
             detail = f"a LoRA on a text encoder without a base to merge it onto: {what}; name one with --reference"
             skipped.append(
-                SkippedScan(source.snapshot.repo_id, adapter.component, "no-weights", detail, blocks_clearance=True)
+                SkippedScan(
+                    source.snapshot.repo_id, adapter.component, "lora-without-base", detail, blocks_clearance=True
+                )
             )
             continue
         base, base_source = found
         merged = merged_encoder(adapter, source, base, base_source)
         bases[merged] = LoraBase(base, base_source, adapter.lora)
         encoders.append(merged)
-    if not encoders:
-        raise NothingToScan(source.snapshot.repo_id, tuple(s.detail for s in skipped))
     return dataclasses.replace(resolution, encoders=tuple(encoders), skipped=tuple(skipped), adapters=(), bases=bases)
 
 

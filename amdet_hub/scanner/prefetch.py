@@ -10,10 +10,9 @@ import threading
 
 from amdet_hub.encoders.transfer import fetch_file
 from amdet_hub.errors import AmdetError
-from amdet_hub.hub import HubSettings
 from amdet_hub.records import RepoRef, RepoSource, ResolvedEncoder
-from amdet_hub.scanner.estimate import open_target
-from amdet_hub.scanner.references import choose_reference
+from amdet_hub.scanner.references import ChosenReference
+from amdet_hub.scanner.scanner import Scanner
 from amdet_hub.scanner.transfer import transferred_whole
 
 _LOG = logging.getLogger(__name__)
@@ -24,13 +23,11 @@ class Prefetcher:
     """Fetches in one background thread; a context manager that stops it.
 
     Args:
-        settings: how to reach the Hub; `max_download_bytes` holds here too.
-        reference: the reference of all targets, if one was named.
-        use_reference: False for `--no-reference`.
+        scanner: whose targets are fetched ahead; its `hub.max_download_bytes` holds here too.
     """
 
-    def __init__(self, settings: HubSettings, *, reference: RepoRef | None, use_reference: bool) -> None:
-        self._settings, self._reference, self._use_reference = settings, reference, use_reference
+    def __init__(self, scanner: Scanner) -> None:
+        self._scanner = scanner
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -40,7 +37,7 @@ class Prefetcher:
         Local targets and offline settings need nothing.
         """
         busy = self._thread is not None and self._thread.is_alive()
-        if not busy and ref.kind == "hub" and not self._settings.offline:
+        if not busy and ref.kind == "hub" and not self._scanner.hub.offline:
             self._thread = threading.Thread(target=self._fetch, args=(ref,), name="amdet-hub-prefetch", daemon=True)
             self._thread.start()
 
@@ -63,30 +60,19 @@ class Prefetcher:
 
     def _fetch(self, ref: RepoRef) -> None:
         try:
-            source, resolution = open_target(ref, self._settings, self._reference)
-            for encoder in resolution.encoders:
-                base = resolution.bases.get(encoder)
-                chosen = choose_reference(
-                    encoder,
-                    source,
-                    named=self._reference,
-                    allowed=self._use_reference,
-                    settings=self._settings,
-                    base=base,
-                )
-                self._fetch_tower(encoder, source, whole_files=transferred_whole(encoder, chosen)[0])
-                if base is not None:
-                    self._fetch_tower(
-                        base.encoder, base.source, whole_files=transferred_whole(base.encoder, chosen)[0]
-                    )
+            for pair in self._scanner.resolve(ref).pairs:
+                self._fetch_tower(pair.suspect, pair.source, pair.reference)
+                if (base := pair.lora_base) is not None:
+                    self._fetch_tower(base.encoder, base.source, pair.reference)
         except _Stopped:
             pass
         except AmdetError as error:
             _LOG.info("fetching %s ahead failed: %s", ref.raw, type(error).__name__)
 
-    def _fetch_tower(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> None:
+    def _fetch_tower(self, encoder: ResolvedEncoder, source: RepoSource, reference: ChosenReference) -> None:
+        whole, _ = transferred_whole(encoder, reference)
         for file in encoder.weight_files:
-            fetch_file(encoder, source, file, self._tick, whole_files=whole_files)
+            fetch_file(encoder, source, file, self._tick, whole_files=whole)
 
     def _tick(self, stage: str, done: int, total: int) -> None:
         if self._stop.is_set():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from amdet_hub.encoders.adapters import LoraBase
 from amdet_hub.encoders.discovery import find_encoders
-from amdet_hub.errors import BadRepository, ConfigError, NothingToScan
+from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.families import TowerShape, TrustedReference, trusted_file, trusted_reference
 from amdet_hub.hub import HubSettings, open_at, open_source
 from amdet_hub.records import Reference, RepoRef, RepoSource, ResolvedEncoder
@@ -74,10 +74,7 @@ def choose_reference(
 
 def _named(suspect: ResolvedEncoder, ref: RepoRef, settings: HubSettings) -> ChosenReference:
     source = open_source(ref, settings)
-    try:
-        encoder = _matching(suspect, source, ref.subfolder, ref.filename)
-    except NothingToScan as error:  # it is the reference that holds nothing, not the target
-        raise ConfigError("reference", str(error)) from error
+    encoder = _matching(suspect, source, ref.subfolder, ref.filename)
     if encoder is None:
         raise ConfigError(
             "reference", f"'{ref.raw}' holds no text encoder of {suspect.config.dims}, which '{suspect.label}' has"

@@ -18,15 +18,17 @@ from amdet_hub.encoders.adapters import LoraBase
 from amdet_hub.encoders.discovery import Resolution, find_encoders
 from amdet_hub.encoders.load import LoadedTower
 from amdet_hub.encoders.tokenizer import PromptTokenizer
-from amdet_hub.errors import BadRepository, ConfigError, FileNotInRepo, NothingToScan
+from amdet_hub.errors import BadRepository, ConfigError, FileNotInRepo
 from amdet_hub.families import TowerShape
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import ProgressCallback, Reference, RepoRef, RepoSource, ResolvedEncoder, ScanResult
-from amdet_hub.scanner.estimate import DEFAULT_OPTIONS, ScanOptions, machine_flops, position_flop
+from amdet_hub.scanner.estimate import machine_flops, position_flop
 from amdet_hub.scanner.loading import PairLoader, pair_tokenizer, special_tokens
 from amdet_hub.scanner.lora_bases import with_merged_towers
 from amdet_hub.scanner.nearest_texts import TargetReader
+from amdet_hub.scanner.options import DEFAULT_OPTIONS, ScanOptions
 from amdet_hub.scanner.references import ChosenReference
+from amdet_hub.scanner.resolve import EncoderPair
 from amdet_hub.scanner.runtime import make_accelerator, scan_device, sweep_dtype
 
 _READ_POSITIONS, _READ_SEED = 24, 0
@@ -102,7 +104,7 @@ def load_again(
     source = open_source(_pinned(result.encoder.repo_id, result.encoder.commit_sha), settings)
     encoder, base = _suspect(result, source, settings)
     chosen = _reference(result.reference, encoder, settings)
-    loader = PairLoader(encoder, source, chosen, base, progress)
+    loader = PairLoader(EncoderPair(encoder, source, chosen, base), progress)
     tokenizer = pair_tokenizer(encoder, source, chosen)
     if tokenizer is None:
         raise ConfigError("prompt", "neither the repository nor its reference has a tokenizer, so no text can be read")
@@ -192,5 +194,5 @@ def _surveys(source: RepoSource, component: str) -> Iterator[Resolution]:
     for where in ({}, narrow) if component else ({},):
         try:
             yield find_encoders(source, **where)
-        except (NothingToScan, FileNotInRepo):
+        except FileNotInRepo:
             continue

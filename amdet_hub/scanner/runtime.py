@@ -20,7 +20,7 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 from accelerate.utils.memory import should_reduce_batch_size
 
 from amdet_hub.errors import ConfigError, ResourceError
-from amdet_hub.scanner.estimate import ScanOptions
+from amdet_hub.scanner.options import ScanOptions
 
 T = TypeVar("T")
 Problem = Literal["memory", "time"]
@@ -96,16 +96,22 @@ class AcceleratedWorkers:
         stage_seconds: how long each stage took in this process, waiting for the others included.
     """
 
-    def __init__(self, accelerator: Accelerator, options: ScanOptions, *, started: float, hidden_size: int) -> None:
-        self._accelerator, self._deadline = (
-            accelerator,
-            None if options.timeout_s is None else started + options.timeout_s,
-        )
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        options: ScanOptions,
+        on_stage: Callable[[str], None] = lambda stage: None,
+        *,
+        started: float,
+        hidden_size: int,
+    ) -> None:
+        self._accelerator = accelerator
+        self._deadline = None if options.timeout_s is None else started + options.timeout_s
         self._most_rows = None
         if options.max_memory_bytes is not None:
             self._most_rows = max(1, options.max_memory_bytes // (4 * hidden_size * _BYTES_A_ROW))
         self._sharing = False
-        self._on_stage = options.on_stage
+        self._on_stage = on_stage
         self.batch_sizes: dict[str, int] = {}
         self.stage_seconds: dict[str, float] = {}
 

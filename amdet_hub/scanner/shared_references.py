@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from amdet_hub.encoders.load import LoadedTower
 from amdet_hub.records import ResolvedEncoder
+
+if TYPE_CHECKING:
+    from amdet_hub.encoders.load import LoadedTower
 
 _MOST = 2
 """Towers kept: a pipeline has two. The largest real one takes 2.8 GB."""

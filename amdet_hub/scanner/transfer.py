@@ -1,14 +1,14 @@
-"""Which weights of a scan travel, and how many bytes they are. Fetches none of them; imports no torch."""
+"""Which weights of a scan are transferred, and how many bytes they are. Fetches none of them; imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from amdet_hub.encoders.adapters import LoraBase
 from amdet_hub.encoders.transfer import plan_tower
 from amdet_hub.records import FetchPlan, RepoSource, ResolvedEncoder
 from amdet_hub.scanner.references import ChosenReference
+from amdet_hub.scanner.resolve import EncoderPair
 
 
 def same_files(suspect: ResolvedEncoder, reference: ResolvedEncoder) -> bool:
@@ -34,8 +34,8 @@ def transferred_whole(suspect: ResolvedEncoder, chosen: ChosenReference) -> tupl
 
 
 @dataclass(frozen=True)
-class Travel:
-    """Weight files of one encoder (suspect or reference) and what getting each would transfer now."""
+class TransferPlan:
+    """Weight files of one encoder (suspect, reference or base), and the cost of getting each now."""
 
     repo_id: str
     commit_sha: str | None
@@ -48,47 +48,39 @@ class Travel:
         return sum(plan.transfer_bytes for plan in self.plans)
 
 
-def suspect_travel(encoder: ResolvedEncoder, source: RepoSource, chosen: ChosenReference) -> Travel:
-    """What the suspect's weights cost. Raises: BadRepository; HubError."""
-    return _travel(encoder, source, whole_files=transferred_whole(encoder, chosen)[0])
+def transfer_plans(pair: EncoderPair) -> tuple[TransferPlan, TransferPlan | None, TransferPlan | None]:
+    """Plans of the suspect, of its reference, and of the base it is merged onto.
 
-
-def reference_travel(encoder: ResolvedEncoder, chosen: ChosenReference) -> Travel | None:
-    """What the reference's weights cost; None where there is none, or where it is the suspect's own files.
-
-    Raises: BadRepository; HubError.
-    """
-    if chosen.encoder is None or chosen.source is None or same_files(encoder, chosen.encoder):
-        return None
-    return _travel(chosen.encoder, chosen.source, whole_files=transferred_whole(encoder, chosen)[1])
-
-
-def base_travel(base: LoraBase | None, chosen: ChosenReference) -> Travel | None:
-    """What the base of a LoRA costs; None where there is none, or where it is the reference, which is counted there.
+    None where there is none, and where it is the same files as one before it.
 
     Raises:
         BadRepository: a header is malformed.
         HubError: a header could not be read.
     """
-    if base is None or (chosen.encoder is not None and same_files(base.encoder, chosen.encoder)):
-        return None
-    return _travel(base.encoder, base.source, whole_files=False)
+    chosen, base = pair.reference, pair.lora_base
+    whole, whole_reference = transferred_whole(pair.suspect, chosen)
+    reference = base_plan = None
+    if chosen.encoder is not None and chosen.source is not None and not same_files(pair.suspect, chosen.encoder):
+        reference = _plan(chosen.encoder, chosen.source, whole_files=whole_reference)
+    if base is not None and not (chosen.encoder is not None and same_files(base.encoder, chosen.encoder)):
+        base_plan = _plan(base.encoder, base.source, whole_files=False)
+    return _plan(pair.suspect, pair.source, whole_files=whole), reference, base_plan
 
 
-def total_bytes(travels: Iterable[Travel | None]) -> int:
-    """Bytes over the network of all of them: a whole file counts once, and so does one tower that several need."""
+def total_bytes(plans: Iterable[TransferPlan | None]) -> int:
+    """Bytes over the network of all plans: a whole file counts once, and so does one tower that several need."""
     whole: dict[tuple[str, str | None, str], int] = {}
     parts: dict[tuple[str, str | None, str, str], int] = {}
-    for travel in filter(None, travels):
-        for file, plan in zip(travel.encoder.weight_files, travel.plans, strict=True):
-            key = (travel.repo_id, travel.commit_sha, file.path)
+    for one in filter(None, plans):
+        for file, plan in zip(one.encoder.weight_files, one.plans, strict=True):
+            key = (one.repo_id, one.commit_sha, file.path)
             if plan.whole:
                 whole[key] = plan.transfer_bytes
             else:
-                parts[(*key, travel.encoder.label)] = plan.transfer_bytes
+                parts[(*key, one.encoder.label)] = plan.transfer_bytes
     return sum(whole.values()) + sum(parts.values())
 
 
-def _travel(encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> Travel:
-    plans: Sequence[FetchPlan] = plan_tower(encoder, source, whole_files=whole_files)
-    return Travel(source.snapshot.repo_id, source.snapshot.commit_sha, encoder, tuple(plans))
+def _plan(encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> TransferPlan:
+    plans = plan_tower(encoder, source, whole_files=whole_files)
+    return TransferPlan(source.snapshot.repo_id, source.snapshot.commit_sha, encoder, plans)

@@ -1,0 +1,28 @@
+"""Versions and hardware that make a result. Imports nothing of what it names."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+
+import amdet_hub
+from amdet_hub.records import Environment
+
+
+def describe_environment(
+    *, device: str = "cpu", dtype: str = "float32", processes: int = 1, threads: int | None = None
+) -> Environment:
+    """This machine's versions, and what the scan runs on; `threads` None is one for each CPU."""
+    return Environment(
+        amdet_hub=amdet_hub.__version__,
+        python=platform.python_version(),
+        torch=importlib.metadata.version("torch"),
+        transformers=importlib.metadata.version("transformers"),
+        accelerate=importlib.metadata.version("accelerate"),
+        huggingface_hub=importlib.metadata.version("huggingface_hub"),
+        device=device,
+        dtype=dtype,
+        num_processes=processes,
+        num_threads=threads or os.cpu_count() or 1,
+    )

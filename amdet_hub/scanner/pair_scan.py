@@ -1,0 +1,213 @@
+"""One suspect against its reference: loaded, answered by identity or by the preset's detector, judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from amdet_hub.config import Thresholds
+from amdet_hub.detect.lineage import lineage
+from amdet_hub.detect.paper import run_paper
+from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
+from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.detect.standard import StandardOutcome, run_standard, sweepable_ids
+from amdet_hub.detect.weights import LONGEST_ASSEMBLY, weight_difference
+from amdet_hub.encoders.digest import projection_digest, same_tower
+from amdet_hub.encoders.load import LoadedTower
+from amdet_hub.encoders.tokenizer import PromptTokenizer, special_ids
+from amdet_hub.errors import BadRepository, ConfigError
+from amdet_hub.families import calibration
+from amdet_hub.records import Evidence, Reference, ScanResult, TriggerFinding
+from amdet_hub.scanner.cache import TowerDigests
+from amdet_hub.scanner.characters import character_sequences
+from amdet_hub.scanner.evidence import identity_evidence, paper_evidence, shown_ids, standard_evidence, weight_evidence
+from amdet_hub.scanner.feature_cache import FeatureCache
+from amdet_hub.scanner.loading import PairLoader, pair_tokenizer, special_tokens
+from amdet_hub.scanner.nearest_texts import read_target
+from amdet_hub.scanner.references import ChosenReference
+from amdet_hub.scanner.resolve import EncoderPair
+from amdet_hub.scanner.token_text import is_character, lexicon_of, typeable
+from amdet_hub.scanner.trigger_choice import choose_trigger, clearest_trigger
+from amdet_hub.verdict import judge
+
+if TYPE_CHECKING:
+    from amdet_hub.scanner.session import ScanSession
+
+
+@dataclass(frozen=True)
+class _Detected:
+    """A detector's evidence, and how to name the trigger should the verdict call for it."""
+
+    evidence: list[Evidence]
+    name_trigger: Callable[[], TriggerFinding] | None = None
+
+
+class PairScan:
+    """The scan of one pair within a session."""
+
+    def __init__(self, session: ScanSession, pair: EncoderPair) -> None:
+        self._session, self._pair, self._config = session, pair, session.scanner.config
+        self._workers = session.workers(pair.suspect.config.hidden_size)
+        self._timings: dict[str, float] = {}
+        self._loader = PairLoader(pair, session.monitor.progress, self._in_turn, session.scanner.shared)
+
+    def load_suspect(self) -> LoadedTower:
+        """The suspect in memory. Raises: TimeSpent; BadRepository; HubError; ResourceError."""
+        with self._timed("load"):
+            return self._loader.suspect()
+
+    def digests(self, suspect: LoadedTower) -> TowerDigests:
+        """What the loaded tower is told apart by."""
+        return TowerDigests(suspect.digest, projection_digest(suspect.tensors))
+
+    def scan(self, suspect: LoadedTower) -> ScanResult:
+        """Compare the loaded suspect with its reference. Raises: as `load_suspect`."""
+        encoder, chosen = self._pair.suspect, self._pair.reference
+        with self._timed("load"):
+            reference = self._loader.reference(suspect)
+        if reference is not None:
+            chosen = replace(chosen, record=replace(chosen.record, tower_digest=reference.digest))
+        identical = reference is not None and self._is_reference(suspect, reference)
+        if identical and chosen.record.trust == "declared":
+            # Whoever planted a backdoor can publish it twice and call one copy the base of the other.
+            note = f"the declared base model {chosen.record.repo_id} is this same tower: lower confidence"
+            chosen, reference, identical = ChosenReference(Reference("none", note)), None, False
+        origin = lineage(suspect.tensors, reference.tensors, same=identical) if reference is not None else None
+        evidence: list[Evidence] = []
+        if reference is not None and origin is not None:
+            cast_to = origin.dtype if origin.relation == "cast" else None
+            evidence.append(identity_evidence(identical=identical, trust=chosen.record.trust, cast_to=cast_to))
+        if reference is not None and not identical:
+            evidence.append(weight_evidence(weight_difference(suspect.tensors, reference.tensors)))
+        detected = _Detected([]) if identical else self._detect(suspect, reference, chosen)
+        evidence += detected.evidence
+        verdict = judge(evidence, chosen.record)
+        named = verdict.label == "backdoor-detected" and detected.name_trigger is not None
+        return ScanResult(
+            encoder=encoder,
+            tower_digest=suspect.digest,
+            reference=chosen.record,
+            verdict=verdict,
+            evidence=tuple(evidence),
+            triggers=(detected.name_trigger(),) if named and detected.name_trigger is not None else (),
+            batch_sizes=dict(self._workers.batch_sizes),
+            timings_s={k: round(s, 3) for k, s in (*self._timings.items(), *self._workers.stage_seconds.items())},
+            lineage=origin,
+        )
+
+    def _is_reference(self, suspect: LoadedTower, reference: LoadedTower) -> bool:
+        """Whether both are one encoder: the same weights, read with the same epsilon, pooled at the same token."""
+        assert self._pair.reference.encoder is not None
+        one, other = self._pair.suspect.config, self._pair.reference.encoder.config
+        reads_alike = one.layer_norm_eps == other.layer_norm_eps and special_ids(one)[1] == special_ids(other)[1]
+        return reads_alike and same_tower(suspect.tensors, reference.tensors)
+
+    def _in_turn(self, load: Callable[[], LoadedTower]) -> LoadedTower:
+        self._workers.check_time()
+        return self._session.in_turn(load)
+
+    def _tick(self, stage: str, done: int, total: int) -> None:
+        """Progress of a detector; also where a spent time budget is noticed."""
+        self._session.monitor.progress(stage, done, total)
+        self._workers.check_time()
+
+    def _detect(self, suspect: LoadedTower, reference: LoadedTower | None, chosen: ChosenReference) -> _Detected:
+        session, config, encoder = self._session, self._config, self._pair.suspect
+        tokenizer = pair_tokenizer(encoder, self._pair.source, chosen)
+        special = special_tokens(encoder, tokenizer)
+        exact = suspect.encoder.to(session.device, torch.float32)
+        exact_reference = reference.encoder.to(session.device, torch.float32) if reference is not None else None
+        fast_reference = exact_reference.to(session.device, session.dtype) if exact_reference is not None else None
+        fast = (exact.to(session.device, session.dtype), fast_reference)
+        sweep = config.sweep
+        if config.preset == "paper":
+            prompts = self._prompts(config.inversion.n_prompts, tokenizer, special)
+            with self._timed("paper"):
+                outcome = run_paper(*fast, prompts, config, workers=self._workers, progress=self._tick)
+            return _Detected(paper_evidence(outcome, config))
+        prompts = self._prompts(sweep.n_prompts + sweep.n_heldout_prompts, tokenizer, special)
+        ids = sweepable_ids(encoder.config.vocab_size, special.all())
+        calibrated = calibration(encoder.config.family, with_reference=reference is not None).thresholds
+        thresholds = config.thresholds.over(calibrated)
+        more = (
+            character_sequences(tokenizer, longest=sweep.max_pieces)
+            if sweep.characters and tokenizer is not None
+            else []
+        )
+        with self._timed("standard"):
+            found = run_standard(
+                exact,
+                exact_reference,
+                fast,
+                prompts,
+                ids,
+                config,
+                thresholds,
+                more=more,
+                lexicon=lexicon_of(tokenizer, longest=sweep.max_pieces),
+                halves=FeatureCache(session.scanner.hub, reference.digest) if reference is not None else None,
+                workers=self._workers,
+                progress=self._tick,
+                measure=session.monitor.measure,
+            )
+        pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
+        return _Detected(
+            standard_evidence(found, thresholds, pieces),
+            lambda: self._name_trigger(found, thresholds, prompts, fast, tokenizer),
+        )
+
+    def _name_trigger(
+        self,
+        found: StandardOutcome,
+        thresholds: Thresholds,
+        prompts: PromptSet,
+        fast: tuple[TextEncoder, TextEncoder | None],
+        tokenizer: PromptTokenizer | None,
+    ) -> TriggerFinding:
+        best = choose_trigger(found, thresholds, typeable(tokenizer), is_character(tokenizer))
+        start, middle, end = best.success_rates
+        with self._timed("target"):
+            spoken = clearest_trigger(found, thresholds).token_ids
+            suspect, reader, seed = fast[0], fast[1] or fast[0], self._config.seed
+            nearest = (
+                read_target(spoken, prompts, suspect, reader, tokenizer, seed=seed) if tokenizer is not None else ()
+            )
+        return TriggerFinding(
+            token_ids=best.token_ids,
+            text=tokenizer.decode(best.token_ids) if tokenizer is not None else None,
+            success_start_rate=start,
+            success_middle_rate=middle,
+            success_end_rate=end,
+            n_prompts=best.n_prompts,
+            nearest_captions=nearest,
+        )
+
+    def _prompts(self, n: int, tokenizer: PromptTokenizer | None, special: SpecialTokens) -> PromptSet:
+        encoder, sweep, seed = self._pair.suspect, self._config.sweep, self._config.seed
+        positions = encoder.config.max_position_embeddings
+        inserted = max(*sweep.copies, sweep.max_pieces, LONGEST_ASSEMBLY)
+        tokens = min(sweep.prompt_tokens, positions - inserted - 2)  # BOS and EOS
+        if tokens < 1:
+            why = f"{positions} positions are too few to scan: a prompt and a trigger need {inserted + 3}"
+            raise BadRepository("config.json", why)
+        if tokenizer is None:
+            return random_prompts(n, tokens, encoder.config, special, seed=seed)
+        try:
+            return tokenized_prompts(n, tokens, tokenizer.encode, special, seed=seed)
+        except ConfigError as error:
+            raise BadRepository(
+                encoder.tokenizer_files[0] if encoder.tokenizer_files else "tokenizer", error.reason
+            ) from error
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - start

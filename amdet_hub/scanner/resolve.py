@@ -1,0 +1,82 @@
+"""From a target to pairs of a suspect and its reference, pinned to commits. Fetches no weights, imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from amdet_hub.encoders.adapters import LoraBase
+from amdet_hub.encoders.discovery import find_encoders
+from amdet_hub.hub import HubSettings, open_source
+from amdet_hub.records import RepoRef, RepoSnapshot, RepoSource, ResolvedEncoder, SkippedScan
+from amdet_hub.scanner.lora_bases import with_merged_towers
+from amdet_hub.scanner.references import ChosenReference, choose_reference
+
+
+@dataclass(frozen=True)
+class EncoderPair:
+    """One text encoder of a target, and the clean encoder that it is compared with.
+
+    Attributes:
+        suspect: the encoder, located but not loaded.
+        source: its repository, pinned.
+        reference: the clean encoder, with its own repository; empty where there is none.
+        lora_base: what the suspect is merged onto, where it is a LoRA.
+    """
+
+    suspect: ResolvedEncoder
+    source: RepoSource
+    reference: ChosenReference
+    lora_base: LoraBase | None = None
+
+
+@dataclass(frozen=True)
+class ResolvedTarget:
+    """A target pinned to one commit.
+
+    Attributes:
+        ref: the target, its revision replaced by the commit.
+        source: the pinned repository.
+        pairs: what is scanned.
+        skipped: what is not, each part with its reason.
+    """
+
+    ref: RepoRef
+    source: RepoSource
+    pairs: tuple[EncoderPair, ...]
+    skipped: tuple[SkippedScan, ...]
+
+    @property
+    def snapshot(self) -> RepoSnapshot:
+        """The pinned listing."""
+        return self.source.snapshot
+
+
+def resolve_target(
+    ref: RepoRef, settings: HubSettings, *, reference: RepoRef | None = None, use_reference: bool = True
+) -> ResolvedTarget:
+    """Pin a target, find its encoders, LoRAs merged onto their bases among them, and choose their references.
+
+    Args:
+        ref: the target.
+        settings: how to reach the Hub.
+        reference: the clean encoder that the user names, also the first base that a LoRA is tried on.
+        use_reference: False compares with nothing.
+
+    Raises:
+        BadRepository: a configuration, index or header is broken or hostile.
+        ConfigError: the reference does not fit.
+        HubError: something could not be read.
+    """
+    source = open_source(ref, settings)
+    found = find_encoders(source, subfolder=ref.subfolder, filename=ref.filename)
+    found = with_merged_towers(source, found, named=reference, settings=settings)
+    pairs = []
+    for suspect in found.encoders:
+        base = found.bases.get(suspect)
+        chosen = choose_reference(
+            suspect, source, named=reference, allowed=use_reference, settings=settings, base=base
+        )
+        pairs.append(EncoderPair(suspect, source, chosen, base))
+    commit = source.snapshot.commit_sha
+    pinned = replace(ref, revision=commit) if commit is not None else ref
+    return ResolvedTarget(pinned, source, tuple(pairs), found.skipped)
