@@ -33,7 +33,10 @@ from amdet_hub.records import (
 RECORDS = [
     cls
     for cls in vars(records).values()
-    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__.startswith(f"{records.__name__}.")
+    if isinstance(cls, type)
+    and dataclasses.is_dataclass(cls)
+    and cls.__module__.startswith(f"{records.__name__}.")
+    and cls not in (records.Monitor, records.Reason)
 ]
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)
@@ -142,7 +145,11 @@ SNAPSHOT = to_dict(RepoSnapshot("org/m", "hub", "0" * 40, (RepoFile("a", 1),)))
         (Evidence, {**EVIDENCE, "value": math.inf}, "non-finite value"),
         (Evidence, {**EVIDENCE, "threshold": 1.0}, "threshold and exceeds come together"),
         (Evidence, {**EVIDENCE, "details": []}, "Evidence.details: expected an object"),
-        (Verdict, {"label": "inconclusive", "confidence": "normal", "reasons": []}, "needs at least one reason"),
+        (
+            Verdict,
+            {"label": "inconclusive", "confidence": "normal", "code": "not-stated", "reasons": []},
+            "needs at least one reason",
+        ),
     ],
 )
 def test_wrong_types_are_named(cls: type, data: dict[str, Any], words: str) -> None:

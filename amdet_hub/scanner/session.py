@@ -33,12 +33,12 @@ class ScanSession:
     """
 
     def __init__(self, scanner: Scanner, target: ResolvedTarget, monitor: Monitor) -> None:
+        self._started = time.monotonic()
         self.scanner, self.target, self.monitor = scanner, target, monitor
         self.accelerator = make_accelerator(scanner.options.device)
         self.device = scan_device(self.accelerator, scanner.options.device)
         self.dtype = sweep_dtype(self.device, scanner.options.dtype)
         self.cache = ResultsCache(scanner.hub)
-        self._started = time.monotonic()
         self._outcomes: list[ScanOutcome] = []
         self._duplicates = TowerDeduplicator()
         self._complete = True

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import amdet_hub
-from amdet_hub import BackdoorDetected, Clearance, HubSettings, NotCleared, ScanOptions, ScanReport, guard
-from amdet_hub.errors import NothingToScan, TargetError
+from amdet_hub import BackdoorDetected, Clearance, HubSettings, NotCleared, Scanner, ScanOptions, ScanReport, guard
+from amdet_hub.errors import TargetError
+from amdet_hub.hub import own_cache
 from amdet_hub.model_card.publish import push_card
-from amdet_hub.scanner.cache import ResultsCache
 from amdet_hub.testing import LocalHub
 from tests.demo_hub import BACKDOORED, BASE, FAST, FINETUNED, TOKEN, demo_hub, settings_of
 
@@ -36,7 +36,11 @@ class World:
 
 
 def ask(target: str, settings: HubSettings, **changes: Any) -> Clearance:
-    return guard(target, **{"reference": BASE, "config": FAST, "settings": settings, "options": CPU, **changes})
+    """`guard`, with the fields of a `Scanner` among the changes."""
+    parts = {name: changes.pop(name) for name in ("config", "options") if name in changes}
+    fields: dict[str, Any] = {"config": FAST, "hub": settings, "options": CPU, **parts}
+    scanner = Scanner(**fields)
+    return guard(target, changes.pop("reference", BASE), scanner=scanner, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +48,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     torch.set_num_threads(1)
     with demo_hub() as hub:
         settings = settings_of(hub, tmp_path_factory.mktemp("cache"))
-        stages: list[str] = []
         with pytest.raises(BackdoorDetected) as found:
-            ask(BACKDOORED, settings, progress=lambda stage, done, total: stages.append(stage))
+            ask(BACKDOORED, settings)
         assert found.value.source == "scan"
-        assert stages, "the callback was called"
         cleared = ask(FINETUNED, settings)
         assert cleared.source == "scan"
         yield World(hub, settings, found.value.report, cleared.report)
@@ -72,11 +74,12 @@ def test_a_detection_raises_with_the_evidence(world: World) -> None:
     assert "demo/backdoored" in str(error)
 
 
-def test_a_second_call_answers_from_the_kept_result_and_fetches_no_weights(world_now: World) -> None:
+def test_a_second_call_answers_from_the_cached_result_and_fetches_no_weights(world_now: World) -> None:
     with pytest.raises(BackdoorDetected) as found:
         ask(BACKDOORED, world_now.settings, allow_scan=False)
     assert found.value.source == "cache"
-    assert found.value.report == world_now.backdoored
+    assert found.value.report.cached
+    assert found.value.report.verdict == world_now.backdoored.verdict
     assert weights_fetched(world_now.hub) == []
     cleared = ask(FINETUNED, world_now.settings, allow_scan=False)
     assert (cleared.source, cleared.verdict.label) == ("cache", "no-backdoor-found")
@@ -89,14 +92,14 @@ def test_an_answer_from_the_cache_imports_no_torch(world: World) -> None:
         "import sys, amdet_hub\n"
         "from tests.demo_hub import FAST\n"
         "try:\n"
-        f"    amdet_hub.guard({BACKDOORED!r}, reference={BASE!r}, config=FAST, allow_scan=False)\n"
+        f"    amdet_hub.guard({BACKDOORED!r}, {BASE!r}, scanner=amdet_hub.Scanner(FAST), allow_scan=False)\n"
         "except amdet_hub.BackdoorDetected as error:\n"
         "    print(error.source, 'torch' in sys.modules)\n"
     )
     environment = {
         **os.environ,
         **world.hub.environment(),
-        "AMDET_HUB_CACHE": str(ResultsCache.of(world.settings).folder.parent),
+        "AMDET_HUB_CACHE": str(own_cache(world.settings)),
     }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["cache", "False"], done.stderr
@@ -133,10 +136,10 @@ def test_changed_weights_or_tokenizer_are_another_model(world: World) -> None:
         hub.branch(FINETUNED, name, revision="main")
         hub.commit(FINETUNED, change, revision=name)
         with pytest.raises(NotCleared):
-            ask(FINETUNED, world.settings, allow_scan=False, revision=name)
+            ask(f"{FINETUNED}@{name}", world.settings, allow_scan=False)
 
 
-def test_a_published_detection_counts_and_a_published_acquittal_only_if_trusted(world: World, tmp_path: Path) -> None:
+def test_a_published_detection_counts_and_a_published_clearance_only_if_trusted(world: World, tmp_path: Path) -> None:
     stranger = settings_of(world.hub, tmp_path / "stranger", token=None)
     for report in (world.backdoored, world.finetuned):
         push_card(report, world.settings, direct=True)
@@ -146,7 +149,7 @@ def test_a_published_detection_counts_and_a_published_acquittal_only_if_trusted(
     with pytest.raises(NotCleared):
         ask(FINETUNED, stranger, allow_scan=False)
     assert ask(FINETUNED, stranger, allow_scan=False, trust_card=True).source == "card"
-    # The card speaks of other weights now: it is nobody's word about these.
+    # The card speaks of other weights now: it is no word about these.
     world.hub.commit(FINETUNED, {"model.safetensors": world.hub.read(BACKDOORED, "model.safetensors")})
     with pytest.raises(NotCleared):
         ask(FINETUNED, stranger, allow_scan=False, trust_card=True)
@@ -155,7 +158,7 @@ def test_a_published_detection_counts_and_a_published_acquittal_only_if_trusted(
 
 
 def test_inconclusive_raises_unless_allowed_and_is_not_kept(world: World) -> None:
-    spent = {"options": ScanOptions(device="cpu", timeout_s=0.001), "config": FAST.replace(seed=7)}
+    spent = {"options": ScanOptions(device="cpu", timeout_s=0.0), "config": FAST.replace(seed=7)}
     with pytest.raises(NotCleared) as found:
         ask(BASE, world.settings, **spent)
     assert found.value.report is not None
@@ -164,10 +167,10 @@ def test_inconclusive_raises_unless_allowed_and_is_not_kept(world: World) -> Non
     assert (cleared.verdict.label, cleared.source) == ("inconclusive", "scan")
 
 
-def test_what_cannot_be_looked_at_is_said_as_it_is(world: World) -> None:
-    world.hub.add_model("org/words", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 64})
-    with pytest.raises(NothingToScan):
-        ask("org/words", world.settings)
+def test_a_model_of_another_kind_passes_and_a_broken_target_raises(world: World) -> None:
+    world.hub.add_model("org/words", {"config.json": b'{"model_type": "bert"}'})
+    cleared = ask("org/words", world.settings)
+    assert (cleared.verdict.label, cleared.verdict.code) == ("nothing-to-scan", "not-clip-family")
     with pytest.raises(TargetError):
         ask("no such thing", world.settings)
 
@@ -178,17 +181,18 @@ def test_what_cannot_be_looked_at_is_said_as_it_is(world: World) -> None:
 def test_the_package_can_be_scanned_with_five_lines(world: World) -> None:
     from amdet_hub import scan
 
-    report = scan(BASE, reference=BASE, settings=world.settings, options=CPU)
+    report = scan(BASE, reference=BASE, scanner=Scanner(hub=world.settings, options=CPU))
     assert report.verdict.label == "no-backdoor-found"
     assert report.target == BASE
 
 
 def test_importing_the_package_and_its_names_imports_nothing_heavy() -> None:
     code = (
-        "import sys, json, amdet_hub\nfrom amdet_hub import scan, guard, BackdoorDetected, NotCleared, ScanConfig,"
-        " HubSettings, ScanOptions, Clearance, ScanReport\nassert callable(scan) and callable(guard)\nimport"
-        " amdet_hub.scanner\nassert amdet_hub.scanner is scan and scan.ScanOptions is ScanOptions\nprint(json.dumps([n"
-        " for n in ('torch', 'transformers', 'huggingface_hub') if n in sys.modules]))\n"
+        "import sys, json, types, amdet_hub, amdet_hub.scanner\n"
+        "named = [getattr(amdet_hub, name) for name in amdet_hub.__all__]\n"
+        "assert isinstance(amdet_hub.scan, types.FunctionType)\n"
+        "heavy = ('torch', 'transformers', 'huggingface_hub')\n"
+        "print(json.dumps([name for name in heavy if name in sys.modules]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert json.loads(done.stdout) == [], done.stderr
@@ -196,12 +200,13 @@ def test_importing_the_package_and_its_names_imports_nothing_heavy() -> None:
 
 def test_every_public_name_is_there() -> None:
     assert all(getattr(amdet_hub, name) is not None for name in amdet_hub.__all__)
+    assert set(dir(amdet_hub)) == {*amdet_hub.__all__, "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'scna'"):
         amdet_hub.scna  # noqa: B018
 
 
 def test_the_token_is_in_no_kept_file(world: World) -> None:
-    folder = ResultsCache.of(world.settings).folder
+    folder = own_cache(world.settings) / "results"
     files = [p for p in folder.rglob("*") if p.is_file()]
     assert len(files) >= 4
     assert not [p for p in files if TOKEN.encode() in p.read_bytes()]

@@ -131,12 +131,12 @@ def test_nothing_but_the_protocol_is_on_stdout(hub: LocalHub, tmp_path: Path) ->
     code = (
         "import os, sys\n"
         "from amdet_hub.automation import mcp_server\n"
-        "opened = mcp_server._open\n"
+        "opened = mcp_server._parse\n"
         "def noisy(*asked):\n"
         "    print('noise of a library')\n"
         "    os.write(1, b'noise of a C library\\n')\n"
         "    return opened(*asked)\n"
-        "mcp_server._open = noisy\n"
+        "mcp_server._parse = noisy\n"
         "from amdet_hub.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

@@ -16,10 +16,10 @@ import torch
 
 from amdet_hub.automation.watch import DISCUSSION_TITLE, WatchConfig, WatchEvent, WatchSummary, discussion_text, watch
 from amdet_hub.automation.watch_state import STATE_FILE, open_state, report_name
-from amdet_hub.errors import NothingToScan, OutputError, RepoNotFound, ReportError, TargetError
+from amdet_hub.errors import OutputError, RepoNotFound, ReportError, TargetError
 from amdet_hub.hub import parse_target
 from amdet_hub.report import parse_report
-from amdet_hub.scanner import ScanOptions
+from amdet_hub.scanner import Scanner, ScanOptions
 from amdet_hub.testing import LocalHub, LoggedRequest
 from amdet_hub.testing.tiny import tiny_clip
 from tests.demo_hub import BACKDOORED, BASE, FAST, FINETUNED, demo_hub, files_of, settings_of
@@ -31,12 +31,12 @@ class Watcher:
     """A Hub, and `run`, which watches it once and collects the events."""
 
     hub: LocalHub
-    order: WatchConfig
+    config: WatchConfig
 
     def run(self, **changes: object) -> tuple[list[WatchEvent], WatchSummary]:
         events: list[WatchEvent] = []
         self.hub.forget_requests()
-        summary = watch(replace(self.order, **changes), events.append)  # type: ignore[arg-type]
+        summary = watch(replace(self.config, **changes), events.append)  # type: ignore[arg-type]
         return events, summary
 
     def fetched(self) -> list[str]:
@@ -53,7 +53,7 @@ def span(asked: str | None) -> float:
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHub, WatchConfig]]:
-    """A Hub, and an order whose cache holds the results of its three repositories after the first test."""
+    """A Hub, and an config whose cache holds the results of its three repositories after the first test."""
     torch.set_num_threads(1)
     with demo_hub() as hub:
         folder = tmp_path_factory.mktemp("watch")
@@ -62,10 +62,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHub, W
             WatchConfig(
                 ("demo/...",),
                 folder / "results",
-                FAST,
-                settings_of(hub, folder / "cache"),
-                parse_target(BASE),
-                ScanOptions(device="cpu"),
+                Scanner(FAST, settings_of(hub, folder / "cache"), parse_target(BASE), ScanOptions(device="cpu")),
                 once=True,
             ),
         )
@@ -73,8 +70,12 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHub, W
 
 @pytest.fixture
 def watcher(warm: tuple[LocalHub, WatchConfig], tmp_path: Path) -> Watcher:
-    hub, order = warm
-    return Watcher(hub, replace(order, folder=tmp_path / "results"))
+    hub, config = warm
+    return Watcher(hub, replace(config, folder=tmp_path / "results"))
+
+
+def impatient(scanner: Scanner) -> Scanner:
+    return replace(scanner, hub=replace(scanner.hub, max_retries=0))
 
 
 def verdicts(events: list[WatchEvent]) -> dict[str, tuple[str, str | None]]:
@@ -82,8 +83,8 @@ def verdicts(events: list[WatchEvent]) -> dict[str, tuple[str, str | None]]:
 
 
 def test_a_namespace_is_scanned_once_and_then_only_what_changed(warm: tuple[LocalHub, WatchConfig]) -> None:
-    hub, order = warm
-    watcher = Watcher(hub, order)
+    hub, config = warm
+    watcher = Watcher(hub, config)
     events, summary = watcher.run()
     assert verdicts(events) == {
         BACKDOORED: ("scanned", "backdoor-detected"),
@@ -91,7 +92,7 @@ def test_a_namespace_is_scanned_once_and_then_only_what_changed(warm: tuple[Loca
         FINETUNED: ("scanned", "no-backdoor-found"),
     }
     assert (summary.ended, summary.scans, summary.failures, summary.pending) == ("one round", 3, 0, ())
-    report = parse_report((order.folder / report_name(BACKDOORED, hub.head(BACKDOORED))).read_text())
+    report = parse_report((config.folder / report_name(BACKDOORED, hub.head(BACKDOORED))).read_text())
     assert report.results[0].triggers
     assert watcher.fetched()
     assert hub.writes == []
@@ -103,7 +104,7 @@ def test_a_namespace_is_scanned_once_and_then_only_what_changed(warm: tuple[Loca
     # A new commit that leaves the tower alone: no scan, no download.
     head = hub.commit(FINETUNED, {"README.md": b"# new words\n"})
     events, summary = watcher.run()
-    assert verdicts(events) == {FINETUNED: ("known", "no-backdoor-found")}
+    assert verdicts(events) == {FINETUNED: ("cached", "no-backdoor-found")}
     assert (summary.scans, watcher.fetched(), events[0].commit_sha) == (0, [], head)
 
     # New files, old tower: the file is loaded and recognised by its digest.
@@ -113,7 +114,7 @@ def test_a_namespace_is_scanned_once_and_then_only_what_changed(warm: tuple[Loca
     padded = json.dumps({**header, "__metadata__": {"note": "another file"}}).encode()
     hub.commit(FINETUNED, {"model.safetensors": len(padded).to_bytes(8, "little") + padded + weights[8 + length :]})
     events, summary = watcher.run()
-    assert verdicts(events) == {FINETUNED: ("known", "backdoor-detected")}
+    assert verdicts(events) == {FINETUNED: ("cached", "backdoor-detected")}
     assert summary.scans == 0
     hub.commit(FINETUNED, files_of("finetuned"))
 
@@ -121,32 +122,33 @@ def test_a_namespace_is_scanned_once_and_then_only_what_changed(warm: tuple[Loca
 def test_a_budget_of_scans_ends_it_and_the_next_one_goes_on(
     warm: tuple[LocalHub, WatchConfig], tmp_path: Path
 ) -> None:
-    hub, order = warm
+    hub, config = warm
     for name in ("a", "b"):
         hub.add_model(f"budget/{name}", files_of("base"))
-    settings = settings_of(hub, tmp_path / "cache")
+    scanner = replace(config.scanner, hub=settings_of(hub, tmp_path / "cache"))
     watcher = Watcher(
-        hub, replace(order, targets=("budget/...",), folder=tmp_path / "r", settings=settings, max_scans=1, once=False)
+        hub,
+        replace(config, targets=("budget/...",), folder=tmp_path / "r", scanner=scanner, max_scans=1, once=False),
     )
     events, summary = watcher.run()
     assert (summary.ended, [e.repo_id for e in events], summary.pending) == ("max scans", ["budget/a"], ("budget/b",))
     events, summary = watcher.run(once=True)
-    assert (verdicts(events), summary.pending) == ({"budget/b": ("known", "no-backdoor-found")}, ())
+    assert (verdicts(events), summary.pending) == ({"budget/b": ("cached", "no-backdoor-found")}, ())
 
 
 def test_a_budget_of_time_leaves_what_was_not_finished(watcher: Watcher, tmp_path: Path) -> None:
-    cold = settings_of(watcher.hub, tmp_path / "cold")
-    events, summary = watcher.run(max_time_s=0.001, settings=cold, once=False, targets=(BACKDOORED,))
+    cold = replace(watcher.config.scanner, hub=settings_of(watcher.hub, tmp_path / "cold"))
+    events, summary = watcher.run(max_time_s=0.001, scanner=cold, once=False, targets=(BACKDOORED,))
     assert summary.ended == "max time"
     assert summary.pending == (BACKDOORED,)
     assert [e.what for e in events] in ([], ["unfinished"])
-    assert not (watcher.order.folder / STATE_FILE).exists()
+    assert not (watcher.config.folder / STATE_FILE).exists()
 
 
 def test_discussions_are_opened_only_when_asked_and_only_once(watcher: Watcher, tmp_path: Path) -> None:
     hub = watcher.hub
     events, _ = watcher.run(targets=(BACKDOORED, FINETUNED))
-    assert verdicts(events)[BACKDOORED] == ("known", "backdoor-detected")
+    assert verdicts(events)[BACKDOORED] == ("cached", "backdoor-detected")
     assert hub.writes == []
     events, _ = watcher.run(targets=(BACKDOORED, FINETUNED), folder=tmp_path / "other", open_discussions=True)
     ((number, title, author, text),) = hub.discussions(BACKDOORED)
@@ -165,8 +167,9 @@ def test_discussions_are_opened_only_when_asked_and_only_once(watcher: Watcher, 
 def test_without_a_token_the_finding_is_kept_and_the_failure_said(
     watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = replace(watcher.order.settings, token=None)
-    events, summary = watcher.run(targets=(BACKDOORED,), open_discussions=True, settings=nobody)
+    scanner = watcher.config.scanner
+    stranger = replace(scanner, hub=replace(scanner.hub, token=None))
+    events, summary = watcher.run(targets=(BACKDOORED,), open_discussions=True, scanner=stranger)
     assert events[0].verdict == "backdoor-detected"
     assert "the owner was not told" in str(events[0].error)
     assert summary.repositories[BACKDOORED].verdict == "backdoor-detected"
@@ -178,7 +181,7 @@ def test_broken_repositories_are_noted_and_passing_failures_tried_again(watcher:
     hub.add_model("mixed/words", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 64})
     hub.add_model("mixed/copy", files_of("base"))
     hub.fail("mixed/copy/tree/", status=503)
-    quick = replace(watcher.order.settings, max_retries=0)
+    quick = impatient(watcher.config.scanner)
     rounds = 0
 
     def sleep(seconds: float) -> None:
@@ -190,18 +193,19 @@ def test_broken_repositories_are_noted_and_passing_failures_tried_again(watcher:
             raise KeyboardInterrupt
 
     events: list[WatchEvent] = []
-    order = replace(watcher.order, targets=("mixed/...",), settings=quick, once=False, interval_s=7, max_scans=1)
+    config = replace(watcher.config, targets=("mixed/...",), scanner=quick, once=False, interval_s=7, max_scans=1)
     with pytest.raises(KeyboardInterrupt):
-        watch(order, events.append, sleep=sleep)
+        watch(config, events.append, sleep=sleep)
     assert [(e.repo_id, e.what) for e in events] == [
         ("mixed/broken", "failed"),
         ("mixed/copy", "failed"),
-        ("mixed/words", "nothing to scan"),
-        ("mixed/copy", "known"),
-    ], "known: the same tower as demo/base"
+        ("mixed/words", "not scanned"),
+        ("mixed/copy", "cached"),
+    ], "cached: the same tower as demo/base"
     _, summary = watcher.run(targets=("mixed/...",))
     assert summary.repositories["mixed/broken"].verdict is None
-    assert summary.repositories["mixed/words"].nothing_to_scan
+    words = summary.repositories["mixed/words"]
+    assert (words.verdict, words.code) == ("nothing-to-scan", "not-clip-family")
     assert summary.pending == ()
 
 
@@ -259,8 +263,8 @@ def test_two_watches_cannot_share_a_folder(tmp_path: Path) -> None:
     "damage", ["", "{", "[]", '{"schema_version": "0"}', '{"schema_version": "1.0", "repositories": {"a/b": {}}}']
 )
 def test_a_damaged_state_is_said_and_not_overwritten(watcher: Watcher, damage: str) -> None:
-    watcher.order.folder.mkdir()
-    path = watcher.order.folder / STATE_FILE
+    watcher.config.folder.mkdir()
+    path = watcher.config.folder / STATE_FILE
     path.write_text(damage)
     with pytest.raises(ReportError):
         watcher.run()
@@ -273,7 +277,7 @@ def test_a_damaged_state_is_said_and_not_overwritten(watcher: Watcher, damage: s
 def test_what_cannot_be_watched_is_refused(watcher: Watcher, target: str) -> None:
     with pytest.raises(TargetError):
         watcher.run(targets=(target,))
-    assert not watcher.order.folder.exists()
+    assert not watcher.config.folder.exists()
 
 
 def test_a_repository_that_is_not_there_is_an_error_at_once(watcher: Watcher) -> None:
@@ -290,15 +294,17 @@ def test_a_report_that_is_too_long_is_left_out_of_the_discussion() -> None:
 
 
 def test_an_empty_namespace_is_no_success(watcher: Watcher) -> None:
-    with pytest.raises(NothingToScan, match="no models"):
-        watcher.run(targets=("nobody/...",))
+    with pytest.raises(TargetError):
+        watcher.run(targets=("empty/...",))
 
 
 def test_another_question_is_asked_again(watcher: Watcher) -> None:
     events, _ = watcher.run(targets=(BASE,))
-    assert [e.what for e in events] == ["known"]
+    assert [e.what for e in events] == ["cached"]
     assert watcher.run(targets=(BASE,))[0] == []
-    events, summary = watcher.run(targets=(BASE,), config=FAST.replace(seed=3))
+    events, summary = watcher.run(
+        targets=(BASE,), scanner=replace(watcher.config.scanner, config=FAST.replace(seed=3))
+    )
     assert ([e.what for e in events], summary.scans) == (["scanned"], 1)
 
 
@@ -307,7 +313,7 @@ def test_a_reference_that_does_not_fit_fails_one_model_and_not_the_watch(watcher
     watcher.hub.add_model("sizes/a-tiny", tmp_path / "tiny")
     watcher.hub.add_model("sizes/copy", files_of("base"))
     events, summary = watcher.run(targets=("sizes/...",))
-    assert [(e.repo_id, e.what) for e in events] == [("sizes/a-tiny", "failed"), ("sizes/copy", "known")]
+    assert [(e.repo_id, e.what) for e in events] == [("sizes/a-tiny", "failed"), ("sizes/copy", "cached")]
     assert "reference" in str(events[0].error)
     assert summary.repositories["sizes/a-tiny"].verdict is None
 
@@ -316,9 +322,9 @@ def test_an_owner_that_could_not_be_told_is_told_later(watcher: Watcher) -> None
     hub = watcher.hub
     hub.add_model("told/later", files_of("backdoored"))
     hub.fail("/told/later/discussions", status=503, method="POST", times=1)
-    quick = replace(watcher.order.settings, max_retries=0)
-    events, summary = watcher.run(targets=("told/later",), settings=quick, open_discussions=True)
+    quick = impatient(watcher.config.scanner)
+    events, summary = watcher.run(targets=("told/later",), scanner=quick, open_discussions=True)
     assert ([e.what for e in events], summary.pending, summary.failures) == (["failed"], ("told/later",), 1)
-    events, _ = watcher.run(targets=("told/later",), settings=quick, open_discussions=True)
-    assert [(e.what, e.verdict) for e in events] == [("known", "backdoor-detected")]
+    events, _ = watcher.run(targets=("told/later",), scanner=quick, open_discussions=True)
+    assert [(e.what, e.verdict) for e in events] == [("cached", "backdoor-detected")]
     assert len(hub.discussions("told/later")) == 1

@@ -12,8 +12,8 @@ import torch
 from amdet_hub.config import ScanConfig
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.hub import HubSettings, parse_target
-from amdet_hub.records import ProgressCallback, ScanReport
-from amdet_hub.scanner import ScanOptions, scan_target
+from amdet_hub.records import SILENT, Monitor, ScanReport
+from amdet_hub.scanner import Scanner, ScanOptions
 
 REDUCED: dict[str, Any] = {
     "sweep__n_finalists": 64,
@@ -49,24 +49,19 @@ def settings(tmp_path: Path) -> HubSettings:
 
 @pytest.fixture
 def scan(settings: HubSettings) -> Scan:
-    """`scan(target, reference=..., config=..., progress=..., settings=..., **options)`, on the CPU."""
+    """`scan(target, reference=..., config=..., monitor=..., settings=..., **options)`, on the CPU."""
 
     def run(
         target: Path | str,
         *,
         reference: Path | str | None = None,
         config: ScanConfig = QUICK,
-        progress: ProgressCallback | None = None,
+        monitor: Monitor = SILENT,
         settings: HubSettings = settings,
         **options: Any,
     ) -> ScanReport:
-        return scan_target(
-            parse_target(str(target)),
-            config=config,
-            settings=settings,
-            reference=parse_target(str(reference)) if reference is not None else None,
-            options=ScanOptions(device="cpu", **options),
-            progress=progress,
-        )
+        named = parse_target(str(reference)) if reference is not None else None
+        scanner = Scanner(config, settings, named, ScanOptions(**{"device": "cpu", "rescan": True, **options}))
+        return scanner.scan(scanner.resolve(parse_target(str(target))), monitor)
 
     return run

@@ -17,7 +17,7 @@ import torch
 from amdet_hub.config import ScanConfig
 from amdet_hub.hub import HubSettings, parse_target
 from amdet_hub.records import to_dict
-from amdet_hub.scanner import ScanOptions, scan_target
+from amdet_hub.scanner import Scanner, ScanOptions
 from tests.scanner.conftest import BACKDOORED, BASE, PAPER, QUICK
 
 
@@ -26,13 +26,8 @@ def main(out: Path, broken: Path) -> None:
     settings = HubSettings(cache_dir=out / "cache", offline=True)
 
     def scan(name: str, target: Path, reference: Path, config: ScanConfig, **options: Any) -> None:
-        report = scan_target(
-            parse_target(str(target)),
-            config=config,
-            settings=settings,
-            reference=parse_target(str(reference)),
-            options=ScanOptions(device="cpu", **options),
-        )
+        scanner = Scanner(config, settings, parse_target(str(reference)), ScanOptions(device="cpu", **options))
+        report = scanner.scan(scanner.resolve(parse_target(str(target))))
         (out / f"{name}.{os.environ.get('RANK', '0')}.json").write_text(json.dumps(to_dict(report)))
 
     scan("standard", BACKDOORED, BASE, QUICK.replace(inversion__restarts=6))

@@ -12,6 +12,7 @@ import torch
 from amdet_hub.config import ScanConfig
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer
+from amdet_hub.records import Monitor
 from amdet_hub.scanner import characters
 from amdet_hub.scanner.characters import character_sequences, characters_with
 from amdet_hub.testing.tiny import tiny_siglip
@@ -43,7 +44,9 @@ def test_what_is_there_and_what_is_not() -> None:
 def test_the_preset_tries_them_and_names_the_trigger(scan: Scan) -> None:
     stages: list[str] = []
     config = ScanConfig.for_preset("characters").replace(**REDUCED)
-    report = scan(BACKDOORED, reference=BASE, config=config, progress=lambda stage, done, total: stages.append(stage))
+    report = scan(
+        BACKDOORED, reference=BASE, config=config, monitor=Monitor(lambda stage, done, total: stages.append(stage))
+    )
     assert report.verdict.label == "backdoor-detected"
     assert "characters" in stages
     (result,) = report.results

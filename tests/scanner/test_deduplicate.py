@@ -85,18 +85,18 @@ def loaded(folder: Path) -> tuple[ResolvedEncoder, LoadedTower]:
 def seen(folder: Path, to_come: Path) -> TowerDeduplicator:
     towers = TowerDeduplicator()
     encoder, tower = loaded(folder)
-    towers.keep(encoder, tower, [loaded(to_come)[0]])
+    towers.add(encoder, tower, [loaded(to_come)[0]])
     return towers
 
 
 def test_one_changed_value_makes_another_tower(tmp_path: Path) -> None:
     first, second = tiny_clip(tmp_path / "a"), tiny_clip(tmp_path / "b", dtype="float16")
     towers = seen(first, second)
-    assert towers.repeat_of(*loaded(second)) is not None
+    assert towers.duplicate_of(*loaded(second)) is not None
     edit_tensors(
         second / "model.safetensors", lambda t: t["text_model.encoder.layers.1.mlp.fc1.bias"].__setitem__(3, 0.01)
     )
-    assert towers.repeat_of(*loaded(second)) is None
+    assert towers.duplicate_of(*loaded(second)) is None
 
 
 @pytest.mark.parametrize(
@@ -106,17 +106,17 @@ def test_one_changed_value_makes_another_tower(tmp_path: Path) -> None:
 def test_the_same_weights_read_otherwise_are_another_encoder(tmp_path: Path, key: str, value: object) -> None:
     first, second = tiny_clip(tmp_path / "a"), tiny_clip(tmp_path / "b")
     towers = seen(first, second)
-    assert towers.repeat_of(*loaded(second)) is not None
+    assert towers.duplicate_of(*loaded(second)) is not None
     edit_json(second / "config.json", lambda c: c.update({key: value}))
-    assert towers.repeat_of(*loaded(second)) is None
+    assert towers.duplicate_of(*loaded(second)) is None
 
 
 def test_ids_that_only_frame_prompts_make_no_other_encoder(tmp_path: Path) -> None:
     first, second = tiny_clip(tmp_path / "a"), tiny_clip(tmp_path / "b", legacy_eos=True)
-    assert seen(first, second).repeat_of(*loaded(second)) is not None
+    assert seen(first, second).duplicate_of(*loaded(second)) is not None
 
 
 def test_towers_are_forgotten_when_none_of_their_shape_is_to_come(tmp_path: Path) -> None:
     first, other = tiny_clip(tmp_path / "a"), tiny_clip(tmp_path / "b", layers=3)
-    assert seen(first, first).repeat_of(*loaded(first)) is not None
-    assert seen(first, other).repeat_of(*loaded(first)) is None
+    assert seen(first, first).duplicate_of(*loaded(first)) is not None
+    assert seen(first, other).duplicate_of(*loaded(first)) is None

@@ -14,7 +14,7 @@ import pytest
 from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.hub import HubSettings
 from amdet_hub.records import Reference, ResolvedEncoder, ScanResult, TriggerFinding, Verdict, to_dict
-from amdet_hub.scanner import PairCache, Probe, probe_prompt
+from amdet_hub.scanner import PairCache, Probe, PromptInspector
 from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
 from tests.demo_hub import FAST, demo_hub, settings_of
 from tests.detect.towers import demo_tower
@@ -54,7 +54,7 @@ def result_of(
 @pytest.fixture
 def look(settings: HubSettings) -> Look:
     def run(result: ScanResult, prompt: str = PROMPT, **arguments: Any) -> Probe:
-        return probe_prompt(result, prompt, settings=settings, **arguments)
+        return PromptInspector(settings).inspect(result, prompt, **arguments)
 
     return run
 
@@ -138,7 +138,7 @@ def test_a_lora_is_merged_again(scan: Scan, tmp_path: Path) -> None:
         settings = settings_of(hub, tmp_path, token=None)
         (result,) = scan("org/style", config=FAST, settings=settings).results
         assert result.encoder.adapter is not None
-        probe = probe_prompt(result, PROMPT, added="о", settings=settings)
+        probe = PromptInspector(settings).inspect(result, PROMPT, added="о")
     assert probe.reference is not None
     assert probe.suspect.similarity < 0.6 < 0.8 < probe.reference.similarity
 
@@ -247,22 +247,22 @@ def test_pairs_of_the_hub_are_kept_and_bounded(tmp_path: Path) -> None:
                 encoder=replace(made.encoder, repo_id=f"demo/{name}", commit_sha=hub.head(f"demo/{name}")),
                 reference=replace(made.reference, repo_id="demo/base", commit_sha=hub.head("demo/base")),
             )
-        first = probe_prompt(results["backdoored"], PROMPT, settings=settings, kept=kept)
+        first = PromptInspector(settings, pairs=kept).inspect(results["backdoored"], PROMPT)
         asked = len(hub.requests)
-        assert probe_prompt(results["backdoored"], PROMPT, settings=settings, kept=kept) == first
+        assert PromptInspector(settings, pairs=kept).inspect(results["backdoored"], PROMPT) == first
         assert (kept.n_loaded, len(hub.requests)) == (1, asked), "the second prompt costs no request"
-        probe_prompt(results["finetuned"], PROMPT, settings=settings, kept=kept)
-        probe_prompt(results["backdoored"], PROMPT, settings=settings, kept=kept)
+        PromptInspector(settings, pairs=kept).inspect(results["finetuned"], PROMPT)
+        PromptInspector(settings, pairs=kept).inspect(results["backdoored"], PROMPT)
         assert kept.n_loaded == 3, "one is kept"
         forged = replace(results["backdoored"], tower_digest="0" * 64)
         with pytest.raises(BadRepository):
-            probe_prompt(forged, PROMPT, settings=settings, kept=kept)
+            PromptInspector(settings, pairs=kept).inspect(forged, PROMPT)
 
 
-def test_folders_change_and_are_not_kept(look: Look) -> None:
+def test_folders_change_and_are_not_cached(look: Look, settings: HubSettings) -> None:
     kept = PairCache()
     for _ in range(2):
-        look(result_of(BACKDOORED), kept=kept)
+        PromptInspector(settings, pairs=kept).inspect(result_of(BACKDOORED), PROMPT)
     assert kept.n_loaded == 2
     stages: list[str] = []
     look(result_of(BACKDOORED), progress=lambda stage, done, total: stages.append(stage))

@@ -1,4 +1,4 @@
-"""LoRAs from end to end: the base is found, the merged tower is scanned, and a poisoned LoRA is convicted."""
+"""LoRAs from end to end: the base is found, the merged tower is scanned, and a poisoned LoRA is detected."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save
 
-from amdet_hub.config import ScanConfig
-from amdet_hub.errors import NothingToScan
 from amdet_hub.hub import HubSettings, parse_target
+from amdet_hub.records import SkippedScan
 from amdet_hub.report import RENDERERS, parse_report
-from amdet_hub.scanner import ScanOptions, TargetPlan, plan_target
+from amdet_hub.scanner import Scanner, ScanOptions, TargetPlan, plan_target
 from amdet_hub.testing import LocalHub
 from amdet_hub.testing.tiny import tiny_clip
 from amdet_hub.testing.tiny_lora import LoraStyle, extract_lora, lora_tensors
@@ -54,13 +53,18 @@ def online(hub: LocalHub, tmp_path: Path) -> HubSettings:
 
 def plan(target: str, settings: HubSettings, reference: str | None = None, **options: Any) -> TargetPlan:
     named = parse_target(reference) if reference else None
-    config = ScanConfig.for_preset("standard")
-    return plan_target(
-        parse_target(target), config=config, settings=settings, reference=named, options=ScanOptions(**options)
-    )
+    scanner = Scanner(hub=settings, reference=named, options=ScanOptions(**options))
+    return plan_target(scanner.resolve(parse_target(target)), scanner.config)
 
 
-def test_a_poisoned_lora_is_convicted(scan: Scan, hub: LocalHub, online: HubSettings) -> None:
+def blocked(target: str, settings: HubSettings) -> SkippedScan:
+    """The LoRA that has no base."""
+    (skipped,) = plan(target, settings).skipped
+    assert (skipped.reason, skipped.blocks_clearance) == ("lora-without-base", True)
+    return skipped
+
+
+def test_a_poisoned_lora_is_detected(scan: Scan, hub: LocalHub, online: HubSettings) -> None:
     files = {"adapter_model.safetensors": lora(BACKDOORED, "peft"), "adapter_config.json": adapter_config("org/base")}
     hub.add_model("org/style", files)
     report = scan("org/style", settings=online)
@@ -76,7 +80,7 @@ def test_a_poisoned_lora_is_convicted(scan: Scan, hub: LocalHub, online: HubSett
     assert parse_report(RENDERERS["json"](report)) == report
 
 
-def test_a_clean_lora_is_not_accused_and_the_towers_are_told_apart(scan: Scan, tmp_path: Path) -> None:
+def test_a_clean_lora_is_not_flagged_and_the_towers_are_told_apart(scan: Scan, tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     shutil.copytree(BASE, repo)
     (repo / "style.safetensors").write_bytes(lora(FINETUNED))
@@ -126,17 +130,12 @@ def test_a_lora_named_on_its_own_is_merged_onto_its_repositorys_tower(hub: Local
 
 
 @pytest.mark.parametrize("claim", ["org/missing", "org/other"])
-def test_without_a_base_nothing_is_acquitted(hub: LocalHub, online: HubSettings, tmp_path: Path, claim: str) -> None:
+def test_a_lora_without_a_base_blocks(hub: LocalHub, online: HubSettings, tmp_path: Path, claim: str) -> None:
     hub.add_model("org/other", tiny_clip(tmp_path / "other"))
     hub.add_model("org/style", {"style.safetensors": lora(FINETUNED), "README.md": CARD % claim.encode()})
-    with pytest.raises(
-        NothingToScan, match=rf"none of {claim} holds a text tower that it fits; name one with --reference"
-    ):
-        plan("org/style", online)
+    assert claim in blocked("org/style", online).detail
     hub.add_model("org/mixed", {**hub_files(tmp_path / "other"), "style.safetensors": lora(FINETUNED)})
-    (skipped,) = plan("org/mixed", online).skipped
-    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == ("style.safetensors", "no-weights", True)
-    assert "its repository names no base model" in skipped.detail
+    assert blocked("org/mixed", online).component == "style.safetensors"
 
 
 def hub_files(folder: Path) -> dict[str, bytes]:
@@ -145,8 +144,7 @@ def hub_files(folder: Path) -> dict[str, bytes]:
 
 def test_a_claim_of_itself_is_no_base(hub: LocalHub, online: HubSettings) -> None:
     hub.add_model("org/style", {"style.safetensors": lora(FINETUNED), "README.md": CARD % b"org/style"})
-    with pytest.raises(NothingToScan, match="names no base model"):
-        plan("org/style", online)
+    assert blocked("org/style", online).component == "style.safetensors"
 
 
 def test_the_trusted_encoder_of_its_size_stands_in_for_an_unnamed_base(
@@ -168,5 +166,4 @@ def test_the_trusted_encoder_of_its_size_stands_in_for_an_unnamed_base(
     (planned,) = plan("org/style", online).encoders
     assert planned.reference.repo_id == "org/base"
     monkeypatch.setattr(bases, "all_trusted", lambda: (dataclasses.replace(row, sha256="0" * 64),))
-    with pytest.raises(NothingToScan, match="names no base model"):
-        plan("org/style", online)
+    assert blocked("org/style", online).component == "style.safetensors"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from amdet_hub.records import Monitor
 from tests.scanner.conftest import BACKDOORED, BASE, QUICK, Scan
 from tests.scanner.test_session import timeless
 
@@ -22,7 +23,9 @@ class Told:
 
 def test_a_scan_tells_what_it_measures_and_is_not_changed_by_it(scan: Scan) -> None:
     told: list[Told] = []
-    watched = scan(BACKDOORED, reference=BASE, config=CONFIG, on_measure=lambda *point: told.append(Told(*point)))
+    watched = scan(
+        BACKDOORED, reference=BASE, config=CONFIG, monitor=Monitor(measure=lambda *point: told.append(Told(*point)))
+    )
     alone = scan(BACKDOORED, reference=BASE, config=CONFIG)
     assert timeless(watched) == timeless(alone)
     assert list(dict.fromkeys(point.stage for point in told)) == STAGES
@@ -46,5 +49,7 @@ def test_a_scan_tells_what_it_measures_and_is_not_changed_by_it(scan: Scan) -> N
 
 def test_without_a_reference_there_is_no_inversion_to_tell_of(scan: Scan) -> None:
     told: list[str] = []
-    scan(BACKDOORED, use_reference=False, on_measure=lambda stage, step, value, label: told.append(stage))
+    scan(
+        BACKDOORED, use_reference=False, monitor=Monitor(measure=lambda stage, step, value, label: told.append(stage))
+    )
     assert list(dict.fromkeys(told)) == ["sweep", "confirm"]

@@ -107,7 +107,7 @@ def test_the_verdicts_are_right(results: dict[str, list[dict[str, Any]]]) -> Non
 def test_time_that_ends_within_a_stage_ends_it_everywhere(results: dict[str, list[dict[str, Any]]]) -> None:
     for report in results["little-time"]:
         assert not report["complete"]
-        assert [o["reason"] for o in report["outcomes"]] == ["interrupted"]
+        assert [o["reason"] for o in report["outcomes"]] == ["time-spent"]
 
 
 def test_the_command_line_prints_once(tmp_path: Path) -> None:

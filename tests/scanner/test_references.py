@@ -16,7 +16,7 @@ from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.errors import ConfigError, RepoNotFound
 from amdet_hub.families import TowerShape, TrustedReference
 from amdet_hub.hub import HubSettings, open_source, parse_target
-from amdet_hub.records import Lineage, ScanReport
+from amdet_hub.records import Lineage, Monitor, ScanReport
 from amdet_hub.testing import LocalHub
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
 from amdet_hub.testing.tiny_layouts import tiny_openclip
@@ -159,7 +159,7 @@ def test_a_declared_reference_is_said_to_be_untrusted(
     assert "a backdoor that both share would not show" in result.verdict.reasons[-1]
 
 
-def test_a_declared_reference_that_is_the_suspect_again_acquits_nobody(
+def test_a_declared_reference_that_is_the_suspect_again_clears_nothing(
     scan: Scan, hub: LocalHub, online: HubSettings, models: Path
 ) -> None:
     report = scan(claiming(hub, models, "org/base"), settings=online)
@@ -198,8 +198,9 @@ def test_a_reference_of_other_dimensions_is_a_wrong_setting(scan: Scan, online: 
 
 
 def test_a_reference_without_any_encoder_is_a_wrong_setting(scan: Scan, online: HubSettings) -> None:
-    with pytest.raises(ConfigError, match=r"reference: 'org/words' holds no CLIP-family text encoder"):
+    with pytest.raises(ConfigError) as caught:
         scan("org/base", reference="org/words", settings=online)
+    assert caught.value.name == "reference"
 
 
 def test_a_reference_that_does_not_exist(scan: Scan, online: HubSettings) -> None:
@@ -216,7 +217,7 @@ def test_a_reference_that_fits_one_tower_of_two_is_refused_before_any_is_scanned
             "org/pipe",
             reference="org/first",
             settings=online,
-            progress=lambda stage, done, total: stages.append(stage),
+            monitor=Monitor(lambda stage, done, total: stages.append(stage)),
         )
     assert stages == []
     assert not [r for r in hub.requests if r.method == "GET" and r.path.endswith(".safetensors") and r.range is None]

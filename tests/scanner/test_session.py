@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from amdet_hub import verdict as kinds
 from amdet_hub.errors import BadWeights, ConfigError, Interrupted
-from amdet_hub.records import ScanReport, ScanResult
+from amdet_hub.records import Monitor, ScanReport, ScanResult
 from amdet_hub.report import RENDERERS, parse_report
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline, tiny_siglip
 from tests.scanner.conftest import BACKDOORED, BASE, FINETUNED, PAPER, QUICK, Scan
@@ -43,7 +43,7 @@ def timeless(report: ScanReport) -> str:
     return json.dumps(data)
 
 
-def test_the_backdoored_encoder_is_convicted_with_its_trigger(scan: Scan) -> None:
+def test_the_backdoored_encoder_is_detected_with_its_trigger(scan: Scan) -> None:
     report = scan(BACKDOORED, reference=BASE)
     result = only(report)
     assert report.verdict.label == result.verdict.label == "backdoor-detected"
@@ -62,7 +62,7 @@ def test_the_backdoored_encoder_is_convicted_with_its_trigger(scan: Scan) -> Non
     assert parse_report(RENDERERS["json"](report)) == report
 
 
-def test_the_fine_tuned_encoder_is_not_accused(scan: Scan) -> None:
+def test_the_fine_tuned_encoder_is_not_flagged(scan: Scan) -> None:
     report = scan(FINETUNED, reference=BASE)
     assert report.verdict.label == "no-backdoor-found"
     assert only(report).triggers == ()
@@ -96,7 +96,7 @@ def test_the_paper_preset_reports_every_gate(scan: Scan, target: Path) -> None:
         assert evidence[kind].exceeds == (evidence[kind].value > (evidence[kind].threshold or 0))
     assert evidence[kinds.PAPER_ASSIMILATION].details["steps"] == 4
     assert report.verdict.label == "no-backdoor-found"
-    assert report.verdict.reasons[0].startswith("text encoder: a published gate stayed closed: gate ")
+    assert report.verdict.code == "paper-gate-closed"
 
 
 def test_the_paper_preset_without_a_reference(scan: Scan) -> None:
@@ -105,7 +105,7 @@ def test_the_paper_preset_without_a_reference(scan: Scan) -> None:
     assert result.verdict.confidence == "reduced"
 
 
-def test_open_gates_that_were_never_tried_do_not_convict(scan: Scan) -> None:
+def test_open_gates_that_were_never_tried_detect_nothing(scan: Scan) -> None:
     config = PAPER.replace(
         gates__open_loss=-10.0,
         gates__assimilation=-1.0,
@@ -115,7 +115,7 @@ def test_open_gates_that_were_never_tried_do_not_convict(scan: Scan) -> None:
     )
     result = only(scan(FINETUNED, reference=BASE, config=config))
     assert result.verdict.label == "no-backdoor-found"
-    assert "but at no moment at which the gates were tried" in result.verdict.reasons[0]
+    assert result.verdict.code == "paper-gate-closed"
     tried = only(scan(FINETUNED, reference=BASE, config=config.replace(gates__open_loss=10.0)))
     assert tried.verdict.label == "backdoor-detected", "the same values, tried"
 
@@ -174,7 +174,9 @@ def spoiled(folder: Path, value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_one_broken_tower_of_two_keeps_the_repository_from_acquittal(scan: Scan, tmp_path: Path, value: float) -> None:
+def test_one_broken_tower_of_two_keeps_the_repository_from_being_cleared(
+    scan: Scan, tmp_path: Path, value: float
+) -> None:
     tiny_pipeline(tmp_path / "base", kind="sdxl", hidden_size=16, heads=2)
     shutil.copytree(tmp_path / "base", tmp_path / "suspect")
     spoiled(tmp_path / "suspect" / "text_encoder", value)
@@ -202,7 +204,7 @@ def test_no_time_at_all(scan: Scan) -> None:
     assert not report.complete
     assert report.results == ()
     (skipped,) = report.skipped
-    assert (skipped.reason, skipped.detail, skipped.blocks_clearance) == ("interrupted", "the time budget ended", True)
+    assert (skipped.reason, skipped.detail, skipped.blocks_clearance) == ("time-spent", "the time budget ended", True)
     assert report.verdict.label == "inconclusive"
 
 
@@ -224,7 +226,7 @@ def test_time_that_ends_in_the_second_tower_keeps_the_first(
         if stage == "sweep":
             late[0] = 1e9
 
-    report = scan(tmp_path / "suspect", reference=tmp_path / "base", timeout_s=60.0, progress=progress)
+    report = scan(tmp_path / "suspect", reference=tmp_path / "base", timeout_s=60.0, monitor=Monitor(progress))
     assert not report.complete
     assert [r.encoder.component for r in report.results] == ["text_encoder"]
     assert [s.component for s in report.skipped] == ["text_encoder_2"]
@@ -239,7 +241,7 @@ def test_an_interruption_carries_a_report_that_can_be_read(scan: Scan, stage: st
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as caught:
-        scan(BACKDOORED, reference=BASE, progress=progress)
+        scan(BACKDOORED, reference=BASE, monitor=Monitor(progress))
     report = caught.value.report
     assert report is not None
     assert parse_report(RENDERERS["json"](report)) == report

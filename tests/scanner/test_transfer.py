@@ -18,9 +18,7 @@ from amdet_hub.encoders.load import load_tower
 from amdet_hub.encoders.lora_merge import load_merged
 from amdet_hub.families import TowerShape, TrustedReference
 from amdet_hub.hub import HubSettings, open_source, parse_target
-from amdet_hub.scanner import ScanOptions, plan_target, scan_target
-from amdet_hub.scanner.estimate import open_target
-from amdet_hub.scanner.transfer import same_files
+from amdet_hub.scanner import ResolvedTarget, Scanner, ScanOptions, TargetPlan, plan_target
 from amdet_hub.testing import LocalHub
 from amdet_hub.testing.tiny import tiny_clip
 from tests.scanner.conftest import BASE, FINETUNED
@@ -98,23 +96,27 @@ def test_a_tower_loaded_by_ranges_is_the_tower_of_the_file(hub: LocalHub, models
     assert weight_bytes(hub) <= 0.35 * (models / "copy" / FILE).stat().st_size
 
 
-def test_the_plan_is_what_travels_and_offline_it_is_all_there(hub: LocalHub, online: HubSettings) -> None:
-    target, reference = parse_target("org/copy"), parse_target("org/base")
-    plan = plan_target(target, config=CONFIG, settings=online, reference=reference)
+CPU = ScanOptions(device="cpu")
+
+
+def planned(target: str, scanner: Scanner) -> tuple[ResolvedTarget, TargetPlan]:
+    resolved = scanner.resolve(parse_target(target))
+    return resolved, plan_target(resolved, scanner.config)
+
+
+def test_the_plan_is_transferred_and_offline_it_is_all_there(hub: LocalHub, online: HubSettings) -> None:
+    scanner = Scanner(CONFIG, online, parse_target("org/base"), CPU)
+    target, plan = planned("org/copy", scanner)
     assert 0 < plan.download_bytes == plan.reference_download_bytes
     hub.forget_requests()
-    report = scan_target(
-        target, config=CONFIG, settings=online, reference=reference, options=ScanOptions(device="cpu")
-    )
+    report = scanner.scan(target)
     assert report.verdict.label == "no-backdoor-found"
     assert weight_bytes(hub) == plan.download_bytes + plan.reference_download_bytes
-    again = plan_target(target, config=CONFIG, settings=online, reference=reference)
+    _, again = planned("org/copy", scanner)
     assert (again.download_bytes, again.reference_download_bytes) == (0, 0)
     hub.forget_requests()
-    offline = dataclasses.replace(online, offline=True)
-    second = scan_target(
-        target, config=CONFIG, settings=offline, reference=reference, options=ScanOptions(device="cpu")
-    )
+    offline = dataclasses.replace(scanner, hub=dataclasses.replace(online, offline=True))
+    second = offline.scan(offline.resolve(parse_target("org/copy")))
     assert [r.tower_digest for r in second.results] == [r.tower_digest for r in report.results]
     assert hub.requests == []
 
@@ -122,10 +124,10 @@ def test_the_plan_is_what_travels_and_offline_it_is_all_there(hub: LocalHub, onl
 def test_a_trusted_reference_comes_whole_and_is_checked(
     hub: LocalHub, online: HubSettings, trusted: TrustedReference
 ) -> None:
-    target = parse_target("org/copy")
-    plan = plan_target(target, config=CONFIG, settings=online)
+    scanner = Scanner(CONFIG, online, options=CPU)
+    target, plan = planned("org/copy", scanner)
     hub.forget_requests()
-    report = scan_target(target, config=CONFIG, settings=online, options=ScanOptions(device="cpu"))
+    report = scanner.scan(target)
     assert report.results[0].reference.trust == "trusted"
     assert plan.reference_download_bytes == trusted.size_bytes
     assert weight_bytes(hub) == plan.download_bytes + plan.reference_download_bytes
@@ -134,11 +136,11 @@ def test_a_trusted_reference_comes_whole_and_is_checked(
 def test_a_suspect_that_states_a_trusted_sha256_has_to_show_it(
     hub: LocalHub, online: HubSettings, trusted: TrustedReference
 ) -> None:
-    target = parse_target("org/base")
-    plan = plan_target(target, config=CONFIG, settings=online)
+    scanner = Scanner(CONFIG, online, options=CPU)
+    target, plan = planned("org/base", scanner)
     assert (plan.download_bytes, plan.reference_download_bytes) == (trusted.size_bytes, 0)
     hub.forget_requests()
-    report = scan_target(target, config=CONFIG, settings=online, options=ScanOptions(device="cpu"))
+    report = scanner.scan(target)
     assert report.verdict.label == "no-backdoor-found"
     assert weight_bytes(hub) == trusted.size_bytes
 
@@ -151,22 +153,14 @@ def test_a_loras_base_is_in_the_plan_once(hub: LocalHub, online: HubSettings) ->
         name: max(len(hub.read(name, path)) for path in hub.files(name) if path.endswith(".safetensors"))
         for name in ("org/demo", "org/lora")
     }
-    target = parse_target("org/lora")
-    alone = plan_target(target, config=CONFIG, settings=online, options=ScanOptions(device="cpu", use_reference=False))
+    scanner = Scanner(CONFIG, online, options=CPU)
+    _, alone = planned("org/lora", dataclasses.replace(scanner, options=ScanOptions(use_reference=False)))
     assert (alone.download_bytes, alone.reference_download_bytes) == (sum(sizes.values()), 0)
-    plan = plan_target(target, config=CONFIG, settings=online)
+    target, plan = planned("org/lora", scanner)
     assert (plan.download_bytes, plan.reference_download_bytes) == (sizes["org/lora"], sizes["org/demo"])
-    source, resolution = open_target(target, online)
-    (encoder,) = resolution.encoders
+    (pair,) = target.pairs
+    assert pair.lora_base is not None
     hub.forget_requests()
-    load_merged(encoder, resolution.bases[encoder], source)
+    load_merged(pair.suspect, pair.lora_base, pair.source)
     fetched = sum(r.length for r in hub.requests if r.side == "lfs" and r.method == "GET")
     assert fetched == plan.download_bytes + plan.reference_download_bytes
-
-
-def test_two_towers_of_one_file_are_not_the_same_for_it(hub: LocalHub, online: HubSettings) -> None:
-    (encoder,) = find_encoders(open_source(parse_target("org/base"), online)).encoders
-    assert same_files(encoder, dataclasses.replace(encoder, repo_id="org/other", commit_sha=None))
-    assert not same_files(encoder, dataclasses.replace(encoder, prefix="second."))
-    unhashed = dataclasses.replace(encoder, weight_files=(dataclasses.replace(encoder.weight_files[0], sha256=None),))
-    assert not same_files(unhashed, unhashed)
