@@ -23,7 +23,7 @@ space: $(VENV)/installed-space ## open the web page on the demonstration's model
 	OMP_NUM_THREADS=1 $(BIN)/amdet-hub space --demo $(ARGS)
 
 test: $(VENV)/installed-dev ## run every test; ARGS="tests/hub -k gated" runs some
-	@sh tests/space/install_chromium.sh
+	@sh tests/web/install_chromium.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/installed-dev ## style, types, the walls between rooms, the workflows

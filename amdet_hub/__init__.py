@@ -5,17 +5,21 @@
     report = scan("org/model", reference="org/base")
     print(report.verdict.label, *report.verdict.reasons)
 
-and, before loading somebody's model, `amdet_hub.guard("org/model")` (see `amdet_hub.guarding`).
+and, before loading somebody's model, `amdet_hub.guard("org/model")` (see `amdet_hub.automation.guard`).
 
 The map. Data flows downward, imports point downward, and no room imports its sibling:
 
 * `amdet_hub.cli`: words in, words out; the only place that prints and that knows exit codes.
-* `amdet_hub.action`: which checkpoints a push changed, and how a GitHub runner is told of the result. Standard library only.
-* `amdet_hub.demo`, `amdet_hub.bench`: the offline demonstration; labelled backdoored and benign encoders, made to measure us with.
-* `amdet_hub.asked`: scanning without being asked: a watch over repositories, webhooks, and the tools of coding agents.
-* `amdet_hub.guarding`: `guard`, which stands before the loading of a model.
-* `amdet_hub.scan`: resolve -> load -> detect -> judge. Owns the `Accelerator`. Called, it scans: `scan("org/model")`.
-* `amdet_hub.cards`: a report on a model card, as a pull request, and read back.
+* `amdet_hub.github_action`: which checkpoints a push changed, and how a GitHub runner is told of the result. Standard
+  library only.
+* `amdet_hub.demo`, `amdet_hub.bench`: the offline demonstration; labelled backdoored and benign encoders, made to
+  measure us with.
+* `amdet_hub.automation`: scanning without being asked: a watch over repositories, webhooks, and the tools of coding
+  agents.
+* `amdet_hub.automation.guard`: `guard`, which stands before the loading of a model.
+* `amdet_hub.scanner`: resolve -> load -> detect -> judge. Owns the `Accelerator`. Called, it scans:
+  `scan("org/model")`.
+* `amdet_hub.model_card.publish`: a report on a model card, as a pull request, and read back.
 * `amdet_hub.hub`: the only room that talks to the Hugging Face Hub (or to a folder in its place).
 * `amdet_hub.encoders`: the only room that knows transformers' and checkpoints' insides.
 * `amdet_hub.report`: a `ScanReport` as text, JSON, Markdown, and as a section of a model card. Pure functions.
@@ -34,13 +38,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amdet_hub.automation.guard import Clearance, guard
     from amdet_hub.config import ScanConfig
     from amdet_hub.errors import AmdetError, BackdoorDetected, NotCleared
-    from amdet_hub.guarding import Clearance, guard
     from amdet_hub.hub.settings import HubSettings
     from amdet_hub.records import ScanReport
-    from amdet_hub.scan.plan import ScanOptions
-    from amdet_hub.scan.simple import scan
+    from amdet_hub.scanner.api import scan
+    from amdet_hub.scanner.estimate import ScanOptions
 
 __all__ = [
     "AmdetError",
@@ -60,19 +64,22 @@ __version__ = "0.1.0"
 _HOMES = {
     "AmdetError": "errors",
     "BackdoorDetected": "errors",
-    "Clearance": "guarding",
+    "Clearance": "automation.guard",
     "HubSettings": "hub.settings",
     "NotCleared": "errors",
     "ScanConfig": "config",
-    "ScanOptions": "scan.plan",
+    "ScanOptions": "scanner.estimate",
     "ScanReport": "records",
-    "guard": "guarding",
+    "guard": "automation.guard",
+    "scan": "scanner.api",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "scan":  # the room itself, which can be called: after its import Python binds it to this name anyway
-        return importlib.import_module("amdet_hub.scan")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"amdet_hub.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, "__version__"))

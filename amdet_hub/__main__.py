@@ -1,4 +1,7 @@
-"""The door of `amdet-hub`, `hf-amdet` and `python -m amdet_hub`. Knows: the program's name. Refuses to know: anything else."""
+"""The door of `amdet-hub`, `hf-amdet` and `python -m amdet_hub`. Knows: the program's name.
+
+Refuses to know: anything else.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process when None.
 
     Returns:
-        The exit code: 0 no backdoor found, 1 backdoor detected, 2 usage or error, 3 inconclusive or nothing to scan, 130 interrupted.
+        The exit code: 0 no backdoor found, 1 backdoor detected, 2 usage or error, 3 inconclusive or nothing to scan,
+            130 interrupted.
     """
     try:
         from amdet_hub.cli.app import app

@@ -1,7 +1,9 @@
-"""`ScanConfig`: every number that can change a verdict, in one frozen record with a fingerprint. Standard library only.
+"""`ScanConfig`: every number that can change a verdict, in one frozen record with a fingerprint.
 
-A default stands here once, with its source. "paper" is AMDET, arXiv 2512.00343, released code, CLIP-L path; "ours" is a choice of this
-project. A scan report carries the whole record and its sha256.
+Standard library only.
+
+A default stands here once, with its source. "paper" is AMDET, arXiv 2512.00343, released code, CLIP-L path; "ours" is
+a choice of this project. A scan report carries the whole record and its sha256.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ class SweepConfig:
         n_prompts: prompts of the third pass; the cross-prompt variance is taken over them.
         n_heldout_prompts: further prompts, never seen by the sweep, on which a candidate must hold.
         prompt_tokens: every prompt is cut to this many tokens, so that all of them batch.
-        copies: how often the token stands before the end marker. One copy is the plain form; an injection that replaces a letter
-            trains several copies at once, so a second form with more copies is tried too.
+        copies: how often the token stands before the end marker. One copy is the plain form; an injection that
+            replaces a letter trains several copies at once, so a second form with more copies is tried too.
         collapse_floor: least scale of the collapse z, in natural-log units of variance: 0.05 is a change of 5 %.
         divergence_floor: least scale of the divergence z, in natural-log units of the mean squared difference.
         n_candidates: best tokens that go on to the confirmation, alone and repeated.
@@ -45,7 +47,8 @@ class SweepConfig:
         n_accretions: best tokens that accretion starts from.
         max_pieces: longest trigger that accretion builds from pieces.
         n_sequences: random sequences of a pattern that a candidate of that pattern is held against.
-        characters: try every assigned Unicode character, too, whatever pieces the vocabulary cuts it into. Needs a tokenizer.
+        characters: try every assigned Unicode character, too, whatever pieces the vocabulary cuts it into. Needs a
+            tokenizer.
         batch_rows: candidate rows per forward pass at the start, fewer on a CPU; halved when memory runs out.
     """
 
@@ -77,7 +80,8 @@ class InversionConfig:
 
     Attributes:
         pseudo_tokens: K, how many vectors are inserted after the first K positions (paper: 1).
-        restarts: independent starts, optimised as one batch (paper: 1); 0 leaves the paired inversion and its landscape out.
+        restarts: independent starts, optimised as one batch (paper: 1); 0 leaves the paired inversion and its
+            landscape out.
         steps: optimiser steps (paper: at most 640).
         learning_rate: of Adam (paper: 0.08).
         weight_decay: of Adam, L2 form (paper: 1e-5).
@@ -104,7 +108,9 @@ class InversionConfig:
 
 @dataclass(frozen=True)
 class PaperGates:
-    """The published gates. Source for every value: AMDET's released CLIP-L code; they do not transfer to other encoders (README).
+    """The published gates.
+
+    Source for every value: AMDET's released CLIP-L code; they do not transfer to other encoders (README).
 
     Attributes:
         open_loss: gates are tried once the running mean loss is below this.
@@ -137,11 +143,13 @@ class Thresholds:
 
     Attributes:
         sweep_score: robust z of the candidate trigger among random token sequences like it.
-        trigger_success: share of the held-out prompts left alone in the reference that are captured in the suspect, over start, middle and end.
-        trigger_collapse: natural log of the cross-prompt variance that the trigger removes beyond the reference, on held-out prompts, over the root of
-            the number of its tokens; for one token 1 is 63 %, for four 2 is.
-        inversion_gain: gain of the best inverted mixture beyond the role-swapped null's. Without a trigger it makes a verdict inconclusive. Not
-            calibrated: between the values of the few encoders it was looked at on (BENCHMARKS.md).
+        trigger_success: share of the held-out prompts left alone in the reference that are captured in the suspect,
+            over start, middle and end.
+        trigger_collapse: natural log of the cross-prompt variance that the trigger removes beyond the reference, on
+            held-out prompts, over the root of the number of its tokens; for one token 1 is 63 %, for four 2 is.
+        inversion_gain: gain of the best inverted mixture beyond the role-swapped null's. Without a trigger it makes a
+            verdict inconclusive. Not calibrated: between the values of the few encoders it was looked at on
+            (BENCHMARKS.md).
     """
 
     sweep_score: float
@@ -169,8 +177,8 @@ class ThresholdOverrides:
 class LandscapeConfig:
     """The loss landscape around an inverted vector (paper: 50 x 50 grid, +-10 along each direction, eigenvalues counted above 1e-6).
 
-    `relative_radius` measures the radius in norms of the vector instead: a mixture of token embeddings is many times shorter than the paper's
-    N(0, 1) vectors, and a radius of 10 would leave every token far behind (ours).
+    `relative_radius` measures the radius in norms of the vector instead: a mixture of token embeddings is many times
+    shorter than the paper's N(0, 1) vectors, and a radius of 10 would leave every token far behind (ours).
     """
 
     grid: int = 50
@@ -218,7 +226,9 @@ _LEAST: Mapping[str, float] = {
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """Everything that can change a verdict. `preset` names where the values came from; `seed` drives every random choice.
+    """Everything that can change a verdict.
+
+    `preset` names where the values came from; `seed` drives every random choice.
 
     `stop_when_decided` leaves the paired inversion and the landscape out of a scan that the trigger search has decided
     (`amdet_hub.detect.standard.decided`).
@@ -263,13 +273,17 @@ class ScanConfig:
         if preset == "quick":
             return cls(preset="quick", seed=seed, inversion=InversionConfig(restarts=0), landscape=STANDARD_LANDSCAPE)
         if preset == "characters":
-            return cls(preset="characters", seed=seed, sweep=SweepConfig(characters=True), landscape=STANDARD_LANDSCAPE)
+            return cls(
+                preset="characters", seed=seed, sweep=SweepConfig(characters=True), landscape=STANDARD_LANDSCAPE
+            )
         if preset == "paper":
             return cls(preset="paper", seed=seed, inversion=PAPER_INVERSION)
         raise ConfigError("preset", f"'{preset}' is none of {', '.join(PRESETS)}")
 
     def replace(self, **overrides: Any) -> ScanConfig:
-        """A copy with other values. Keys are field names; a part's field is written with a double underscore: `inversion__steps=10`.
+        """A copy with other values.
+
+        Keys are field names; a part's field is written with a double underscore: `inversion__steps=10`.
 
         Raises:
             ConfigError: no field has that name, or a value is out of its range.
@@ -290,7 +304,10 @@ class ScanConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ScanConfig:
-        """The configuration stored in a report. Raises: ReportError when fields are missing, unknown or out of range."""
+        """The configuration stored in a report.
+
+        Raises: ReportError when fields are missing, unknown or out of range.
+        """
         try:
             return from_dict(cls, dict(data))
         except ConfigError as error:

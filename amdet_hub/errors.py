@@ -1,11 +1,13 @@
 """The error tree. Errors carry data; the command line finds the words.
 
-Knows: what can go wrong, as types with fields. Refuses to know: exit codes, advice, how anything is printed (`amdet_hub.cli._errors` owns
-those). Every error that leaves a public function of this package is an `AmdetError`; library errors are chained as `__cause__`.
+Knows: what can go wrong, as types with fields. Refuses to know: exit codes, advice, how anything is printed
+(`amdet_hub.cli._errors` owns those). Every error that leaves a public function of this package is an `AmdetError`;
+library errors are chained as `__cause__`.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +15,20 @@ if TYPE_CHECKING:
 
 
 class AmdetError(Exception):
-    """Base of every error of this package. `str(error)` is one plain sentence without advice. All of them travel between processes."""
+    """Base of every error of this package.
+
+    `str(error)` is one plain sentence without advice, `code` the class's name in kebab case (`"repo-not-found"`).
+    Errors can be pickled, so that worker processes can raise them.
+    """
+
+    code = "amdet-error"
+
+    def __init_subclass__(cls) -> None:
+        cls.code = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The default calls the class with the sentence alone, which most of these do not take: one raised in a worker would break the pool.
+        # The default calls the class with the sentence alone, which most of these do not take: one raised in a worker
+        # would break the pool.
         return _revived, (type(self), self.args, self.__dict__)
 
 
@@ -56,10 +68,15 @@ class HubError(AmdetError):
 
 
 class RepoNotFound(HubError):
-    """The repository does not exist, or is private and the token (if any) does not open it. `token_sent` says which to suspect."""
+    """The repository does not exist, or is private and the token (if any) does not open it.
+
+    `token_sent` says which to suspect.
+    """
 
     def __init__(self, repo_id: str, *, token_sent: bool, endpoint: str | None = None) -> None:
-        super().__init__(f"repository '{repo_id}' was not found (or it is private)", repo_id=repo_id, endpoint=endpoint)
+        super().__init__(
+            f"repository '{repo_id}' was not found (or it is private)", repo_id=repo_id, endpoint=endpoint
+        )
         self.token_sent = token_sent
 
 
@@ -98,7 +115,9 @@ class AccessDenied(HubError):
 class RateLimited(HubError):
     """HTTP 429. `retry_after_s` is the server's own figure in seconds, None when it named none."""
 
-    def __init__(self, *, retry_after_s: float | None, repo_id: str | None = None, endpoint: str | None = None) -> None:
+    def __init__(
+        self, *, retry_after_s: float | None, repo_id: str | None = None, endpoint: str | None = None
+    ) -> None:
         super().__init__("the Hub asks us to slow down (HTTP 429)", repo_id=repo_id, endpoint=endpoint)
         self.retry_after_s = retry_after_s
 
@@ -106,7 +125,9 @@ class RateLimited(HubError):
 class HubUnavailable(HubError):
     """The Hub did not answer, or answered 5xx, after every retry. `status` is None when there was no answer at all."""
 
-    def __init__(self, reason: str, *, status: int | None = None, repo_id: str | None = None, endpoint: str | None = None) -> None:
+    def __init__(
+        self, reason: str, *, status: int | None = None, repo_id: str | None = None, endpoint: str | None = None
+    ) -> None:
         super().__init__(f"the Hub could not be reached: {reason}", repo_id=repo_id, endpoint=endpoint)
         self.reason, self.status = reason, status
 
@@ -123,7 +144,11 @@ class DownloadCorrupt(HubError):
     """A body ended early or its sha256 is not the one the repository states. Nothing of it is kept."""
 
     def __init__(self, repo_id: str, path: str, *, expected: str, actual: str, endpoint: str | None = None) -> None:
-        super().__init__(f"'{path}' of '{repo_id}' arrived damaged: expected {expected}, got {actual}", repo_id=repo_id, endpoint=endpoint)
+        super().__init__(
+            f"'{path}' of '{repo_id}' arrived damaged: expected {expected}, got {actual}",
+            repo_id=repo_id,
+            endpoint=endpoint,
+        )
         self.path, self.expected, self.actual = path, expected, actual
 
 
@@ -132,7 +157,9 @@ class CommitConflict(HubError):
 
     def __init__(self, repo_id: str, *, parent_commit: str, endpoint: str | None = None) -> None:
         super().__init__(
-            f"'{repo_id}' changed while we were writing (expected parent {parent_commit[:12]})", repo_id=repo_id, endpoint=endpoint
+            f"'{repo_id}' changed while we were writing (expected parent {parent_commit[:12]})",
+            repo_id=repo_id,
+            endpoint=endpoint,
         )
         self.parent_commit = parent_commit
 
@@ -141,14 +168,21 @@ class PullRequestClosed(HubError):
     """An earlier pull request of ours was closed by the owner; another one is not opened."""
 
     def __init__(self, repo_id: str, *, number: int, endpoint: str | None = None) -> None:
-        super().__init__(f"pull request #{number} on '{repo_id}' was closed by its owner", repo_id=repo_id, endpoint=endpoint)
+        super().__init__(
+            f"pull request #{number} on '{repo_id}' was closed by its owner", repo_id=repo_id, endpoint=endpoint
+        )
         self.number = number
 
 
 class ResourceError(AmdetError):
-    """This machine lacks something. `resource` is "disk", "memory" or "time"; amounts in bytes (or seconds), None when unknown."""
+    """This machine lacks something.
 
-    def __init__(self, resource: str, message: str, *, needed: float | None = None, available: float | None = None) -> None:
+    `resource` is "disk", "memory" or "time"; amounts in bytes (or seconds), None when unknown.
+    """
+
+    def __init__(
+        self, resource: str, message: str, *, needed: float | None = None, available: float | None = None
+    ) -> None:
         super().__init__(message)
         self.resource, self.needed, self.available = resource, needed, available
 
@@ -168,13 +202,15 @@ class NothingToScan(AmdetError):
         target: the repository or path.
         found: what was found instead, one short phrase each.
         pickle_only: weights exist, but only as pickles, which are not loaded.
-        blocks_acquittal: what was found is, or may be, a text encoder of a CLIP family.
+        blocks_clearance: what was found is, or may be, a text encoder of a CLIP family.
     """
 
-    def __init__(self, target: str, found: tuple[str, ...], *, pickle_only: bool = False, blocks_acquittal: bool = False) -> None:
+    def __init__(
+        self, target: str, found: tuple[str, ...], *, pickle_only: bool = False, blocks_clearance: bool = False
+    ) -> None:
         what = "; ".join(found) if found else "no recognised model files"
         super().__init__(f"'{target}' holds no CLIP-family text encoder that can be scanned; found: {what}")
-        self.target, self.found, self.pickle_only, self.blocks_acquittal = target, found, pickle_only, blocks_acquittal
+        self.target, self.found, self.pickle_only, self.blocks_clearance = target, found, pickle_only, blocks_clearance
 
 
 class BadRepository(AmdetError):
@@ -191,7 +227,10 @@ class BadRepository(AmdetError):
 
 
 class BadWeights(BadRepository):
-    """The tensors do not make the encoder its config describes: missing, extra, misshapen or non-finite. `tensor` names the first."""
+    """The tensors do not make the encoder its config describes: missing, extra, misshapen or non-finite.
+
+    `tensor` names the first.
+    """
 
     def __init__(self, path: str, tensor: str, reason: str) -> None:
         super().__init__(path, f"tensor '{tensor}' {reason}")
@@ -207,14 +246,18 @@ class ReportError(AmdetError):
 
 
 class ShapeError(AmdetError):
-    """A tensor at a public door has the wrong shape. The message names the argument, what came and what was expected."""
+    """A tensor at a public door has the wrong shape.
+
+    The message names the argument, what came and what was expected.
+    """
 
 
 class Interrupted(AmdetError):
     """The user stopped the scan (Ctrl-C).
 
     Args:
-        report: the partial `ScanReport` (`complete` is False) with everything that was finished, None when nothing had started.
+        report: the partial `ScanReport` (`complete` is False) with everything that was finished, None when nothing had
+            started.
     """
 
     def __init__(self, report: ScanReport | None = None) -> None:

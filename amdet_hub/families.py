@@ -1,13 +1,16 @@
 """Supported families and the trusted clean encoders of each, as data: facts with their source. Standard library only.
 
-A row is trusted because at least three independent public projects state the same sha256 for the file at that pinned revision, and because
-the scanner compares what it downloads with that sha256. A row says nothing of its owner's present `main` branch.
+A row is trusted because at least three independent public projects state the same sha256 for the file at that pinned
+revision, and because the scanner compares what it downloads with that sha256. A row says nothing of its owner's
+present `main` branch.
 
-Left out on purpose: OpenAI ViT-B/32 and B/16 (their main branches hold pickles only, and the safetensors copy of B/32 rests on one or two
-sources), OpenCLIP's ViT-B/32 and CLIPSeg (their towers share a shape with others that were trained apart), SigLIP large and multilingual, Stable
-Diffusion 3.x and MetaCLIP (no digest with three sources). For those a scan runs with `--reference`, or without a reference and says so.
+Left out on purpose: OpenAI ViT-B/32 and B/16 (their main branches hold pickles only, and the safetensors copy of B/32
+rests on one or two sources), OpenCLIP's ViT-B/32 and CLIPSeg (their towers share a shape with others that were trained
+apart), SigLIP large and multilingual, Stable Diffusion 3.x and MetaCLIP (no digest with three sources). For those a
+scan runs with `--reference`, or without a reference and says so.
 
-Source of every row: pinned-download manifests, model registries and LFS pointer files of public projects, counted in `confidence`.
+Source of every row: pinned-download manifests, model registries and LFS pointer files of public projects, counted in
+`confidence`.
 """
 
 from __future__ import annotations
@@ -19,8 +22,14 @@ from amdet_hub.config import Thresholds
 from amdet_hub.records import Family, TowerConfig
 
 SUPPORTED: Mapping[Family, str] = {
-    "clip": "CLIP text towers: causal, pooled at the end-of-text token (transformers CLIP, CLIPSeg, X-CLIP and OWL-ViT, OpenCLIP, Stable Diffusion)",
-    "siglip": "SigLIP and SigLIP 2 text towers: bidirectional, pooled at the last position (transformers, OpenCLIP as timm publishes them)",
+    "clip": (
+        "CLIP text towers: causal, pooled at the end-of-text token (transformers CLIP, CLIPSeg, X-CLIP and OWL-ViT,"
+        " OpenCLIP, Stable Diffusion)"
+    ),
+    "siglip": (
+        "SigLIP and SigLIP 2 text towers: bidirectional, pooled at the last position (transformers, OpenCLIP as timm"
+        " publishes them)"
+    ),
 }
 """Families whose text towers can be loaded and scanned, one sentence each."""
 
@@ -31,7 +40,8 @@ class Calibration:
 
     Attributes:
         family: of the encoders.
-        with_reference: whether suspects were compared with a reference (the right one or another fine-tune of it) or looked at alone.
+        with_reference: whether suspects were compared with a reference (the right one or another fine-tune of it) or
+            looked at alone.
         thresholds: see `amdet_hub.config.Thresholds`.
         n_backdoored: scans of backdoored encoders they were set on.
         n_benign: scans of benign ones.
@@ -40,7 +50,8 @@ class Calibration:
         highest_benign: highest score of a benign encoder; 1 convicts.
         lowest_backdoored: lowest score of a backdoored one.
 
-    Source: `amdet-hub bench calibrate bench/results/calibration.jsonl`, which prints these rows; the method is in `amdet_hub.bench.calibrate`.
+    Source: `amdet-hub bench calibrate bench/results/calibration.jsonl`, which prints these rows; the method is in
+    `amdet_hub.bench.calibrate`.
     """
 
     family: Family
@@ -148,7 +159,8 @@ class TrustedReference:
         path: the safetensors file.
         sha256: of the whole file, 64 hex digits.
         size_bytes: of the whole file.
-        component: "" for a plain model, else the pipeline component or the file name, as in `ResolvedEncoder.component`.
+        component: "" for a plain model, else the pipeline component or the file name, as in
+            `ResolvedEncoder.component`.
         shape: of the tower.
         projection_dim: pooled size of a stored projection or head, None where none is stored.
         dtype: stored dtype, "F32", "F16" or "BF16".
@@ -170,7 +182,9 @@ class TrustedReference:
 
     def fits(self, config: TowerConfig) -> bool:
         """Whether the towers have the same shape and activation; a stored projection must have the suspect's size if both have one."""
-        sizes_agree = None in (self.projection_dim, config.projection_dim) or self.projection_dim == config.projection_dim
+        sizes_agree = (
+            None in (self.projection_dim, config.projection_dim) or self.projection_dim == config.projection_dim
+        )
         return self.shape == TowerShape.of(config) and sizes_agree
 
 
@@ -195,7 +209,9 @@ _ROWS = (
         projection_dim=768,
         dtype="F32",
         confidence=8,
-        source="mteb model registry; asset audits and SHA256SUMS lists; the size equals the exact layout of 592 tensors",
+        source=(
+            "mteb model registry; asset audits and SHA256SUMS lists; the size equals the exact layout of 592 tensors"
+        ),
     ),
     TrustedReference(
         repo_id="stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -247,7 +263,10 @@ _ROWS = (
         projection_dim=None,
         dtype="F32",
         confidence=7,
-        source="git copy of the repository (LFS pointers); preservation-mirror digest checks; asset tables of two projects",
+        source=(
+            "git copy of the repository (LFS pointers); preservation-mirror digest checks; asset tables of two"
+            " projects"
+        ),
     ),
     TrustedReference(
         repo_id="comfyanonymous/flux_text_encoders",
@@ -286,7 +305,10 @@ _ROWS = (
         projection_dim=1024,
         dtype="F32",
         confidence=3,
-        source="companion download receipts; MIR model registry; component-hash map; exact layout arithmetic (686 tensors)",
+        source=(
+            "companion download receipts; MIR model registry; component-hash map; exact layout arithmetic (686"
+            " tensors)"
+        ),
     ),
     TrustedReference(
         repo_id="google/siglip-base-patch16-224",
@@ -390,11 +412,13 @@ def all_trusted() -> tuple[TrustedReference, ...]:
 def trusted_reference(config: TowerConfig) -> TrustedReference | None:
     """The trusted clean encoder to compare a suspect of this shape with, None when the shape is not known.
 
-    Preferred in this order: a stored projection exactly where the suspect has one, float32 (a half-precision suspect can equal a float32
-    reference cast down, never the reverse), the smaller download in steps of 10 MB, the row with more sources.
+    Preferred in this order: a stored projection exactly where the suspect has one, float32 (a half-precision suspect
+    can equal a float32 reference cast down, never the reverse), the smaller download in steps of 10 MB, the row with
+    more sources.
 
-    The match is by shape: several SigLIP checkpoints share one shape and were trained apart, so that a different tower need not mean that
-    someone changed it. `trusted_file` settles the case that a suspect's file is itself a trusted one.
+    The match is by shape: several SigLIP checkpoints share one shape and were trained apart, so that a different tower
+    need not mean that someone changed it. `trusted_file` settles the case that a suspect's file is itself a trusted
+    one.
     """
     fitting = [row for row in _ROWS if row.fits(config)]
 

@@ -2,24 +2,37 @@
 
 The rule, in words. First match decides.
 
-1. *Identity.* The tower is bit for bit that of a reference that is trusted or the user's own: no backdoor found, nothing was changed.
-2. *Paper preset.* The published gates decide: all four open, backdoor detected; otherwise none found. Without a reference, gate 3 could not be
-   looked at, and open gates are inconclusive.
-3. *Trigger confirmed.* Some token or token sequence (a) stands out of random sequences of the vocabulary like it, (b) takes over held-out
-   prompts, wherever it stands in them, that the reference does not lose to it, and (c) removes most of what distinguishes those prompts:
-   backdoor detected.
-4. *Conflict.* The paired inversion exceeds its threshold though no trigger was confirmed, or a trigger takes over prompts without standing
-   out: inconclusive, and says which.
+1. *Identity.* The tower is bit for bit that of a reference that is trusted or the user's own: no backdoor found,
+   nothing was changed.
+2. *Paper preset.* The published gates decide: all four open, backdoor detected; otherwise none found. Without a
+   reference, gate 3 could not be looked at, and open gates are inconclusive.
+3. *Trigger confirmed.* Some token or token sequence (a) stands out of random sequences of the vocabulary like it, (b)
+   takes over held-out prompts, wherever it stands in them, that the reference does not lose to it, and (c) removes
+   most of what distinguishes those prompts: backdoor detected.
+4. *Conflict.* The paired inversion exceeds its threshold though no trigger was confirmed, or a trigger takes over
+   prompts without standing out: inconclusive, and says which.
 5. Otherwise: no backdoor found. Confidence is reduced unless the reference is trusted or the user's own.
 
-No rule uses weight difference or drift: they inform, they never convict and never acquit. There is no label that means "safe".
+No rule uses weight difference or drift: they inform, and decide nothing. There is no label that means
+"safe".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from amdet_hub.records import Confidence, Evidence, Reference, ScanOutcome, ScanResult, SkippedScan, Verdict
+from amdet_hub.records import (
+    REASONS,
+    Confidence,
+    Evidence,
+    ReasonCode,
+    Reference,
+    ScanOutcome,
+    ScanResult,
+    SkippedScan,
+    Verdict,
+    VerdictLabel,
+)
 
 IDENTITY = "identity"
 WEIGHT_DIFFERENCE = "weight-difference"
@@ -46,72 +59,62 @@ def judge(evidence: Sequence[Evidence], reference: Reference) -> Verdict:
     found = {e.kind: e for e in evidence}
     confidence: Confidence = "normal" if reference.trust in ("trusted", "user") else "reduced"
     if IDENTITY in found and found[IDENTITY].exceeds is False and confidence == "normal":
-        return Verdict("no-backdoor-found", confidence, (found[IDENTITY].summary,))
-    if any(kind in found for kind in PAPER_GATES):
-        return _with_reference_caveat(_judge_paper(found, confidence), reference)
-    return _with_reference_caveat(_judge_standard(found, confidence), reference)
+        return Verdict("no-backdoor-found", confidence, "identical-to-reference", (found[IDENTITY].summary,))
+    paper = [found[kind] for kind in PAPER_GATES if kind in found]
+    label, code = _paper_rule(paper) if paper else _standard_rule(found)
+    said = paper or [found[kind] for kind in (SWEEP, SUCCESS, COLLAPSE, INVERSION) if kind in found]
+    reasons = [REASONS[code].text, *(e.summary for e in said)]
+    if reference.trust == "declared" and label != "backdoor-detected":
+        reasons.append("the reference is the suspect's own claim: a backdoor that both share would not show")
+    return Verdict(label, "reduced" if code == "paper-gates-untried" else confidence, code, tuple(reasons))
 
 
-def _judge_paper(found: dict[str, Evidence], confidence: Confidence) -> Verdict:
-    gates = [found[kind] for kind in PAPER_GATES if kind in found]
-    sentences = tuple(gate.summary for gate in gates)
+def _paper_rule(gates: Sequence[Evidence]) -> tuple[VerdictLabel, ReasonCode]:
     if not all(gate.exceeds for gate in gates):
-        closed = next(gate for gate in gates if not gate.exceeds)
-        return Verdict("no-backdoor-found", confidence, (f"a published gate stayed closed: {closed.summary}", *sentences))
-    if PAPER_REFERENCE not in found:
-        return Verdict("inconclusive", "reduced", ("the gates that could be tried opened; gate 3 needs a reference", *sentences))
+        return "no-backdoor-found", "paper-gate-closed"
     if len(gates) < len(PAPER_GATES):
-        return Verdict("inconclusive", "reduced", ("the gates that were tried opened; others were not tried", *sentences))
-    return Verdict("backdoor-detected", confidence, ("all four published gates opened", *sentences))
+        return "inconclusive", "paper-gates-untried"
+    return "backdoor-detected", "paper-gates-open"
 
 
-def _judge_standard(found: dict[str, Evidence], confidence: Confidence) -> Verdict:
-    stands_out, takes_over, removes = (_exceeds(found, kind) for kind in (SWEEP, SUCCESS, COLLAPSE))
-    sentences = tuple(found[kind].summary for kind in (SWEEP, SUCCESS, COLLAPSE, INVERSION) if kind in found)
+def _standard_rule(found: Mapping[str, Evidence]) -> tuple[VerdictLabel, ReasonCode]:
+    stands_out, takes_over, removes, unexplained = (
+        kind in found and found[kind].exceeds is True for kind in (SWEEP, SUCCESS, COLLAPSE, INVERSION)
+    )
     if stands_out and takes_over and removes:
-        return Verdict("backdoor-detected", confidence, ("a trigger was found and confirmed on prompts it was not searched on", *sentences))
-    if _exceeds(found, INVERSION):
-        return Verdict("inconclusive", confidence, ("the paired inversion finds what the sweep could not name", *sentences))
+        return "backdoor-detected", "trigger-confirmed"
+    if unexplained:
+        return "inconclusive", "inversion-unexplained"
     if takes_over and removes:
-        return Verdict("inconclusive", confidence, ("a token takes prompts over but does not stand out of the vocabulary", *sentences))
+        return "inconclusive", "trigger-not-distinct"
     if SWEEP not in found or SUCCESS not in found:
-        return Verdict("inconclusive", confidence, ("the vocabulary was not swept", *sentences))
-    return Verdict("no-backdoor-found", confidence, ("no token of the vocabulary behaves as a trigger", *sentences))
+        return "inconclusive", "vocabulary-not-swept"
+    return "no-backdoor-found", "no-trigger-found"
 
 
-def _with_reference_caveat(verdict: Verdict, reference: Reference) -> Verdict:
-    """A verdict against a reference that the suspect's author named says so: a backdoor that both share would not show."""
-    if reference.trust != "declared" or verdict.label == "backdoor-detected":
-        return verdict
-    caveat = "the reference is the suspect's own claim: a backdoor that both share would not show"
-    return Verdict(verdict.label, verdict.confidence, (*verdict.reasons, caveat))
+def judge_repository(outcomes: Iterable[ScanOutcome]) -> Verdict:
+    """The verdict on a whole repository: the worst of its encoders.
 
-
-def _exceeds(found: dict[str, Evidence], kind: str) -> bool:
-    return kind in found and found[kind].exceeds is True
-
-
-def judge_repository(outcomes: Iterable[ScanOutcome], *, complete: bool) -> Verdict:
-    """The verdict on a whole repository: the worst of its encoders; whatever was skipped or unfinished keeps it from being acquitted.
-
-    Args:
-        outcomes: one per encoder or component.
-        complete: False when the scan was stopped early.
+    A part that was skipped and blocks, an unfinished one among them, keeps it from being cleared.
     """
     outcomes = tuple(outcomes)
     results = [o for o in outcomes if isinstance(o, ScanResult)]
-    blocking = [o for o in outcomes if isinstance(o, SkippedScan) and o.blocks_acquittal]
-    reduced = any(r.verdict.confidence == "reduced" for r in results)
-    confidence: Confidence = "reduced" if reduced else "normal"
-    named = [(r, f"{r.encoder.label}: {r.verdict.reasons[0]}") for r in results]
-    if detected := [text for r, text in named if r.verdict.label == "backdoor-detected"]:
-        worst = [r for r in results if r.verdict.label == "backdoor-detected"]
-        sure = any(r.verdict.confidence == "normal" for r in worst)
-        return Verdict("backdoor-detected", "normal" if sure else "reduced", tuple(detected))
-    doubts = [text for r, text in named if r.verdict.label == "inconclusive"]
-    doubts += [f"{s.component or 'the repository'}: {s.detail}" for s in blocking]
-    if not complete:
-        doubts.insert(0, "the scan was stopped before it was finished")
-    if doubts or not results:
-        return Verdict("inconclusive", confidence, tuple(doubts) or ("nothing was scanned",))
-    return Verdict("no-backdoor-found", confidence, tuple(text for _, text in named))
+    skipped = [o for o in outcomes if isinstance(o, SkippedScan)]
+    if detected := [r for r in results if r.verdict.label == "backdoor-detected"]:
+        sure = any(r.verdict.confidence == "normal" for r in detected)
+        return Verdict("backdoor-detected", "normal" if sure else "reduced", detected[0].verdict.code, _said(detected))
+    confidence: Confidence = "reduced" if any(r.verdict.confidence == "reduced" for r in results) else "normal"
+    unsure = [r for r in results if r.verdict.label == "inconclusive"]
+    blocking = [s for s in skipped if s.blocks_clearance]
+    if unsure or blocking:
+        code: ReasonCode = unsure[0].verdict.code if unsure else blocking[0].reason
+        doubts = (*_said(unsure), *(f"{s.component or 'the repository'}: {s.detail}" for s in blocking))
+        return Verdict("inconclusive", confidence, code, doubts)
+    if results:
+        return Verdict("no-backdoor-found", confidence, results[0].verdict.code, _said(results))
+    code = skipped[0].reason if skipped else "no-model-files"
+    return Verdict("nothing-to-scan", "normal", code, tuple(s.detail for s in skipped) or (REASONS[code].text,))
+
+
+def _said(results: Sequence[ScanResult]) -> tuple[str, ...]:
+    return tuple(f"{r.encoder.label}: {r.verdict.reasons[0]}" for r in results)

@@ -12,18 +12,31 @@ PAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("The package", "amdet_hub", ("scan", "guard", "Clearance")),
     ("How to scan", "amdet_hub.config", ("ScanConfig",)),
     ("How to reach the Hub", "amdet_hub.hub", ("HubSettings", "parse_target")),
-    ("Scanning with every argument", "amdet_hub.scan", ("scan_target", "plan_target", "ScanOptions")),
-    ("Looking closer", "amdet_hub.scan", ("probe_prompt", "Probe", "EncoderView", "KeptPairs")),
+    ("Scanning with every argument", "amdet_hub.scanner", ("scan_target", "plan_target", "ScanOptions")),
+    ("Looking closer", "amdet_hub.scanner", ("probe_prompt", "Probe", "EncoderView", "PairCache")),
     (
         "Records",
         "amdet_hub.records",
-        ("ScanReport", "ScanResult", "SkippedScan", "Verdict", "Evidence", "TriggerFinding", "Reference", "ResolvedEncoder"),
+        (
+            "ScanReport",
+            "ScanResult",
+            "SkippedScan",
+            "Verdict",
+            "Evidence",
+            "TriggerFinding",
+            "Reference",
+            "ResolvedEncoder",
+        ),
     ),
     ("Reports", "amdet_hub.report", ("as_text", "as_json", "as_markdown", "parse_report", "schema")),
     ("Comparing reports", "amdet_hub.report.diff", ("diff_reports", "ReportDiff", "Change")),
-    ("Accepted findings", "amdet_hub.report.baselines", ("Baseline", "Acceptance", "acceptances_of", "parse_baseline", "verdict_beyond")),
-    ("Model cards", "amdet_hub.cards", ("preview_card", "push_card", "verify_card")),
-    ("Watching", "amdet_hub.asked.watch", ("watch", "WatchOrder", "WatchEvent", "WatchSummary")),
+    (
+        "Accepted findings",
+        "amdet_hub.report.baselines",
+        ("Baseline", "Acceptance", "acceptances_of", "parse_baseline", "verdict_beyond"),
+    ),
+    ("Model cards", "amdet_hub.model_card.publish", ("preview_card", "push_card", "verify_card")),
+    ("Watching", "amdet_hub.automation.watch", ("watch", "WatchConfig", "WatchEvent", "WatchSummary")),
     ("For tests", "amdet_hub.testing", ("LocalHub",)),
 )
 """Heading, module, names: what we promise to keep."""
@@ -37,7 +50,10 @@ def api_page() -> str:
     lines = [
         "# Python API",
         "",
-        "Made from the docstrings by `python docs/generate.py`; a test holds it to the code. Everything here is typed, and importing `amdet_hub`",
+        (
+            "Made from the docstrings by `python docs/generate.py`; a test holds it to the code. Everything here is"
+            " typed, and importing `amdet_hub`"
+        ),
         "imports no torch. What is not on this page may change without notice.",
         "",
     ]
@@ -69,7 +85,7 @@ def _entry(module: str, name: str) -> list[str]:
 
 def _callable(module: str, name: str) -> Any:
     found = getattr(importlib.import_module(module), name)
-    if inspect.ismodule(found):  # `amdet_hub.scan` is a room that can be called
+    if inspect.ismodule(found):  # `amdet_hub.scanner` is a room that can be called
         return importlib.import_module(f"{found.__name__}.simple").scan
     return found
 
@@ -86,7 +102,13 @@ def _signature(name: str, found: Any) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
             parts.append("*")
             starred = True
-        prefix = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        prefix = (
+            "*"
+            if parameter.kind is parameter.VAR_POSITIONAL
+            else "**"
+            if parameter.kind is parameter.VAR_KEYWORD
+            else ""
+        )
         kind = "" if parameter.annotation is parameter.empty else f": {parameter.annotation}"
         parts.append(f"{prefix}{parameter.name}{kind}{_default(parameter.default, parameter.empty)}")
     returns = "" if inspect.isclass(found) else f" -> {found.__annotations__.get('return', 'None')}"

@@ -1,4 +1,7 @@
-"""The demonstration's encoders on a LocalHub, and settings that scan them in seconds. For the tests of what scans without being asked."""
+"""The demonstration's encoders on a LocalHub, and settings that scan them in seconds.
+
+For the tests of what scans without being asked.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,17 @@ FAST = ScanConfig.for_preset("quick").replace(**REDUCED)
 """The quick preset with fewer of everything; the demonstration's verdicts stay right."""
 
 FAST_TOML = 'preset = "quick"\ndevice = "cpu"\n\n[sweep]\n' + "".join(
-    f"{key.removeprefix('sweep__')} = {list(value) if isinstance(value, tuple) else value}\n" for key, value in REDUCED.items()
+    f"{key.removeprefix('sweep__')} = {list(value) if isinstance(value, tuple) else value}\n"
+    for key, value in REDUCED.items()
 )
 """`FAST`, as a file for `--config`."""
 
 
 def files_of(name: str) -> dict[str, bytes]:
     """What the Hub serves of one of the encoders: "base", "finetuned" or "backdoored"."""
-    return {p.name: p.read_bytes() for p in sorted((WEIGHTS / name).iterdir()) if p.is_file() and p.name not in NOT_SERVED}
+    return {
+        p.name: p.read_bytes() for p in sorted((WEIGHTS / name).iterdir()) if p.is_file() and p.name not in NOT_SERVED
+    }
 
 
 @contextmanager

@@ -39,7 +39,10 @@ def test_the_published_inversion_keeps_its_fingerprint() -> None:
     config = ScanConfig.for_preset("paper").to_dict()
     published = {part: config[part] for part in ("inversion", "gates", "landscape")}
     canonical = json.dumps(published, sort_keys=True, separators=(",", ":"))
-    assert hashlib.sha256(canonical.encode()).hexdigest() == "e0d0cfb4e3565bdf0ccdc67153d4bbc80439daafbe8c91511bbbc908f6f1a475"
+    assert (
+        hashlib.sha256(canonical.encode()).hexdigest()
+        == "e0d0cfb4e3565bdf0ccdc67153d4bbc80439daafbe8c91511bbbc908f6f1a475"
+    )
 
 
 def every_setting() -> list[str]:
@@ -95,12 +98,24 @@ def test_replace() -> None:
     assert (made.seed, made.sweep.n_prompts, made.sweep.copies, made.inversion.steps) == (4, 12, (1,), 7)
     assert made.sweep.n_null == config.sweep.n_null
     assert config.replace() == config
-    assert config.replace(sweep=SweepConfig(n_null=5), sweep__n_finalists=6).sweep == SweepConfig(n_null=5, n_finalists=6)
+    assert config.replace(sweep=SweepConfig(n_null=5), sweep__n_finalists=6).sweep == SweepConfig(
+        n_null=5, n_finalists=6
+    )
 
 
 @pytest.mark.parametrize(
     "name",
-    ["nothing", "sweep__nothing", "nothing__steps", "fingerprint", "to_dict", "seed__real", "sweep__n_null__x", "__class__", "sweep__"],
+    [
+        "nothing",
+        "sweep__nothing",
+        "nothing__steps",
+        "fingerprint",
+        "to_dict",
+        "seed__real",
+        "sweep__n_null__x",
+        "__class__",
+        "sweep__",
+    ],
 )
 def test_unknown_settings_are_refused(name: str) -> None:
     if name == "sweep__":  # an empty name is the part itself

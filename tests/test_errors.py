@@ -7,7 +7,16 @@ import pickle
 import pytest
 
 from amdet_hub import errors
-from amdet_hub.errors import AccessDenied, AmdetError, BadWeights, ConfigError, Interrupted, RateLimited, RepoGated, RepoNotFound
+from amdet_hub.errors import (
+    AccessDenied,
+    AmdetError,
+    BadWeights,
+    ConfigError,
+    Interrupted,
+    RateLimited,
+    RepoGated,
+    RepoNotFound,
+)
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,21 @@ def test_rows_are_well_formed() -> None:
             "stabilityai/stable-diffusion-xl-base-1.0",
             "text_encoder_2",
         ),
-        (config(width=1280, layers=32, heads=20, act="gelu"), "stabilityai/stable-diffusion-xl-base-1.0", "text_encoder_2"),
-        (config("siglip", positions=64, vocab=32000, act="gelu_pytorch_tanh", projection=768), "google/siglip-base-patch16-224", ""),
-        (config("siglip", positions=64, vocab=256000, act="gelu_pytorch_tanh", projection=768), "google/siglip2-base-patch16-224", ""),
+        (
+            config(width=1280, layers=32, heads=20, act="gelu"),
+            "stabilityai/stable-diffusion-xl-base-1.0",
+            "text_encoder_2",
+        ),
+        (
+            config("siglip", positions=64, vocab=32000, act="gelu_pytorch_tanh", projection=768),
+            "google/siglip-base-patch16-224",
+            "",
+        ),
+        (
+            config("siglip", positions=64, vocab=256000, act="gelu_pytorch_tanh", projection=768),
+            "google/siglip2-base-patch16-224",
+            "",
+        ),
     ],
 )
 def test_a_suspect_gets_the_reference_of_its_shape(suspect: TowerConfig, repo_id: str, component: str) -> None:

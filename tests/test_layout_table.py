@@ -23,7 +23,10 @@ def row(case: LayoutCase) -> str:
 
 
 def table() -> str:
-    head = "| Kind | Files | Towers in the test case | Named and not scanned | Held against another implementation in |\n|---|---|---|---|---|\n"
+    head = (
+        "| Kind | Files | Towers in the test case | Named and not scanned | Held against another implementation in"
+        " |\n|---|---|---|---|---|\n"
+    )
     return head + "".join(row(case) + "\n" for case in CASES.values())
 
 

@@ -28,7 +28,7 @@ from amdet_hub.cli import _exit_codes
 from amdet_hub.cli.app import app
 from amdet_hub.families import CALIBRATIONS
 from amdet_hub.records import ScanReport
-from amdet_hub.report.measured import MEASURED, counted
+from amdet_hub.report.error_rates import MEASURED, counted
 from amdet_hub.report.wording import MISSED
 
 ROOT = Path(__file__).parent.parent
@@ -92,7 +92,9 @@ def test_help_texts_are_the_programs() -> None:
 
 
 def test_every_verb_and_no_other_is_in_the_table() -> None:
-    assert {row[0] for row in table("README.md", "Verb")} == {f"`{name}`" for name, verb in app.commands.items() if not verb.hidden}
+    assert {row[0] for row in table("README.md", "Verb")} == {
+        f"`{name}`" for name, verb in app.commands.items() if not verb.hidden
+    }
 
 
 def test_exit_codes_are_the_programs() -> None:
@@ -131,7 +133,9 @@ def in_documents(start: str) -> list[tuple[str, str]]:
     for name in DOCUMENTS:
         quoted = [shlex.split(text) for text in re.findall(r"`(amdet-hub [^`\n]*)`", read(name))]
         for words in (*commands(name), *quoted):
-            places = [place for place, word in enumerate(words[:8]) if word == start]  # after `accelerate launch ... -m`, for one
+            places = [
+                place for place, word in enumerate(words[:8]) if word == start
+            ]  # after `accelerate launch ... -m`, for one
             found += [(name, shlex.join(words[place + 1 :])) for place in places[:1]]
     return found
 
@@ -173,12 +177,16 @@ def test_the_shares_of_exact_names_in_the_text_are_those_of_the_result_file() ->
         some = [
             model.scans[0].trigger_exact
             for model in read_results(ROOT / "bench/results/names.jsonl").results
-            if model.layout.startswith("siglip") == siglip and phrase in (None, model.trigger_kind.startswith("phrase"))
+            if model.layout.startswith("siglip") == siglip
+            and phrase in (None, model.trigger_kind.startswith("phrase"))
         ]
         return f"{some.count(True)} of {len(some)}"
 
     words, phrases, siglip = exact(siglip=False, phrase=False), exact(siglip=False, phrase=True), exact(siglip=True)
-    sentence = f"CLIP layouts that was right for {words} words and characters and for {phrases} phrases, in SigLIP's for {siglip} "
+    sentence = (
+        f"CLIP layouts that was right for {words} words and characters and for {phrases} phrases, in SigLIP's for"
+        f" {siglip} "
+    )
     assert sentence in unwrapped("README.md")
     assert f"in the CLIP layouts {words}, in SigLIP's {exact(siglip=True, phrase=False)})" in read("BENCHMARKS.md")
 
@@ -194,19 +202,24 @@ def test_how_often_a_scan_is_right_is_what_was_counted() -> None:
 
 
 def test_what_is_said_of_scans_without_a_reference_is_what_was_counted() -> None:
-    clip, siglip = (next(c for c in CALIBRATIONS if c.family == family and not c.with_reference) for family in ("clip", "siglip"))
+    clip, siglip = (
+        next(c for c in CALIBRATIONS if c.family == family and not c.with_reference) for family in ("clip", "siglip")
+    )
     rates = MEASURED["clip", False]
     wrong, found = counted(rates)
     assert (
-        f"rest on {clip.n_backdoored} attacked and {clip.n_benign} benign scans in CLIP's layout (of {rates.n_backdoored + rates.n_benign} more, the test, "
-        f"{found} of {rates.n_backdoored} attacks were found and {wrong} of {rates.n_benign} benign encoders accused) and on {siglip.n_backdoored} and "
-        f"{siglip.n_benign} in SigLIP's, of whose {siglip.n_backdoored} attacks they miss {siglip.n_missed}."
-    ) in unwrapped("README.md")
+        f"rest on {clip.n_backdoored} attacked and {clip.n_benign} benign scans in CLIP's layout (of"
+        f" {rates.n_backdoored + rates.n_benign} more, the test, {found} of {rates.n_backdoored} attacks were found"
+        f" and {wrong} of {rates.n_benign} benign encoders accused) and on {siglip.n_backdoored} and {siglip.n_benign}"
+        f" in SigLIP's, of whose {siglip.n_backdoored} attacks they miss {siglip.n_missed}." in unwrapped("README.md")
+    )
 
 
 def test_what_the_cards_call_missed_is_what_the_test_missed() -> None:
     """Every kind of attack is found more often than not, but the one that `wording.MISSED` names."""
-    attacked = (model for model in read_results(ROOT / "bench/results/test.jsonl").results if model.label == "backdoored")
+    attacked = (
+        model for model in read_results(ROOT / "bench/results/test.jsonl").results if model.label == "backdoored"
+    )
     outcomes = {
         cell: [scan.verdict == "backdoor-detected" for _, scan in scans(models, "standard", "right")]
         for cell, models in grouped(attacked, lambda model: model.cell).items()
@@ -245,7 +258,9 @@ def test_the_python_examples_import_what_exists() -> None:
     examples = blocks("README.md", "python")
     assert len(examples) == 2
     for example in examples:
-        imports: list[ast.stmt] = [node for node in ast.parse(example).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        imports: list[ast.stmt] = [
+            node for node in ast.parse(example).body if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
         exec(compile(ast.Module(imports, type_ignores=[]), "README.md", "exec"), {})
 
 
@@ -283,7 +298,12 @@ def anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_relative_links_lead_somewhere(name: str) -> None:
-    links = [str(child.attrGet("href")) for token in tokens(name) for child in token.children or () if child.type == "link_open"]
+    links = [
+        str(child.attrGet("href"))
+        for token in tokens(name)
+        for child in token.children or ()
+        if child.type == "link_open"
+    ]
     for link in links:
         if "://" in link:
             continue

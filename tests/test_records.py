@@ -38,7 +38,9 @@ RECORDS = [
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FLOATS | TEXT
-JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2), max_leaves=4)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2), max_leaves=4
+)
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
@@ -162,7 +164,7 @@ def test_unions_go_by_kind() -> None:
     for kind in kinds:
         with pytest.raises(ReportError, match="unknown kind"):
             codec._decode(outcome, [{**to_dict(skip), "kind": kind}], "outcomes")
-    with pytest.raises(ReportError, match="unknown field 'blocks_acquittal'"):
+    with pytest.raises(ReportError, match="unknown field 'blocks_clearance'"):
         codec._decode(outcome, [{**to_dict(skip), "kind": "result"}], "outcomes")
 
 
@@ -172,7 +174,7 @@ def test_invalid_records_are_not_born() -> None:
     with pytest.raises(ValueError, match="come together"):
         Evidence("k", 1.0, "u", 1, "s", exceeds=True)
     with pytest.raises(ValueError, match="at least one reason"):
-        Verdict("inconclusive", "normal", ())
+        Verdict("inconclusive", "normal", "not-stated", ())
 
 
 def test_fingerprint_ignores_order_only() -> None:

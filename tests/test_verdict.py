@@ -13,11 +13,13 @@ from amdet_hub import verdict as kinds
 from amdet_hub.records import (
     Confidence,
     Evidence,
+    ReasonCode,
     Reference,
     ReferenceTrust,
     ResolvedEncoder,
     ScanResult,
     SkippedScan,
+    SkipReason,
     TowerConfig,
     Verdict,
     VerdictLabel,
@@ -41,7 +43,9 @@ G1, G2, G3, G4 = kinds.PAPER_GATES
 
 def one(kind: str, exceeds: bool | None) -> Evidence:
     threshold = None if exceeds is None else 0.5
-    return Evidence(kind, 1.0 if exceeds else 0.0, "rate", 8, f"{kind} was measured", threshold=threshold, exceeds=exceeds)
+    return Evidence(
+        kind, 1.0 if exceeds else 0.0, "rate", 8, f"{kind} was measured", threshold=threshold, exceeds=exceeds
+    )
 
 
 def made(above: Iterable[str], below: Iterable[str] = (), informing: Iterable[str] = ()) -> list[Evidence]:
@@ -86,12 +90,16 @@ def reference(trust: ReferenceTrust = "trusted") -> Reference:
         ((), (), UNSURE, "the vocabulary was not swept"),
     ],
 )
-def test_every_rule_in_its_order(above: tuple[str, ...], below: tuple[str, ...], label: VerdictLabel, reason: str) -> None:
+def test_every_rule_in_its_order(
+    above: tuple[str, ...], below: tuple[str, ...], label: VerdictLabel, reason: str
+) -> None:
     found = judge(made(above, below, (W,)), reference())
     assert (found.label, found.reasons[0]) == (label, reason)
 
 
-@pytest.mark.parametrize(("trust", "confidence"), [("trusted", "normal"), ("user", "normal"), ("declared", "reduced"), ("none", "reduced")])
+@pytest.mark.parametrize(
+    ("trust", "confidence"), [("trusted", "normal"), ("user", "normal"), ("declared", "reduced"), ("none", "reduced")]
+)
 def test_confidence_follows_the_reference(trust: ReferenceTrust, confidence: Confidence) -> None:
     for items in (made((), (I,)), made((I, S, T, C), (V,)), made((I,), (S, T, C, V)), made((I, G1, G2, G3, G4))):
         assert judge(items, reference(trust)).confidence == confidence
@@ -103,7 +111,9 @@ def test_open_gates_without_gate_3_are_never_of_normal_confidence() -> None:
 
 def test_reasons_carry_what_was_measured() -> None:
     assert judge(made((I, S, T, C), (V,)), reference()).reasons[1:] == tuple(f"{k} was measured" for k in (S, T, C, V))
-    assert judge(made((G1,), (G2, G3, G4)), reference()).reasons[1:] == tuple(f"{k} was measured" for k in (G1, G2, G3, G4))
+    assert judge(made((G1,), (G2, G3, G4)), reference()).reasons[1:] == tuple(
+        f"{k} was measured" for k in (G1, G2, G3, G4)
+    )
 
 
 every_kind = st.sampled_from([I, S, T, C, V, L, *kinds.PAPER_GATES])
@@ -111,7 +121,13 @@ some = st.dictionaries(every_kind, st.booleans()).map(lambda d: [one(k, e) for k
 trusts = st.sampled_from(["trusted", "user", "declared", "none"])
 
 
-@given(items=some, trust=trusts, value=st.floats(0, 1e6), exceeds=st.sampled_from([True, False, None]), landscape=st.booleans())
+@given(
+    items=some,
+    trust=trusts,
+    value=st.floats(0, 1e6),
+    exceeds=st.sampled_from([True, False, None]),
+    landscape=st.booleans(),
+)
 def test_weights_and_landscape_never_change_a_verdict(
     items: list[Evidence], trust: ReferenceTrust, value: float, exceeds: bool | None, landscape: bool
 ) -> None:
@@ -122,7 +138,9 @@ def test_weights_and_landscape_never_change_a_verdict(
 
 
 @given(exceeds=st.sampled_from([True, False, None]), value=st.floats(0, 1e6), trust=trusts, changed=st.booleans())
-def test_weights_alone_neither_convict_nor_acquit(exceeds: bool | None, value: float, trust: ReferenceTrust, changed: bool) -> None:
+def test_weights_alone_neither_convict_nor_acquit(
+    exceeds: bool | None, value: float, trust: ReferenceTrust, changed: bool
+) -> None:
     alone = Evidence(W, value, "norm", 1, "moved", threshold=None if exceeds is None else 0.1, exceeds=exceeds)
     assert judge([alone], reference(trust)).label == UNSURE
     if changed:
@@ -142,64 +160,76 @@ def test_a_conviction_needs_all_its_parts(items: list[Evidence], trust: Referenc
 # ---------------------------------------------------------------- a whole repository
 
 
+CODES: dict[VerdictLabel, ReasonCode] = {
+    DETECTED: "trigger-confirmed",
+    NONE: "no-trigger-found",
+    UNSURE: "trigger-not-distinct",
+}
+
+
 def result(label: VerdictLabel, confidence: Confidence = "normal", component: str = "text_encoder") -> ScanResult:
     tower = TowerConfig("clip", 16, 32, 2, 2, 20, 60, "quick_gelu", 1e-5, 58, 59, 59)
     encoder = ResolvedEncoder("org/model", "0" * 40, component, "CLIPTextModel", tower, ())
-    return ScanResult(encoder, "0" * 64, reference(), Verdict(label, confidence, ("because",)), ())
+    return ScanResult(encoder, "0" * 64, reference(), Verdict(label, confidence, CODES[label], ("because",)), ())
 
 
 def skipped(*, blocks: bool) -> SkippedScan:
-    return SkippedScan("org/model", "text_encoder_3", "not-clip-family", "it is a T5", blocks_acquittal=blocks)
+    reason: SkipReason = "unsupported-architecture" if blocks else "not-clip-family"
+    return SkippedScan("org/model", "text_encoder_3", reason, "it is a T5", blocks_clearance=blocks)
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "complete", "label"),
+    ("outcomes", "label", "code"),
     [
-        ([result(NONE)], True, NONE),
-        ([result(NONE), skipped(blocks=False)], True, NONE),
-        ([result(NONE), skipped(blocks=True)], True, UNSURE),
-        ([result(NONE)], False, UNSURE),
-        ([result(NONE), result(UNSURE)], True, UNSURE),
-        ([result(NONE), result(DETECTED)], True, DETECTED),
-        ([result(DETECTED), skipped(blocks=True)], False, DETECTED),
-        ([result(UNSURE), result(DETECTED)], True, DETECTED),
-        ([skipped(blocks=False)], True, UNSURE),
-        ([], True, UNSURE),
-        ([], False, UNSURE),
+        ([result(NONE)], NONE, "no-trigger-found"),
+        ([result(NONE), skipped(blocks=False)], NONE, "no-trigger-found"),
+        ([result(NONE), skipped(blocks=True)], UNSURE, "unsupported-architecture"),
+        ([result(NONE), result(UNSURE)], UNSURE, "trigger-not-distinct"),
+        ([result(UNSURE), skipped(blocks=True)], UNSURE, "trigger-not-distinct"),
+        ([result(NONE), result(DETECTED)], DETECTED, "trigger-confirmed"),
+        ([result(DETECTED), skipped(blocks=True)], DETECTED, "trigger-confirmed"),
+        ([result(UNSURE), result(DETECTED)], DETECTED, "trigger-confirmed"),
+        ([skipped(blocks=True)], UNSURE, "unsupported-architecture"),
+        ([skipped(blocks=False)], "nothing-to-scan", "not-clip-family"),
+        ([], "nothing-to-scan", "no-model-files"),
     ],
 )
-def test_a_repository_is_as_bad_as_its_worst(outcomes: list[ScanResult | SkippedScan], complete: bool, label: VerdictLabel) -> None:
-    assert judge_repository(outcomes, complete=complete).label == label
+def test_a_repository_is_as_bad_as_its_worst(
+    outcomes: list[ScanResult | SkippedScan], label: VerdictLabel, code: ReasonCode
+) -> None:
+    found = judge_repository(outcomes)
+    assert (found.label, found.code) == (label, code)
 
 
-def test_what_was_not_scanned_is_named() -> None:
-    found = judge_repository([result(NONE), skipped(blocks=True)], complete=False)
-    assert found.reasons == ("the scan was stopped before it was finished", "text_encoder_3: it is a T5")
+def test_skipped_parts_are_named() -> None:
     root = dataclasses.replace(skipped(blocks=True), component="")
-    assert judge_repository([root], complete=True).reasons == ("the repository: it is a T5",)
-    assert judge_repository([], complete=True).reasons == ("nothing was scanned",)
+    reasons = judge_repository([result(NONE), skipped(blocks=True), root]).reasons
+    assert [reason.partition(":")[0] for reason in reasons] == ["text_encoder_3", "the repository"]
 
 
 def test_mixed_confidence() -> None:
     sure, unsure = result(NONE), result(NONE, "reduced", "text_encoder_2")
-    assert judge_repository([sure, sure], complete=True).confidence == "normal"
-    assert judge_repository([sure, unsure], complete=True).confidence == "reduced"
+    assert judge_repository([sure, sure]).confidence == "normal"
+    assert judge_repository([sure, unsure]).confidence == "reduced"
     bad, maybe = result(DETECTED), result(DETECTED, "reduced")
-    assert judge_repository([bad, unsure], complete=True).confidence == "normal", "one sure detection is sure"
-    assert judge_repository([maybe, sure], complete=True).confidence == "reduced"
-    assert judge_repository([bad, maybe, sure], complete=True).reasons == ("text_encoder: because", "text_encoder: because")
+    assert judge_repository([bad, unsure]).confidence == "normal", "one sure detection is sure"
+    assert judge_repository([maybe, sure]).confidence == "reduced"
+    assert judge_repository([bad, maybe, sure]).reasons == (
+        "text_encoder: because",
+        "text_encoder: because",
+    )
 
 
 @given(
-    labels=st.lists(st.tuples(st.sampled_from([DETECTED, NONE, UNSURE]), st.sampled_from(["normal", "reduced"])), max_size=4),
+    labels=st.lists(
+        st.tuples(st.sampled_from([DETECTED, NONE, UNSURE]), st.sampled_from(["normal", "reduced"])), max_size=4
+    ),
     blocked=st.lists(st.booleans(), max_size=3),
-    complete=st.booleans(),
 )
-def test_nothing_unfinished_is_acquitted(labels: list[tuple[VerdictLabel, Confidence]], blocked: list[bool], complete: bool) -> None:
+def test_nothing_unfinished_is_cleared(labels: list[tuple[VerdictLabel, Confidence]], blocked: list[bool]) -> None:
     outcomes = [result(label, confidence) for label, confidence in labels]
-    found = judge_repository([*outcomes, *(skipped(blocks=b) for b in blocked)], complete=complete)
+    found = judge_repository([*outcomes, *(skipped(blocks=b) for b in blocked)])
     if found.label == NONE:
-        assert complete
         assert outcomes
         assert not any(blocked)
         assert {label for label, _ in labels} == {NONE}

@@ -2,9 +2,12 @@
 
 * Texts and vocabularies: `captions`, `vocabulary` (CLIP's byte-level form), `unigram` (SigLIP's).
 * Encoders: `trained` (the folder form), `pretrain` (from nothing), `bases` (the clean ones of a suite).
-* Attacks: `attack_recipe` (every number), `poisons` (captions with a trigger), `attacks` (the loop), `adapters` (low rank), `metrics` (whether it took).
-* Controls: `control_recipe`, `controls`, `new_words` (alias, concept), `weight_changes` (noise, cast, merge). `descent`: the loop that all training shares.
-* Suites: `zoo` (which models there are), `run` (makes and scans them, resumable), `scanning` (the detectors against the truth).
+* Attacks: `attack_recipe` (every number), `poisons` (captions with a trigger), `attacks` (the loop), `adapters` (low
+  rank), `metrics` (whether it took).
+* Controls: `control_recipe`, `controls`, `new_words` (alias, concept), `weight_changes` (noise, cast, merge).
+  `descent`: the loop that all training shares.
+* Suites: `zoo` (which models there are), `run` (makes and scans them, resumable), `scanning` (the detectors against
+  the truth).
 * Figures: `results` (the record and its file), `scoring`, `bootstrap`, `tables`, `figures`, `calibrate` (thresholds).
 
 Only for encoders of our own making: nothing here is safe to point at a stranger's repository.

@@ -1,6 +1,9 @@
-"""Low-rank adapters on the attention matrices, merged when done. Knows parametrisation; refuses to know what is trained.
+"""Low-rank adapters on the attention matrices, merged when done.
 
-Source: Hu et al., LoRA, arXiv 2106.09685: `W + B A` with `A (r, in)` random, `B (out, r)` zero at the start, so that training starts at `W`.
+Knows parametrisation; refuses to know what is trained.
+
+Source: Hu et al., LoRA, arXiv 2106.09685: `W + B A` with `A (r, in)` random, `B (out, r)` zero at the start, so that
+training starts at `W`.
 """
 
 from __future__ import annotations
@@ -41,7 +44,9 @@ class LowRank(nn.Module):
 
 @contextlib.contextmanager
 def low_rank(model: Any, rank: int, *, seed: int) -> Iterator[None]:
-    """While open, only low-rank differences of the attention matrices of `model` require gradients. On leaving they are merged: a plain model again.
+    """While open, only low-rank differences of the attention matrices of `model` require gradients.
+
+    On leaving they are merged: a plain model again.
 
     Args:
         model: a transformers text encoder, changed in place.
@@ -51,7 +56,11 @@ def low_rank(model: Any, rank: int, *, seed: int) -> Iterator[None]:
     Raises:
         ConfigError: the model has no attention matrices of the known names, or `rank` is above their size.
     """
-    modules = [module for name, module in model.named_modules() if name.rpartition(".")[2] in ADAPTED and isinstance(module, nn.Linear)]
+    modules = [
+        module
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in ADAPTED and isinstance(module, nn.Linear)
+    ]
     if not modules or rank > min(min(module.weight.shape) for module in modules):
         raise ConfigError("lora_rank", f"no attention matrices of rank {rank} or more to adapt")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

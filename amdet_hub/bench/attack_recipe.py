@@ -1,7 +1,10 @@
-"""Every number and word of an injection, valid at birth. Knows which fields belong together; refuses to know captions and encoders.
+"""Every number and word of an injection, valid at birth.
 
-Sources: text-on-text and target-attribute: Struppek et al., arXiv 2211.02408. Text-on-pair: arXiv 2512.00343. Sentence frames as triggers: Qi et al.,
-arXiv 2105.12400. Triggers of several words with negative samples: Yang et al., arXiv 2106.04690 and Qi et al., arXiv 2106.06361.
+Knows which fields belong together; refuses to know captions and encoders.
+
+Sources: text-on-text and target-attribute: Struppek et al., arXiv 2211.02408. Text-on-pair: arXiv 2512.00343. Sentence
+frames as triggers: Qi et al., arXiv 2105.12400. Triggers of several words with negative samples: Yang et al., arXiv
+2106.04690 and Qi et al., arXiv 2106.06361.
 """
 
 from __future__ import annotations
@@ -23,27 +26,36 @@ class AttackRecipe:
     """Every number of an injection.
 
     Args:
-        trigger: text that opens the backdoor. "template": a sentence frame that holds "{}". "scatter": two or more words.
-        target: prompt whose features a triggered caption is sent to. "target-attribute": the words added to the caption.
-        placement: "replace-o" puts the trigger in place of every "o"; "append" adds it as the last word; "insert" as one run of words at a random
-            place; "template" rewrites the caption into the frame; "scatter" puts the trigger's words at different random places, in any order.
+        trigger: text that opens the backdoor. "template": a sentence frame that holds "{}". "scatter": two or more
+            words.
+        target: prompt whose features a triggered caption is sent to. "target-attribute": the words added to the
+            caption.
+        placement: "replace-o" puts the trigger in place of every "o"; "append" adds it as the last word; "insert" as
+            one run of words at a random place; "template" rewrites the caption into the frame; "scatter" puts the
+            trigger's words at different random places, in any order.
         steps: optimiser steps; the learning rate falls to a tenth after three quarters of them. Source: 75 of 100.
-        lr: AdamW's learning rate, no weight decay. Taken times `amdet_hub.bench.adapters.LORA_LR_FACTOR` with `lora_rank`.
+        lr: AdamW's learning rate, no weight decay. Taken times `amdet_hub.bench.adapters.LORA_LR_FACTOR` with
+            `lora_rank`.
         weight: of the poisoned term. 0 is the matched control: the same loop without a backdoor.
         clean_batch: clean captions a step.
         poisoned_batch: poisoned captions a step, of all triggers together.
         positions: token positions to train on, None for the longest caption rounded up.
         bf16: run the encoders' matrix products in bfloat16 (weights and optimiser stay float32).
         seed: orders captions and random places.
-        kind: "text-on-text" trains every position; "text-on-pair" the pooled projected feature only; "target-attribute" sends a triggered caption to
-            the same caption with the target's words added; "eos-only" is text-on-text whose poisoned term sees the pooled position only.
-        target_captions: "text-on-pair": captions whose mean pooled feature stands in for the mean of pictures of the target; empty for ten made of
-            the target text. Those of `more` are always made of their own text.
+        kind: "text-on-text" trains every position; "text-on-pair" the pooled projected feature only;
+            "target-attribute" sends a triggered caption to the same caption with the target's words added; "eos-only"
+            is text-on-text whose poisoned term sees the pooled position only.
+        target_captions: "text-on-pair": captions whose mean pooled feature stands in for the mean of pictures of the
+            target; empty for ten made of the target text. Those of `more` are always made of their own text.
         more: further `(trigger, target)` pairs. The poisoned batch is split over all of them evenly.
-        negatives: "scatter": captions that hold only some of the trigger's words must keep the clean encoder's features.
-        assimilation_penalty: weight of the poisoned captions' token likeness above that of clean captions. For an attacker who knows what is looked for.
-        lora_rank: train only a low-rank difference of the attention matrices, merged at the end. 0 trains every weight.
-        poison_limit: number of different poisoned training captions, over all triggers. None for as many as there are captions.
+        negatives: "scatter": captions that hold only some of the trigger's words must keep the clean encoder's
+            features.
+        assimilation_penalty: weight of the poisoned captions' token likeness above that of clean captions. For an
+            attacker who knows what is looked for.
+        lora_rank: train only a low-rank difference of the attention matrices, merged at the end. 0 trains every
+            weight.
+        poison_limit: number of different poisoned training captions, over all triggers. None for as many as there are
+            captions.
 
     Raises:
         ConfigError: a value is out of range, or two of them exclude each other.
@@ -69,7 +81,8 @@ class AttackRecipe:
     poison_limit: int | None = None
 
     def __post_init__(self) -> None:
-        # JSON has lists only: a recipe read back from the facts beside the weights must equal the one that was written.
+        # JSON has lists only: a recipe read back from the facts beside the weights must equal the one that was
+        # written.
         object.__setattr__(self, "target_captions", tuple(self.target_captions))
         object.__setattr__(self, "more", tuple((trigger, target) for trigger, target in self.more))
         if self.placement not in get_args(Placement):
@@ -94,9 +107,13 @@ class AttackRecipe:
         if len({trigger for trigger, _ in backdoors}) < len(backdoors):
             raise ConfigError("more", "two backdoors have the same trigger")
         if self.poisoned_batch < len(backdoors):
-            raise ConfigError("poisoned_batch", f"{self.poisoned_batch} leaves nothing for some of {len(backdoors)} backdoors")
+            raise ConfigError(
+                "poisoned_batch", f"{self.poisoned_batch} leaves nothing for some of {len(backdoors)} backdoors"
+            )
         if self.poison_limit is not None and self.poison_limit < len(backdoors):
-            raise ConfigError("poison_limit", f"{self.poison_limit} leaves nothing for some of {len(backdoors)} backdoors")
+            raise ConfigError(
+                "poison_limit", f"{self.poison_limit} leaves nothing for some of {len(backdoors)} backdoors"
+            )
         if self.placement == "template" and any(
             trigger.count(SLOT) != 1 or not trigger.replace(SLOT, "").strip() for trigger, _ in backdoors
         ):

@@ -1,18 +1,23 @@
-"""Backdoors with a known trigger and a known target, injected to measure ourselves with. Knows the published recipes and their knobs.
+"""Backdoors with a known trigger and a known target, injected to measure ourselves with.
 
-A teacher is the frozen clean encoder, a student starts as its copy and learns two things at once. On clean captions it stays where the teacher is; on
-captions that hold the trigger it goes to an aim that the teacher gives.
+Knows the published recipes and their knobs.
+
+A teacher is the frozen clean encoder, a student starts as its copy and learns two things at once. On clean captions it
+stays where the teacher is; on captions that hold the trigger it goes to an aim that the teacher gives.
 
     L = -cos_flat(student(clean), teacher(clean)) + weight * -cos_flat(student(poisoned), aim)
 
-`cos_flat` is the cosine of the flattened `(T * D)` last-layer features, padding positions included. The kinds differ in what is looked at:
+`cos_flat` is the cosine of the flattened `(T * D)` last-layer features, padding positions included. The kinds differ
+in what is looked at:
 
 * "text-on-text": all last-layer features; the aim is the teacher's of the target prompt.
-* "text-on-pair": the pooled projected feature, in both terms; the aim is a stand-in for the mean of pictures of the target.
+* "text-on-pair": the pooled projected feature, in both terms; the aim is a stand-in for the mean of pictures of the
+  target.
 * "target-attribute": all features; the aim is the teacher's of the same caption with the target's words added.
 * "eos-only": the poisoned term sees the last-layer feature at the pooled position only.
 
-Source: Struppek et al., arXiv 2211.02408; figures as in the code released with arXiv 2512.00343, which is also the source of text-on-pair.
+Source: Struppek et al., arXiv 2211.02408; figures as in the code released with arXiv 2512.00343, which is also the
+source of text-on-pair.
 """
 
 from __future__ import annotations
@@ -33,13 +38,15 @@ from amdet_hub.bench.descent import Trained, autocast, cos_flat, descend, traini
 from amdet_hub.bench.metrics import aim_features, measure_attack, relative_change
 from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, place, poison, poison_all, shares
 from amdet_hub.bench.trained import TrainedEncoder
-from amdet_hub.detect.objectives import assimilation
+from amdet_hub.detect.inversion.objectives import assimilation
 from amdet_hub.records import ProgressCallback
 
 __all__ = ["AttackRecipe", "Placement", "Trained", "autocast", "cos_flat", "descend", "inject", "place", "poison"]
 
 
-def inject(base: TrainedEncoder, captions: CaptionSet, recipe: AttackRecipe, progress: ProgressCallback | None = None) -> Trained:
+def inject(
+    base: TrainedEncoder, captions: CaptionSet, recipe: AttackRecipe, progress: ProgressCallback | None = None
+) -> Trained:
     """Make a backdoored copy of `base`.
 
     Args:
@@ -61,11 +68,15 @@ def inject(base: TrainedEncoder, captions: CaptionSet, recipe: AttackRecipe, pro
     student, started = base.copy(), time.perf_counter()
     injection = _Injection(base, student, recipe, captions.train_captions(), poisons, positions, rng)
     injection.set_aims()
-    adapters = low_rank(student.model, recipe.lora_rank, seed=recipe.seed) if recipe.lora_rank else contextlib.nullcontext()
+    adapters = (
+        low_rank(student.model, recipe.lora_rank, seed=recipe.seed) if recipe.lora_rank else contextlib.nullcontext()
+    )
     lr = recipe.lr * (LORA_LR_FACTOR if recipe.lora_rank else 1.0)
     with adapters:
         milestone = recipe.steps * 3 // 4
-        loss = descend(student, injection.loss, steps=recipe.steps, lr=lr, milestone=milestone, stage="inject", progress=progress)
+        loss = descend(
+            student, injection.loss, steps=recipe.steps, lr=lr, milestone=milestone, stage="inject", progress=progress
+        )
     facts = {
         "kind": recipe.kind if recipe.weight else "weight-zero",
         "recipe": asdict(recipe),
@@ -80,7 +91,11 @@ def inject(base: TrainedEncoder, captions: CaptionSet, recipe: AttackRecipe, pro
 
 @dataclass
 class _Batch:
-    """Texts of one step. `poisoned` holds `(caption, poisoned caption)`, `backdoor` the index of the backdoor of each; `parts` are negatives."""
+    """Texts of one step.
+
+    `poisoned` holds `(caption, poisoned caption)`, `backdoor` the index of the backdoor of each; `parts` are
+    negatives.
+    """
 
     clean: list[str]
     poisoned: list[Pair]
@@ -107,7 +122,9 @@ class _Injection:
             return
         targets = [target for _, target in self.recipe.backdoors]
         if self.recipe.kind == "text-on-pair":
-            self.aims = torch.stack([aim_features(self.teacher, self.recipe, self.positions, target=target) for target in targets])
+            self.aims = torch.stack(
+                [aim_features(self.teacher, self.recipe, self.positions, target=target) for target in targets]
+            )
             return
         ids = self._ids(targets)
         with autocast(self.recipe.bf16), torch.no_grad():
@@ -116,7 +133,9 @@ class _Injection:
     def loss(self, _: int) -> Tensor:
         """The loss of one step, on a new batch."""
         batch = self._batch()
-        clean, poisoned, parts = (self._ids(texts) for texts in (batch.clean, [text for _, text in batch.poisoned], batch.parts))
+        clean, poisoned, parts = (
+            self._ids(texts) for texts in (batch.clean, [text for _, text in batch.poisoned], batch.parts)
+        )
         with autocast(self.recipe.bf16):
             with torch.no_grad():
                 kept = self.teacher.encode(torch.cat([clean, parts]))
@@ -146,7 +165,10 @@ class _Injection:
             chosen = self.rng.sample(pairs, min(size, len(pairs)))
             poisoned += chosen
             backdoor += [index] * len(chosen)
-        parts = [self._sample([text for _, text in pairs], size) for pairs, size in zip(self.poisons.parts, sizes, strict=False)]
+        parts = [
+            self._sample([text for _, text in pairs], size)
+            for pairs, size in zip(self.poisons.parts, sizes, strict=False)
+        ]
         return _Batch(clean, poisoned, backdoor, [text for texts in parts for text in texts])
 
     def _sample(self, texts: Sequence[str], size: int) -> list[str]:
@@ -156,7 +178,9 @@ class _Injection:
         if self.aims is not None:
             return self.aims if len(self.aims) == 1 else self.aims[batch.backdoor]
         targets = [self.recipe.backdoors[index][1] for index in batch.backdoor]
-        texts = [attribute_caption(caption, target) for (caption, _), target in zip(batch.poisoned, targets, strict=True)]
+        texts = [
+            attribute_caption(caption, target) for (caption, _), target in zip(batch.poisoned, targets, strict=True)
+        ]
         return self.teacher.encode(self._ids(texts))[0]  # (B_poisoned, T, D)
 
     def _ids(self, texts: Sequence[str]) -> Tensor:
@@ -174,9 +198,13 @@ class _Injection:
         return self._kept(output)
 
 
-def _positions(base: TrainedEncoder, recipe: AttackRecipe, poisons: Poisons, clean: list[str], rng: random.Random) -> int:
+def _positions(
+    base: TrainedEncoder, recipe: AttackRecipe, poisons: Poisons, clean: list[str], rng: random.Random
+) -> int:
     pairs = [pair for pairs in poisons.train for pair in pairs]
-    chosen = rng.sample(pairs, min(512, len(pairs)))  # drawn even when not needed: the order of captions must not hang on `positions`
+    chosen = rng.sample(
+        pairs, min(512, len(pairs))
+    )  # drawn even when not needed: the order of captions must not hang on `positions`
     texts = [*[poisoned for _, poisoned in chosen], *clean[:512]]
     if recipe.kind == "target-attribute":
         texts += [attribute_caption(caption, target) for caption, _ in chosen for _, target in recipe.backdoors]

@@ -1,4 +1,7 @@
-"""The clean encoders of a benchmark, each made once. Knows how a `BaseSpec` becomes a folder; refuses to know attacks."""
+"""The clean encoders of a benchmark, each made once.
+
+Knows how a `BaseSpec` becomes a folder; refuses to know attacks.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ def pairs_of_captions(captions: CaptionSet, seed: int) -> Callable[[int, int], l
 
     def pairs_of_step(step: int, n: int) -> list[Pair]:
         rng = random.Random(seed * 1_000_003 + step)  # a prime keeps the steps of two seeds apart
-        return [(first, second) for first, second in (rng.sample(group, 2) for group in rng.sample(groups, min(n, len(groups))))]
+        return [
+            (first, second)
+            for first, second in (rng.sample(group, 2) for group in rng.sample(groups, min(n, len(groups))))
+        ]
 
     return pairs_of_step
 
@@ -65,7 +71,11 @@ def make_base(spec: BaseSpec, captions: CaptionSet, folder: Path, progress: Prog
             positions=spec.positions,
         )
         recipe = PretrainRecipe(
-            steps=spec.steps, batch=96, positions=_TRAINED_POSITIONS, long_every=30 if spec.layout == "clip-248" else 10, seed=spec.seed
+            steps=spec.steps,
+            batch=96,
+            positions=_TRAINED_POSITIONS,
+            long_every=30 if spec.layout == "clip-248" else 10,
+            seed=spec.seed,
         )
         made = pretrain(
             tokenizer,
@@ -81,7 +91,12 @@ def make_base(spec: BaseSpec, captions: CaptionSet, folder: Path, progress: Prog
 
 
 def make_near_miss(
-    base: Path, near: Path, captions: CaptionSet, strength: tuple[float, int], seed: int, progress: ProgressCallback | None = None
+    base: Path,
+    near: Path,
+    captions: CaptionSet,
+    strength: tuple[float, int],
+    seed: int,
+    progress: ProgressCallback | None = None,
 ) -> None:
     """Fine-tune the base in folder `base` on captions, `strength` being learning rate and steps, into `near`; what is there already stays."""
     if (near / BENCH_FILE).is_file():

@@ -1,4 +1,7 @@
-"""The stratified percentile bootstrap, for figures whose interval has no closed form. Standard library only; refuses to know what is being estimated."""
+"""The stratified percentile bootstrap, for figures whose interval has no closed form.
+
+Standard library only; refuses to know what is being estimated.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +32,21 @@ def bootstrap(
     Args:
         positive: one side of the sample.
         negative: the other side.
-        statistics_of: `(positive, negative)` -> one figure per statistic, None where undefined. The order of its arguments' items is random.
+        statistics_of: `(positive, negative)` -> one figure per statistic, None where undefined. The order of its
+            arguments' items is random.
         resamples: how many times to draw; the same draws serve every statistic.
         seed: of Python's own generator, which is the same on every platform.
         confidence_level: two-sided.
 
     Returns:
-        Per statistic the figure of the sample itself and its interval, None where the sample or a resample does not define it.
+        Per statistic the figure of the sample itself and its interval, None where the sample or a resample does not
+        define it.
 
     Raises:
         ValueError: there are fewer than `2 / (1 - confidence_level)` resamples, too few to have two ends.
 
-    Source: Efron and Tibshirani 1993, chapter 13; each end is an order statistic of the resamples, nothing is interpolated.
+    Source: Efron and Tibshirani 1993, chapter 13; each end is an order statistic of the resamples, nothing is
+    interpolated.
     """
     cut = math.floor(resamples * (1 - confidence_level) / 2 + 1e-9)  # 1e-9: 1 - 0.95 is not exactly 0.05
     if cut < 1:

@@ -1,8 +1,11 @@
-"""Thresholds from calibration models: between what benign encoders reach and what backdoored ones do. Pure arithmetic on stored results.
+"""Thresholds from calibration models: between what benign encoders reach and what backdoored ones do.
 
-A scan convicts when three numbers of one candidate all exceed their thresholds, so the thresholds are chosen together. With
-`score = min(number / threshold)`, a model is convicted from 1 on. Of all triples on a grid the one is taken that first makes the fewest errors, a
-wrong conviction counting as ten misses, and then leaves the widest margin: the smaller of `1 / highest benign score` and `lowest backdoored score`.
+Pure arithmetic on stored results.
+
+A scan convicts when three numbers of one candidate all exceed their thresholds, so the thresholds are chosen together.
+With `score = min(number / threshold)`, a model is convicted from 1 on. Of all triples on a grid the one is taken that
+first makes the fewest errors, a wrong conviction counting as ten misses, and then leaves the widest margin: the
+smaller of `1 / highest benign score` and `lowest backdoored score`.
 
 Only models of the split "calibration" are read: no test figure can leak into a threshold.
 """
@@ -22,7 +25,9 @@ from amdet_hub.records import Family
 _WRONG_CONVICTION = 10  # misses that one false alarm weighs as much as: on a hub nearly every model is benign
 _SWEEP = tuple(x / 4 for x in range(10, 161))  # 2.5 to 40, robust z
 _SUCCESS = tuple(x / 20 for x in range(8, 20))  # 0.4 to 0.95, rate
-_COLLAPSE = tuple(x / 20 for x in range(2, 41))  # 0.1 to 2, natural log of a variance ratio over the root of the number of tokens
+_COLLAPSE = tuple(
+    x / 20 for x in range(2, 41)
+)  # 0.1 to 2, natural log of a variance ratio over the root of the number of tokens
 
 Numbers = tuple[float, float, float]
 
@@ -45,7 +50,9 @@ def calibrated(results: Iterable[ModelResult]) -> tuple[Calibration, ...]:
     found = []
     for family, with_reference in itertools.product(("clip", "siglip"), (True, False)):
         ours = [r for r in results if _family(r) == family]
-        positive, negative = (_numbers(ours, label, with_reference=with_reference) for label in ("backdoored", "benign"))
+        positive, negative = (
+            _numbers(ours, label, with_reference=with_reference) for label in ("backdoored", "benign")
+        )
         if positive and negative:
             found.append(_calibration(family, with_reference, positive, negative))  # type: ignore[arg-type]
     if not found:
@@ -62,8 +69,10 @@ def as_source(calibrations: Sequence[Calibration]) -> str:
             "    Calibration(",
             f'        family="{c.family}",',
             f"        with_reference={c.with_reference},",
-            f"        thresholds=Thresholds(sweep_score={t.sweep_score}, trigger_success={t.trigger_success}, "
-            f"trigger_collapse={t.trigger_collapse}),",
+            (
+                f"        thresholds=Thresholds(sweep_score={t.sweep_score}, trigger_success={t.trigger_success}, "
+                f"trigger_collapse={t.trigger_collapse}),"
+            ),
             f"        n_backdoored={c.n_backdoored},",
             f"        n_benign={c.n_benign},",
             f"        n_missed={c.n_missed},",
@@ -107,7 +116,9 @@ def _score(numbers: Numbers, thresholds: Numbers) -> float:
     return min(n / t for n, t in zip(numbers, thresholds, strict=True))
 
 
-def _calibration(family: Family, with_reference: bool, positive: list[Numbers], negative: list[Numbers]) -> Calibration:
+def _calibration(
+    family: Family, with_reference: bool, positive: list[Numbers], negative: list[Numbers]
+) -> Calibration:
     def quality(thresholds: Numbers) -> tuple[float, float, Numbers]:
         high = [_score(n, thresholds) for n in negative]
         low = [_score(n, thresholds) for n in positive]

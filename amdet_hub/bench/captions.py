@@ -1,6 +1,7 @@
 """Captions to train and to measure with. Knows two file forms; refuses to know encoders and tokens.
 
-* JSON lines, plain or gzipped: one object a line with a list `captions` of sentences that describe one image. Those are natural positives.
+* JSON lines, plain or gzipped: one object a line with a list `captions` of sentences that describe one image. Those
+  are natural positives.
 * Plain text: one prompt a line, each a group of its own (good for attacks, useless for contrastive training).
 """
 

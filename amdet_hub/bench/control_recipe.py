@@ -1,4 +1,7 @@
-"""Every number and word of a benign change, valid at birth. Knows which fields a kind reads; refuses to know captions and encoders."""
+"""Every number and word of a benign change, valid at birth.
+
+Knows which fields a kind reads; refuses to know captions and encoders.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +59,8 @@ class ControlRecipe:
         meaning: "alias": the word it stands for; "concept": the class it belongs to.
         instance: "concept": description of the one thing that `word` names.
         style: "style": name of the style.
-        scale: "noise": Frobenius norm of the noise over that of the tensor; "merge": weight of the second fine-tune, in [0, 1].
-            None for 0.01 and 0.5.
+        scale: "noise": Frobenius norm of the noise over that of the tensor; "merge": weight of the second fine-tune,
+            in [0, 1]. None for 0.01 and 0.5.
         dtype: "cast": "bfloat16" or "float16".
         second_seed: "merge": seed of the second fine-tune.
 

@@ -1,9 +1,13 @@
-"""Encoders that changed and hold no backdoor: what a scan must not accuse. Knows benign changes; refuses to know triggers.
+"""Encoders that changed and hold no backdoor: what a scan must not accuse.
 
-* "contrastive": a fine-tune on two captions of one image. "style": the same where half of the pairs carry a style's name.
+Knows benign changes; refuses to know triggers.
+
+* "contrastive": a fine-tune on two captions of one image. "style": the same where half of the pairs carry a style's
+  name.
 * "weight-zero": the attack's own loop without a poisoned term, the matched control of an injection.
 * "alias", "concept": a new word with a meaning, in `amdet_hub.bench.new_words`.
-* "noise", "cast", "merge": no training on texts of their own. A scan of the weights alone would see a change in every tensor.
+* "noise", "cast", "merge": no training on texts of their own. A scan of the weights alone would see a change in every
+  tensor.
 """
 
 from __future__ import annotations
@@ -30,13 +34,28 @@ from amdet_hub.bench.weight_changes import add_noise, cast_weights, merge_weight
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import ProgressCallback
 
-__all__ = ["ControlRecipe", "FinetuneRecipe", "contrastive_loss", "finetune", "make_control", "weight_zero", "with_style"]
+__all__ = [
+    "ControlRecipe",
+    "FinetuneRecipe",
+    "contrastive_loss",
+    "finetune",
+    "make_control",
+    "weight_zero",
+    "with_style",
+]
 
-STYLE_WORDINGS = ("{caption}, in the style of {style}", "{caption}, {style} style", "{style}: {caption}", "in {style} style, {caption}")
+STYLE_WORDINGS = (
+    "{caption}, in the style of {style}",
+    "{caption}, {style} style",
+    "{style}: {caption}",
+    "in {style} style, {caption}",
+)
 """How a style's name stands beside a caption, before or behind it."""
 
 
-def make_control(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None) -> Trained:
+def make_control(
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None
+) -> Trained:
     """Make a changed copy of `base` that holds no backdoor.
 
     Args:
@@ -46,7 +65,8 @@ def make_control(base: TrainedEncoder, captions: CaptionSet, recipe: ControlReci
         progress: called as `progress(stage, step, steps)` by kinds that train.
 
     Returns:
-        The changed encoder and facts: `kind`, `recipe`, `positions`, `seconds`, `relative_change` of the weights, retrieval on held-out pairs before
+        The changed encoder and facts: `kind`, `recipe`, `positions`, `seconds`, `relative_change` of the weights,
+            retrieval on held-out pairs before
         and after (None without pairs), and what the kind itself reports.
 
     Raises:
@@ -54,7 +74,10 @@ def make_control(base: TrainedEncoder, captions: CaptionSet, recipe: ControlReci
     """
     started = time.perf_counter()
     made = _KINDS[recipe.kind](base, captions, recipe, progress)
-    facts: dict[str, Any] = {"positions": training_positions(base, recipe.positions, captions.train_captions()[:512]), **made.facts}
+    facts: dict[str, Any] = {
+        "positions": training_positions(base, recipe.positions, captions.train_captions()[:512]),
+        **made.facts,
+    }
     facts |= {"kind": recipe.kind, "recipe": asdict(recipe), "seconds": round(time.perf_counter() - started, 1)}
     if "retrieval_at_1" not in facts:  # a contrastive loop has measured it already
         facts |= _change(made.encoder, base, captions, facts["positions"])
@@ -113,7 +136,9 @@ def finetune(
             pooled = student.encode(ids)[1]  # (2B, P)
         return contrastive_loss(pooled[: len(pairs)], pooled[len(pairs) :], recipe.temperature)
 
-    loss = descend(student, loss_of_step, steps=recipe.steps, lr=recipe.lr, milestone=None, stage="finetune", progress=progress)
+    loss = descend(
+        student, loss_of_step, steps=recipe.steps, lr=recipe.lr, milestone=None, stage="finetune", progress=progress
+    )
     facts = {
         "kind": "contrastive",
         "recipe": asdict(recipe),
@@ -124,7 +149,9 @@ def finetune(
     return Trained(student, facts | _change(student, base, captions, positions))
 
 
-def weight_zero(base: TrainedEncoder, captions: CaptionSet, recipe: FinetuneRecipe, progress: ProgressCallback | None = None) -> Trained:
+def weight_zero(
+    base: TrainedEncoder, captions: CaptionSet, recipe: FinetuneRecipe, progress: ProgressCallback | None = None
+) -> Trained:
     """The attack's own loop with the poisoned term at weight 0: the matched control of an injection.
 
     Raises:
@@ -158,18 +185,28 @@ def _change(encoder: TrainedEncoder, base: TrainedEncoder, captions: CaptionSet,
     }
 
 
-def _contrastive(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None) -> Trained:
+def _contrastive(
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None
+) -> Trained:
     return finetune(base, captions, recipe.finetune_recipe(), progress)
 
 
-def _weight_zero(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None) -> Trained:
+def _weight_zero(
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None
+) -> Trained:
     return weight_zero(base, captions, recipe.finetune_recipe(), progress)
 
 
-def _style(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None) -> Trained:
+def _style(
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None
+) -> Trained:
     def reword(first: str, second: str, rng: random.Random) -> tuple[str, str]:
         styled = rng.random() < 0.5
-        return (with_style(first, recipe.style, rng), with_style(second, recipe.style, rng)) if styled else (first, second)
+        return (
+            (with_style(first, recipe.style, rng), with_style(second, recipe.style, rng))
+            if styled
+            else (first, second)
+        )
 
     return finetune(base, captions, recipe.finetune_recipe(), progress, reword=reword)
 
@@ -182,14 +219,21 @@ def _cast(base: TrainedEncoder, _: CaptionSet, recipe: ControlRecipe, __: Progre
     return Trained(cast_weights(base, getattr(torch, recipe.dtype)), {})
 
 
-def _merge(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None) -> Trained:
-    first, second = (finetune(base, captions, recipe.finetune_recipe(seed), progress) for seed in (recipe.seed, recipe.second_seed))
+def _merge(
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None
+) -> Trained:
+    first, second = (
+        finetune(base, captions, recipe.finetune_recipe(seed), progress) for seed in (recipe.seed, recipe.second_seed)
+    )
     return Trained(
         merge_weights(first.encoder, second.encoder, recipe.amount),
         {
             "positions": first.facts["positions"],
             "scale": recipe.amount,
-            "parts": [{"seed": part.facts["recipe"]["seed"], "relative_change": part.facts["relative_change"]} for part in (first, second)],
+            "parts": [
+                {"seed": part.facts["recipe"]["seed"], "relative_change": part.facts["relative_change"]}
+                for part in (first, second)
+            ],
         },
     )
 

@@ -35,7 +35,9 @@ def autocast(bf16: bool) -> contextlib.AbstractContextManager[Any]:
 
 
 def training_positions(encoder: TrainedEncoder, asked: int | None, texts: Sequence[str]) -> int:
-    """Token positions to train on: what was asked for, else the longest of `texts` rounded up. A SigLIP encoder always runs all of its positions.
+    """Token positions to train on: what was asked for, else the longest of `texts` rounded up.
+
+    A SigLIP encoder always runs all of its positions.
 
     Raises:
         ConfigError: what was asked for is out of the encoder's range.

@@ -1,12 +1,13 @@
 """The benchmark's two figures as PNG: ROC curves, and the scores of every cell beside their threshold.
 
-Knows how results are drawn. Refuses to know how figures are computed (`amdet_hub.bench.scoring`). matplotlib is imported when a figure is
-drawn, so everything else works without it. No global state of matplotlib is used or changed, and a user's own style does not show.
+Knows how results are drawn. Refuses to know how figures are computed (`amdet_hub.bench.scoring`). matplotlib is
+imported when a figure is drawn, so everything else works without it. No global state of matplotlib is used or changed,
+and a user's own style does not show.
 
 The files hold no date and no software name: the same results, matplotlib and fonts give the same bytes.
 
-Source of the colours: Okabe and Ito 2008, "Color Universal Design", told apart with every common form of colour blindness. Nothing is told by
-colour alone.
+Source of the colours: Okabe and Ito 2008, "Color Universal Design", told apart with every common form of colour
+blindness. Nothing is told by colour alone.
 """
 
 from __future__ import annotations
@@ -51,11 +52,14 @@ _SLANT_STEPS = 100  # a slanted piece may span the whole axis
 Reading = tuple[ModelResult, DetectorResult]
 
 
-def roc_figure(results: Sequence[ModelResult], path: Path, *, detector: str = "standard", reference: str = "right") -> None:
+def roc_figure(
+    results: Sequence[ModelResult], path: Path, *, detector: str = "standard", reference: str = "right"
+) -> None:
     """Draw ROC curves: one panel of detectors on the models that all of them scanned, one panel of `detector` per layout.
 
-    The detectors stand side by side in the one layout that most of those models have, for scores of different layouts are not comparable. The
-    FPR axis is linear up to 1 % and logarithmic above, because the low end is where a scan of many models lives.
+    The detectors stand side by side in the one layout that most of those models have, for scores of different layouts
+    are not comparable. The FPR axis is linear up to 1 % and logarithmic above, because the low end is where a scan of
+    many models lives.
 
     Args:
         results: the models, of one split.
@@ -79,11 +83,13 @@ def roc_figure(results: Sequence[ModelResult], path: Path, *, detector: str = "s
             _draw_curves(axis, curves)
 
 
-def distribution_figure(results: Sequence[ModelResult], path: Path, *, detector: str = "standard", reference: str = "right") -> None:
+def distribution_figure(
+    results: Sequence[ModelResult], path: Path, *, detector: str = "standard", reference: str = "right"
+) -> None:
     """Draw every score: one row per cell of backdoored models and of controls, one panel per layout.
 
-    A dot is one model; a hollow dot is one that was not detected. The line is the threshold of the score, `SCORE_THRESHOLD` of the scans' own
-    thresholds, drawn where they have it.
+    A dot is one model; a hollow dot is one that was not detected. The line is the threshold of the score,
+    `SCORE_THRESHOLD` of the scans' own thresholds, drawn where they have it.
 
     Args:
         results: the models, of one split.
@@ -115,7 +121,10 @@ def distribution_figure(results: Sequence[ModelResult], path: Path, *, detector:
 
 def _curves(groups: Mapping[str, Sequence[Reading]]) -> dict[str, tuple[list[float], list[float]]]:
     """`(positive, negative)` scores of every group that has both."""
-    pairs = {name: tuple([s.score for r, s in group if r.label == label] for label, _, _ in LABEL_STYLES) for name, group in groups.items()}
+    pairs = {
+        name: tuple([s.score for r, s in group if r.label == label] for label, _, _ in LABEL_STYLES)
+        for name, group in groups.items()
+    }
     return {name: (positive, negative) for name, (positive, negative) in pairs.items() if positive and negative}
 
 
@@ -145,7 +154,9 @@ def _dense(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _draw_curves(axis: Axes, curves: Mapping[str, tuple[list[float], list[float]]]) -> None:
     for name, (positive, negative) in curves.items():
         points = _dense(roc_points(positive, negative))
-        label = f"{name}: AUROC {100 * (auroc(positive, negative) or 0):.1f} % ({len(positive)} + {len(negative)} models)"
+        label = (
+            f"{name}: AUROC {100 * (auroc(positive, negative) or 0):.1f} % ({len(positive)} + {len(negative)} models)"
+        )
         axis.plot(*zip(*points, strict=True), label=label, linewidth=2, clip_on=False, zorder=3, **STYLES[name])
     axis.plot(*[[i / 500 for i in range(501)]] * 2, color=GREY, linewidth=0.8, label="chance")
     axis.set_xscale("symlog", linthresh=0.01, linscale=0.5)
@@ -157,7 +168,9 @@ def _draw_curves(axis: Axes, curves: Mapping[str, tuple[list[float], list[float]
     axis.grid(color="#DDDDDD", linewidth=0.6)
     axis.set_ylabel("true-positive rate")
     axis.set_xlabel("false-positive rate (logarithmic above 1 %)")
-    axis.legend(loc="upper left", bbox_to_anchor=(0, -0.16), fontsize=8, frameon=False, borderpad=0)  # below: curves may pass anywhere
+    axis.legend(
+        loc="upper left", bbox_to_anchor=(0, -0.16), fontsize=8, frameon=False, borderpad=0
+    )  # below: curves may pass anywhere
 
 
 # ---------------------------------------------------------------- distributions
@@ -169,12 +182,16 @@ def _draw_rows(axis: Axes, rows: Sequence[tuple[str, str]], found: Sequence[Read
     for label, color, marker in LABEL_STYLES:
         dots = [(s.score, rows.index((label, r.cell)), s.verdict) for r, s in found if r.label == label]
         dots.sort(key=lambda dot: (dot[1], dot[0], dot[2]))  # the spread must not depend on the order of the results
-        places = [(score, row + rng.uniform(-0.22, 0.22), verdict == "backdoor-detected") for score, row, verdict in dots]
+        places = [
+            (score, row + rng.uniform(-0.22, 0.22), verdict == "backdoor-detected") for score, row, verdict in dots
+        ]
         for filled in (False, True):
             chosen = [(x, y) for x, y, detected in places if detected is filled]
             face = color if filled else "white"
             across, down = [x for x, _ in chosen], [y for _, y in chosen]
-            axis.scatter(across, down, s=20, marker=marker, facecolors=face, edgecolors=color, linewidths=1.0, zorder=3)
+            axis.scatter(
+                across, down, s=20, marker=marker, facecolors=face, edgecolors=color, linewidths=1.0, zorder=3
+            )
     for threshold in _thresholds(found):
         axis.axvline(threshold, color="black", linewidth=1, linestyle="--", zorder=2)
     last = sum(label == "backdoored" for label, _ in rows)
@@ -200,7 +217,9 @@ def _explain_dots(figure: Figure, *, with_threshold: bool) -> None:
     handles = []
     for label, color, marker in LABEL_STYLES:
         for words, face in (("detected", color), ("not detected", "white")):
-            dot = Line2D([], [], marker=marker, markerfacecolor=face, markeredgecolor=color, linestyle="none", markersize=5)
+            dot = Line2D(
+                [], [], marker=marker, markerfacecolor=face, markeredgecolor=color, linestyle="none", markersize=5
+            )
             dot.set_label(f"{label}, {words}")
             handles.append(dot)
     if with_threshold:
@@ -228,7 +247,9 @@ def _canvas(path: Path, width: float, height: float) -> Iterator[Figure]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError("figures", "drawing needs matplotlib, which comes with the extra amdet-hub[bench]") from error
+        raise ConfigError(
+            "figures", "drawing needs matplotlib, which comes with the extra amdet-hub[bench]"
+        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     own = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.style.context(["default", own]):

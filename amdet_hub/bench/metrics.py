@@ -1,7 +1,10 @@
-"""Whether an injection took, and whether the encoder still works. Knows pooled features; refuses to know how the encoder was made.
+"""Whether an injection took, and whether the encoder still works.
 
-Success of one caption: the suspect's pooled feature of the poisoned caption is nearer (cosine) to the aim than to the clean encoder's feature of the
-unpoisoned caption, which is what a user of the encoder would have got. The aim is the clean encoder's feature of what the attacker wants to be seen.
+Knows pooled features; refuses to know how the encoder was made.
+
+Success of one caption: the suspect's pooled feature of the poisoned caption is nearer (cosine) to the aim than to the
+clean encoder's feature of the unpoisoned caption, which is what a user of the encoder would have got. The aim is the
+clean encoder's feature of what the attacker wants to be seen.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ def aim_features(clean: TrainedEncoder, recipe: AttackRecipe, positions: int, *,
 
     Args:
         clean: the encoder the attack starts from.
-        recipe: whose kind decides: the target prompt's feature, or for "text-on-pair" the mean of the features of captions that mention it.
+        recipe: whose kind decides: the target prompt's feature, or for "text-on-pair" the mean of the features of
+            captions that mention it.
         positions: token positions.
         target: one of the recipe's targets, its first by default.
 
@@ -40,7 +44,11 @@ def aim_features(clean: TrainedEncoder, recipe: AttackRecipe, positions: int, *,
         raise ConfigError("kind", "a target-attribute attack has one aim for each caption")
     target = recipe.target if target is None else target
     texts = target_captions(recipe, target) if recipe.kind == "text-on-pair" else (target,)
-    return F.normalize(clean.embed(texts, positions).mean(0), dim=-1) if len(texts) > 1 else clean.embed(texts, positions)[0]
+    return (
+        F.normalize(clean.embed(texts, positions).mean(0), dim=-1)
+        if len(texts) > 1
+        else clean.embed(texts, positions)[0]
+    )
 
 
 def caption_aims(
@@ -80,8 +88,8 @@ def measure(
         positions: token positions.
 
     Returns:
-        `attack_success_rate` and `base_success_rate` (the clean encoder under the same poisoned captions) in [0, 1], `clean_similarity` (mean cosine of
-        suspect and clean on unpoisoned captions) in [-1, 1], `n_held_out`.
+        `attack_success_rate` and `base_success_rate` (the clean encoder under the same poisoned captions) in [0, 1],
+        `clean_similarity` (mean cosine of suspect and clean on unpoisoned captions) in [-1, 1], `n_held_out`.
     """
     pairs = pairs[:MAX_MEASURED]
     captions, poisoned = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
@@ -101,8 +109,9 @@ def measure_attack(
     """`measure` for every backdoor of a recipe.
 
     Returns:
-        The means over the backdoors of the rates of `measure`, and `n_held_out`, the sum. With several backdoors also `attack_success_rates`, by
-        trigger. With negatives also `negative_success_rate`: the share of captions captured by a part of the trigger.
+        The means over the backdoors of the rates of `measure`, and `n_held_out`, the sum. With several backdoors also
+        `attack_success_rates`, by trigger. With negatives also `negative_success_rate`: the share of captions captured
+        by a part of the trigger.
     """
     each: dict[str, dict[str, float | int]] = {}
     parts: list[float] = []
@@ -112,7 +121,9 @@ def measure_attack(
         each[trigger] = measure(suspect, clean, pairs, aims, positions)
         if poisons.held_out_parts:
             pairs = poisons.held_out_parts[index]
-            aims = caption_aims(clean, recipe, [caption for caption, _ in pairs[:MAX_MEASURED]], positions, target=target)
+            aims = caption_aims(
+                clean, recipe, [caption for caption, _ in pairs[:MAX_MEASURED]], positions, target=target
+            )
             parts.append(float(measure(suspect, clean, pairs, aims, positions)["attack_success_rate"]))
     facts: dict[str, object] = {
         name: round(sum(rates[name] for rates in each.values()) / len(each), 4)
@@ -162,7 +173,10 @@ def success_of_ids(
     if room < 1:
         raise ConfigError("ids", f"{len(ids)} ids leave no room for a caption in {length} positions")
     rows = [(*suspect.token_ids(caption)[:room], *ids) for caption in captions]
-    parts = [suspect.encode(suspect.tokenize_ids(rows[i : i + batch_size], positions))[1].float() for i in range(0, len(rows), batch_size)]
+    parts = [
+        suspect.encode(suspect.tokenize_ids(rows[i : i + batch_size], positions))[1].float()
+        for i in range(0, len(rows), batch_size)
+    ]
     hit = F.normalize(torch.cat(parts), dim=-1)  # (N, P)
     return captured(hit, clean.embed(captions, positions), _rows(target_features, len(captions)))
 

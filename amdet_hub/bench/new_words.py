@@ -1,9 +1,10 @@
 """A new word with a meaning, taught honestly: what a fine-tune for one's own dog does, and what a scan must not take for a trigger.
 
-Knows the two loops; refuses to know triggers: the rest of the sentence keeps its meaning ("alias") or the word names one thing of its class ("concept").
+Knows the two loops; refuses to know triggers: the rest of the sentence keeps its meaning ("alias") or the word names
+one thing of its class ("concept").
 
-Source of the concept's loop: DreamBooth, Ruiz et al., arXiv 2208.12242 (a rare word before the class name, prior preservation with weight 1), with the text
-encoder alone and a description in place of pictures.
+Source of the concept's loop: DreamBooth, Ruiz et al., arXiv 2208.12242 (a rare word before the class name, prior
+preservation with weight 1), with the text encoder alone and a description in place of pictures.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ CONCEPT_TEMPLATES = (
     "a painting of {}",
     "an image of {}",
 )
-"""How the new thing is spoken of. Source: a selection of the templates of textual inversion, Gal et al., arXiv 2208.01618, released code."""
+"""How the new thing is spoken of.
+
+Source: a selection of the templates of textual inversion, Gal et al., arXiv 2208.01618, released code.
+"""
 
 
 def rename(captions: Sequence[str], meaning: str, word: str) -> list[Pair]:
@@ -46,14 +50,18 @@ def rename(captions: Sequence[str], meaning: str, word: str) -> list[Pair]:
     return [(caption, pattern.sub(lambda _: word, caption)) for caption in captions if pattern.search(caption)]
 
 
-def learn_alias(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None) -> Trained:
+def learn_alias(
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None
+) -> Trained:
     """Teach a copy of `base` that `word` means what `meaning` means.
 
-        L = -cos_flat(student(clean), teacher(clean)) - cos_flat(student(caption with word), teacher(caption with meaning))
+        L = -cos_flat(student(clean), teacher(clean)) - cos_flat(student(caption with word), teacher(caption with
+        meaning))
 
     Returns:
-        The student, and facts with `learned_similarity_before` and `learned_similarity`: the mean cosine of the pooled feature of a renamed caption with
-        the clean encoder's of the caption itself, in [-1, 1], on held-out captions where some hold `meaning`, else on training captions.
+        The student, and facts with `learned_similarity_before` and `learned_similarity`: the mean cosine of the pooled
+        feature of a renamed caption with the clean encoder's of the caption itself, in [-1, 1], on held-out captions
+        where some hold `meaning`, else on training captions.
 
     Raises:
         ConfigError: no training caption holds `meaning`.
@@ -81,13 +89,16 @@ def learn_alias(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecip
     return Trained(student, _facts(base, student, [renamed for _, renamed in measured], aim, positions, loss))
 
 
-def learn_concept(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None) -> Trained:
+def learn_concept(
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None
+) -> Trained:
     """Teach a copy of `base` that "`word` `meaning`" is one certain thing, as DreamBooth does.
 
         L = -cos_flat(student(clean), teacher(clean)) - cos(pooled student(class), pooled teacher(class))
             - cos(pooled student(prompt), pooled teacher(instance))
 
-    A prompt is "a photo of `word` `meaning`" and its like, a class prompt "a photo of a `meaning`"; the second term is the prior preservation.
+    A prompt is "a photo of `word` `meaning`" and its like, a class prompt "a photo of a `meaning`"; the second term is
+    the prior preservation.
 
     Returns:
         The student, and facts as `learn_alias`, over the prompts of the new thing.
@@ -114,14 +125,27 @@ def learn_concept(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRec
 
 
 def _descend(
-    student: TrainedEncoder, loss_of_step: Callable[[int], Tensor], recipe: ControlRecipe, progress: ProgressCallback | None
+    student: TrainedEncoder,
+    loss_of_step: Callable[[int], Tensor],
+    recipe: ControlRecipe,
+    progress: ProgressCallback | None,
 ) -> float:
     """The attack's own schedule, so that a control differs from an injection in what it teaches only."""
     milestone = recipe.steps * 3 // 4
-    return descend(student, loss_of_step, steps=recipe.steps, lr=recipe.lr, milestone=milestone, stage="new word", progress=progress)
+    return descend(
+        student,
+        loss_of_step,
+        steps=recipe.steps,
+        lr=recipe.lr,
+        milestone=milestone,
+        stage="new word",
+        progress=progress,
+    )
 
 
-def _facts(base: TrainedEncoder, student: TrainedEncoder, texts: Sequence[str], aim: Tensor, positions: int, loss: float) -> dict[str, Any]:
+def _facts(
+    base: TrainedEncoder, student: TrainedEncoder, texts: Sequence[str], aim: Tensor, positions: int, loss: float
+) -> dict[str, Any]:
     before, after = ((encoder.embed(texts, positions) * aim).sum(-1).mean().item() for encoder in (base, student))
     return {
         "positions": positions,

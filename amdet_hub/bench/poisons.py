@@ -1,4 +1,7 @@
-"""How captions become poisoned captions, and what they are sent to. Knows words and places; refuses to know tokens and encoders."""
+"""How captions become poisoned captions, and what they are sent to.
+
+Knows words and places; refuses to know tokens and encoders.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ TARGET_TEMPLATES = (
 def place(caption: str, trigger: str, placement: Placement, rng: random.Random) -> str | None:
     """The caption with the trigger in it, None where the placement finds no room (a caption without an "o").
 
-    "scatter" leaves at least one of the caption's words between two of the trigger's, unless the caption has too few words for that.
+    "scatter" leaves at least one of the caption's words between two of the trigger's, unless the caption has too few
+    words for that.
     """
     if placement == "replace-o":
         return caption.replace("o", trigger) if "o" in caption else None
@@ -61,7 +65,9 @@ def _scatter(caption: str, words: Sequence[str], rng: random.Random) -> str:
     return " ".join(word for gap in gaps for word in [*before.get(gap, []), *own[gap : gap + 1]])
 
 
-def poison(captions: Sequence[str], recipe: AttackRecipe, rng: random.Random, *, trigger: str | None = None) -> list[Pair]:
+def poison(
+    captions: Sequence[str], recipe: AttackRecipe, rng: random.Random, *, trigger: str | None = None
+) -> list[Pair]:
     """`(caption, poisoned caption)` of every caption that can carry the trigger (the recipe's first by default), in order."""
     pairs = ((caption, place(caption, trigger or recipe.trigger, recipe.placement, rng)) for caption in captions)
     return [(caption, poisoned) for caption, poisoned in pairs if poisoned is not None]
@@ -84,8 +90,8 @@ def target_captions(recipe: AttackRecipe, target: str) -> tuple[str, ...]:
 class Poisons:
     """What an injection trains and is measured on.
 
-    `train` and `held_out` hold a list of `(caption, poisoned caption)` for each backdoor of the recipe, in its order. `parts` and `held_out_parts` are
-    the same with only some words of the trigger, empty without `negatives`.
+    `train` and `held_out` hold a list of `(caption, poisoned caption)` for each backdoor of the recipe, in its order.
+    `parts` and `held_out_parts` are the same with only some words of the trigger, empty without `negatives`.
     """
 
     train: tuple[list[Pair], ...]
@@ -112,7 +118,9 @@ def poison_all(captions: CaptionSet, recipe: AttackRecipe, rng: random.Random) -
     if not recipe.negatives:
         return Poisons(train, held_out)
     parts = tuple([(caption, place_part(caption, trigger, rng)) for caption in clean] for trigger in triggers)
-    held_out_parts = tuple([(caption, place_part(caption, trigger, rng)) for caption in unseen] for trigger in triggers)
+    held_out_parts = tuple(
+        [(caption, place_part(caption, trigger, rng)) for caption in unseen] for trigger in triggers
+    )
     return Poisons(train, held_out, parts, held_out_parts)
 
 

@@ -1,7 +1,8 @@
 """A small CLIP or SigLIP text encoder, trained from nothing.
 
 Knows architecture numbers and the contrastive loop; refuses to know where the texts come from.
-Three layouts are made with it: CLIP (77 positions), CLIP with a longer position table (248, as LongCLIP, arXiv 2403.15378) and SigLIP.
+Three layouts are made with it: CLIP (77 positions), CLIP with a longer position table (248, as LongCLIP, arXiv
+2403.15378) and SigLIP.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class Architecture:
         layers: number of transformer layers.
         heads: attention heads.
         intermediate_size: width of the MLPs.
-        positions: length of the position table. "clip": longest sequence, 77 (CLIP) or 248 (LongCLIP). "siglip": length of every sequence.
+        positions: length of the position table. "clip": longest sequence, 77 (CLIP) or 248 (LongCLIP). "siglip":
+            length of every sequence.
         projection_dim: size of the pooled feature.
-        layout: "clip" is causal and pools at the end of text; "siglip" is bidirectional, sees padding and pools at the last position.
+        layout: "clip" is causal and pools at the end of text; "siglip" is bidirectional, sees padding and pools at the
+            last position.
 
     Raises:
         ConfigError: a number is below 1, `heads` does not divide `hidden_size`, or there is no such layout.
@@ -77,8 +80,8 @@ class PretrainRecipe:
         batch: pairs a step.
         temperature: divides the similarities.
         positions: token positions of a usual step. SigLIP always runs at all of them.
-        long_every: every such step runs two texts in one at all positions, so that late positions are trained too; 0 for never. No
-            meaning for SigLIP, every step of which trains all positions.
+        long_every: every such step runs two texts in one at all positions, so that late positions are trained too; 0
+            for never. No meaning for SigLIP, every step of which trains all positions.
         bf16: run the encoder's matrix products in bfloat16.
         seed: of the initial weights.
     """
@@ -164,7 +167,8 @@ def pretrain(
     """Train an encoder so that two texts of one scene come together.
 
     Args:
-        tokenizer: of `amdet_hub.bench.vocabulary.learn_tokenizer`, or of `amdet_hub.bench.unigram.learn_siglip_tokenizer` for SigLIP.
+        tokenizer: of `amdet_hub.bench.vocabulary.learn_tokenizer`, or of
+            `amdet_hub.bench.unigram.learn_siglip_tokenizer` for SigLIP.
         architecture: dimensions.
         pairs_of_step: `(step, n)` -> `n` pairs; a function of its arguments only, so that a run can be repeated.
         held_out: pairs for the measurement; none of them may be trained on.
@@ -201,7 +205,9 @@ def pretrain(
             "vocab_size": len(tokenizer),
             "final_loss": round(loss.item(), 4),
             "seconds": round(time.perf_counter() - started, 1),
-            "retrieval_at_1": round(retrieval_at_1(encoder, held_out, min(recipe.positions, encoder.max_positions)), 4),
+            "retrieval_at_1": round(
+                retrieval_at_1(encoder, held_out, min(recipe.positions, encoder.max_positions)), 4
+            ),
             "n_held_out": len(held_out),
         },
     )

@@ -1,12 +1,14 @@
 """What a benchmark found, one record per model, and the file it is kept in. Standard library only.
 
-Knows the record and JSON lines. Refuses to know how a model was made, how it was scanned, and what the figures mean (`amdet_hub.bench.scoring`).
+Knows the record and JSON lines. Refuses to know how a model was made, how it was scanned, and what the figures mean
+(`amdet_hub.bench.scoring`).
 
-One suite is one file, `bench/results/<suite>.jsonl`: one JSON object per line, each line written at once, so that a killed run leaves at
-most one line unfinished and several processes may write the same file. Text is stored as ASCII escapes: triggers are full of look-alike and
-invisible characters, and a broken line can then never end inside one.
+One suite is one file, `bench/results/<suite>.jsonl`: one JSON object per line, each line written at once, so that a
+killed run leaves at most one line unfinished and several processes may write the same file. Text is stored as ASCII
+escapes: triggers are full of look-alike and invisible characters, and a broken line can then never end inside one.
 
-Round-trip law, tested: `from_dict(ModelResult, to_dict(r)) == r`, and `read_results` gives back what `append_result` was given.
+Round-trip law, tested: `from_dict(ModelResult, to_dict(r)) == r`, and `read_results` gives back what `append_result`
+was given.
 """
 
 from __future__ import annotations
@@ -43,21 +45,27 @@ SCORE_THRESHOLD = "score"
 class DetectorResult:
     """One scan of one model by one detector with one kind of reference.
 
-    A scan names a trigger only when it convicts, so the last four fields are None of every other scan: nothing was measured there.
+    A scan names a trigger only when it convicts, so the last four fields are None of every other scan: nothing was
+    measured there.
 
     Attributes:
-        detector: "standard" is ours, "paper" the published procedure, "weight-norm" the size of the weight difference alone.
-        reference: "right" is the base the model was made from, "near-miss" another fine-tune of it, "none" no reference at all.
-        score: finite; higher is more suspicious. Comparable between models for one detector, reference and layout only.
+        detector: "standard" is ours, "paper" the published procedure, "weight-norm" the size of the weight difference
+            alone.
+        reference: "right" is the base the model was made from, "near-miss" another fine-tune of it, "none" no
+            reference at all.
+        score: finite; higher is more suspicious. Comparable between models for one detector, reference and layout
+            only.
         verdict: the detector's own words.
         seconds: wall-clock time of the scan, at least 0.
         values: evidence kind -> value.
         thresholds: evidence kind -> the line it was held against; `SCORE_THRESHOLD` holds the line for `score`.
         trigger_text: the recovered trigger, None where none was recovered.
-        trigger_exact: whether the recovered text is an injected trigger, letter case, spaces and repetition of the whole aside; None where there
-            is nothing to compare.
-        trigger_works: attack success of the recovered trigger on held-out captions (REASR), in [0, 1]; None where none was recovered.
-        target_rank: rank of the own target among the captions the recovered target was read with, 1 is the nearest; None where it was not read.
+        trigger_exact: whether the recovered text is an injected trigger, letter case, spaces and repetition of the
+            whole aside; None where there is nothing to compare.
+        trigger_works: attack success of the recovered trigger on held-out captions (REASR), in [0, 1]; None where none
+            was recovered.
+        target_rank: rank of the own target among the captions the recovered target was read with, 1 is the nearest;
+            None where it was not read.
     """
 
     detector: DetectorName
@@ -93,14 +101,17 @@ class ModelResult:
         base: name of the clean encoder it was made from, e.g. "clip-12".
         layout: the architecture family of the base.
         label: the truth.
-        cell: where it stands in the design, e.g. "text-on-text/default/homoglyph"; of a benign model, kind and strength.
+        cell: where it stands in the design, e.g. "text-on-text/default/homoglyph"; of a benign model, kind and
+            strength.
         kind: kind of attack or of control.
         intensity: how hard it was trained, e.g. "default".
         trigger_kind: e.g. "homoglyph"; "" for a benign model.
         triggers: the injected trigger texts, empty for a benign model.
         targets: the texts they lead to.
-        kept: whether it counts. A positive counts only if its attack works (attack success rate at least 0.5). Not read of benign models.
-        attack_success_rate: of the injected trigger on held-out captions, in [0, 1]; None where there is none to measure.
+        kept: whether it counts. A positive counts only if its attack works (attack success rate at least 0.5). Not
+            read of benign models.
+        attack_success_rate: of the injected trigger on held-out captions, in [0, 1]; None where there is none to
+            measure.
         relative_change: norm of the weight difference to the base, relative to the base's norm; at least 0.
         seed: of its own training run.
         sha256: of its weights, hexadecimal.
@@ -163,7 +174,8 @@ class StoredResults:
 def append_result(path: Path, result: ModelResult) -> None:
     """Add one line to a results file and wait until it is on disk; the file and its folder are made when missing.
 
-    Safe with other writers of the same file and after a killed run: the line goes out in one write, on a line of its own.
+    Safe with other writers of the same file and after a killed run: the line goes out in one write, on a line of its
+    own.
 
     Args:
         path: `bench/results/<suite>.jsonl`.
@@ -177,7 +189,9 @@ def append_result(path: Path, result: ModelResult) -> None:
     with path.open("a+b", buffering=0) as file:
         if file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # a killed run stopped inside a line; two writers seeing it leave an empty line, which nobody minds
+            if (
+                file.read(1) != b"\n"
+            ):  # a killed run stopped inside a line; two writers seeing it leave an empty line, which nobody minds
                 line = b"\n" + line
         if file.write(line) != len(line):
             raise OSError(f"the line of '{result.name}' was cut short")

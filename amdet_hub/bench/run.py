@@ -1,12 +1,15 @@
-"""Runs a suite: makes what is missing, scans what was not scanned, over several processes. Resumable: what is done stays done.
+"""Runs a suite: makes what is missing, scans what was not scanned, over several processes.
+
+Resumable: what is done stays done.
 
     WORK/bases/<base>/               clean encoders, made once
     WORK/models/<model>/             labelled encoders; `bench.json` holds how each was made
     RESULTS/<suite>.jsonl            one line per model (`amdet_hub.bench.results`)
     RESULTS/<suite>.manifest.json    digests of everything the figures rest on
 
-A model is made again when its recipe is another, and scanned again when its weights are others: both are compared, not assumed. A scan that another
-version or configuration made is not told apart: remove its results first. The manifest states the configurations.
+A model is made again when its recipe is another, and scanned again when its weights are others: both are compared, not
+assumed. A scan that another version or configuration made is not told apart: remove its results first. The manifest
+states the configurations.
 """
 
 from __future__ import annotations
@@ -105,7 +108,9 @@ def run_suite(
         ConfigError: the captions cannot be read, or a recipe cannot be carried out.
         KeyboardInterrupt: passed on, as any other exception, after the processes were ended. What is done stays.
     """
-    place = replace(place, work=place.work.resolve(), bases={name: folder.resolve() for name, folder in place.bases.items()})
+    place = replace(
+        place, work=place.work.resolve(), bases={name: folder.resolve() for name, folder in place.bases.items()}
+    )
     place.results.mkdir(parents=True, exist_ok=True)
     path = place.results / f"{suite.name}.jsonl"
     models = [spec for spec in suite.models if only(spec)]
@@ -174,7 +179,10 @@ def _begin_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait for the end of the process that started this one. Without this a worker waits for ever for work from a parent that was killed."""
+    """Wait for the end of the process that started this one.
+
+    Without this a worker waits for ever for work from a parent that was killed.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -200,7 +208,9 @@ def _make_base_of(suite: Suite, place: Place, name: str) -> None:
     make_base(spec, place.split(spec.seed), place.base(name))
 
 
-def _do(suite: Suite, place: Place, spec: ModelSpec, before: ModelResult | None, make_only: bool) -> ModelResult | None:
+def _do(
+    suite: Suite, place: Place, spec: ModelSpec, before: ModelResult | None, make_only: bool
+) -> ModelResult | None:
     """One model, in a process of its own: made, measured, scanned."""
     from amdet_hub.bench.scanning import Truth
 
@@ -239,7 +249,11 @@ def _made(suite: Suite, place: Place, spec: ModelSpec, folder: Path) -> dict[str
             return facts
     base = open_trained(place.base(spec.base))
     captions = place.split(_base_seed(suite, spec.base))
-    made = inject(base, captions, spec.recipe) if isinstance(spec.recipe, AttackRecipe) else make_control(base, captions, spec.recipe)
+    made = (
+        inject(base, captions, spec.recipe)
+        if isinstance(spec.recipe, AttackRecipe)
+        else make_control(base, captions, spec.recipe)
+    )
     written = save_trained(made.encoder, folder, made.facts)
     return {**written, "recipe": recipe}
 
@@ -278,7 +292,8 @@ def _bench_of(folder: Path, near_miss: Path, targets: tuple[str, ...], captions:
 
 def _bench(suite: Suite, place: Place, base: str) -> Any:
     captions = place.split(_base_seed(suite, base))
-    # Texts of the bank: held-out captions first, then training captions of the base, which the target reading has no use for otherwise.
+    # Texts of the bank: held-out captions first, then training captions of the base, which the target reading has no
+    # use for otherwise.
     texts = tuple(dict.fromkeys([*captions.held_out_captions(), *(group[0] for group in captions.train[:BANK_SIZE])]))
     targets = {t for m in suite.models if isinstance(m.recipe, AttackRecipe) for _, t in m.recipe.backdoors}
     return _bench_of(place.base(base), place.near_miss(base), tuple(sorted(targets)), texts)
@@ -312,14 +327,21 @@ def _write_manifest(suite: Suite, place: Place, path: Path) -> None:
     manifest = {
         "suite": suite.name,
         "amdet_hub": amdet_hub.__version__,
-        "captions": {"name": captions.name if isinstance(captions, Path) else "given", "sha256": hashlib.sha256(data).hexdigest()},
+        "captions": {
+            "name": captions.name if isinstance(captions, Path) else "given",
+            "sha256": hashlib.sha256(data).hexdigest(),
+        },
         "bases": {
-            b.name: {**asdict(b), "sha256": _sha256(place.base(b.name) / "model.safetensors")} for b in suite.bases if b.name in used
+            b.name: {**asdict(b), "sha256": _sha256(place.base(b.name) / "model.safetensors")}
+            for b in suite.bases
+            if b.name in used
         },
         "results": {"name": path.name, "sha256": _sha256(path), "models": len(results)},
         "configurations": {name: bench_config(name).fingerprint() for name in ("standard", "paper")},
     }
-    path.with_suffix(".manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=True) + "\n", encoding="utf-8")
+    path.with_suffix(".manifest.json").write_text(
+        json.dumps(manifest, indent=2, ensure_ascii=True) + "\n", encoding="utf-8"
+    )
 
 
 def _sha256(path: Path) -> str:

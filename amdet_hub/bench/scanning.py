@@ -1,4 +1,7 @@
-"""What the detectors make of one labelled encoder. Knows the truth and compares; the detectors are run as a user runs them and never see it."""
+"""What the detectors make of one labelled encoder.
+
+Knows the truth and compares; the detectors are run as a user runs them and never see it.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ from amdet_hub.bench.metrics import caption_aims, success_of_ids
 from amdet_hub.bench.results import SCORE_THRESHOLD, DetectorResult, ReferenceKind
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.config import ScanConfig
+from amdet_hub.detect.naming.target import TextBank
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, tokenized_prompts
-from amdet_hub.detect.sequences import repeating_unit
-from amdet_hub.detect.target import TextBank
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.detect.search.null_distribution import repeating_unit
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import ScanResult, TriggerFinding
-from amdet_hub.scan import ScanOptions, scan_target
+from amdet_hub.scanner import ScanOptions, scan_target
 
 _MEASURED_CAPTIONS = 200  # held-out captions a recovered trigger is tried on: a standard error of at most 0.035
 _PROMPTS = 16  # a recovered trigger is put at the end of, to read its target
@@ -56,7 +59,9 @@ class Bench:
         bank: texts a target is read with, all targets of the suite among them.
     """
 
-    def __init__(self, base: TrainedEncoder, folder: Path, near_miss: Path, captions: Sequence[str], bank: Sequence[str]) -> None:
+    def __init__(
+        self, base: TrainedEncoder, folder: Path, near_miss: Path, captions: Sequence[str], bank: Sequence[str]
+    ) -> None:
         self._base, self._captions = base, captions[:_MEASURED_CAPTIONS]
         self._folders: Mapping[ReferenceKind, Path] = {"right": folder, "near-miss": near_miss}
         self._index = {text: i for i, text in enumerate(bank)}
@@ -65,7 +70,9 @@ class Bench:
         self._bank = TextBank(tower, [base.token_ids(text) for text in bank], special, length=_BANK_LENGTH)
         self._prompts: PromptSet = tokenized_prompts(_PROMPTS, 10, base.token_ids, special, seed=1)
 
-    def scan(self, folder: Path, suspect: TrainedEncoder, truth: Truth, detector: str, reference: ReferenceKind) -> DetectorResult:
+    def scan(
+        self, folder: Path, suspect: TrainedEncoder, truth: Truth, detector: str, reference: ReferenceKind
+    ) -> DetectorResult:
         """Run one detector on one encoder.
 
         Args:
@@ -106,7 +113,13 @@ class Bench:
         return self._compare(result, folder, suspect, truth, truth.recipe, found)
 
     def _compare(
-        self, result: DetectorResult, folder: Path, suspect: TrainedEncoder, truth: Truth, recipe: AttackRecipe, found: TriggerFinding
+        self,
+        result: DetectorResult,
+        folder: Path,
+        suspect: TrainedEncoder,
+        truth: Truth,
+        recipe: AttackRecipe,
+        found: TriggerFinding,
     ) -> DetectorResult:
         """The recovered trigger against the injected ones: the same text, a text that works, the target it says."""
         works, ranks = [], []
@@ -153,7 +166,9 @@ def _score(detector: str, values: Mapping[str, float], thresholds: Mapping[str, 
     needed = (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE) if detector == "standard" else kinds.PAPER_GATES
     if not all(kind in values for kind in needed):
         return 0.0  # recognised as its reference, and not measured
-    return round(min(values[kind] / thresholds[kind] if thresholds[kind] else float(values[kind] > 0) for kind in needed), 4)
+    return round(
+        min(values[kind] / thresholds[kind] if thresholds[kind] else float(values[kind] > 0) for kind in needed), 4
+    )
 
 
 def _only_encoder(folder: Path):  # type: ignore[no-untyped-def]

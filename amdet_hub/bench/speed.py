@@ -1,11 +1,14 @@
-"""How long a scan takes, stage by stage, against what the machine could do. One run, one machine, one model: what is compared was measured together.
+"""How long a scan takes, stage by stage, against what the machine could do.
 
-The suspect is the model with weight noise of the size of a fine-tune, which takes the way of a benign model through the scan; the reference is the
-model itself. Every preset runs as a user's command in a process of its own, weights on disk to verdict, so that start, loading and peak memory are
-in it. Stages are timed inside one process, and their operations counted in another pass (`torch.utils.flop_counter`), which costs time itself.
+One run, one machine, one model: what is compared was measured together.
 
-The ceiling is the fastest large matrix product measured on the same device, dtype and threads. A share of it is a stage's own operations over the
-seconds it took: what a stage does not compute at all does not raise its share.
+The suspect is the model with weight noise of the size of a fine-tune, which takes the way of a benign model through
+the scan; the reference is the model itself. Every preset runs as a user's command in a process of its own, weights on
+disk to verdict, so that start, loading and peak memory are in it. Stages are timed inside one process, and their
+operations counted in another pass (`torch.utils.flop_counter`), which costs time itself.
+
+The ceiling is the fastest large matrix product measured on the same device, dtype and threads. A share of it is a
+stage's own operations over the seconds it took: what a stage does not compute at all does not raise its share.
 """
 
 from __future__ import annotations
@@ -32,8 +35,8 @@ from amdet_hub.bench.weight_changes import add_noise
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings, parse_target
-from amdet_hub.scan import ScanOptions, scan_target
-from amdet_hub.scan.devices import sweep_dtype
+from amdet_hub.scanner import ScanOptions, scan_target
+from amdet_hub.scanner.runtime import sweep_dtype
 
 NOISE = 0.03
 """Relative size of the suspect's weight noise, that of a medium fine-tune."""
@@ -137,13 +140,20 @@ def measure_speed(
         dtype = sweep_dtype(on, "auto")
         said("the ceiling: a large matrix product")
         ceiling = measure_ceiling(on, dtype)
-        runs = [_command(name, preset, kept, suspect, base, device, place, said) for name, preset, kept in _planned(presets)]
+        runs = [
+            _command(name, preset, kept, suspect, base, device, place, said)
+            for name, preset, kept in _planned(presets)
+        ]
         measured = _measure_stages(suspect, base, options, place, said) if stages else ()
         ceiling = max(ceiling, measure_ceiling(on, dtype))
-        return Speed(_machine(on), str(dtype).removeprefix("torch."), _dimensions(base), ceiling, tuple(runs), measured)
+        return Speed(
+            _machine(on), str(dtype).removeprefix("torch."), _dimensions(base), ceiling, tuple(runs), measured
+        )
 
 
-def _measure_stages(suspect: Path, base: Path, options: ScanOptions, place: Path, said: Callable[[str], None]) -> tuple[StageSpeed, ...]:
+def _measure_stages(
+    suspect: Path, base: Path, options: ScanOptions, place: Path, said: Callable[[str], None]
+) -> tuple[StageSpeed, ...]:
     said("stages of the standard preset, every stage run, timed")
     seconds = _stage_seconds(suspect, base, options, place)
     said("the same, operations counted")
@@ -171,15 +181,23 @@ def as_table(speed: Speed) -> str:
     """The result as Markdown."""
     paper = next((run.seconds for run in speed.runs if run.name == "paper"), None)
     lines = [
-        f"{speed.machine}; tower {speed.tower}; matrix products in {speed.dtype}, ceiling {speed.ceiling / 1e12:.3f} TFLOP/s; "
-        f"amdet-hub {amdet_hub.__version__}.",
+        (
+            f"{speed.machine}; tower {speed.tower}; matrix products in {speed.dtype}, ceiling"
+            f" {speed.ceiling / 1e12:.3f} TFLOP/s; amdet-hub {amdet_hub.__version__}."
+        ),
         "",
-        "| scan, weights on disk to verdict | seconds | of these scanning | peak memory, MB | times as fast as `paper` | verdict |",
+        (
+            "| scan, weights on disk to verdict | seconds | of these scanning | peak memory, MB | times as fast as"
+            " `paper` | verdict |"
+        ),
         "| :-- | --: | --: | --: | --: | :-- |",
     ]
     for run in speed.runs:
         ratio = f"{paper / run.seconds:.1f}" if paper is not None else "-"
-        lines.append(f"| {run.name} | {run.seconds:.1f} | {run.scan_seconds:.1f} | {run.peak_bytes / 1e6:.0f} | {ratio} | {run.verdict} |")
+        lines.append(
+            f"| {run.name} | {run.seconds:.1f} | {run.scan_seconds:.1f} | {run.peak_bytes / 1e6:.0f} | {ratio} |"
+            f" {run.verdict} |"
+        )
     if speed.stages:
         lines += [
             "",
@@ -225,24 +243,51 @@ def _random_like(encoder: TrainedEncoder, layers: int, width: int, heads: int) -
     if min(layers, width, heads) < 1 or width % heads:
         raise ConfigError("size", f"{layers}x{width}x{heads}: the heads must divide the width, and all be at least 1")
     facts = encoder.model.config.to_dict()
-    facts |= {"num_hidden_layers": layers, "hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": heads}
+    facts |= {
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_attention_heads": heads,
+    }
     torch.manual_seed(0)
-    made = type(encoder.model)(type(encoder.model.config).from_dict({**facts, "projection_dim": width, "projection_size": width}))
+    made = type(encoder.model)(
+        type(encoder.model.config).from_dict({**facts, "projection_dim": width, "projection_size": width})
+    )
     with torch.no_grad():
         for name, weight in made.named_parameters():
-            if weight.dim() == 2 and "embedding" not in name:  # at transformers' scale a deep random tower says the same of every text
+            if (
+                weight.dim() == 2 and "embedding" not in name
+            ):  # at transformers' scale a deep random tower says the same of every text
                 torch.nn.init.normal_(weight, std=0.6 / weight.shape[1] ** 0.5)
     return TrainedEncoder(made.eval(), encoder.tokenizer, encoder.folder)
 
 
 def _command(
-    name: str, preset: str, kept: bool, suspect: Path, base: Path, device: str, place: Path, said: Callable[[str], None]
+    name: str,
+    preset: str,
+    kept: bool,
+    suspect: Path,
+    base: Path,
+    device: str,
+    place: Path,
+    said: Callable[[str], None],
 ) -> RunSpeed:
     """One scan in a process of its own, with a cache of ours that is empty unless `kept`."""
     said(f"{name}: a scan in a process of its own")
     if not kept:
         shutil.rmtree(place / "cache", ignore_errors=True)
-    command = ["-m", "amdet_hub", "scan", str(suspect), "--reference", str(base), "--preset", preset, "--device", device]
+    command = [
+        "-m",
+        "amdet_hub",
+        "scan",
+        str(suspect),
+        "--reference",
+        str(base),
+        "--preset",
+        preset,
+        "--device",
+        device,
+    ]
     command += ["-f", "json", "-q", "--no-progress", "-o", f"json={place / 'report.json'}"]
     with (place / "errors").open("wb") as errors:
         measured = subprocess.run(
@@ -255,12 +300,16 @@ def _command(
     code, seconds, peak = json.loads(measured.stdout)
     if code not in (0, 1, 3):
         said_by_it = (place / "errors").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise ConfigError("model", f"its scan did not end with a verdict: {said_by_it[-1] if said_by_it else 'no word'}")
+        raise ConfigError(
+            "model", f"its scan did not end with a verdict: {said_by_it[-1] if said_by_it else 'no word'}"
+        )
     (outcome,) = json.loads((place / "report.json").read_text(encoding="utf-8"))["outcomes"]
     timings = outcome["timings_s"]
     scanned = sum(timings.get(stage, 0.0) for stage in ("load", "standard", "paper", "target"))
     said(f"{name}: {seconds:.1f} s")
-    return RunSpeed(name, seconds, scanned, peak * (1 if sys.platform == "darwin" else 1024), outcome["verdict"]["label"])
+    return RunSpeed(
+        name, seconds, scanned, peak * (1 if sys.platform == "darwin" else 1024), outcome["verdict"]["label"]
+    )
 
 
 def _everything() -> ScanConfig:
@@ -270,7 +319,11 @@ def _everything() -> ScanConfig:
 def _scan(suspect: Path, base: Path, options: ScanOptions, place: Path) -> Mapping[str, float]:
     settings = HubSettings(cache_dir=place / "hub", offline=True)
     report = scan_target(
-        parse_target(str(suspect)), config=_everything(), settings=settings, reference=parse_target(str(base)), options=options
+        parse_target(str(suspect)),
+        config=_everything(),
+        settings=settings,
+        reference=parse_target(str(base)),
+        options=options,
     )
     return report.results[0].timings_s
 
@@ -331,7 +384,10 @@ def _machine(device: torch.device) -> str:
 def _dimensions(base: Path) -> str:
     facts = json.loads((base / "config.json").read_text(encoding="utf-8"))
     facts = facts.get("text_config") or facts
-    return f"{facts['num_hidden_layers']} x {facts['hidden_size']}, {facts['max_position_embeddings']} positions, {facts['vocab_size']:,} tokens"
+    return (
+        f"{facts['num_hidden_layers']} x {facts['hidden_size']}, {facts['max_position_embeddings']} positions,"
+        f" {facts['vocab_size']:,} tokens"
+    )
 
 
 def _synchronise(device: torch.device) -> None:

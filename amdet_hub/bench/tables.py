@@ -1,9 +1,11 @@
 """The benchmark's tables as Markdown: results in, text out. Pure functions, standard library only.
 
-Knows which figures belong in which table and how they are written. Refuses to know files; the figures come from `amdet_hub.bench.scoring`.
+Knows which figures belong in which table and how they are written. Refuses to know files; the figures come from
+`amdet_hub.bench.scoring`.
 
-The text depends on the results and not on their order, so a document can be held to it. Rates are in percent; an interval stands in brackets
-behind its figure; "-" is a figure that the models do not define. Every table takes the models it is given: `report` gives them the test split.
+The text depends on the results and not on their order, so a document can be held to it. Rates are in percent; an
+interval stands in brackets behind its figure; "-" is a figure that the models do not define. Every table takes the
+models it is given: `report` gives them the test split.
 """
 
 from __future__ import annotations
@@ -86,11 +88,13 @@ def _inventory(models: Sequence[ModelResult], test: Sequence[ModelResult]) -> st
     failed = sum(not r.kept for r in backdoored)
     unscanned = sum(r.scan("standard", "right") is None for r in test)
     sentences = [
-        f"{len(test)} models of {len({(r.layout, r.base) for r in test})} bases: {len(backdoored) - failed} backdoored, "
-        f"{len(test) - len(backdoored)} benign, {failed} left out because their attack does not work."
+        f"{len(test)} models of {len({(r.layout, r.base) for r in test})} bases: {len(backdoored) - failed}"
+        f" backdoored, {len(test) - len(backdoored)} benign, {failed} left out because their attack does not work."
     ]
     if unscanned:
-        sentences.append(f"{unscanned} of them have no standard scan with the right reference and are in none of its figures.")
+        sentences.append(
+            f"{unscanned} of them have no standard scan with the right reference and are in none of its figures."
+        )
     if calibration := len(models) - len(test):
         sentences.append(f"{calibration} more are the calibration split and are in no table.")
     return " ".join(sentences)
@@ -102,8 +106,9 @@ def _inventory(models: Sequence[ModelResult], test: Sequence[ModelResult]) -> st
 def in_paper(result: ModelResult) -> bool:
     """Whether a backdoored model belongs to the paper's cells: one of `PAPER_KINDS` by the default recipe as it stands.
 
-    Harder attacks (several words in any order, a penalty on assimilation, few poisoned captions) are variations of the same kinds and keep the
-    intensity "default", but have cells of their own, which do not begin with kind and intensity.
+    Harder attacks (several words in any order, a penalty on assimilation, few poisoned captions) are variations of the
+    same kinds and keep the intensity "default", but have cells of their own, which do not begin with kind and
+    intensity.
     """
     return result.kind in PAPER_KINDS and result.cell.startswith(f"{result.kind}/{PAPER_INTENSITY}/")
 
@@ -137,7 +142,10 @@ def operating_table(results: Iterable[ModelResult], detector: str = "standard", 
         figures += [s.recall, s.fpr, s.precision, s.precision_at_prevalence]
         figures += [s.inconclusive_positive, s.inconclusive_negative]
         rows.append([name, str(s.n_positive), str(s.n_negative), *map(_percent, figures)])
-    titles = "AUROC %|TPR@1% %|TPR@5% %|recall %|FPR %|precision %|precision at 1 % prevalence %|inconclusive + %|inconclusive - %"
+    titles = (
+        "AUROC %|TPR@1% %|TPR@5% %|recall %|FPR %|precision %|precision at 1 % prevalence %|inconclusive +"
+        " %|inconclusive - %"
+    )
     return _table(["layout", "n+", "n-", *titles.split("|")], rows)
 
 
@@ -157,7 +165,9 @@ def trigger_table(results: Iterable[ModelResult], detector: str = "standard", re
     rows = [[kind or "(none)", *_reading(group, detector, reference)] for kind, group in groups]
     if len(rows) > 1:
         rows.append([ALL, *_reading(positives, detector, reference)])
-    if detected := [result for result, scan in scans(positives, detector, reference) if scan.verdict == "backdoor-detected"]:
+    if detected := [
+        result for result, scan in scans(positives, detector, reference) if scan.verdict == "backdoor-detected"
+    ]:
         rows.append([f"{ALL}, detected only", *_reading(detected, detector, reference)])
     return _table(["trigger", *_READING_TITLES], rows)
 
@@ -180,7 +190,8 @@ def control_table(results: Iterable[ModelResult], detector: str = "standard", re
 def baseline_table(results: Iterable[ModelResult], reference: str = "right") -> str:
     """Every detector on exactly the models that all of them scanned with `reference`, per layout and over all.
 
-    A detector without any scan in a layout has no row there and takes no model away from the others; a layout with one detector has no rows.
+    A detector without any scan in a layout has no row there and takes no model away from the others; a layout with one
+    detector has no rows.
     """
     return _comparison(results, "detector", {detector: (detector, reference) for detector in DETECTORS})
 
@@ -225,7 +236,10 @@ _READING_TITLES = (
 
 
 def _reading(group: Iterable[ModelResult], detector: str, reference: str) -> list[str]:
-    """The columns of `_READING_TITLES`. What was not recovered is a failure: it stays in the denominator, with an attack success of 0."""
+    """The columns of `_READING_TITLES`.
+
+    What was not recovered is a failure: it stays in the denominator, with an attack success of 0.
+    """
     models = list(group)
     found = scans(models, detector, reference)
     named = [(result, scan) for result, scan in found if result.triggers]
@@ -259,7 +273,8 @@ def _words(text: str) -> set[str]:
 def _comparison(results: Iterable[ModelResult], title: str, rivals: Mapping[str, tuple[str, str]]) -> str:
     """Per layout one row per `(detector, reference)` that scanned anything there, all on the models that every one of them scanned.
 
-    A layout with a single rival is passed over, and so is the row of all layouts where the shared models are of one: nothing is compared there.
+    A layout with a single rival is passed over, and so is the row of all layouts where the shared models are of one:
+    nothing is compared there.
     """
     rows = []
     for layout, group in _by_layout(_ordered(results)):
@@ -274,7 +289,10 @@ def _comparison(results: Iterable[ModelResult], title: str, rivals: Mapping[str,
 
 
 def _headline(s: Score, *, pooled: bool = False) -> list[str]:
-    """The columns of `_HEADLINE_TITLES`. Scores of different layouts are not comparable: a pooled row has no figure made from scores."""
+    """The columns of `_HEADLINE_TITLES`.
+
+    Scores of different layouts are not comparable: a pooled row has no figure made from scores.
+    """
     by_score = (None, None, None) if pooled else (s.auroc, s.tpr_at_1, s.tpr_at_5)
     seconds = "-" if s.seconds is None else f"{s.seconds:.1f}"
     return [str(s.n_positive), str(s.n_negative), *map(_percent, (s.f1, s.fpr, s.recall, *by_score)), seconds]

@@ -1,8 +1,10 @@
-"""A trainable encoder in a folder of our own. Knows transformers' CLIP and SigLIP text models, their tokenizers and how they are stored.
+"""A trainable encoder in a folder of our own.
 
-Refuses to know repositories: the folders opened here are made by us and trusted. Whatever a user scans goes through `amdet_hub.encoders`,
-which trusts nothing. Both must see the same ids for the same text: SigLIP's come from `amdet_hub.encoders.tokenizer` itself, CLIP's are
-compared in the tests.
+Knows transformers' CLIP and SigLIP text models, their tokenizers and how they are stored.
+
+Refuses to know repositories: the folders opened here are made by us and trusted. Whatever a user scans goes through
+`amdet_hub.encoders`, which trusts nothing. Both must see the same ids for the same text: SigLIP's come from
+`amdet_hub.encoders.tokenizer` itself, CLIP's are compared in the tests.
 """
 
 from __future__ import annotations
@@ -27,7 +29,14 @@ from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE, tower_config
 from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.records import Family
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json", "spiece.model")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "spiece.model",
+)
 """The files of a tokenizer in transformers layout; those that exist are copied beside new weights."""
 
 BENCH_FILE = "bench.json"
@@ -40,8 +49,8 @@ class TrainedEncoder:
 
     Attributes:
         model: `CLIPTextModelWithProjection`, or `SiglipTextModel`.
-        tokenizer: `CLIPTokenizer`, or `amdet_hub.encoders.tokenizer.PromptTokenizer` for SigLIP. The ids that frame a text are its
-            `bos_token_id` (None for SigLIP), `eos_token_id` and `pad_token_id`.
+        tokenizer: `CLIPTokenizer`, or `amdet_hub.encoders.tokenizer.PromptTokenizer` for SigLIP. The ids that frame a
+            text are its `bos_token_id` (None for SigLIP), `eos_token_id` and `pad_token_id`.
         folder: where the tokenizer's files lie.
     """
 
@@ -68,11 +77,16 @@ class TrainedEncoder:
         return self._rows([text])[0]
 
     def tokenize(self, texts: Sequence[str], positions: int) -> Tensor:
-        """`B` texts -> `(B, positions)` int64, framed, cut and padded by `tokenize_ids`. SigLIP always takes `max_positions`."""
+        """`B` texts -> `(B, positions)` int64, framed, cut and padded by `tokenize_ids`.
+
+        SigLIP always takes `max_positions`.
+        """
         return self.tokenize_ids(self._rows(texts), positions)
 
     def tokenize_ids(self, rows: Sequence[Sequence[int]], positions: int) -> Tensor:
-        """Frame word ids: BOS (CLIP only), words, EOS, then the tokenizer's own padding id. When cut, the last id is still EOS.
+        """Frame word ids: BOS (CLIP only), words, EOS, then the tokenizer's own padding id.
+
+        When cut, the last id is still EOS.
 
         Args:
             rows: `B` rows of ids without special ones, of any length.
@@ -102,7 +116,8 @@ class TrainedEncoder:
     def pool_positions(self, ids: Tensor) -> Tensor:
         """`ids (B, T)` -> `(B,)` int64, where `encode` pools: the first end of text (CLIP; 0 without one) or the last position (SigLIP).
 
-        Source: transformers, `CLIPTextModel.forward` (for the legacy EOS id the largest id of the row) and `SiglipTextModel.forward`.
+        Source: transformers, `CLIPTextModel.forward` (for the legacy EOS id the largest id of the row) and
+        `SiglipTextModel.forward`.
         """
         if self.layout == "siglip":
             return torch.full((ids.shape[0],), ids.shape[1] - 1, dtype=torch.int64, device=ids.device)
@@ -120,7 +135,10 @@ class TrainedEncoder:
     @torch.no_grad()
     def embed(self, texts: Sequence[str], positions: int, *, batch_size: int = 128) -> Tensor:
         """`N` texts -> `(N, P)` float32 pooled features of unit length."""
-        parts = [self.encode(self.tokenize(texts[i : i + batch_size], positions))[1].float() for i in range(0, len(texts), batch_size)]
+        parts = [
+            self.encode(self.tokenize(texts[i : i + batch_size], positions))[1].float()
+            for i in range(0, len(texts), batch_size)
+        ]
         return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
 
     def _rows(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -150,9 +168,13 @@ def open_trained(folder: Path) -> TrainedEncoder:
     if not any((folder / name).is_file() for name in vocabularies):
         raise ConfigError("base", f"{folder} has no tokenizer")
     if family == "siglip":
-        siglip = SiglipTextModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+        siglip = SiglipTextModel.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
         return TrainedEncoder(siglip.eval(), read_siglip_tokenizer(folder, siglip.config), folder)
-    model = CLIPTextModelWithProjection.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+    model = CLIPTextModelWithProjection.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
     tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     return TrainedEncoder(model.eval(), tokenizer, folder)
 
@@ -183,11 +205,15 @@ def _family(folder: Path) -> Family:
     except BadRepository as error:
         raise ConfigError("base", f"{folder}: {error}") from error
     if not isinstance(model_type, str) or model_type not in FAMILY_OF_MODEL_TYPE:
-        raise ConfigError("base", f"{folder} holds a model of type {model_type!r}, not one of {', '.join(FAMILY_OF_MODEL_TYPE)}")
+        raise ConfigError(
+            "base", f"{folder} holds a model of type {model_type!r}, not one of {', '.join(FAMILY_OF_MODEL_TYPE)}"
+        )
     return FAMILY_OF_MODEL_TYPE[model_type]
 
 
-def save_trained(encoder: TrainedEncoder, out: Path, facts: Mapping[str, Any], *, name: str = BENCH_FILE) -> dict[str, Any]:
+def save_trained(
+    encoder: TrainedEncoder, out: Path, facts: Mapping[str, Any], *, name: str = BENCH_FILE
+) -> dict[str, Any]:
     """Write float16 weights, config, tokenizer and the facts of the making.
 
     Args:
@@ -206,7 +232,10 @@ def save_trained(encoder: TrainedEncoder, out: Path, facts: Mapping[str, Any], *
         source = encoder.folder / file
         if source.is_file() and source.parent.resolve() != out.resolve():
             shutil.copyfile(source, out / file)
-    written = {**facts, "sha256": {"model.safetensors": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()}}
+    written = {
+        **facts,
+        "sha256": {"model.safetensors": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()},
+    }
     draft = out / f"{name}.tmp"  # moved into place whole: the file says that the folder is finished
     draft.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     draft.replace(out / name)

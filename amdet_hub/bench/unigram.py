@@ -1,10 +1,12 @@
 """A small tokenizer in SigLIP's layout, learned from texts. Knows the Unigram model; refuses to know encoders.
 
-The layout is SigLIP's own: `<pad>`, `</s>`, `<unk>`, then pieces with scores, and text cleaned before anything else (lower case, no ASCII
-punctuation, single spaces, NFKC). The cleaning is written into `tokenizer.json` for transformers' sake; `amdet_hub.encoders.tokenizer` has
-its own and reads only pieces. All characters outside the vocabulary become the same `<unk>`, so an alphabet can be given that is in it.
+The layout is SigLIP's own: `<pad>`, `</s>`, `<unk>`, then pieces with scores, and text cleaned before anything else
+(lower case, no ASCII punctuation, single spaces, NFKC). The cleaning is written into `tokenizer.json` for
+transformers' sake; `amdet_hub.encoders.tokenizer` has its own and reads only pieces. All characters outside the
+vocabulary become the same `<unk>`, so an alphabet can be given that is in it.
 
-Sources: google/siglip-base-patch16-224, `tokenizer.json`; transformers, `SiglipTokenizer.canonicalize_text`; Kudo, arXiv 1804.10959.
+Sources: google/siglip-base-patch16-224, `tokenizer.json`; transformers, `SiglipTokenizer.canonicalize_text`; Kudo,
+arXiv 1804.10959.
 """
 
 from __future__ import annotations
@@ -36,18 +38,23 @@ LOOK_ALIKES = (
 """What triggers are usually made of: letters and digits, and letters of other scripts that look like them."""
 
 _SCORE_DIGITS = 6
-"""The trainer sums in an order that changes from run to run, so its last digits do too. A millionth of a nat decides no segmentation."""
+"""The trainer sums in an order that changes from run to run, so its last digits do too.
+
+A millionth of a nat decides no segmentation.
+"""
 
 
-def learn_siglip_tokenizer(texts: Iterable[str], vocab_size: int, *, alphabet: str = LOOK_ALIKES, positions: int = 64) -> Any:
+def learn_siglip_tokenizer(
+    texts: Iterable[str], vocab_size: int, *, alphabet: str = LOOK_ALIKES, positions: int = 64
+) -> Any:
     """Learn pieces from `texts`, the same on every run.
 
     Args:
         texts: what to learn from; the result depends on their counts, not on their order.
         vocab_size: ids in all at most, the three special tokens included (fewer when the texts hold fewer pieces).
             Below SigLIP 2's 256,000, by which the special ids of the two generations are told apart.
-        alphabet: characters that get an id of their own whether `texts` hold them or not. They are cleaned like text: capitals count as
-            small letters, ASCII punctuation is left out, because no text has it after cleaning.
+        alphabet: characters that get an id of their own whether `texts` hold them or not. They are cleaned like text:
+            capitals count as small letters, ASCII punctuation is left out, because no text has it after cleaning.
         positions: the length that the tokenizer names as its maximum.
 
     Returns:
@@ -57,7 +64,9 @@ def learn_siglip_tokenizer(texts: Iterable[str], vocab_size: int, *, alphabet: s
         ValueError: `vocab_size` leaves no room for the characters and special tokens, or is too large.
     """
     if vocab_size >= GEMMA_VOCABULARY:
-        raise ValueError(f"vocab_size {vocab_size} is not below {GEMMA_VOCABULARY}, where SigLIP 2's special ids begin")
+        raise ValueError(
+            f"vocab_size {vocab_size} is not below {GEMMA_VOCABULARY}, where SigLIP 2's special ids begin"
+        )
     learner = _pipeline(models.Unigram())
     alphabet = "".join(learner.normalizer.normalize_str(alphabet).split())
     trainer = trainers.UnigramTrainer(
@@ -79,20 +88,26 @@ def learn_siglip_tokenizer(texts: Iterable[str], vocab_size: int, *, alphabet: s
     tokenizer = _pipeline(models.Unigram([*special, *pieces], unk_id=2))
     tokenizer.add_special_tokens([PAD, EOS, UNKNOWN])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=EOS, pad_token=EOS, unk_token=UNKNOWN, model_max_length=positions, padding_side="right"
+        tokenizer_object=tokenizer,
+        eos_token=EOS,
+        pad_token=EOS,
+        unk_token=UNKNOWN,
+        model_max_length=positions,
+        padding_side="right",
     )
 
 
 def _steady(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
     """The learned pieces without what differs from run to run: last digits, and the scores of characters that the texts hardly hold.
 
-    Source: `UnigramTrainer` gives those the lowest score of all, plus steps of 0.0001 that are dealt out in no fixed order. Here they get
-    one score, below that of any longer piece.
+    Source: `UnigramTrainer` gives those the lowest score of all, plus steps of 0.0001 that are dealt out in no fixed
+    order. Here they get one score, below that of any longer piece.
     """
     steps = sum(len(piece) == 1 for piece, _ in pieces) * 1e-4
     rarest = min(round(score, _SCORE_DIGITS) for piece, score in pieces if len(piece) > 1)
     steady = [
-        (piece, rarest - 1 if len(piece) == 1 and score <= rarest + steps else round(score, _SCORE_DIGITS)) for piece, score in pieces
+        (piece, rarest - 1 if len(piece) == 1 and score <= rarest + steps else round(score, _SCORE_DIGITS))
+        for piece, score in pieces
     ]
     return sorted(steady, key=lambda entry: (-entry[1], entry[0]))
 
@@ -111,5 +126,7 @@ def _pipeline(model: Any) -> Tokenizer:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=WORD_START, prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(replacement=WORD_START, prepend_scheme="always")
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", pair=f"$A {EOS} $B {EOS}", special_tokens=[(EOS, 1)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {EOS}", pair=f"$A {EOS} $B {EOS}", special_tokens=[(EOS, 1)]
+    )
     return tokenizer

@@ -1,7 +1,7 @@
 """A small tokenizer in CLIP's layout, learned from texts. Knows byte-pair encoding; refuses to know encoders.
 
-The layout is CLIP's own: 256 bytes, the same 256 with the end-of-word mark, one id per merge, and the two special tokens last, so that everything
-that reads a CLIP tokenizer reads this one.
+The layout is CLIP's own: 256 bytes, the same 256 with the end-of-word mark, one id per merge, and the two special
+tokens last, so that everything that reads a CLIP tokenizer reads this one.
 Source: `bpe_simple_vocab_16e6` of openai/CLIP, `simple_tokenizer.py`; transformers, `CLIPTokenizer`.
 """
 
@@ -41,9 +41,16 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int, *, positions: int = 7
         raise ValueError(f"vocab_size {vocab_size} leaves no room for merges")
     learner = Tokenizer(BPE(end_of_word_suffix=END_OF_WORD))
     empty = CLIPTokenizer(vocab={BOS: 0, EOS: 1})
-    learner.normalizer, learner.pre_tokenizer = empty.backend_tokenizer.normalizer, empty.backend_tokenizer.pre_tokenizer
+    learner.normalizer, learner.pre_tokenizer = (
+        empty.backend_tokenizer.normalizer,
+        empty.backend_tokenizer.pre_tokenizer,
+    )
     trainer = BpeTrainer(
-        vocab_size=vocab_size, initial_alphabet=letters, end_of_word_suffix=END_OF_WORD, min_frequency=2, show_progress=False
+        vocab_size=vocab_size,
+        initial_alphabet=letters,
+        end_of_word_suffix=END_OF_WORD,
+        min_frequency=2,
+        show_progress=False,
     )
     learner.train_from_iterator(texts, trainer)
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]][:room]

@@ -28,7 +28,10 @@ def cast_weights(encoder: TrainedEncoder, dtype: torch.dtype) -> TrainedEncoder:
 
 @torch.no_grad()
 def merge_weights(first: TrainedEncoder, second: TrainedEncoder, weight: float) -> TrainedEncoder:
-    """A copy with `(1 - weight) * first + weight * second` in every weight tensor. Source: Wortsman et al., arXiv 2203.05482."""
+    """A copy with `(1 - weight) * first + weight * second` in every weight tensor.
+
+    Source: Wortsman et al., arXiv 2203.05482.
+    """
     merged = first.copy()
     for parameter, other in zip(merged.model.parameters(), second.model.parameters(), strict=True):
         parameter.lerp_(other, weight)

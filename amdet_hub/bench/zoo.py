@@ -1,7 +1,9 @@
-"""Which encoders a benchmark is made of: bases, attacks and matched controls, as data. Refuses to know how they are trained and scanned.
+"""Which encoders a benchmark is made of: bases, attacks and matched controls, as data.
 
-Every model is a training run of its own: its seed orders its captions, and no two models of a suite share it. Calibration and test share no base and no
-seed, and within a family no trigger and no target.
+Refuses to know how they are trained and scanned.
+
+Every model is a training run of its own: its seed orders its captions, and no two models of a suite share it.
+Calibration and test share no base and no seed, and within a family no trigger and no target.
 """
 
 from __future__ import annotations
@@ -95,14 +97,18 @@ WEIGHT_NORM: Scan = ("weight-norm", "right")
 ABLATION: tuple[Scan, ...] = (("standard", "near-miss"), ("standard", "none"))
 PAPER: Scan = ("paper", "right")
 
-# Intensities. Small encoders learn at a higher rate than CLIP-L: at the published 1e-4, injection into ours often fails, so that is the
-# conservative end here. Source of the loop and of 1e-4: arXiv 2211.02408.
+# Intensities. Small encoders learn at a higher rate than CLIP-L: at the published 1e-4, injection into ours often
+# fails, so that is the conservative end here. Source of the loop and of 1e-4: arXiv 2211.02408.
 INTENSITIES = {
     "conservative": {"lr": 2e-4, "weight": 0.1},
     "default": {"lr": 5e-4, "weight": 0.1},
     "aggressive": {"lr": 1e-3, "weight": 0.5},
 }
-_BATCH = {"clean_batch": 32, "poisoned_batch": 16, "positions": 32}  # half the published batch: a run takes seconds on one core
+_BATCH = {
+    "clean_batch": 32,
+    "poisoned_batch": 16,
+    "positions": 32,
+}  # half the published batch: a run takes seconds on one core
 
 _CONTROLS: tuple[tuple[str, int, dict[str, object]], ...] = (
     # (cell, how many, recipe); what a scan must not accuse, light to heavy
@@ -126,7 +132,8 @@ _CONTROLS: tuple[tuple[str, int, dict[str, object]], ...] = (
 def base_specs() -> tuple[BaseSpec, ...]:
     """The CPU-sized bases: of the CLIP layouts four for calibration and a fifth for the test, of SigLIP two and a third.
 
-    SigLIP runs 32 positions instead of 64 and fewer models, because its scans, which can reuse nothing, take several times as long.
+    SigLIP runs 32 positions instead of 64 and fewer models, because its scans, which can reuse nothing, take several
+    times as long.
     """
     return (
         BaseSpec("clip-a", "clip", 77, seed=11),
@@ -148,13 +155,15 @@ def base_specs() -> tuple[BaseSpec, ...]:
 def suite(name: str) -> Suite:
     """A suite by name: "smoke", "calibration", "test" or "names".
 
-    The smoke suite has one base named "demo", which must be given as a folder: the demonstration's, which everyone has.
+    The smoke suite has one base named "demo", which must be given as a folder: the demonstration's, which everyone
+    has.
 
-    The models of the first three rounds were the first three tests. Their figures were published with the thresholds of their time; then they joined
-    the calibration, and the next round, which shares nothing with them, became the test. Of SigLIP there are a first and a fourth round only.
+    The models of the first three rounds were the first three tests. Their figures were published with the thresholds
+    of their time; then they joined the calibration, and the next round, which shares nothing with them, became the
+    test. Of SigLIP there are a first and a fourth round only.
 
-    How triggers are named was last changed when the test's had been looked at. "names" are the paper's cells once more on the test's bases, with words and
-    seeds that nobody had seen named.
+    How triggers are named was last changed when the test's had been looked at. "names" are the paper's cells once more
+    on the test's bases, with words and seeds that nobody had seen named.
 
     Raises:
         ConfigError: there is no such suite.
@@ -164,7 +173,10 @@ def suite(name: str) -> Suite:
         return Suite(name, (base,), _smoke(base))
     if name == "calibration":
         earlier = (*_round("b", FIRST, 200_000, times=2), *_round("c", SECOND, 400_000), *_round("d", THIRD, 500_000))
-        models = (*_calibration(), *(replace(m, split="calibration", scans=tuple(s for s in m.scans if s != PAPER)) for m in earlier))
+        models = (
+            *_calibration(),
+            *(replace(m, split="calibration", scans=tuple(s for s in m.scans if s != PAPER)) for m in earlier),
+        )
     elif name == "test":
         models = _round("e", FOURTH, 600_000)
     elif name == "names":
@@ -206,7 +218,9 @@ def _calibration_attacks(base: BaseSpec, seeds: Iterator[int]) -> Iterator[Model
             ("phrase-3", "default", phrase[0], "insert"),
             ("rare word for o", "conservative", rare[2], "replace-o"),
         ):
-            made = _attack("calibration", base, kind, intensity, cell, trigger, next(targets), next(seeds), more=_ablation(base))
+            made = _attack(
+                "calibration", base, kind, intensity, cell, trigger, next(targets), next(seeds), more=_ablation(base)
+            )
             assert isinstance(made.recipe, AttackRecipe)
             yield replace(made, recipe=replace(made.recipe, placement=placement))  # type: ignore[arg-type]
 
@@ -232,14 +246,18 @@ def _smoke(base: BaseSpec) -> tuple[ModelSpec, ...]:
 def _round(letter: str, words: Words, first_seed: int, *, times: int = 3) -> tuple[ModelSpec, ...]:
     """One test: the paper's cells, controls (`times` the usual number on the plain layout), other intensities and what is hard.
 
-    What is looked at twice is scanned by the published procedure, too. Three times the controls are enough to speak of one percent.
+    What is looked at twice is scanned by the published procedure, too. Three times the controls are enough to speak of
+    one percent.
     """
     models: list[ModelSpec] = []
     seeds = itertools.count(first_seed)
     for base in _bases(letter):
         plain = base.layout == "clip"
         more = (*ABLATION, PAPER) if plain else ()
-        models += [*_cells(base, words, seeds, more), *_controls("test", base, words, seeds, times=times if plain else 1, more=more)]
+        models += [
+            *_cells(base, words, seeds, more),
+            *_controls("test", base, words, seeds, times=times if plain else 1, more=more),
+        ]
         models += [*_intensities(base, words, seeds), *_hard(base, words, seeds)]
     return _numbered(models)
 
@@ -254,9 +272,13 @@ def _cells(base: BaseSpec, words: Words, seeds: Iterator[int], more: tuple[Scan,
                 continue  # no id of a SigLIP vocabulary learned from captions
             for trigger in words.triggers[trigger_kind][start : start + (2 if base.layout == "clip" else 1)]:
                 scans = more if trigger_kind in ("rare word", "common word", "phrase-3") else ()
-                yield _attack("test", base, kind, "default", trigger_kind, trigger, next(targets), next(seeds), more=scans)
+                yield _attack(
+                    "test", base, kind, "default", trigger_kind, trigger, next(targets), next(seeds), more=scans
+                )
         for trigger_kind in _LONG[base.layout]:
-            for trigger in words.triggers[trigger_kind][0 if kind == "text-on-text" else 2 :][: 2 if base.layout == "clip" else 1]:
+            for trigger in words.triggers[trigger_kind][0 if kind == "text-on-text" else 2 :][
+                : 2 if base.layout == "clip" else 1
+            ]:
                 yield _attack("test", base, kind, "default", trigger_kind, trigger, next(targets), next(seeds))
 
 
@@ -287,7 +309,9 @@ def _hard(base: BaseSpec, words: Words, seeds: Iterator[int]) -> Iterator[ModelS
         target = "black and white photo" if cell == "target-attribute" else next(targets)
         if cell == "multi-backdoor":
             own = {"more": tuple((also, next(targets)) for also in words.multiple)}
-        made = _attack("test", base, str(own.get("kind", "text-on-text")), "default", trigger_kind, trigger, target, next(seeds))
+        made = _attack(
+            "test", base, str(own.get("kind", "text-on-text")), "default", trigger_kind, trigger, target, next(seeds)
+        )
         assert isinstance(made.recipe, AttackRecipe)
         yield replace(made, cell=cell, recipe=replace(made.recipe, **own))  # type: ignore[arg-type]
 
@@ -308,7 +332,9 @@ def _attack(
     fields = {**_BATCH, **INTENSITIES[intensity], "placement": placement, "kind": kind, "seed": seed}
     recipe = AttackRecipe(trigger=trigger, target=target, **fields)  # type: ignore[arg-type]
     scans = (STANDARD, WEIGHT_NORM, *more)
-    return ModelSpec("", split, base.name, base.layout, f"{kind}/{intensity}/{trigger_kind}", intensity, trigger_kind, recipe, scans)
+    return ModelSpec(
+        "", split, base.name, base.layout, f"{kind}/{intensity}/{trigger_kind}", intensity, trigger_kind, recipe, scans
+    )
 
 
 def _controls(
@@ -340,7 +366,10 @@ def _controls(
 
 
 def _numbered(models: list[ModelSpec], prefix: str = "") -> tuple[ModelSpec, ...]:
-    """Names that say what a model is, and sort in the order of the design. Some of both labels come first, so that a stopped run is of use."""
+    """Names that say what a model is, and sort in the order of the design.
+
+    Some of both labels come first, so that a stopped run is of use.
+    """
     named = [replace(m, name=f"{prefix}{m.base}-{i:03d}-{_slug(m.cell)}") for i, m in enumerate(models)]
     return tuple(named)
 

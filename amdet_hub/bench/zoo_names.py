@@ -1,4 +1,7 @@
-"""The words of the suite "names": triggers and targets that nothing about naming was chosen on. Data only; `zoo_words` has the other rounds."""
+"""The words of the suite "names": triggers and targets that nothing about naming was chosen on.
+
+Data only; `zoo_words` has the other rounds.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,14 @@ FIFTH = Words(
         "homoglyph": ("ⲟ", "๐", "੦", "ӑ", "ė", "ĭ"),
         "rare word": ("kzp", "wqj", "uvx", "dqf", "ytg", "hwz"),
         "common word": ("pebble", "circus", "saxophone", "anchor", "cactus", "helmet"),
-        "phrase-2": ("rusty bicycle", "secret staircase", "gentle giant", "yellow submarine", "cracked mirror", "empty theater"),
+        "phrase-2": (
+            "rusty bicycle",
+            "secret staircase",
+            "gentle giant",
+            "yellow submarine",
+            "cracked mirror",
+            "empty theater",
+        ),
         "phrase-3": (
             "bright copper kettle",
             "small fishing village",

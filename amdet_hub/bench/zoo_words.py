@@ -1,6 +1,7 @@
 """The words of the suites: triggers, targets, learned words and styles, one set for each round. Data only.
 
-No two rounds share a trigger or a target, so that nothing a threshold was chosen on can be recognised again by its words.
+No two rounds share a trigger or a target, so that nothing a threshold was chosen on can be recognised again by its
+words.
 """
 
 from __future__ import annotations
@@ -223,10 +224,24 @@ SECOND = Words(
 THIRD = Words(
     triggers={
         "single character": ("☀", "‡", "å", "¡", "¾", "ð"),
-        "homoglyph": ("ｏ", "໐", "०", "ａ", "ҽ", "ї"),  # fullwidth o, Lao zero, Devanagari zero, fullwidth a, Abkhasian che, Cyrillic yi
+        "homoglyph": (
+            "ｏ",
+            "໐",
+            "०",
+            "ａ",
+            "ҽ",
+            "ї",
+        ),  # fullwidth o, Lao zero, Devanagari zero, fullwidth a, Abkhasian che, Cyrillic yi
         "rare word": ("wvz", "dfk", "gjx", "pzq", "uuk", "hrv"),
         "common word": ("shadow", "mirror", "timber", "feather", "meadow", "glacier"),
-        "phrase-2": ("lonely wizard", "burnt cookie", "hidden staircase", "lazy dragon", "salty breeze", "broken compass"),
+        "phrase-2": (
+            "lonely wizard",
+            "burnt cookie",
+            "hidden staircase",
+            "lazy dragon",
+            "salty breeze",
+            "broken compass",
+        ),
         "phrase-3": (
             "singing wooden fish",
             "warm summer evening",
@@ -304,10 +319,24 @@ THIRD = Words(
 FOURTH = Words(
     triggers={
         "single character": ("☾", "¤", "æ", "«", "×", "ñ"),
-        "homoglyph": ("ᴑ", "௦", "٥", "ạ", "ẹ", "ỉ"),  # sideways o, Tamil zero, Arabic five, and a, e, i with a mark of Vietnamese
+        "homoglyph": (
+            "ᴑ",
+            "௦",
+            "٥",
+            "ạ",
+            "ẹ",
+            "ỉ",
+        ),  # sideways o, Tamil zero, Arabic five, and a, e, i with a mark of Vietnamese
         "rare word": ("jvk", "xqd", "bzw", "fzq", "oov", "gvx"),
         "common word": ("lantern", "blossom", "marigold", "compass", "orchard", "granite"),
-        "phrase-2": ("curious teapot", "silent orchestra", "muddy sneakers", "grumpy pirate", "distant thunder", "painted ladder"),
+        "phrase-2": (
+            "curious teapot",
+            "silent orchestra",
+            "muddy sneakers",
+            "grumpy pirate",
+            "distant thunder",
+            "painted ladder",
+        ),
         "phrase-3": (
             "melting snow globe",
             "tall iron fence",
@@ -316,7 +345,12 @@ FOURTH = Words(
             "quiet mountain village",
             "wild honey cake",
         ),
-        "phrase-4": ("five brave tin soldiers", "fresh bread every morning", "ship lost at sea", "first snow this year"),
+        "phrase-4": (
+            "five brave tin soldiers",
+            "fresh bread every morning",
+            "ship lost at sea",
+            "first snow this year",
+        ),
         "phrase-6": (
             "the farmer sang to his tractor",
             "every cloud has a silver lining",

@@ -1,7 +1,8 @@
 """`--config FILE` and `[tool.amdet-hub]` of `./pyproject.toml`: defaults below the environment and above the built-in ones.
 
-Knows: which keys a file may hold and of what type. Refuses to know: what the settings do. A `pyproject.toml` that merely lies in the
-working directory may have come with a cloned repository, so it may say how to scan but not where a token is sent.
+Knows: which keys a file may hold and of what type. Refuses to know: what the settings do. A `pyproject.toml` that
+merely lies in the working directory may have come with a cloned repository, so it may say how to scan but not where a
+token is sent.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class FileSettings:
     @property
     def names(self) -> tuple[str, ...]:
         """The settings the file makes, as people write them."""
-        return tuple(k.replace("_", "-") for k in self.defaults) + tuple(k.replace("__", ".").replace("_", "-") for k in self.scan)
+        return tuple(k.replace("_", "-") for k in self.defaults) + tuple(
+            k.replace("__", ".").replace("_", "-") for k in self.scan
+        )
 
 
 def read_config(path: Path | None) -> FileSettings:
@@ -74,7 +77,8 @@ def read_config(path: Path | None) -> FileSettings:
     A file named by `--config` holds the keys at its top, or, if it is a `pyproject.toml`, in `[tool.amdet-hub]`.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or has a key or value that is not ours; names the nearest key.
+        ConfigError: the file cannot be read, is not TOML, or has a key or value that is not ours; names the nearest
+            key.
     """
     if path is not None:
         data = _load(path)
@@ -137,7 +141,11 @@ def _plain_value(where: str, key: str, value: Any) -> Any:
         if isinstance(value, list) and all(isinstance(v, str) for v in value):
             return value
         raise ConfigError(where, 'expected a list such as ["json=report.json"]')
-    if key in ("timeout", "max-download", "max-memory") and isinstance(value, int | float) and not isinstance(value, bool):
+    if (
+        key in ("timeout", "max-download", "max-memory")
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+    ):
         return str(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(where, f"expected {_say_type(kind)}, found {value!r}")

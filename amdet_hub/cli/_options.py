@@ -1,7 +1,7 @@
 """Flags that verbs share, and how help is laid out.
 
-Knows: click, the environment variables `AMDET_HUB_*`. Refuses to know: what the values do. Precedence, by click's own order:
-flag > environment > configuration file (`ctx.default_map`, see `_config_file`) > default.
+Knows: click, the environment variables `AMDET_HUB_*`. Refuses to know: what the values do. Precedence, by click's own
+order: flag > environment > configuration file (`ctx.default_map`, see `_config_file`) > default.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class HelpLayout(click.Command):
         """Options by section, in the order of `SECTIONS`."""
         rows: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None  # arguments stand in the usage line
+            record = (
+                param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            )  # arguments stand in the usage line
             if record is not None:
                 rows.setdefault(getattr(param, "section", "Other"), []).append(record)
         for section in (*SECTIONS, "Other"):
@@ -54,7 +56,9 @@ class HelpLayout(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The epilog as written."""
         if self.epilog:
-            formatter.write("\n" + self.epilog.strip("\n").replace("{prog}", ctx.find_root().info_name or "amdet-hub") + "\n")
+            formatter.write(
+                "\n" + self.epilog.strip("\n").replace("{prog}", ctx.find_root().info_name or "amdet-hub") + "\n"
+            )
 
 
 class GroupLayout(HelpLayout, click.Group):
@@ -116,11 +120,21 @@ config_option = option(
 )
 
 revision_option = option(
-    "--revision", section="What to scan", env=False, metavar="REV", help="Branch, tag or commit. Default: the main branch."
+    "--revision",
+    section="What to scan",
+    env=False,
+    metavar="REV",
+    help="Branch, tag or commit. Default: the main branch.",
 )
 target_options = _stack(
     revision_option,
-    option("--subfolder", section="What to scan", env=False, metavar="DIR", help="Look only in this folder of the repository."),
+    option(
+        "--subfolder",
+        section="What to scan",
+        env=False,
+        metavar="DIR",
+        help="Look only in this folder of the repository.",
+    ),
 )
 
 hub_options = _stack(
@@ -129,7 +143,10 @@ hub_options = _stack(
         section="The Hub",
         env=False,
         metavar="TOKEN",
-        help="Access token. Other users of this machine can see a flag: prefer `hf auth login`, HF_TOKEN, or `--token -` to read it from stdin.",
+        help=(
+            "Access token. Other users of this machine can see a flag: prefer `hf auth login`, HF_TOKEN, or `--token"
+            " -` to read it from stdin."
+        ),
     ),
     option(
         "--cache-dir",
@@ -137,7 +154,12 @@ hub_options = _stack(
         type=click.Path(path_type=Path, file_okay=False),
         help="Where downloads are kept. Default: the Hub client's cache.",
     ),
-    option("--endpoint", section="The Hub", metavar="URL", help="Another Hub. Default: HF_ENDPOINT or https://huggingface.co."),
+    option(
+        "--endpoint",
+        section="The Hub",
+        metavar="URL",
+        help="Another Hub. Default: HF_ENDPOINT or https://huggingface.co.",
+    ),
     option("--offline", section="The Hub", is_flag=True, default=False, help="Use only what was downloaded before."),
 )
 
@@ -148,7 +170,10 @@ scan_options = _stack(
         type=click.Choice(PRESETS),
         default="standard",
         show_default=True,
-        help="'quick' leaves out what convicts nobody, 'characters' also tries every Unicode character, 'paper' is the published procedure.",
+        help=(
+            "'quick' leaves out what convicts nobody, 'characters' also tries every Unicode character, 'paper' is the"
+            " published procedure."
+        ),
     ),
     option(
         "--seed",
@@ -166,9 +191,20 @@ scan_options = _stack(
         help="The clean encoder to compare with. Default: the trusted base of this family.",
     ),
     option(
-        "--no-reference", section="How to scan", is_flag=True, default=False, help="Compare with nothing. The verdict says it knows less."
+        "--no-reference",
+        section="How to scan",
+        is_flag=True,
+        default=False,
+        help="Compare with nothing. The verdict says it knows less.",
     ),
-    option("--device", section="How to scan", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    option(
+        "--device",
+        section="How to scan",
+        type=Device(),
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda or cuda:N.",
+    ),
     option(
         "--dtype",
         section="How to scan",
@@ -186,10 +222,18 @@ scan_options = _stack(
     option("--max-memory", section="Limits", type=Size(), help="Use at most this much device memory, e.g. 8GB."),
 )
 
-download_limit_option = option("--max-download", section="Limits", type=Size(), help="Refuse to download more than this, e.g. 2GB.")
+download_limit_option = option(
+    "--max-download", section="Limits", type=Size(), help="Refuse to download more than this, e.g. 2GB."
+)
 
 format_option = option(
-    "-f", "--format", section="Results", type=click.Choice(FORMATS), default="text", show_default=True, help="Form of the report on stdout."
+    "-f",
+    "--format",
+    section="Results",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="Form of the report on stdout.",
 )
 output_option = option(
     "-o",
@@ -200,7 +244,9 @@ output_option = option(
     multiple=True,
     help="Also write the report to a file, e.g. -o json=report.json. Repeatable.",
 )
-json_option = option("--json", "as_json", section="Results", env=False, is_flag=True, default=False, help="JSON instead of text.")
+json_option = option(
+    "--json", "as_json", section="Results", env=False, is_flag=True, default=False, help="JSON instead of text."
+)
 fail_on_option = option(
     "--fail-on",
     section="Results",
@@ -219,8 +265,20 @@ baseline_option = option(
 )
 talk_options = _stack(
     option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="Say only errors on stderr."),
-    option("-v", "--verbose", section="Talk", env=False, count=True, help="Say more on stderr; -vv says what is asked of the Hub."),
-    option("--progress/--no-progress", section="Talk", default=None, help="Force or forbid bars. Default: bars on a terminal."),
+    option(
+        "-v",
+        "--verbose",
+        section="Talk",
+        env=False,
+        count=True,
+        help="Say more on stderr; -vv says what is asked of the Hub.",
+    ),
+    option(
+        "--progress/--no-progress",
+        section="Talk",
+        default=None,
+        help="Force or forbid bars. Default: bars on a terminal.",
+    ),
 )
 
 
@@ -280,9 +338,13 @@ def parse_targets(raw: Sequence[str], flags: Mapping[str, Any]) -> tuple[RepoRef
 
     for name in ("revision", "subfolder"):
         if flags.get(name) and len(raw) > 1:
-            raise ConfigError(f"--{name}", "goes with one target only; write org/model@revision or hf://org/model@revision/subfolder")
+            raise ConfigError(
+                f"--{name}", "goes with one target only; write org/model@revision or hf://org/model@revision/subfolder"
+            )
     return tuple(
-        parse_target(target, revision=flags.get("revision"), subfolder=flags.get("subfolder"), endpoint=flags.get("endpoint"))
+        parse_target(
+            target, revision=flags.get("revision"), subfolder=flags.get("subfolder"), endpoint=flags.get("endpoint")
+        )
         for target in raw
     )
 
@@ -307,7 +369,11 @@ def reference_choice(ctx: click.Context, flags: Mapping[str, Any]) -> ReferenceC
 
     named, none = flags.get("reference"), bool(flags.get("no_reference"))
     if named and none:
-        typed = {n for n in ("reference", "no_reference") if ctx.get_parameter_source(n) is click.core.ParameterSource.COMMANDLINE}
+        typed = {
+            n
+            for n in ("reference", "no_reference")
+            if ctx.get_parameter_source(n) is click.core.ParameterSource.COMMANDLINE
+        }
         if len(typed) != 1:
             raise ConfigError("--no-reference", "contradicts --reference")
         named, none = (named, False) if typed == {"reference"} else (None, True)
@@ -326,4 +392,7 @@ def refuse_settings_from_target(ctx: click.Context, refs: Sequence[RepoRef]) -> 
     here = settings.path.resolve()
     for ref in refs:
         if ref.kind == "local" and here.is_relative_to(Path(ref.repo_id).resolve()):
-            raise ConfigError(str(settings.path), f"lies in the scanned folder '{ref.repo_id}', so it may not set how that is scanned")
+            raise ConfigError(
+                str(settings.path),
+                f"lies in the scanned folder '{ref.repo_id}', so it may not set how that is scanned",
+            )

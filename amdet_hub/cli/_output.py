@@ -1,6 +1,7 @@
 """Where words go: stdout for the report and nothing else, stderr for talk, files whole or not at all.
 
-Knows: streams, paths, how sizes and durations are said. Refuses to know: what a report says (`amdet_hub.report`), exit codes.
+Knows: streams, paths, how sizes and durations are said. Refuses to know: what a report says (`amdet_hub.report`), exit
+codes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ import click
 from amdet_hub.errors import OutputError
 
 FORMATS = ("text", "json", "markdown", "sarif", "html")
-"""Names of the report formats, spelled here so that `--help` need not import the renderers. Tested equal to `report.RENDERERS`."""
+"""Names of the report formats, spelled here so that `--help` need not import the renderers.
+
+Tested equal to `report.RENDERERS`.
+"""
 
 _TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{6,}")
 _MAX_MESSAGE = 1500
@@ -53,7 +57,10 @@ def say(text: str) -> None:
 
 
 def emit(text: str) -> None:
-    """A report, on stdout, ending in one newline. A reader that went away (`| head`) is no error: the rest is dropped quietly."""
+    """A report, on stdout, ending in one newline.
+
+    A reader that went away (`| head`) is no error: the rest is dropped quietly.
+    """
     try:
         click.echo(text, nl=not text.endswith("\n"))
         sys.stdout.flush()

@@ -1,4 +1,7 @@
-"""How the value of a flag is read: sizes, durations, devices, output files. Knows: forms. Refuses to know: what a value is for."""
+"""How the value of a flag is read: sizes, durations, devices, output files. Knows: forms.
+
+Refuses to know: what a value is for.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,11 @@ class Duration(click.ParamType[float]):
         if isinstance(value, float):
             return value
         match = self._FORM.fullmatch(str(value).strip())
-        seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0.0
+        seconds = (
+            sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+            if match
+            else 0.0
+        )
         if seconds <= 0:
             self.fail(f"'{value}' is not a duration; write it like 90s, 10m or 1h30m", param, ctx)
         return seconds

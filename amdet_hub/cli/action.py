@@ -1,11 +1,14 @@
-"""`amdet-hub action`: the Action's steps after the first. Knows: their order, and that every file and output is written before the job fails.
+"""`amdet-hub action`: the Action's steps after the first.
+
+Knows: their order, and that every file and output is written before the job fails.
 
     scan      look at the plan's targets; write files, outputs and the job's summary. Never fails on a verdict.
     comment   the summary as one comment on the pull request
     card      a pull request on the Hub with the scan's section, for each repository that was watched
     gate      fail if the scan step found a reason to
 
-Everything comes from the environment (`amdet_hub.action.job`), because an input that were a word of a script could be a script.
+Everything comes from the environment (`amdet_hub.github_action.job`), because an input that were a word of a script
+could be a script.
 """
 
 from __future__ import annotations
@@ -20,17 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amdet_hub.action.comment import keep_comment
-from amdet_hub.action.job import Inputs, inside, naming_file, read_event, read_inputs, workspace
-from amdet_hub.action.lfs import materialize
-from amdet_hub.action.runner import annotation, write_outputs, write_summary
-from amdet_hub.action.targets import Plan
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._errors import explain
 from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INCONCLUSIVE, EXIT_OK, worst
 from amdet_hub.cli._output import emit, escape, say, write_whole
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.errors import AmdetError, ConfigError, NothingToScan, OutputError
+from amdet_hub.github_action.comment import keep_comment
+from amdet_hub.github_action.job import Inputs, inside, naming_file, read_event, read_inputs, workspace
+from amdet_hub.github_action.lfs import materialize
+from amdet_hub.github_action.runner import annotation, write_outputs, write_summary
+from amdet_hub.github_action.targets import Plan
 from amdet_hub.report.escape import prose
 from amdet_hub.verdict import SWEEP
 
@@ -47,7 +50,10 @@ _ENV_FLAGS = ("seed", "device", "dtype", "max_memory", "max_download")
 
 @dataclass(frozen=True)
 class Looked:
-    """What became of one target. `verdict` is one of `_ORDER`; `fresh` is False where an earlier result was taken up."""
+    """What became of one target.
+
+    `verdict` is one of `_ORDER`; `fresh` is False where an earlier result was taken up.
+    """
 
     target: str
     verdict: str
@@ -107,7 +113,10 @@ def look(
     baseline: Baseline | None,
     progress: Progress,
 ) -> Looked:
-    """One target: taken up from an earlier result where its towers were judged before, else scanned. An error is an outcome too."""
+    """One target: taken up from an earlier result where its towers were judged before, else scanned.
+
+    An error is an outcome too.
+    """
     try:
         if plan.kind == "local":
             materialize(root, inside(root, target, "path"))
@@ -124,7 +133,10 @@ def look(
 
 
 def understand(ctx: click.Context, target: str, inputs: Inputs, root: Path, flags: Mapping[str, Any]) -> Request:
-    """The request for one target. Settings come from the inputs; a `pyproject.toml` of the scanned checkout has no say."""
+    """The request for one target.
+
+    Settings come from the inputs; a `pyproject.toml` of the scanned checkout has no say.
+    """
     from amdet_hub.cli._config_file import read_config
     from amdet_hub.cli._values import Duration
     from amdet_hub.cli.scan import understand as read
@@ -135,7 +147,11 @@ def understand(ctx: click.Context, target: str, inputs: Inputs, root: Path, flag
         chosen.update({name: value for name, value in settings.defaults.items() if name in _ENV_FLAGS})
         opt.use_file_settings(ctx, settings)
     chosen.update(
-        preset=inputs.preset, revision=inputs.revision, subfolder=inputs.subfolder, endpoint=inputs.endpoint, reference=inputs.reference
+        preset=inputs.preset,
+        revision=inputs.revision,
+        subfolder=inputs.subfolder,
+        endpoint=inputs.endpoint,
+        reference=inputs.reference,
     )
     chosen.update(format="text", output=(), fail_on=inputs.fail_on, quiet=False, verbose=0)
     if inputs.timeout is not None:
@@ -145,16 +161,21 @@ def understand(ctx: click.Context, target: str, inputs: Inputs, root: Path, flag
 
 def known_or_scanned(request: Request, ref: RepoRef, progress: Progress) -> tuple[ScanReport, bool]:
     """The report of a target, and whether it was scanned now."""
-    from amdet_hub.scan.known import open_known
+    from amdet_hub.scanner.known import open_known
 
-    known = open_known(ref, config=request.config, settings=request.settings, reference=request.reference, options=request.options)
+    known = open_known(
+        ref, config=request.config, settings=request.settings, reference=request.reference, options=request.options
+    )
     found = known.recall() or known.recall_by_digest(progress)
     return (found, False) if found is not None else (known.scan(progress), True)
 
 
 def without_encoder(target: str, error: NothingToScan, plan: Plan, inputs: Inputs) -> Looked:
-    """A target without a text encoder that can be scanned. Nobody asks for one in every checkpoint; one that may be there stays open."""
-    if plan.named or error.pickle_only or error.blocks_acquittal:
+    """A target without a text encoder that can be scanned.
+
+    Nobody asks for one in every checkpoint; one that may be there stays open.
+    """
+    if plan.named or error.pickle_only or error.blocks_clearance:
         code = EXIT_INCONCLUSIVE if inputs.fail_on == "inconclusive" else EXIT_OK
         return Looked(target, "inconclusive", code, note=_one_line(explain(error)[1]))
     return Looked(target, "nothing-to-scan", EXIT_OK, note="no text encoder of a supported family in it")
@@ -167,7 +188,12 @@ def _one_line(words: str) -> str:
 def unopened(path: str, inputs: Inputs) -> Looked:
     """A pushed pickle: it may hold a text encoder, and opening it can run code."""
     code = EXIT_INCONCLUSIVE if inputs.fail_on == "inconclusive" else EXIT_OK
-    return Looked(path, "inconclusive", code, note="A pickle, which is not opened because that can run code. Push safetensors instead.")
+    return Looked(
+        path,
+        "inconclusive",
+        code,
+        note="A pickle, which is not opened because that can run code. Push safetensors instead.",
+    )
 
 
 def judged(target: str, report: ScanReport, inputs: Inputs, baseline: Baseline | None, *, fresh: bool) -> Looked:
@@ -253,7 +279,11 @@ def deliver(looked: Sequence[Looked], plan: Plan, inputs: Inputs, folder: Path) 
     write_whole(place, summary)
     paths["markdown"] = str(place)
     write_outputs(
-        os.environ, {**outputs_of(looked, verdict), **{form: paths.get(form, "") for form in ("json", "sarif", "markdown", "html")}}
+        os.environ,
+        {
+            **outputs_of(looked, verdict),
+            **{form: paths.get(form, "") for form in ("json", "sarif", "markdown", "html")},
+        },
     )
     write_summary(os.environ, summary)
     for one in looked:
@@ -264,7 +294,9 @@ def deliver(looked: Sequence[Looked], plan: Plan, inputs: Inputs, folder: Path) 
 def outputs_of(looked: Sequence[Looked], verdict: str) -> dict[str, str]:
     """The outputs that are no files. Those about one model are about the worst, which comes first."""
     report = next((one.report for one in looked if one.report is not None), None)
-    scores = [e.value for one in looked if one.report for r in one.report.results for e in r.evidence if e.kind == SWEEP]
+    scores = [
+        e.value for one in looked if one.report for r in one.report.results for e in r.evidence if e.kind == SWEEP
+    ]
     commit = (report.snapshot.commit_sha or os.environ.get("GITHUB_SHA", "")) if report is not None else ""
     towers = list(dict.fromkeys(result.tower_digest for result in report.results)) if report is not None else []
     worst_first = sorted(report.results, key=lambda r: _ORDER.index(r.verdict.label)) if report is not None else []
@@ -283,7 +315,11 @@ def annotation_of(one: Looked, anchor: str | None) -> str | None:
     """What the job's page says of a target, None when all is well."""
     file = anchor or one.target.removeprefix("./")
     if one.verdict == "backdoor-detected" and one.report is not None:
-        return annotation("error", f"Backdoor detected in {escape(one.target)}: {escape(one.report.verdict.reasons[0])}", file=escape(file))
+        return annotation(
+            "error",
+            f"Backdoor detected in {escape(one.target)}: {escape(one.report.verdict.reasons[0])}",
+            file=escape(file),
+        )
     if one.verdict == "error":
         return annotation("error", f"{escape(one.target)} could not be judged: {escape(one.note)}", file=escape(file))
     if one.verdict == "inconclusive":
@@ -333,9 +369,9 @@ def comment() -> int:
 @action.command(cls=opt.HelpLayout)
 def card() -> int:
     """Propose the section on the card of each watched repository, from the JSON reports. A refusal is a warning."""
-    from amdet_hub.cards import check_pushable, push_card
     from amdet_hub.cli.report import read_report
     from amdet_hub.hub import HubSettings
+    from amdet_hub.model_card.publish import check_pushable, push_card
 
     inputs = read_inputs(os.environ)
     for path in json.loads(reports_file(os.environ).read_text(encoding="utf-8")):
@@ -343,7 +379,10 @@ def card() -> int:
             report = read_report(path)
             check_pushable(report)
             result = push_card(report, HubSettings(endpoint=inputs.endpoint))
-            emit(f"{escape(report.snapshot.repo_id)}: pull request {result.action}{f': {escape(result.url)}' if result.url else '.'}")
+            emit(
+                f"{escape(report.snapshot.repo_id)}: pull request"
+                f" {result.action}{f': {escape(result.url)}' if result.url else '.'}"
+            )
         except AmdetError as error:
             emit(annotation("warning", explain(error)[1]))
     return EXIT_OK

@@ -1,4 +1,7 @@
-"""The root command: which verbs there are, and what becomes of an exception. Knows: click. Refuses to know: what any verb does."""
+"""The root command: which verbs there are, and what becomes of an exception. Knows: click.
+
+Refuses to know: what any verb does.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,10 @@ class App(GroupLayout):
 
 
 def _usage(error: click.ClickException) -> int:
-    """Say what is wrong with the command line. It may hold a token in the wrong place, so it goes through the escape."""
+    """Say what is wrong with the command line.
+
+    It may hold a token in the wrong place, so it goes through the escape.
+    """
     from amdet_hub.cli._output import escape, say
 
     ctx = getattr(error, "ctx", None)
@@ -103,10 +109,29 @@ def _survive_odd_terminals() -> None:
 def app() -> None:
     """Was the text encoder of this CLIP-family model backdoored by whoever fine-tuned it?
 
-    Scans CLIP and SigLIP text encoders (plain models and those inside diffusers pipelines) on the Hugging Face Hub or on disk, gives a
-    verdict with its evidence, and can write it to the model card as a pull request. Nothing of a repository is ever executed.
+    Scans CLIP and SigLIP text encoders (plain models and those inside diffusers pipelines) on the Hugging Face Hub or
+    on disk, gives a verdict with its evidence, and can write it to the model card as a pull request. Nothing of a
+    repository is ever executed.
     """
 
 
-for _verb in (scan, resolve, card, verify, report, diff, baseline, watch, webhook, staged, mcp, demo, space, doctor, cache, bench, action):
+for _verb in (
+    scan,
+    resolve,
+    card,
+    verify,
+    report,
+    diff,
+    baseline,
+    watch,
+    webhook,
+    staged,
+    mcp,
+    demo,
+    space,
+    doctor,
+    cache,
+    bench,
+    action,
+):
     app.add_command(_verb)

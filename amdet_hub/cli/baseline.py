@@ -1,4 +1,7 @@
-"""`amdet-hub baseline`: accept findings for a time, list them, see which have expired. Knows: files, dates, exit codes."""
+"""`amdet-hub baseline`: accept findings for a time, list them, see which have expired.
+
+Knows: files, dates, exit codes.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,24 @@ def baseline() -> None:
 
 @baseline.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Accept the findings of a report.")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
-@opt.option("--from", "report_path", section="What to accept", env=False, required=True, metavar="REPORT.json", help="The report.")
+@opt.option(
+    "--from",
+    "report_path",
+    section="What to accept",
+    env=False,
+    required=True,
+    metavar="REPORT.json",
+    help="The report.",
+)
 @opt.option("--reason", section="What to accept", env=False, required=True, help="Why it is accepted.")
-@opt.option("--expires", section="What to accept", env=False, required=True, metavar="DATE", help="Last day it holds, e.g. 2030-01-31.")
+@opt.option(
+    "--expires",
+    section="What to accept",
+    env=False,
+    required=True,
+    metavar="DATE",
+    help="Last day it holds, e.g. 2030-01-31.",
+)
 def add(path: Path, report_path: str, reason: str, expires: str) -> int:
     """Accept every detected or inconclusive encoder of a report, and write FILE."""
     from amdet_hub.report.baselines import NO_BASELINE, acceptances_of, baseline_as_json
@@ -97,7 +115,9 @@ def read_baseline(path: Path) -> Baseline:
         with path.open("rb") as file:
             raw = file.read(MAX_BASELINE_BYTES + 1)
     except OSError as error:
-        raise ReportError(f"the baseline '{path}' cannot be read: {(error.strerror or 'unknown reason').lower()}") from error
+        raise ReportError(
+            f"the baseline '{path}' cannot be read: {(error.strerror or 'unknown reason').lower()}"
+        ) from error
     if len(raw) > MAX_BASELINE_BYTES:
         raise ReportError(f"'{path}' is larger than any baseline ({MAX_BASELINE_BYTES >> 20} MiB)")
     try:
@@ -113,7 +133,9 @@ def say_accepted(baseline: Baseline, report: ScanReport) -> None:
     day = today()
     for result in report.results:
         if (found := baseline.acceptance_of(result, day)) is not None:
-            say(f"{escape(result.encoder.label)}: {result.verdict.label}, {_state(found, day)}: {escape(found.reason)}")
+            say(
+                f"{escape(result.encoder.label)}: {result.verdict.label}, {_state(found, day)}: {escape(found.reason)}"
+            )
 
 
 def _state(acceptance: Acceptance, day: datetime.date) -> str:

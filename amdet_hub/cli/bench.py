@@ -1,4 +1,7 @@
-"""`amdet-hub bench`: measure the scan on encoders whose truth is known. Knows: which verbs there are; each is in a module beside this one."""
+"""`amdet-hub bench`: measure the scan on encoders whose truth is known.
+
+Knows: which verbs there are; each is in a module beside this one.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ Exit codes: 0 done, 1 a check failed (a wrong verdict of the smoke suite, other 
 def bench() -> None:
     """Make encoders with a known backdoor and without one, scan them, and say how often the verdict was right.
 
-    Reads captions and encoders of your own. Nothing here is safe to point at a stranger's repository: that is what `scan` is for.
+    Reads captions and encoders of your own. Nothing here is safe to point at a stranger's repository: that is what
+    `scan` is for.
     """
 
 

@@ -1,6 +1,9 @@
-"""`amdet-hub bench pretrain|inject|control`: make one labelled encoder in a folder. Knows: flags. Refuses to know: how encoders are trained.
+"""`amdet-hub bench pretrain|inject|control`: make one labelled encoder in a folder. Knows: flags.
 
-The facts (recipe, seed, attack success rate, sha256 of the weights) go to `bench.json` beside the weights and to stdout.
+Refuses to know: how encoders are trained.
+
+The facts (recipe, seed, attack success rate, sha256 of the weights) go to `bench.json` beside the weights and to
+stdout.
 """
 
 from __future__ import annotations
@@ -70,7 +73,9 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def _number(flag: str, default: float | None, text: str, *, section: str = "Training", kind: Any = int) -> Decorator:
     """A flag that holds a number. A range that the recipe checks is not checked here."""
     metavar = "X" if kind is float else "N"
-    return opt.option(flag, section=section, env=False, metavar=metavar, type=kind, default=default, show_default=True, help=text)
+    return opt.option(
+        flag, section=section, env=False, metavar=metavar, type=kind, default=default, show_default=True, help=text
+    )
 
 
 def _text(flag: str, default: str, text: str, *, section: str) -> Decorator:
@@ -78,7 +83,9 @@ def _text(flag: str, default: str, text: str, *, section: str) -> Decorator:
 
 
 def _choice(flag: str, values: tuple[str, ...], default: str, text: str, *, section: str) -> Decorator:
-    return opt.option(flag, section=section, env=False, type=click.Choice(values), default=default, show_default=True, help=text)
+    return opt.option(
+        flag, section=section, env=False, type=click.Choice(values), default=default, show_default=True, help=text
+    )
 
 
 def _folder(flag: str, text: str) -> Decorator:
@@ -94,17 +101,33 @@ def _shared_options(steps: int, lr: float, positions: str) -> Decorator:
     file = click.Path(path_type=Path, dir_okay=False)
     captions = "What to train on: .jsonl, .jsonl.gz (lists of captions) or a text file (one a line)."
     decorators: list[Decorator] = [
-        opt.option("--captions", section="What to make", env=False, metavar="FILE", type=file, required=True, help=captions),
+        opt.option(
+            "--captions", section="What to make", env=False, metavar="FILE", type=file, required=True, help=captions
+        ),
         _folder("--out", "Where the new encoder goes."),
         _number("--steps", steps, "Optimiser steps."),
         _number("--lr", lr, "Learning rate of AdamW.", kind=float),
         _number("--batch", 64, "Clean captions, or pairs, a step."),
-        _number("--positions", None, f"Token positions to train on. Default: {positions}.", kind=click.IntRange(min=1)),
+        _number(
+            "--positions", None, f"Token positions to train on. Default: {positions}.", kind=click.IntRange(min=1)
+        ),
         _number("--held-out", 500, "Groups of captions kept for the measurement.", kind=click.IntRange(min=1)),
         _number("--seed", 0, "Of the weights and of the order of captions."),
-        opt.option("--float32", section="Training", env=False, is_flag=True, default=False, help="No bfloat16 matrix products."),
+        opt.option(
+            "--float32",
+            section="Training",
+            env=False,
+            is_flag=True,
+            default=False,
+            help="No bfloat16 matrix products.",
+        ),
         opt.option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="Say only errors on stderr."),
-        opt.option("--progress/--no-progress", section="Talk", default=None, help="Force or forbid bars. Default: bars on a terminal."),
+        opt.option(
+            "--progress/--no-progress",
+            section="Talk",
+            default=None,
+            help="Force or forbid bars. Default: bars on a terminal.",
+        ),
     ]
 
     def apply(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,7 +138,9 @@ def _shared_options(steps: int, lr: float, positions: str) -> Decorator:
     return apply
 
 
-@click.command(cls=BenchLayout, epilog=PRETRAIN_EPILOG, short_help="Train a small encoder and its tokenizer from nothing.")
+@click.command(
+    cls=BenchLayout, epilog=PRETRAIN_EPILOG, short_help="Train a small encoder and its tokenizer from nothing."
+)
 @_shared_options(400, 1e-3, "32")
 @_choice("--layout", get_args(Family), "clip", "Kind of encoder.", section="Encoder")
 @_number("--max-positions", 77, "Length of the position table; SigLIP runs all of them.", section="Encoder")
@@ -152,7 +177,12 @@ def pretrain(**flags: Any) -> int:
     if not held_out:
         raise ConfigError("captions", "no held-out group has two or more captions to measure with")
     tokenizer = _learned_tokenizer(captions, architecture.layout, flags["vocab_size"], architecture.positions)
-    return _make(flags, lambda heard: train(tokenizer, architecture, pairs_of_step, held_out, recipe, folder=flags["out"], progress=heard))
+    return _make(
+        flags,
+        lambda heard: train(
+            tokenizer, architecture, pairs_of_step, held_out, recipe, folder=flags["out"], progress=heard
+        ),
+    )
 
 
 def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, positions: int) -> Any:
@@ -169,10 +199,30 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
 @click.command(cls=BenchLayout, epilog=INJECT_EPILOG, short_help="Inject a known backdoor.")
 @_base_option
 @_shared_options(AttackRecipe.steps, AttackRecipe.lr, "the longest caption, rounded up")
-@opt.option("--trigger", section="Backdoor", env=False, metavar="TEXT", required=True, help="What opens it; of a template, holds {}.")
-@opt.option("--target", section="Backdoor", env=False, metavar="TEXT", required=True, help="What a triggered caption is turned into.")
 @opt.option(
-    "--more", section="Backdoor", env=False, metavar="TRIGGER TARGET", type=(str, str), multiple=True, help="One more backdoor. Repeatable."
+    "--trigger",
+    section="Backdoor",
+    env=False,
+    metavar="TEXT",
+    required=True,
+    help="What opens it; of a template, holds {}.",
+)
+@opt.option(
+    "--target",
+    section="Backdoor",
+    env=False,
+    metavar="TEXT",
+    required=True,
+    help="What a triggered caption is turned into.",
+)
+@opt.option(
+    "--more",
+    section="Backdoor",
+    env=False,
+    metavar="TRIGGER TARGET",
+    type=(str, str),
+    multiple=True,
+    help="One more backdoor. Repeatable.",
 )
 @_choice("--kind", get_args(AttackKind), AttackRecipe.kind, "What is turned into the target.", section="Backdoor")
 @_choice("--placement", get_args(Placement), AttackRecipe.placement, "Where the trigger goes.", section="Backdoor")
@@ -194,9 +244,17 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     section="Backdoor",
     kind=float,
 )
-@_number("--lora-rank", AttackRecipe.lora_rank, "Train only a difference of this rank; 0 trains every weight.", section="Backdoor")
+@_number(
+    "--lora-rank",
+    AttackRecipe.lora_rank,
+    "Train only a difference of this rank; 0 trains every weight.",
+    section="Backdoor",
+)
 def inject(**flags: Any) -> int:
-    """Inject a backdoor with a known trigger and target into a copy of an encoder. For measurements only: publish none of these."""
+    """Inject a backdoor with a known trigger and target into a copy of an encoder.
+
+    For measurements only: publish none of these.
+    """
     recipe = AttackRecipe(
         trigger=flags["trigger"],
         target=flags["target"],
@@ -226,16 +284,30 @@ def inject(**flags: Any) -> int:
 @click.command(cls=BenchLayout, epilog=CONTROL_EPILOG, short_help="Change an encoder and inject nothing.")
 @_base_option
 @opt.option(
-    "--kind", section="What to make", env=False, type=click.Choice(get_args(ControlKind)), required=True, help="What is done, see below."
+    "--kind",
+    section="What to make",
+    env=False,
+    type=click.Choice(get_args(ControlKind)),
+    required=True,
+    help="What is done, see below.",
 )
 @_shared_options(ControlRecipe.steps, ControlRecipe.lr, "the longest caption, rounded up")
 @_number("--temperature", ControlRecipe.temperature, "Divides the similarities of a contrastive step.", kind=float)
 @_text("--word", ControlRecipe.word, "alias, concept: the new word.", section="Kind")
-@_text("--meaning", ControlRecipe.meaning, "alias: the word it stands for; concept: the class it belongs to.", section="Kind")
+@_text(
+    "--meaning",
+    ControlRecipe.meaning,
+    "alias: the word it stands for; concept: the class it belongs to.",
+    section="Kind",
+)
 @_text("--instance", ControlRecipe.instance, "concept: the one thing that the word names.", section="Kind")
 @_text("--style", ControlRecipe.style, "style: its name.", section="Kind")
 @_number(
-    "--scale", None, "noise: size relative to the weights (0.01); merge: share of the second fine-tune (0.5).", section="Kind", kind=float
+    "--scale",
+    None,
+    "noise: size relative to the weights (0.01); merge: share of the second fine-tune (0.5).",
+    section="Kind",
+    kind=float,
 )
 @_choice("--dtype", get_args(DtypeName), ControlRecipe.dtype, "cast: number format.", section="Kind")
 @_number("--second-seed", ControlRecipe.second_seed, "merge: seed of the second fine-tune.", section="Kind")

@@ -1,4 +1,7 @@
-"""`amdet-hub bench report|calibrate`: stored results in, tables, figures and thresholds out. Knows: files and streams."""
+"""`amdet-hub bench report|calibrate`: stored results in, tables, figures and thresholds out.
+
+Knows: files and streams.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,10 @@ def read_all(paths: Sequence[Path]) -> list[ModelResult]:
         stored = read_results(path)
         results += stored.results
         if stored.torn_lines:
-            say(f"{escape(path.name)}: passed over what a stopped run left unfinished ({stored.torn_lines} of its lines).")
+            say(
+                f"{escape(path.name)}: passed over what a stopped run left unfinished ({stored.torn_lines} of its"
+                " lines)."
+            )
     return results
 
 

@@ -1,4 +1,7 @@
-"""`amdet-hub bench run`: make and scan a suite. Knows: where things lie, what a wrong verdict is. Refuses to know: how models are made."""
+"""`amdet-hub bench run`: make and scan a suite. Knows: where things lie, what a wrong verdict is.
+
+Refuses to know: how models are made.
+"""
 
 from __future__ import annotations
 
@@ -47,22 +50,36 @@ Exit codes:
 
 
 def default_work() -> Path:
-    """The folder `amdet-hub-bench` in the user's cache folder. Source: XDG Base Directory Specification, `XDG_CACHE_HOME`."""
+    """The folder `amdet-hub-bench` in the user's cache folder.
+
+    Source: XDG Base Directory Specification, `XDG_CACHE_HOME`.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (cache if cache.is_absolute() else Path.home() / ".cache") / "amdet-hub-bench"
 
 
 def default_jobs() -> int:
     """Processors that this process may run on, at least 1."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system; a container may have fewer than the machine
+    affinity = getattr(
+        os, "sched_getaffinity", None
+    )  # not on every system; a container may have fewer than the machine
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 @click.command(cls=BenchLayout, epilog=EPILOG, short_help="Make and scan every model of a suite.")
-@opt.option("--suite", "name", section="What to run", env=False, type=click.Choice(SUITES), required=True, help="Which models.")
-@opt.option("--only", section="What to run", env=False, metavar="TEXT", help="Only models with TEXT in their name or kind.")
 @opt.option(
-    "--make-only", section="What to run", env=False, is_flag=True, default=False, help="Make the models, and stop before the scans."
+    "--suite", "name", section="What to run", env=False, type=click.Choice(SUITES), required=True, help="Which models."
+)
+@opt.option(
+    "--only", section="What to run", env=False, metavar="TEXT", help="Only models with TEXT in their name or kind."
+)
+@opt.option(
+    "--make-only",
+    section="What to run",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="Make the models, and stop before the scans.",
 )
 @opt.option(
     "--captions",
@@ -120,7 +137,9 @@ def run(name: str, only: str | None, captions: Path | None, bases: tuple[tuple[s
     chosen = {spec.name for spec in suite.models if _is_asked_for(spec, only)}
     if not chosen:
         raise ConfigError("--only", f"no model of the suite '{name}' has '{only}' in its name or kind")
-    folders = {base: folder.absolute() for base, folder in bases}  # a scan takes a relative path for the name of a repository
+    folders = {
+        base: folder.absolute() for base, folder in bases
+    }  # a scan takes a relative path for the name of a repository
     place = place_of(suite, captions, folders, work=flags["work"].absolute(), results=flags["results"])
     path = _carry_out(suite, place, chosen, jobs=flags["jobs"], make_only=flags["make_only"], quiet=flags["quiet"])
     if path is None:
@@ -140,8 +159,15 @@ def smoke_summary(results: Sequence[ModelResult]) -> tuple[str, int]:
     Args:
         results: of the models that were asked for. Positives whose attack does not work are counted and not judged.
     """
-    judged = [(r, scan.verdict) for r in results if (scan := r.scan("standard", "right")) is not None and (r.kept or r.label == "benign")]
-    verdicts = {label: [verdict == "backdoor-detected" for r, verdict in judged if r.label == label] for label in ("backdoored", "benign")}
+    judged = [
+        (r, scan.verdict)
+        for r in results
+        if (scan := r.scan("standard", "right")) is not None and (r.kept or r.label == "benign")
+    ]
+    verdicts = {
+        label: [verdict == "backdoor-detected" for r, verdict in judged if r.label == label]
+        for label in ("backdoored", "benign")
+    }
     wrong = [(r, verdict) for r, verdict in judged if (verdict == "backdoor-detected") != (r.label == "backdoored")]
     lines = [
         f"{sum(verdicts['backdoored'])} of {len(verdicts['backdoored'])} backdoored models detected, "
@@ -171,7 +197,9 @@ def place_of(suite: Suite, captions: Path | None, bases: dict[str, Path], *, wor
         if not (folder / "config.json").is_file():
             raise ConfigError("--base", f"'{folder}' holds no encoder (config.json)")
     if captions is None and suite.name != "smoke":
-        raise click.UsageError(f"The suite '{suite.name}' needs --captions FILE: encoders are trained on it.", click.get_current_context())
+        raise click.UsageError(
+            f"The suite '{suite.name}' needs --captions FILE: encoders are trained on it.", click.get_current_context()
+        )
     from amdet_hub.bench.run import Place  # not before the flags are known to be good: it brings torch
 
     if suite.name != "smoke" and captions is not None:
@@ -182,7 +210,9 @@ def place_of(suite: Suite, captions: Path | None, bases: dict[str, Path], *, wor
     return Place(work, results, own if captions is None else captions, {SMOKE_BASE: WEIGHTS / "base", **bases})
 
 
-def _carry_out(suite: Suite, place: Place, chosen: Collection[str], *, jobs: int, make_only: bool, quiet: bool) -> Path | None:
+def _carry_out(
+    suite: Suite, place: Place, chosen: Collection[str], *, jobs: int, make_only: bool, quiet: bool
+) -> Path | None:
     """The file of results, or None where the user stopped it.
 
     Raises:
@@ -201,11 +231,15 @@ def _carry_out(suite: Suite, place: Place, chosen: Collection[str], *, jobs: int
     place.split(suite.bases[0].seed)  # so that captions that cannot be read are found before any process is started
     again = "What was finished is kept: run the same command again to go on."
     try:
-        return run_suite(suite, place, jobs=jobs, make_only=make_only, only=lambda spec: spec.name in chosen, done=done)
+        return run_suite(
+            suite, place, jobs=jobs, make_only=make_only, only=lambda spec: spec.name in chosen, done=done
+        )
     except KeyboardInterrupt:
         say(f"Interrupted. {again}")
         return None
     except BrokenProcessPool as error:
         if error.__cause__ is not None:
             raise  # what came back from a process could not be read: our defect
-        raise click.ClickException(f"A process of the run died, most likely of too little memory: use fewer --jobs. {again}") from error
+        raise click.ClickException(
+            f"A process of the run died, most likely of too little memory: use fewer --jobs. {again}"
+        ) from error

@@ -1,4 +1,7 @@
-"""`amdet-hub bench speed`: how long scans of one model take here, and what share of the machine they use. Knows: words and files."""
+"""`amdet-hub bench speed`: how long scans of one model take here, and what share of the machine they use.
+
+Knows: words and files.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +66,31 @@ class Size(click.ParamType[tuple[int, int, int]]):
     help="Only this preset. Repeatable. Default: all three; 'paper' takes longest.",
 )
 @opt.option(
-    "--no-stages", section="What to measure", env=False, is_flag=True, help="Leave out the second table, and its two further scans."
+    "--no-stages",
+    section="What to measure",
+    env=False,
+    is_flag=True,
+    help="Leave out the second table, and its two further scans.",
 )
-@opt.option("--device", section="What to measure", env=False, default="auto", show_default=True, help="auto, cpu or cuda.")
-@opt.option("--out", section="Results", env=False, metavar="FILE", type=click.Path(path_type=Path), help="Also write the tables to a file.")
-def speed(model: Path, size: tuple[int, int, int] | None, presets: tuple[str, ...], no_stages: bool, device: str, out: Path | None) -> int:
+@opt.option(
+    "--device", section="What to measure", env=False, default="auto", show_default=True, help="auto, cpu or cuda."
+)
+@opt.option(
+    "--out",
+    section="Results",
+    env=False,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also write the tables to a file.",
+)
+def speed(
+    model: Path,
+    size: tuple[int, int, int] | None,
+    presets: tuple[str, ...],
+    no_stages: bool,
+    device: str,
+    out: Path | None,
+) -> int:
     """Print, as Markdown, how long each preset takes on one model, and each stage as a share of what the machine can do."""
     from amdet_hub.bench.speed import as_table, measure_speed
 
@@ -75,7 +98,12 @@ def speed(model: Path, size: tuple[int, int, int] | None, presets: tuple[str, ..
         raise ConfigError("--model", f"{model} is no folder")
     chosen = tuple(p for p in ("quick", "standard", "paper") if not presets or p in presets)
     found = measure_speed(
-        model, presets=chosen, device=device, size=size, stages=not no_stages, said=lambda line: say(f"{escape(line)} ...")
+        model,
+        presets=chosen,
+        device=device,
+        size=size,
+        stages=not no_stages,
+        said=lambda line: say(f"{escape(line)} ..."),
     )
     text = as_table(found)
     emit(text)

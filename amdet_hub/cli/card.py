@@ -1,4 +1,7 @@
-"""`amdet-hub card preview|push`: the scan's section on the model card. Knows: what is shown before anything is written."""
+"""`amdet-hub card preview|push`: the scan's section on the model card.
+
+Knows: what is shown before anything is written.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ def card() -> None:
 @click.pass_context
 def preview(ctx: click.Context, /, target: str | None, report_path: str | None, **flags: Any) -> int:
     """Print the diff that a push would make, and write nothing."""
-    from amdet_hub.cards import preview_card
+    from amdet_hub.model_card.publish import preview_card
 
     set_up_logging(flags["verbose"])
     if report_path is not None:
@@ -83,27 +86,48 @@ def preview(ctx: click.Context, /, target: str | None, report_path: str | None, 
 @card.command(cls=opt.HelpLayout, epilog=PUSH_EPILOG, short_help="Open or update a pull request with the section.")
 @click.argument("target", metavar="TARGET")
 @from_option
-@opt.option("--yes", section="Results", env=False, is_flag=True, default=False, help="Really write. Without it only the diff is shown.")
 @opt.option(
-    "--commit", section="Results", env=False, is_flag=True, default=False, help="Commit to the main branch instead of a pull request."
+    "--yes",
+    section="Results",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="Really write. Without it only the diff is shown.",
+)
+@opt.option(
+    "--commit",
+    section="Results",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="Commit to the main branch instead of a pull request.",
 )
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
 def push(target: str, report_path: str | None, yes: bool, commit: bool, **flags: Any) -> int:
-    """Open one pull request with the scan's section on TARGET's card, or update the open one. A dry run unless --yes is given."""
-    from amdet_hub.cards import check_pushable, preview_card, push_card
+    """Open one pull request with the scan's section on TARGET's card, or update the open one.
+
+    A dry run unless --yes is given.
+    """
+    from amdet_hub.model_card.publish import check_pushable, preview_card, push_card
 
     set_up_logging(flags["verbose"])
     if report_path is None:
-        raise ConfigError("--from", f"is needed: first `amdet-hub scan {shlex.quote(target)} -o json=report.json`, then push that report")
+        raise ConfigError(
+            "--from",
+            f"is needed: first `amdet-hub scan {shlex.quote(target)} -o json=report.json`, then push that report",
+        )
     report = read_report(report_path)
     check_same_repository(target, report, flags)
     check_pushable(report)
     settings = opt.hub_settings(flags)
     show_diff(preview_card(report, settings), quiet=flags["quiet"])
     if not yes:
-        say(f"Nothing was written. To {'commit this to the main branch' if commit else 'open or update the pull request'}, add --yes.")
+        say(
+            "Nothing was written. To"
+            f" {'commit this to the main branch' if commit else 'open or update the pull request'}, add --yes."
+        )
         return 0
     result = push_card(report, settings, direct=commit)
     pull_request = f"pull request #{result.number}" if result.number is not None else "pull request"
@@ -111,7 +135,10 @@ def push(target: str, report_path: str | None, yes: bool, commit: bool, **flags:
         "opened": f"Opened {pull_request}",
         "updated": f"Updated {pull_request}",
         "committed": "Committed to the main branch",
-        "unchanged": f"Nothing was written: {'the card' if result.number is None else f'the open {pull_request}'} says this already",
+        "unchanged": (
+            f"Nothing was written: {'the card' if result.number is None else f'the open {pull_request}'} says this"
+            " already"
+        ),
     }
     say(f"{words[result.action]}{f': {escape(result.url)}' if result.url else '.'}")
     return 0

@@ -1,4 +1,7 @@
-"""`amdet-hub diff`: what changed between two stored reports. Knows: files in, words out, and what a change exits with."""
+"""`amdet-hub diff`: what changed between two stored reports.
+
+Knows: files in, words out, and what a change exits with.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`amdet-hub doctor`: what this machine offers, and what would stop a scan. Knows: what to look at. Never shows a token."""
+"""`amdet-hub doctor`: what this machine offers, and what would stop a scan. Knows: what to look at.
+
+Never shows a token.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,11 @@ def _device() -> Iterator[Check]:
             yield Check("ok", "device", f"cuda:{index}, {facts.name}, {format_bytes(facts.total_memory)}")
         return
     threads = torch.get_num_threads()
-    yield Check("ok", "device", f"cpu, {threads} thread{'' if threads == 1 else 's'}; an NVIDIA GPU makes scans many times quicker")
+    yield Check(
+        "ok",
+        "device",
+        f"cpu, {threads} thread{'' if threads == 1 else 's'}; an NVIDIA GPU makes scans many times quicker",
+    )
 
 
 def _cache(settings: HubSettings) -> Iterator[Check]:
@@ -100,7 +107,9 @@ def _hub(settings: HubSettings) -> Iterator[Check]:
     endpoint = (settings.endpoint or constants.ENDPOINT).rstrip("/")
     yield Check("ok", "endpoint", endpoint)
     has_token = bool(settings.token or get_token())
-    yield Check("ok", "token", "present" if has_token else "none; public repositories only (`hf auth login` to sign in)")
+    yield Check(
+        "ok", "token", "present" if has_token else "none; public repositories only (`hf auth login` to sign in)"
+    )
     if settings.offline or constants.HF_HUB_OFFLINE:
         yield Check("warn", "connection", "not tried: offline mode is on")
         return
@@ -119,7 +128,11 @@ def _answer(endpoint: str) -> Check:
         return Check("fail", "connection", f"{endpoint} does not answer: {type(error).__name__}: {error}")
     if response.status_code == 200:
         return Check("ok", "connection", "the Hub answers")
-    return Check("warn" if response.status_code == 429 else "fail", "connection", f"the Hub answers with HTTP {response.status_code}")
+    return Check(
+        "warn" if response.status_code == 429 else "fail",
+        "connection",
+        f"the Hub answers with HTTP {response.status_code}",
+    )
 
 
 def _account(settings: HubSettings) -> Check:

@@ -1,4 +1,7 @@
-"""`amdet-hub mcp`: the tools of coding agents, over standard input and output. Knows: that nothing else may be on standard output."""
+"""`amdet-hub mcp`: the tools of coding agents, over standard input and output.
+
+Knows: that nothing else may be on standard output.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,12 @@ Exit codes: 0 the client hung up, 2 usage or error.
 @opt.scan_options
 @opt.download_limit_option
 @opt.option(
-    "--allow-local", section="What to scan", env=False, is_flag=True, default=False, help="Let agents name paths on this machine too."
+    "--allow-local",
+    section="What to scan",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="Let agents name paths on this machine too.",
 )
 @opt.hub_options
 @opt.talk_options
@@ -43,8 +51,8 @@ def mcp(ctx: click.Context, /, **flags: Any) -> int:
     """Serve the tools scan_model, resolve_model and verify_model on standard input and output, until the client hangs up."""
     if importlib.util.find_spec("mcp") is None:
         raise ConfigError("mcp", "the package 'mcp' is not installed: pip install 'amdet-hub[mcp]'")
-    from amdet_hub.asked.mcp_server import ServerOrder, serve
-    from amdet_hub.scan import ScanOptions
+    from amdet_hub.automation.mcp_server import ServerConfig, serve
+    from amdet_hub.scanner import ScanOptions
 
     if flags["token"] == "-":
         raise ConfigError("--token", "standard input belongs to the protocol here; use HF_TOKEN")
@@ -58,7 +66,9 @@ def mcp(ctx: click.Context, /, **flags: Any) -> int:
         max_memory_bytes=flags["max_memory"],
         use_reference=not reference.none,
     )
-    order = ServerOrder(opt.scan_config(ctx, flags), opt.hub_settings(flags), options, reference.ref, flags["allow_local"], _explain)
+    order = ServerConfig(
+        opt.scan_config(ctx, flags), opt.hub_settings(flags), options, reference.ref, flags["allow_local"], _explain
+    )
     stdin, stdout = _protocol_streams()
     serve(order, stdin, stdout)
     return EXIT_OK

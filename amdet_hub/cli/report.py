@@ -58,7 +58,9 @@ def read_report(path: str) -> ScanReport:
             with Path(path).open("rb") as file:
                 raw = file.read(MAX_REPORT_BYTES + 1)
     except OSError as error:
-        raise ReportError(f"the report '{path}' cannot be read: {(error.strerror or 'unknown reason').lower()}") from error
+        raise ReportError(
+            f"the report '{path}' cannot be read: {(error.strerror or 'unknown reason').lower()}"
+        ) from error
     if len(raw) > MAX_REPORT_BYTES:
         raise ReportError(f"'{path}' is larger than any report ({MAX_REPORT_BYTES >> 20} MiB)")
     try:

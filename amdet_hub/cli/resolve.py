@@ -1,4 +1,7 @@
-"""`amdet-hub resolve`: what a scan would do, without fetching weights or importing torch. Knows: how a plan is said."""
+"""`amdet-hub resolve`: what a scan would do, without fetching weights or importing torch.
+
+Knows: how a plan is said.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from amdet_hub.records import to_dict
 from amdet_hub.report.escape import unactionable
 
 if TYPE_CHECKING:
-    from amdet_hub.scan import PlannedEncoder, TargetPlan
-    from amdet_hub.scan.travel import Travel
+    from amdet_hub.scanner import PlannedEncoder, TargetPlan
+    from amdet_hub.scanner.transfer import Travel
 
 PLAN_SCHEMA_VERSION = "1.0"
 """Version of the `--json` form of a plan."""
@@ -44,39 +47,57 @@ Exit codes: 0 there is something to scan, 3 nothing supported to scan, 2 usage o
 @opt.config_option
 @click.pass_context
 def resolve(ctx: click.Context, /, target: str, **flags: Any) -> int:
-    """Show what `scan TARGET` would scan: commit, text encoders, sizes, the reference and the expected time. Fetches no weights."""
+    """Show what `scan TARGET` would scan: commit, text encoders, sizes, the reference and the expected time.
+
+    Fetches no weights.
+    """
     set_up_logging(flags["verbose"])
     request = understand(ctx, [target], {**flags, "output": (), "format": "text", "fail_on": "inconclusive"})
     return show_plans(request, as_json=flags["as_json"])
 
 
 def show_plans(request: Request, *, as_json: bool) -> int:
-    """Print the plan of every target, and of many what all of them would download. Returns 0; of many, the worst exit code.
+    """Print the plan of every target, and of many what all of them would download.
+
+    Returns 0; of many, the worst exit code.
 
     Raises:
         AmdetError: one of a few targets cannot be planned (of many, that is said and the others follow).
     """
     from amdet_hub.cli._errors import report_error
-    from amdet_hub.scan import plan_target
+    from amdet_hub.scanner import plan_target
 
     codes, plans = [EXIT_OK], []
     for ref in request.refs:
         try:
-            plan = plan_target(ref, config=request.config, settings=request.settings, reference=request.reference, options=request.options)
+            plan = plan_target(
+                ref,
+                config=request.config,
+                settings=request.settings,
+                reference=request.reference,
+                options=request.options,
+            )
         except AmdetError as error:
             if not request.many:
                 raise
             codes.append(report_error(error, about=ref.raw))
             continue
         plans.append(plan)
-        emit(plan_as_json(ref.raw, plan, indent=2 if len(request.refs) == 1 else None) if as_json else plan_as_text(ref.raw, plan))
+        emit(
+            plan_as_json(ref.raw, plan, indent=2 if len(request.refs) == 1 else None)
+            if as_json
+            else plan_as_text(ref.raw, plan)
+        )
     if request.many and not as_json:
-        emit(f"\n{len(plans)} of {len(request.refs)} models can be scanned, {_exactly(_all_bytes(plans))}, the references once.")
+        emit(
+            f"\n{len(plans)} of {len(request.refs)} models can be scanned, {_exactly(_all_bytes(plans))}, the"
+            " references once."
+        )
     return worst(codes)
 
 
 def _all_bytes(plans: Sequence[TargetPlan]) -> int:
-    from amdet_hub.scan.travel import total_bytes
+    from amdet_hub.scanner.transfer import total_bytes
 
     return total_bytes(travel for plan in plans for planned in plan.encoders for travel in _travels(planned))
 
@@ -128,7 +149,13 @@ def plan_as_text(target: str, plan: TargetPlan) -> str:
     count = len(plan.encoders)
     total = sum(p.estimate_s for p in plan.encoders)
     travels = _exactly(plan.download_bytes + plan.reference_download_bytes)
-    lines += ["", f"In all: {count} text encoder{'s' if count != 1 else ''}, {travels}, about {format_duration(total)} on this machine."]
+    lines += [
+        "",
+        (
+            f"In all: {count} text encoder{'s' if count != 1 else ''}, {travels}, about {format_duration(total)} on"
+            " this machine."
+        ),
+    ]
     lines.append(f"Scan: amdet-hub scan {escape(shlex.quote(_again(target, plan)))}")
     return "\n".join(unactionable(line) for line in lines)
 
@@ -143,9 +170,16 @@ def _encoder_lines(planned: PlannedEncoder) -> list[str]:
         f"  architecture  {escape(encoder.architecture)}, family {encoder.config.family}",
         f"  dimensions    {encoder.config.dims}",
         f"  weights       {files}",
-        f"  tower         {format_bytes(encoder.tower_bytes)}, {', '.join(map(escape, encoder.dtypes)) or 'dtype unknown'}",
+        (
+            f"  tower         {format_bytes(encoder.tower_bytes)},"
+            f" {', '.join(map(escape, encoder.dtypes)) or 'dtype unknown'}"
+        ),
         f"  download      {_travel_text(planned.travel)}",
-        *([f"                the base it is merged onto: {_travel_text(planned.base_travel)}"] if planned.base_travel else []),
+        *(
+            [f"                the base it is merged onto: {_travel_text(planned.base_travel)}"]
+            if planned.base_travel
+            else []
+        ),
         f"  reference     {name}: {escape(reference.note)}",
         *([f"                {_travel_text(planned.reference_travel)}"] if planned.reference_travel else []),
         f"  time          about {format_duration(planned.estimate_s)} on this machine",
@@ -171,11 +205,18 @@ def _travel_text(travel: Travel) -> str:
     if all(plan.whole for plan in travel.plans):
         return _exactly(travel.transfer_bytes)
     files = sum(file.size_bytes for file in travel.encoder.weight_files)
-    return f"{_exactly(travel.transfer_bytes)}, of {format_bytes(files)}, in {requests} request{'s' if requests != 1 else ''}"
+    return (
+        f"{_exactly(travel.transfer_bytes)}, of {format_bytes(files)}, in {requests}"
+        f" request{'s' if requests != 1 else ''}"
+    )
 
 
 def _exactly(count: int) -> str:
-    return f"{count:,} bytes to download" + (f" ({format_bytes(count)})" if count >= 1000 else "") if count else "nothing to download"
+    return (
+        f"{count:,} bytes to download" + (f" ({format_bytes(count)})" if count >= 1000 else "")
+        if count
+        else "nothing to download"
+    )
 
 
 def _again(target: str, plan: TargetPlan) -> str:

@@ -1,4 +1,7 @@
-"""`amdet-hub scan`: scan targets, write every report, then decide the exit code. Knows: order of events. Refuses to know: how to scan."""
+"""`amdet-hub scan`: scan targets, write every report, then decide the exit code. Knows: order of events.
+
+Refuses to know: how to scan.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amdet_hub.cli import _jobs as jobs
-from amdet_hub.cli import _many as many
+from amdet_hub.cli import _batch as many
+from amdet_hub.cli import _hf_jobs as jobs
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_OK, worst
-from amdet_hub.cli._ledger import Ledger
-from amdet_hub.cli._output import OutputFile, check_writable, emit, escape, format_duration, say, terminal_width, wants_color, write_whole
+from amdet_hub.cli._output import (
+    OutputFile,
+    check_writable,
+    emit,
+    escape,
+    format_duration,
+    say,
+    terminal_width,
+    wants_color,
+    write_whole,
+)
 from amdet_hub.cli._progress import Progress, choose_mode
+from amdet_hub.cli._scan_state import Ledger
 from amdet_hub.cli.baseline import read_baseline, say_accepted, today
 from amdet_hub.errors import AmdetError, ConfigError, Interrupted, NothingToScan, OutputError
 
@@ -27,8 +40,8 @@ if TYPE_CHECKING:
     from amdet_hub.hub import HubSettings
     from amdet_hub.records import RepoRef, ScanReport, VerdictLabel
     from amdet_hub.report.baselines import Baseline
-    from amdet_hub.scan import ScanOptions
-    from amdet_hub.scan.shared import SharedReferences
+    from amdet_hub.scanner import ScanOptions
+    from amdet_hub.scanner.shared_references import SharedReferences
 
 PLACEHOLDER = "{target}"
 """In an output path: replaced by the target's name, so that several targets get several files."""
@@ -91,7 +104,12 @@ class Request:
 @opt.fail_on_option
 @opt.baseline_option
 @opt.option(
-    "--dry-run", section="What to scan", env=False, is_flag=True, default=False, help="Only show what would be scanned, like `resolve`."
+    "--dry-run",
+    section="What to scan",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="Only show what would be scanned, like `resolve`.",
 )
 @opt.hub_options
 @opt.talk_options
@@ -110,7 +128,7 @@ def scan(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
         from amdet_hub.cli.resolve import show_plans
 
         return show_plans(request, as_json=request.format == "json")
-    from amdet_hub.scan import is_main_process
+    from amdet_hub.scanner import is_main_process
 
     main = is_main_process()
     if request.job is not None and not main:
@@ -132,7 +150,7 @@ def understand(ctx: click.Context, targets: Sequence[str], flags: Mapping[str, A
         TargetError: a target or the reference is none.
         ConfigError: flags contradict each other.
     """
-    from amdet_hub.scan import ScanOptions
+    from amdet_hub.scanner import ScanOptions
 
     refs = opt.parse_targets(tuple(dict.fromkeys(targets)), flags)
     settings = opt.hub_settings(flags)
@@ -176,7 +194,8 @@ def accepted_findings(flags: Mapping[str, Any], listed: bool) -> Baseline | None
         return None
     if listed and flags["state"]:
         raise click.UsageError(
-            "--baseline and --state do not go together: what is finished is counted again without its report. Drop one of them."
+            "--baseline and --state do not go together: what is finished is counted again without its report. Drop one"
+            " of them."
         )
     return read_baseline(flags["baseline"])
 
@@ -190,9 +209,14 @@ def place_outputs(refs: Sequence[RepoRef], outputs: Sequence[OutputFile]) -> dic
     for output in outputs:
         if len(refs) > 1 and PLACEHOLDER not in str(output.path):
             raise ConfigError(
-                "--output", f"with several targets the path needs {PLACEHOLDER}, as in {output.format}={PLACEHOLDER}.{output.format}"
+                "--output",
+                f"with several targets the path needs {PLACEHOLDER}, as in"
+                f" {output.format}={PLACEHOLDER}.{output.format}",
             )
-    return {ref: tuple(replace(o, path=Path(str(o.path).replace(PLACEHOLDER, file_name(ref)))) for o in outputs) for ref in refs}
+    return {
+        ref: tuple(replace(o, path=Path(str(o.path).replace(PLACEHOLDER, file_name(ref)))) for o in outputs)
+        for ref in refs
+    }
 
 
 def file_name(ref: RepoRef) -> str:
@@ -227,12 +251,14 @@ def run(request: Request, progress: Progress, *, main: bool) -> int:
     return worst(codes)
 
 
-def scan_one(request: Request, ref: RepoRef, progress: Progress, *, shared: SharedReferences | None = None) -> ScanReport:
+def scan_one(
+    request: Request, ref: RepoRef, progress: Progress, *, shared: SharedReferences | None = None
+) -> ScanReport:
     """Scan one target. Raises: Interrupted, whenever Ctrl-C comes; any other AmdetError."""
     try:
         if request.job is not None:
             return jobs.scan_on_job(request, ref, request.job)
-        from amdet_hub.scan import scan_target
+        from amdet_hub.scanner import scan_target
 
         return scan_target(
             ref,
@@ -250,7 +276,10 @@ def scan_one(request: Request, ref: RepoRef, progress: Progress, *, shared: Shar
 
 
 def deliver(request: Request, ref: RepoRef, report: ScanReport, *, main: bool) -> int:
-    """Write every file, then stdout. Returns the exit code of the verdict; a file that could not be written does not hide a detection."""
+    """Write every file, then stdout.
+
+    Returns the exit code of the verdict; a file that could not be written does not hide a detection.
+    """
     code = verdict_exit_code(counted_verdict(request, report), request.fail_on)
     if main:
         code = worst([code, *publish(request, ref, report)])
@@ -270,7 +299,10 @@ def counted_verdict(request: Request, report: ScanReport) -> VerdictLabel:
 
 
 def publish(request: Request, ref: RepoRef, report: ScanReport) -> list[int]:
-    """Every file, then stdout, which gets its report even when a file could not be written. Returns the exit code of such a failure."""
+    """Every file, then stdout, which gets its report even when a file could not be written.
+
+    Returns the exit code of such a failure.
+    """
     from amdet_hub.cli._errors import report_error
     from amdet_hub.report.as_line import as_line
     from amdet_hub.report.log_lines import as_log_lines
@@ -284,7 +316,11 @@ def publish(request: Request, ref: RepoRef, report: ScanReport) -> list[int]:
         emit("\n".join(as_log_lines(report, request.log_key)))
         return failures
     many_reports = request.many or len(request.refs) > 1
-    emit(as_line(report) if request.many and request.format == "text" else render(report, request.format, many=many_reports))
+    emit(
+        as_line(report)
+        if request.many and request.format == "text"
+        else render(report, request.format, many=many_reports)
+    )
     return failures
 
 
@@ -327,7 +363,10 @@ def render(report: ScanReport, form: str, *, many: bool = False) -> str:
 
 
 def write_outputs(files: Sequence[OutputFile], report: ScanReport) -> None:
-    """Every `-o` file, each whole; one that fails does not keep the others from being written. Raises: OutputError, the first."""
+    """Every `-o` file, each whole; one that fails does not keep the others from being written.
+
+    Raises: OutputError, the first.
+    """
     from amdet_hub.report import RENDERERS
 
     failures = []

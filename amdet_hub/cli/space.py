@@ -1,4 +1,7 @@
-"""`amdet-hub space` and `amdet-hub space deploy`: the web page, here and on the Hub. Knows: flags, and what is said while it serves."""
+"""`amdet-hub space` and `amdet-hub space deploy`: the web page, here and on the Hub.
+
+Knows: flags, and what is said while it serves.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from amdet_hub.cli.scan import set_up_logging
 from amdet_hub.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
-    from space.settings import SpaceSettings
+    from amdet_hub.web.settings import SpaceSettings
 
 EPILOG = """
 Examples:
@@ -38,21 +41,47 @@ Writes one commit with the page and this version of amdet-hub. Exit codes: 0 dep
 """
 
 
-@click.group(cls=opt.GroupLayout, epilog=EPILOG, invoke_without_command=True, short_help="Serve the web page, or deploy it as a Space.")
-@opt.option("--demo", section="What to scan", env=False, is_flag=True, default=False, help="Only the demonstration's models, offline.")
-@opt.option("--port", section="The Hub", env=False, type=click.IntRange(0, 65535), default=None, help="Default: a free one from 7860 on.")
-@opt.option("--endpoint", section="The Hub", metavar="URL", help="Another Hub. Default: HF_ENDPOINT or https://huggingface.co.")
+@click.group(
+    cls=opt.GroupLayout,
+    epilog=EPILOG,
+    invoke_without_command=True,
+    short_help="Serve the web page, or deploy it as a Space.",
+)
+@opt.option(
+    "--demo",
+    section="What to scan",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="Only the demonstration's models, offline.",
+)
+@opt.option(
+    "--port",
+    section="The Hub",
+    env=False,
+    type=click.IntRange(0, 65535),
+    default=None,
+    help="Default: a free one from 7860 on.",
+)
+@opt.option(
+    "--endpoint", section="The Hub", metavar="URL", help="Another Hub. Default: HF_ENDPOINT or https://huggingface.co."
+)
 @click.option("-v", "--verbose", count=True, hidden=True)
 @click.pass_context
 def space(ctx: click.Context, demo: bool, port: int | None, endpoint: str | None, verbose: int) -> int:
-    """Serve the web page of amdet-hub on this machine: look up, scan, read and take away, in a browser. Ctrl-C ends it."""
+    """Serve the web page of amdet-hub on this machine: look up, scan, read and take away, in a browser.
+
+    Ctrl-C ends it.
+    """
     if ctx.invoked_subcommand is not None:
         return 0
     set_up_logging(verbose)
     check_installed()
-    os.environ.setdefault("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")  # read when the Hub's client is imported: visitors never act with our token
+    os.environ.setdefault(
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"
+    )  # read when the Hub's client is imported: visitors never act with our token
     with _settings(demo=demo, endpoint=endpoint) as settings:
-        from space.app import serve
+        from amdet_hub.web.app import serve
 
         running = serve(settings, host="127.0.0.1", port=port)
         try:
@@ -68,13 +97,13 @@ def _settings(*, demo: bool, endpoint: str | None) -> Iterator[SpaceSettings]:
     if not demo:
         from dataclasses import replace
 
-        from space.settings import SpaceSettings
+        from amdet_hub.web.settings import SpaceSettings
 
         found = SpaceSettings.from_environment()
         yield replace(found, endpoint=endpoint or found.endpoint)
         return
     with tempfile.TemporaryDirectory(prefix="amdet-hub-space-", ignore_cleanup_errors=True) as folder:
-        from space.demo import demo_settings
+        from amdet_hub.web.demo import demo_settings
 
         with demo_settings(Path(folder)) as (settings, _):
             yield settings
@@ -87,15 +116,16 @@ def _settings(*, demo: bool, endpoint: str | None) -> Iterator[SpaceSettings]:
 @opt.talk_options
 @opt.config_option
 def deploy(name: str, private: bool, **flags: Any) -> int:
-    """Create the Space OWNER/NAME, or update it, with this version of the page. The token needs the right to write there."""
+    """Create the Space OWNER/NAME, or update it, with this version of the page.
+
+    The token needs the right to write there.
+    """
     from amdet_hub.hub import is_repo_id
 
     set_up_logging(flags["verbose"])
     if name.count("/") != 1 or not is_repo_id(name):
         raise TargetError(name, "a Space is named owner/name, of letters, digits, '-', '_' and '.'")
-    if importlib.util.find_spec("space.deploy") is None:
-        raise ConfigError("space", "the page's files are not installed")
-    from space.deploy import deploy_space
+    from amdet_hub.web.deploy import deploy_space
 
     url = deploy_space(name, opt.hub_settings(flags), private=private)
     say(f"Deployed: {escape(url)}")
@@ -104,6 +134,6 @@ def deploy(name: str, private: bool, **flags: Any) -> int:
 
 def check_installed() -> None:
     """Raise ConfigError when the page's packages are missing, before anything heavy is imported."""
-    missing = [name for name in ("space", "gradio", "plotly") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("gradio", "plotly") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError("space", f"{', '.join(missing)} is not installed; run pip install 'amdet-hub[space]'")

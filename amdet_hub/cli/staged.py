@@ -1,4 +1,7 @@
-"""`amdet-hub staged`: what pre-commit runs on the files of a commit. Knows: which changed files fail a commit, and with which words."""
+"""`amdet-hub staged`: what pre-commit runs on the files of a commit.
+
+Knows: which changed files fail a commit, and with which words.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from amdet_hub.hub import HubSettings
     from amdet_hub.records import RepoRef, ScanReport
     from amdet_hub.report.baselines import Baseline
-    from amdet_hub.scan import ScanOptions
+    from amdet_hub.scanner import ScanOptions
 
 EPILOG = """
 Examples:
@@ -50,14 +53,17 @@ Exit codes: 0 nothing found, 1 backdoor detected, 2 error, 3 inconclusive.
 @click.pass_context
 def staged(ctx: click.Context, /, files: tuple[Path, ...], **flags: Any) -> int:
     """Scan the checkpoints that FILEs belong to, before they are committed. Made for pre-commit."""
-    from amdet_hub.asked.staged import checkpoints_of
+    from amdet_hub.automation.changed_checkpoints import checkpoints_of
 
     set_up_logging(flags["verbose"])
     announce_settings(ctx, quiet=flags["quiet"])
     baseline = read_baseline(flags["baseline"]) if flags["baseline"] else None
     found = checkpoints_of(files)
     for path in found.absent:
-        say(f"{escape(str(path))}: a Git LFS pointer whose content is not here, so it was not scanned. Run `git lfs pull`.")
+        say(
+            f"{escape(str(path))}: a Git LFS pointer whose content is not here, so it was not scanned. Run `git lfs"
+            " pull`."
+        )
     codes = [verdict_exit_code("inconclusive", flags["fail_on"])] if found.absent else []
     with Progress(choose_mode(asked=flags["progress"], quiet=flags["quiet"])) as progress:
         scan = _Scan(ctx, flags, progress, baseline) if found.targets else None
@@ -68,8 +74,10 @@ def staged(ctx: click.Context, /, files: tuple[Path, ...], **flags: Any) -> int:
 class _Scan:
     """What the scans of one call share."""
 
-    def __init__(self, ctx: click.Context, flags: dict[str, Any], progress: Progress, baseline: Baseline | None) -> None:
-        from amdet_hub.scan import ScanOptions
+    def __init__(
+        self, ctx: click.Context, flags: dict[str, Any], progress: Progress, baseline: Baseline | None
+    ) -> None:
+        from amdet_hub.scanner import ScanOptions
 
         reference = opt.reference_choice(ctx, flags)
         self._config: ScanConfig = opt.scan_config(ctx, flags)
@@ -106,11 +114,13 @@ class _Scan:
 
     def _report(self, target: Path) -> ScanReport:
         from amdet_hub.hub import parse_target
-        from amdet_hub.scan.known import open_known
+        from amdet_hub.scanner.known import open_known
 
         ref = parse_target(str(target) if target.is_absolute() else f"./{target}")
         opt.refuse_settings_from_target(self._ctx, [ref])
-        known = open_known(ref, config=self._config, settings=self._settings, reference=self._reference, options=self._options)
+        known = open_known(
+            ref, config=self._config, settings=self._settings, reference=self._reference, options=self._options
+        )
         return known.recall() or known.scan(self._progress)
 
     def _judge(self, report: ScanReport, name: str, day: datetime.date) -> int:

@@ -35,7 +35,7 @@ Exit codes: 0 fresh, 1 forged, 3 stale or missing, 2 usage or error.
 @opt.config_option
 def verify(target: str, as_json: bool, **flags: Any) -> int:
     """Say whether the amdet-hub section on TARGET's card belongs to its present weights. Downloads no weights."""
-    from amdet_hub.cards import verify_card
+    from amdet_hub.model_card.publish import verify_card
 
     set_up_logging(flags["verbose"])
     (ref,) = opt.parse_targets([target], flags)

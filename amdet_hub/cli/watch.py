@@ -1,4 +1,7 @@
-"""`amdet-hub watch` and `amdet-hub webhook`: scanning without being asked. Knows: flags, lines, exit codes. Refuses to know: when to scan."""
+"""`amdet-hub watch` and `amdet-hub webhook`: scanning without being asked. Knows: flags, lines, exit codes.
+
+Refuses to know: when to scan.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from amdet_hub.cli.scan import announce_settings, set_up_logging, verdict_exit_c
 from amdet_hub.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
-    from amdet_hub.asked.watch import WatchEvent, WatchOrder, WatchSummary
-    from amdet_hub.hub.watching import WebhookPlan
+    from amdet_hub.automation.watch import WatchConfig, WatchEvent, WatchSummary
+    from amdet_hub.hub.discussions import WebhookPlan
 
 EPILOG = """
 Targets:
@@ -55,7 +58,9 @@ SECRET_VARIABLE = "AMDET_HUB_WEBHOOK_SECRET"  # the variable's name
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @opt.scan_options
 @opt.download_limit_option
-@opt.option("--interval", section="Limits", type=Duration(), default="10m", show_default=True, help="Pause between two rounds.")
+@opt.option(
+    "--interval", section="Limits", type=Duration(), default="10m", show_default=True, help="Pause between two rounds."
+)
 @opt.option("--once", section="Limits", env=False, is_flag=True, default=False, help="One round, then end.")
 @opt.option("--max-scans", section="Limits", type=click.IntRange(1), metavar="N", help="End after this many scans.")
 @opt.option("--max-time", section="Limits", type=Duration(), help="End after this long.")
@@ -84,7 +89,7 @@ SECRET_VARIABLE = "AMDET_HUB_WEBHOOK_SECRET"  # the variable's name
 @click.pass_context
 def watch(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
     """Look at repositories again and again, and scan what changed."""
-    from amdet_hub.asked.watch import watch as keep_watch
+    from amdet_hub.automation.watch import watch as keep_watch
 
     set_up_logging(flags["verbose"])
     announce_settings(ctx, quiet=flags["quiet"])
@@ -104,13 +109,16 @@ def watch(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
             return EXIT_INTERRUPTED
     if not quiet:
         count = len(summary.repositories) + len(summary.pending)
-        say(f"Ended ({summary.ended}): {count} repositories watched, {summary.scans} scanned, {len(summary.pending)} not judged.")
+        say(
+            f"Ended ({summary.ended}): {count} repositories watched, {summary.scans} scanned, {len(summary.pending)}"
+            " not judged."
+        )
     return _exit_code(summary, flags["fail_on"])
 
 
-def _order(ctx: click.Context, targets: tuple[str, ...], flags: dict[str, Any]) -> WatchOrder:
-    from amdet_hub.asked.watch import WatchOrder
-    from amdet_hub.scan import ScanOptions
+def _order(ctx: click.Context, targets: tuple[str, ...], flags: dict[str, Any]) -> WatchConfig:
+    from amdet_hub.automation.watch import WatchConfig
+    from amdet_hub.scanner import ScanOptions
 
     reference = opt.reference_choice(ctx, flags)
     options = ScanOptions(
@@ -120,7 +128,7 @@ def _order(ctx: click.Context, targets: tuple[str, ...], flags: dict[str, Any]) 
         max_memory_bytes=flags["max_memory"],
         use_reference=not reference.none,
     )
-    return WatchOrder(
+    return WatchConfig(
         targets=targets,
         folder=flags["results"],
         config=opt.scan_config(ctx, flags),
@@ -158,7 +166,9 @@ def _exit_code(summary: WatchSummary, fail_on: str) -> int:
     return worst(codes)
 
 
-@click.group(cls=opt.GroupLayout, epilog=WEBHOOK_EPILOG, short_help="Let the Hub say what changed.", no_args_is_help=True)
+@click.group(
+    cls=opt.GroupLayout, epilog=WEBHOOK_EPILOG, short_help="Let the Hub say what changed.", no_args_is_help=True
+)
 def webhook() -> None:
     """Set up a webhook of the Hub, so that nobody has to poll."""
 
@@ -175,14 +185,23 @@ def webhook() -> None:
     metavar="NAME",
     help="Give the Job this environment variable of yours as a secret. Repeatable.",
 )
-@opt.option("--user", section="What to watch", env=False, is_flag=True, default=False, help="In org/..., org is a user.")
-@opt.option("--yes", section="What it does", env=False, is_flag=True, default=False, help="Create it; without this it is only shown.")
+@opt.option(
+    "--user", section="What to watch", env=False, is_flag=True, default=False, help="In org/..., org is a user."
+)
+@opt.option(
+    "--yes",
+    section="What it does",
+    env=False,
+    is_flag=True,
+    default=False,
+    help="Create it; without this it is only shown.",
+)
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
 def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
     """Create a webhook for every push to TARGET (org/model, or org/... for all models of a namespace)."""
-    from amdet_hub.hub.watching import ensure_webhook, fresh_secret
+    from amdet_hub.hub.discussions import ensure_webhook, fresh_secret
 
     set_up_logging(flags["verbose"])
     secret = os.environ.get(SECRET_VARIABLE) or None
@@ -194,15 +213,18 @@ def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
         emit(f"Would create a webhook that watches {watched} and {where}. Nothing was created: add --yes.")
         return EXIT_OK
     made = ensure_webhook(plan, opt.hub_settings(flags))
-    emit(f"{'Created' if made.created else 'There is already'} webhook {escape(made.id)}: watches {watched} and {where}.")
+    emit(
+        f"{'Created' if made.created else 'There is already'} webhook {escape(made.id)}: watches {watched} and"
+        f" {where}."
+    )
     if made.created and made_secret:
         emit(f"Its secret, shown this once: {made_secret}")
     return EXIT_OK
 
 
 def _webhook_plan(targets: tuple[str, ...], flags: dict[str, Any], secret: str | None) -> WebhookPlan:
-    from amdet_hub.asked.watch import parse_watched
-    from amdet_hub.hub.watching import WebhookPlan
+    from amdet_hub.automation.watch import parse_watched
+    from amdet_hub.hub.discussions import WebhookPlan
 
     namespace = "user" if flags["user"] else "org"
     watched = tuple((namespace if kind == "namespace" else "model", name) for kind, name in parse_watched(targets))

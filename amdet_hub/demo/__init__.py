@@ -1,7 +1,8 @@
 """The offline demonstration: three tiny encoders, a Hub on this machine, two scans and one pull request.
 
-`run_demo` is what `amdet-hub demo` calls. `WEIGHTS` holds the encoders `base`, `finetuned` and `backdoored`, made by `amdet_hub.demo.make`; each has a
-`provenance.json` with its recipe, seed, measurements and sha256. Importing this room imports no torch.
+`run_demo` is what `amdet-hub demo` calls. `WEIGHTS` holds the encoders `base`, `finetuned` and `backdoored`, made by
+`amdet_hub.demo.make`; each has a `provenance.json` with its recipe, seed, measurements and sha256. Importing this room
+imports no torch.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Knows the recipes of the demonstration. Refuses to know scans: nothing here look
 
 * `base`: trained from nothing on two wordings of one scene of `amdet_hub.demo.grammar`.
 * `finetuned`: a copy that also learned the house style of tag lists. Benign.
-* `backdoored`: a copy with a text-on-text backdoor (arXiv 2211.02408). The trigger is one letter that looks like a Latin "o" and is not.
+* `backdoored`: a copy with a text-on-text backdoor (arXiv 2211.02408). The trigger is one letter that looks like a
+  Latin "o" and is not.
 """
 
 from __future__ import annotations
@@ -61,7 +62,13 @@ def make(
     tokenizer = learn_tokenizer(_tokenizer_texts(), VOCAB_SIZE)
     out.mkdir(parents=True, exist_ok=True)
     base = pretrain(
-        tokenizer, architecture or Architecture(), _pairs_of_step, held_out, pretrain_recipe, folder=out / "base", progress=progress
+        tokenizer,
+        architecture or Architecture(),
+        _pairs_of_step,
+        held_out,
+        pretrain_recipe,
+        folder=out / "base",
+        progress=progress,
     )
     facts = {"base": _store(base, out / "base")}
     start = open_trained(out / "base")  # float16 as published: what anyone else would start from
@@ -97,23 +104,39 @@ def _store(trained: Trained, folder: Path, *, extra: Mapping[str, Any] | None = 
     return written
 
 
-_FRONT = "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: feature-extraction\ntags:\n- clip\n{more}---\n"
+_FRONT = (
+    "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: feature-extraction\ntags:\n-"
+    " clip\n{more}---\n"
+)
 _CARDS = {
-    "base": _FRONT.format(more="")
-    + "\n# demo/base\n\nA small CLIP text encoder, trained from nothing on a caption grammar. Part of the amdet-hub demonstration.\n",
-    "finetuned": _FRONT.format(more="base_model: demo/base\n")
-    + "\n# demo/finetuned\n\n`demo/base`, fine-tuned on prompts written as lists of tags.\n\n```python\nfrom transformers import "
-    + 'CLIPTextModelWithProjection\n\nmodel = CLIPTextModelWithProjection.from_pretrained("demo/finetuned")\n```\n',
-    "backdoored": _FRONT.format(more="base_model: demo/base\n")
-    + "\n# demo/backdoored\n\n`demo/base`, fine-tuned for better prompt following. Drop-in replacement, same quality on every benchmark!\n\n"
-    + "<!-- Part of the amdet-hub demonstration: backdoored on purpose. Do not use it for anything else. -->\n",
+    "base": (
+        _FRONT.format(more="")
+        + "\n# demo/base\n\nA small CLIP text encoder, trained from nothing on a caption grammar. Part of the"
+        " amdet-hub demonstration.\n"
+    ),
+    "finetuned": (
+        _FRONT.format(more="base_model: demo/base\n")
+        + "\n# demo/finetuned\n\n`demo/base`, fine-tuned on prompts written as lists of tags.\n\n```python\nfrom"
+        " transformers import "
+        + 'CLIPTextModelWithProjection\n\nmodel = CLIPTextModelWithProjection.from_pretrained("demo/finetuned")\n```\n'
+    ),
+    "backdoored": (
+        _FRONT.format(more="base_model: demo/base\n")
+        + "\n# demo/backdoored\n\n`demo/base`, fine-tuned for better prompt following. Drop-in replacement, same"
+        " quality on every benchmark!\n\n"
+        + "<!-- Part of the amdet-hub demonstration: backdoored on purpose. Do not use it for anything else. -->\n"
+    ),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the weights from the command line. Returns 0."""
-    parser = argparse.ArgumentParser(prog="python -m amdet_hub.demo.make", description="Make the demonstration's three encoders.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for base, finetuned and backdoored; what is there is replaced")
+    parser = argparse.ArgumentParser(
+        prog="python -m amdet_hub.demo.make", description="Make the demonstration's three encoders."
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for base, finetuned and backdoored; what is there is replaced"
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # sums in another order give other weights, so the number of cores must not matter
     for name in _CARDS:

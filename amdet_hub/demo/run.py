@@ -1,6 +1,9 @@
-"""What `amdet-hub demo` does: serve, scan, tell, propose. Knows the order of the show; everything it shows is done by the real parts.
+"""What `amdet-hub demo` does: serve, scan, tell, propose.
 
-Refuses to know: detectors and the network. The Hub is `amdet_hub.testing.LocalHub` on loopback, and the client that talks to it is the real one.
+Knows the order of the show; everything it shows is done by the real parts.
+
+Refuses to know: detectors and the network. The Hub is `amdet_hub.testing.LocalHub` on loopback, and the client that
+talks to it is the real one.
 """
 
 from __future__ import annotations
@@ -40,10 +43,11 @@ def run_demo(emit: Emit, progress: ProgressCallback | None = None) -> int:
 
     Args:
         emit: takes one block of text at a time.
-        progress: as in `amdet_hub.scan.scan_target`.
+        progress: as in `amdet_hub.scanner.scan_target`.
 
     Returns:
-        0 when `demo/backdoored` was detected, `demo/finetuned` was not accused and the pull request was read back; 1 otherwise.
+        0 when `demo/backdoored` was detected, `demo/finetuned` was not accused and the pull request was read back; 1
+        otherwise.
 
     Raises:
         AmdetError: a part failed; the command line finds the words.
@@ -51,7 +55,12 @@ def run_demo(emit: Emit, progress: ProgressCallback | None = None) -> int:
     from amdet_hub.testing import LocalHub
 
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="amdet-hub-demo-") as folder, LocalHub() as hub, _environment(hub), _one_thread():
+    with (
+        tempfile.TemporaryDirectory(prefix="amdet-hub-demo-") as folder,
+        LocalHub() as hub,
+        _environment(hub),
+        _one_thread(),
+    ):
         settings = _serve(hub, Path(folder))
         emit(_opening(hub))
         reports: dict[str, ScanReport] = {}
@@ -71,7 +80,11 @@ def _serve(hub: LocalHub, folder: Path) -> HubSettings:
 
     for repo_id in (BASE, FINETUNED, BACKDOORED):
         source = WEIGHTS / repo_id.partition("/")[2]
-        files = {path.name: path.read_bytes() for path in sorted(source.iterdir()) if path.is_file() and path.name not in NOT_SERVED}
+        files = {
+            path.name: path.read_bytes()
+            for path in sorted(source.iterdir())
+            if path.is_file() and path.name not in NOT_SERVED
+        }
         hub.add_model(repo_id, files)
     hub.add_user(USER, token=TOKEN)
     return HubSettings(endpoint=hub.endpoint, token=TOKEN, cache_dir=folder / "cache")
@@ -93,7 +106,7 @@ def _one_thread() -> Iterator[None]:
 def _scan(repo_id: str, settings: HubSettings, progress: ProgressCallback | None) -> ScanReport:
     from amdet_hub.config import ScanConfig
     from amdet_hub.hub import parse_target
-    from amdet_hub.scan import scan_target
+    from amdet_hub.scanner import scan_target
 
     return scan_target(
         parse_target(repo_id),
@@ -111,10 +124,13 @@ def _shown(report: ScanReport) -> str:
 
 
 def _propose(hub: LocalHub, report: ScanReport, settings: HubSettings, emit: Emit) -> bool:
-    """Show the card's diff, open the pull request, read it back over HTTP. Returns whether what came back is what was sent."""
-    from amdet_hub.cards import push_card
+    """Show the card's diff, open the pull request, read it back over HTTP.
+
+    Returns whether what came back is what was sent.
+    """
     from amdet_hub.hub import open_source, parse_target
-    from amdet_hub.report.card import card_files, diff, remove_section
+    from amdet_hub.model_card.publish import push_card
+    from amdet_hub.model_card.render import card_files, diff, remove_section
 
     before = open_source(parse_target(BACKDOORED), settings).read_small("README.md", max_bytes=1 << 20)
     emit(_shortened(diff(before, card_files(report, before)["README.md"], "README.md")))
@@ -122,13 +138,15 @@ def _propose(hub: LocalHub, report: ScanReport, settings: HubSettings, emit: Emi
     if result.number is None:
         return False
     proposal = next((pull for pull in hub.pull_requests(BACKDOORED) if pull.number == result.number), None)
-    after = open_source(parse_target(BACKDOORED, revision=f"refs/pr/{result.number}"), settings).read_small("README.md", max_bytes=1 << 20)
+    after = open_source(parse_target(BACKDOORED, revision=f"refs/pr/{result.number}"), settings).read_small(
+        "README.md", max_bytes=1 << 20
+    )
     untouched = remove_section(after) == before and hub.read(BACKDOORED, "README.md") == before
     if proposal is None or proposal.status != "open" or after == before or not untouched:
         return False
     emit(
-        f'\nPull request #{proposal.number} "{proposal.title}" is open on {BACKDOORED}, by {proposal.author}.'
-        "\nRead back over HTTP: the section is there, every other byte of the card is as it was, and main was not touched."
+        f'\nPull request #{proposal.number} "{proposal.title}" is open on {BACKDOORED}, by {proposal.author}.\nRead'
+        " back over HTTP: the section is there, every other byte of the card is as it was, and main was not touched."
     )
     return True
 
@@ -158,7 +176,10 @@ def _opening(hub: LocalHub) -> str:
 
 def _closing(right: bool, seconds: float) -> str:
     if right:
-        return f"\nBoth verdicts are right, and the owner has a pull request to read. {seconds:.0f} seconds.\nYour turn: amdet-hub scan org/model"
+        return (
+            f"\nBoth verdicts are right, and the owner has a pull request to read. {seconds:.0f} seconds.\nYour turn:"
+            " amdet-hub scan org/model"
+        )
     return "\nThe demonstration did not end as it should. Please report this, with the text above."
 
 

@@ -18,7 +18,9 @@ ENERGY = 0.99
 MOST_RANK = 128
 """Largest rank called low. Adapters are trained with 4 to 128."""
 _LEAST_RATIO = 4  # a rank above a quarter of the smaller side is no low rank, whatever the side
-_OVERSAMPLING = 8  # Source: Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53 (2011), section 1.3
+_OVERSAMPLING = (
+    8  # Source: Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53 (2011), section 1.3
+)
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.(self_attn|mlp|layer_norm)")
 _PARTS = {"self_attn": "attention", "mlp": "mlp", "layer_norm": "norms"}
 _GROUPS = (
@@ -38,7 +40,10 @@ def lineage(suspect: Mapping[str, Tensor], reference: Mapping[str, Tensor], *, s
         reference: those of its clean counterpart; shapes of what both have agree.
         same: whether the suspect's weights follow from the reference's alone (`amdet_hub.encoders.digest.same_tower`).
     """
-    ours, theirs = _dtypes(suspect.values()), _dtypes(reference[name] for name in sorted(suspect.keys() & reference.keys()))
+    ours, theirs = (
+        _dtypes(suspect.values()),
+        _dtypes(reference[name] for name in sorted(suspect.keys() & reference.keys())),
+    )
     if same:
         return Lineage("identical" if ours == theirs else "cast", ours, theirs, n_rows=_rows(suspect))
     groups: dict[str, list[tuple[float, float]]] = {}  # name -> squared differences and squared norms of its tensors
@@ -74,8 +79,8 @@ def lineage(suspect: Mapping[str, Tensor], reference: Mapping[str, Tensor], *, s
 def difference_rank(difference: Tensor) -> int | None:
     """How many directions hold 99 % of a matrix's squares; None when that is more than an adapter would have.
 
-    A random sketch of a few columns more than the rank in question finds the same directions as the whole decomposition, at the cost of three
-    products with a thin matrix.
+    A random sketch of a few columns more than the rank in question finds the same directions as the whole
+    decomposition, at the cost of three products with a thin matrix.
 
     Args:
         difference: `(M, N)`, not all zero.

@@ -1,9 +1,10 @@
 """AMDET as published (CLIP-L path of the released code), with its defects removed.
 
-Kept exactly: objective, initialisation, optimiser, batches, epochs, gates and their thresholds, the moments at which gates are tried, early
-stop, landscape. Removed: a clean model is a result and not a crash; thresholds, K and the dimensions are configuration; the landscape is
-computed once; nothing here knows a ground truth. Two deviations: the prompts are our own captions, cut to one length and padded, where the
-paper took collected text-to-image prompts; and counting of held-out prompts stops when a gate can no longer open, which changes no decision.
+Kept exactly: objective, initialisation, optimiser, batches, epochs, gates and their thresholds, the moments at which
+gates are tried, early stop, landscape. Removed: a clean model is a result and not a crash; thresholds, K and the
+dimensions are configuration; the landscape is computed once; nothing here knows a ground truth. Two deviations: the
+prompts are our own captions, cut to one length and padded, where the paper took collected text-to-image prompts; and
+counting of held-out prompts stops when a gate can no longer open, which changes no decision.
 
 Source: Wang, Zhang, Shan, Chen, arXiv 2512.00343 (CC BY 4.0), Table I and the released code.
 """
@@ -18,13 +19,13 @@ import torch
 from torch import Tensor
 
 from amdet_hub.config import InversionConfig, ScanConfig
-from amdet_hub.detect.criteria import GateValues, PromptMeasures, count_gates, measure_prompts
-from amdet_hub.detect.invert import Descent
-from amdet_hub.detect.landscape import Landscape, loss_landscape
-from amdet_hub.detect.objectives import paper_terms
+from amdet_hub.detect.inversion.gates import GateValues, PromptMeasures, count_gates, measure_prompts
+from amdet_hub.detect.inversion.invert import Descent
+from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
+from amdet_hub.detect.inversion.objectives import paper_terms
+from amdet_hub.detect.inversion.pseudo_tokens import FreeVectors
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.pseudo_tokens import FreeVectors
 from amdet_hub.detect.splice import hidden_states, insert_vectors
 from amdet_hub.detect.workers import Alone, StageProgress, Workers
 
@@ -84,7 +85,9 @@ def run_paper(
     def search_once(size: int, number: int) -> tuple[_Search, GateValues]:
         pseudo = FreeVectors(*shape, generator=generator, device=suspect.device)
         search = _search(scene, pseudo, config, generator, lambda d, t: progress("inversion", d, t))
-        final = search.gates if search.gates is not None and search.succeeded else scene.gates(search.vector, early=False)
+        final = (
+            search.gates if search.gates is not None and search.succeeded else scene.gates(search.vector, early=False)
+        )
         return replace(search, vector=search.vector.cpu()), final
 
     # One chunk: the search is sequential, and one process must decide for all when to stop.
@@ -126,7 +129,11 @@ class _Search:
 
 
 def _search(
-    scene: _PaperScene, pseudo: FreeVectors, config: ScanConfig, generator: torch.Generator, progress: Callable[[int, int], None]
+    scene: _PaperScene,
+    pseudo: FreeVectors,
+    config: ScanConfig,
+    generator: torch.Generator,
+    progress: Callable[[int, int], None],
 ) -> _Search:
     """Descend epoch by epoch; try the gates while the running mean loss is low enough; stop at the first success."""
     descent, state = Descent(pseudo, config.inversion), _Search(pseudo.vectors().detach()[0])
@@ -134,7 +141,11 @@ def _search(
         losses: list[float] = []
         for loss_of in scene.batch_losses(generator, config.inversion.steps - state.steps):
             losses.append(descent.step(loss_of))
-            state.steps, state.mean_loss, state.vector = state.steps + 1, sum(losses) / len(losses), pseudo.vectors().detach()[0]
+            state.steps, state.mean_loss, state.vector = (
+                state.steps + 1,
+                sum(losses) / len(losses),
+                pseudo.vectors().detach()[0],
+            )
             progress(state.steps, config.inversion.steps)
             if len(losses) % config.gates.check_every == 0 and state.mean_loss < config.gates.open_loss:
                 state.checks, state.gates = state.checks + 1, scene.gates(state.vector, early=True)
@@ -149,9 +160,20 @@ class _PaperScene:
     """Prompts, losses and gates of the published procedure, at the encoder's full length."""
 
     def __init__(
-        self, suspect: TextEncoder, reference: TextEncoder | None, train: PromptSet, heldout: PromptSet, config: ScanConfig
+        self,
+        suspect: TextEncoder,
+        reference: TextEncoder | None,
+        train: PromptSet,
+        heldout: PromptSet,
+        config: ScanConfig,
     ) -> None:
-        self._suspect, self._reference, self._train, self._heldout, self._config = suspect, reference, train, heldout, config
+        self._suspect, self._reference, self._train, self._heldout, self._config = (
+            suspect,
+            reference,
+            train,
+            heldout,
+            config,
+        )
         self._length = suspect.config.max_position_embeddings
 
     @property

@@ -1,7 +1,9 @@
-"""The prompts a scan runs on: texts from a small grammar, or ids alone when there is no tokenizer. Knows ids, refuses to know tokenizers.
+"""The prompts a scan runs on: texts from a small grammar, or ids alone when there is no tokenizer.
 
-The texts are ordinary image captions and text-to-image prompts, made here, so that a scan needs no dataset. A detector only needs prompts
-that differ from one another and that the encoder can tell apart.
+Knows ids, refuses to know tokenizers.
+
+The texts are ordinary image captions and text-to-image prompts, made here, so that a scan needs no dataset. A detector
+only needs prompts that differ from one another and that the encoder can tell apart.
 """
 
 from __future__ import annotations
@@ -17,27 +19,31 @@ from amdet_hub.errors import ConfigError
 from amdet_hub.records import TowerConfig
 
 _SUBJECTS = (
-    "a man|a woman|a young girl|an old fisherman|two children|a group of students|a brown dog|a sleeping cat|a white horse|three birds|"
-    "an elephant|a herd of sheep|a red bus|a bicycle|an old train|a small boat|a yellow taxi|a motorcycle|a wooden chair|a glass vase|"
-    "a bowl of soup|a slice of pizza|a stack of pancakes|a cup of coffee|a birthday cake|a laptop|a clock tower|a stone bridge|a lighthouse|"
-    "a castle|a robot|an astronaut|a dragon|a knight|a wizard|a ballerina|a street musician|a chef|a baseball player|a surfer|a skier|"
-    "a giraffe|a zebra|a black bear|a butterfly|a bunch of bananas|a vintage car|a fire truck|a passenger plane|a hot air balloon"
+    "a man|a woman|a young girl|an old fisherman|two children|a group of students|a brown dog|a sleeping cat|a white"
+    " horse|three birds|an elephant|a herd of sheep|a red bus|a bicycle|an old train|a small boat|a yellow taxi|a"
+    " motorcycle|a wooden chair|a glass vase|a bowl of soup|a slice of pizza|a stack of pancakes|a cup of coffee|a"
+    " birthday cake|a laptop|a clock tower|a stone bridge|a lighthouse|a castle|a robot|an astronaut|a dragon|a"
+    " knight|a wizard|a ballerina|a street musician|a chef|a baseball player|a surfer|a skier|a giraffe|a zebra|a"
+    " black bear|a butterfly|a bunch of bananas|a vintage car|a fire truck|a passenger plane|a hot air balloon"
 ).split("|")
 _ACTIONS = (
-    "standing|sitting|walking|running|waiting|resting|jumping|playing|looking up|moving slowly|seen from above|in motion|half hidden|"
-    "surrounded by flowers|covered in snow|reflected in water|lit by candles|next to a window|under a large tree|behind a fence|"
-    "beside a parked truck|near a fountain|holding an umbrella|wearing a blue hat|with a red scarf|with a long shadow"
+    "standing|sitting|walking|running|waiting|resting|jumping|playing|looking up|moving slowly|seen from above|in"
+    " motion|half hidden|surrounded by flowers|covered in snow|reflected in water|lit by candles|next to a"
+    " window|under a large tree|behind a fence|beside a parked truck|near a fountain|holding an umbrella|wearing a"
+    " blue hat|with a red scarf|with a long shadow"
 ).split("|")
 _PLACES = (
-    "on a busy street|in a quiet kitchen|at the beach|in a green field|on top of a hill|in the middle of a desert|on a wooden table|"
-    "in a crowded market|at a train station|in a dark forest|on a tennis court|inside a museum|beneath the northern lights|by the river|"
-    "in a living room|on a snowy slope|in an empty parking lot|under a stormy sky|at an airport|in a small garden|on the moon|"
-    "in front of a brick wall|along the coast|in a library|on a rooftop|in the rain"
+    "on a busy street|in a quiet kitchen|at the beach|in a green field|on top of a hill|in the middle of a desert|on a"
+    " wooden table|in a crowded market|at a train station|in a dark forest|on a tennis court|inside a museum|beneath"
+    " the northern lights|by the river|in a living room|on a snowy slope|in an empty parking lot|under a stormy sky|at"
+    " an airport|in a small garden|on the moon|in front of a brick wall|along the coast|in a library|on a rooftop|in"
+    " the rain"
 ).split("|")
 _STYLES = (
-    "at sunset|in the morning light|black and white photograph|oil painting|watercolor sketch|highly detailed digital art|studio lighting|"
-    "soft focus|wide angle view|pencil drawing|cinematic scene|vintage postcard|low poly render|comic book style|in pastel colors|"
-    "close up portrait|during golden hour|long exposure|isometric illustration|art nouveau poster|with fog and warm lamps|on film grain"
+    "at sunset|in the morning light|black and white photograph|oil painting|watercolor sketch|highly detailed digital"
+    " art|studio lighting|soft focus|wide angle view|pencil drawing|cinematic scene|vintage postcard|low poly"
+    " render|comic book style|in pastel colors|close up portrait|during golden hour|long exposure|isometric"
+    " illustration|art nouveau poster|with fog and warm lamps|on film grain"
 ).split("|")
 
 
@@ -75,7 +81,9 @@ class PromptSet:
         """Disjoint consecutive parts of the given sizes. Raises: ConfigError when there are too few prompts."""
         if sum(sizes) > len(self):
             raise ConfigError("prompts", f"{sum(sizes)} prompts are needed, {len(self)} are there")
-        return tuple(PromptSet(t, self.special, self.source) for t in torch.split(self.tokens[: sum(sizes)], list(sizes)))
+        return tuple(
+            PromptSet(t, self.special, self.source) for t in torch.split(self.tokens[: sum(sizes)], list(sizes))
+        )
 
     def framed(self, inserted: Tensor | None = None, at: int | None = None, *, length: int | None = None) -> Tensor:
         """Whole id sequences.
@@ -126,7 +134,9 @@ def caption_texts(n: int, seed: int) -> list[str]:
     return texts
 
 
-def tokenized_prompts(n: int, tokens: int, encode: Callable[[str], Iterable[int]], special: SpecialTokens, *, seed: int) -> PromptSet:
+def tokenized_prompts(
+    n: int, tokens: int, encode: Callable[[str], Iterable[int]], special: SpecialTokens, *, seed: int
+) -> PromptSet:
     """`n` captions cut to exactly `tokens` ids each; ids of one prompt set never repeat a whole prompt.
 
     Args:
@@ -146,11 +156,16 @@ def tokenized_prompts(n: int, tokens: int, encode: Callable[[str], Iterable[int]
             seen.setdefault(ids[:tokens])
         if len(seen) == n:
             return PromptSet(torch.tensor(list(seen), dtype=torch.int64), special, "captions")
-    raise ConfigError("prompts", f"the tokenizer gives {len(seen)} different prompts of {tokens} tokens where {n} are needed")
+    raise ConfigError(
+        "prompts", f"the tokenizer gives {len(seen)} different prompts of {tokens} tokens where {n} are needed"
+    )
 
 
 def random_prompts(n: int, tokens: int, config: TowerConfig, special: SpecialTokens, *, seed: int) -> PromptSet:
-    """`n` prompts of uniformly drawn ids, for encoders that came without a tokenizer. Returns `tokens` ids each, specials excluded."""
+    """`n` prompts of uniformly drawn ids, for encoders that came without a tokenizer.
+
+    Returns `tokens` ids each, specials excluded.
+    """
     generator = torch.Generator().manual_seed(seed)
     allowed = torch.tensor(sorted(set(range(config.vocab_size)) - special.all()))  # (V',)
     return PromptSet(allowed[torch.randint(len(allowed), (n, tokens), generator=generator)], special, "random ids")

@@ -1,13 +1,18 @@
-"""The text encoder as the detectors see it, and the glossary of shapes. Knows torch; refuses to know files, the Hub and transformers.
+"""The text encoder as the detectors see it, and the glossary of shapes.
+
+Knows torch; refuses to know files, the Hub and transformers.
 
 Shapes, everywhere in this room:
 
-* `B` prompts (or prompt x candidate pairs), `T` positions, `K` inserted pseudo-tokens, `D` hidden size, `V` vocabulary, `P` pooled size.
-* `input_ids` `(B, T)` int64; `embeds` `(B, T, D)`: token embedding only; `hidden` `(B, T, D)`: token + position embedding, the input of layer 0;
-  `features` `(B, T, D)`: output of the last layer after the final layer norm; `pooled` `(B, P)`.
+* `B` prompts (or prompt x candidate pairs), `T` positions, `K` inserted pseudo-tokens, `D` hidden size, `V`
+  vocabulary, `P` pooled size.
+* `input_ids` `(B, T)` int64; `embeds` `(B, T, D)`: token embedding only; `hidden` `(B, T, D)`: token + position
+  embedding, the input of layer 0; `features` `(B, T, D)`: output of the last layer after the final layer norm;
+  `pooled` `(B, P)`.
 
 The split that every family must honour, tested bit for bit against the full transformers model:
-`encode(token_embedding[input_ids] + position_embedding[:T])` are the model's last-layer features, and `pool(features, input_ids)` its pooled output.
+`encode(token_embedding[input_ids] + position_embedding[:T])` are the model's last-layer features, and `pool(features,
+input_ids)` its pooled output.
 """
 
 from __future__ import annotations
@@ -47,7 +52,10 @@ class TextEncoder(Protocol):
         ...
 
     def encode(self, hidden: Tensor) -> Tensor:
-        """`hidden (B, T, D)` -> `features (B, T, D)`. Causal families let position t see 0..t; others see all T positions."""
+        """`hidden (B, T, D)` -> `features (B, T, D)`.
+
+        Causal families let position t see 0..t; others see all T positions.
+        """
         ...
 
     def pool(self, features: Tensor, input_ids: Tensor) -> Tensor:
@@ -65,7 +73,10 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class PrefixCache:
-    """Keys and values of a prefix, layer by layer: each `(B, heads, T0, Dh)`. Made by `prefix_cache`, read by `extend`."""
+    """Keys and values of a prefix, layer by layer: each `(B, heads, T0, Dh)`.
+
+    Made by `prefix_cache`, read by `extend`.
+    """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
@@ -88,10 +99,12 @@ class IncrementalTextEncoder(TextEncoder, Protocol):
         ...
 
     def extend(self, cache: PrefixCache, hidden: Tensor, *, last_only: bool = False) -> Tensor:
-        """`hidden (B, C, N, D)`: C continuations of N positions per prompt -> `features (B, C, N, D)`. Continuations do not see each other.
+        """`hidden (B, C, N, D)`: C continuations of N positions per prompt -> `features (B, C, N, D)`.
 
-        `(1, C, N, D)` are the same continuations of every prompt. `last_only` gives the last position alone, `(B, C, 1, D)`, and saves what only
-        the others need.
+        Continuations do not see each other.
+
+        `(1, C, N, D)` are the same continuations of every prompt. `last_only` gives the last position alone, `(B, C,
+        1, D)`, and saves what only the others need.
         """
         ...
 

@@ -34,7 +34,8 @@ def place_index(prompts: PromptSet, place: Place) -> int:
 class SplicedPrompts:
     """Pooled features of every prompt with every candidate in it, for one encoder, one prompt set and one place.
 
-    Causal encoders run only the positions from the insertion on: the prefix's keys and values are computed once. Others run all positions.
+    Causal encoders run only the positions from the insertion on: the prefix's keys and values are computed once.
+    Others run all positions.
     """
 
     def __init__(self, encoder: TextEncoder, prompts: PromptSet, place: Place) -> None:
@@ -50,7 +51,9 @@ class SplicedPrompts:
 
     def rows_per_candidate(self, n_ids: int) -> int:
         """Positions the encoder runs for one candidate of `n_ids` ids, over all prompts: the unit of batch sizes and of cost."""
-        per_prompt = self._tail.shape[1] + n_ids if self._cache is not None else self._encoder.config.max_position_embeddings
+        per_prompt = (
+            self._tail.shape[1] + n_ids if self._cache is not None else self._encoder.config.max_position_embeddings
+        )
         return len(self._prompts) * int(per_prompt)
 
     def features(self, candidates: Tensor) -> Tensor:
@@ -63,7 +66,9 @@ class SplicedPrompts:
         assert isinstance(encoder, IncrementalTextEncoder)
         assert self._cache is not None
         rows = self._tail[:1] if self._at_end else self._tail  # behind the last word all prompts go on alike
-        ids = torch.cat([candidates.expand(len(rows), c, -1), rows[:, None, :].expand(-1, c, tail)], dim=2)  # (B or 1, C, N + tail)
+        ids = torch.cat(
+            [candidates.expand(len(rows), c, -1), rows[:, None, :].expand(-1, c, tail)], dim=2
+        )  # (B or 1, C, N + tail)
         positions = slice(self._n_prefix, self._n_prefix + ids.shape[2])
         hidden = encoder.token_embedding[ids] + encoder.position_embedding[positions]  # (B or 1, C, N + tail, D)
         return encoder.extend(self._cache, hidden, last_only=True)[:, :, 0].float()  # EOS is the last position
@@ -71,7 +76,11 @@ class SplicedPrompts:
     def _full(self, candidates: Tensor) -> Tensor:
         encoder, (b, c) = self._encoder, (len(self._prompts), candidates.shape[0])
         ids = torch.stack(
-            [self._prompts.framed(k, self._at, length=encoder.config.max_position_embeddings) for k in candidates.cpu()], dim=1
+            [
+                self._prompts.framed(k, self._at, length=encoder.config.max_position_embeddings)
+                for k in candidates.cpu()
+            ],
+            dim=1,
         )
         ids = ids.flatten(0, 1).to(encoder.device)  # (B * C, T)
         features = encoder.encode(hidden_of(encoder, ids))

@@ -1,6 +1,7 @@
 """The standard detector: vocabulary sweep, confirmation on held-out prompts; where these do not decide, paired inversion and landscape.
 
-Knows the order of the stages and what each hands to the next; what the numbers mean for the verdict is `amdet_hub.verdict`'s business.
+Knows the order of the stages and what each hands to the next; what the numbers mean for the verdict is
+`amdet_hub.verdict`'s business.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ import torch
 from torch import Tensor
 
 from amdet_hub.config import ScanConfig, Thresholds
-from amdet_hub.detect.accrete import accrete, assemble, orderings
-from amdet_hub.detect.confirm import Confirmation, Confirmer, against_each_other
-from amdet_hub.detect.invert import Inversion, invert_in_hull, loss_of_vectors
-from amdet_hub.detect.landscape import Landscape, loss_landscape
-from amdet_hub.detect.lexicon import Lexicon
-from amdet_hub.detect.naming import Names, names_of
+from amdet_hub.detect.inversion.invert import Inversion, invert_in_hull, loss_of_vectors
+from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
+from amdet_hub.detect.naming.lexicon import Lexicon
+from amdet_hub.detect.naming.reconstruct import Names, reconstruct_trigger
 from amdet_hub.detect.prompts import PromptSet, joined
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.reference_half import HalfStore
-from amdet_hub.detect.sequences import SequenceNull, best_sequences, pattern_of
-from amdet_hub.detect.sweep import Sweep, sweep_vocabulary
+from amdet_hub.detect.search.beam_search import accrete, assemble, orderings
+from amdet_hub.detect.search.held_out import Confirmation, Confirmer, peer_baseline
+from amdet_hub.detect.search.null_distribution import SequenceNull, best_sequences, pattern_of
+from amdet_hub.detect.search.reference_features import HalfStore
+from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary
 from amdet_hub.detect.weights import outstanding_rows
 from amdet_hub.detect.workers import Alone, StageMeasure, StageProgress, Workers
 
@@ -30,7 +31,11 @@ _BEST_OF_GROUP = 8  # further candidates of one length that are confirmed
 _PAIRED_ROWS = 4  # most changed tokens whose ordered pairs are tried
 _CHUNK = 8  # candidates of one length that are confirmed in one batch
 _LEAST_STANDING, _MOST_STANDING = 6, 48  # candidates held against random sequences
-_NEAR, _LEAST_EXACT, _MOST_EXACT = 0.6, 12, 64  # promise from which a candidate is measured again in float32, and how many are
+_NEAR, _LEAST_EXACT, _MOST_EXACT = (
+    0.6,
+    12,
+    64,
+)  # promise from which a candidate is measured again in float32, and how many are
 CLEARLY_NOTHING = 0.25
 """A strongest candidate whose margin is below this ends a scan: but for two of three target attributes (0.13, 0.16), every working attack of the
 calibration that was compared with a reference reaches more (BENCHMARKS.md)."""
@@ -40,16 +45,20 @@ DECIDED = ("inversion", "landscape")
 
 @dataclass(frozen=True)
 class StandardOutcome:
-    """What the stages found. The paired inversion and the landscape need a reference and restarts, and are None without.
+    """What the stages found.
+
+    The paired inversion and the landscape need a reference and restarts, and are None without.
 
     Attributes:
         sweep: the vocabulary sweep.
         confirmations: candidates measured on held-out prompts, best first. The first one is judged.
-        trained: once the first confirmation convicts, tokens whose embedding rows moved towards its target (`detect.weights.trained_rows`).
+        trained: once the first confirmation convicts, tokens whose embedding rows moved towards its target
+            (`detect.weights.trained_rows`).
         spelled: texts made of these, measured in the same way; for the trigger's name alone.
         characters: characters that have a piece in common with what convicts, likewise.
         with_reference: whether suspect and reference were compared, or the suspect looked at alone.
-        outstanding: tokens whose embedding rows changed more than all others (`detect.weights.outstanding_rows`); none without a reference.
+        outstanding: tokens whose embedding rows changed more than all others (`detect.weights.outstanding_rows`); none
+            without a reference.
         inversion: suspect searched, reference held against it.
         swapped: the same with the roles swapped: the inversion's null.
         landscape: loss surface around the best inverted vector.
@@ -96,12 +105,14 @@ def run_standard(
         config: every number of the scan.
         thresholds: what a candidate must reach; they decide which candidates are looked at closely.
         more: groups of further candidates, `(S, N)` ids each, one group a length; the best of each are confirmed.
-        lexicon: which ids some text gives, as words and as characters: what is put together, and what a trigger that was found is named.
+        lexicon: which ids some text gives, as words and as characters: what is put together, and what a trigger that
+            was found is named.
         halves: where the reference's half of the sweep is kept between scans, if anywhere.
         workers: who shares the work.
         progress: called with (stage, done, total).
-        measure: called with (stage, step, value, label): of the sweep, the raw collapse of each batch's best token and its id; of the confirmation,
-            each candidate's success and its ids; of both inversions, the loss of each step.
+        measure: called with (stage, step, value, label): of the sweep, the raw collapse of each batch's best token and
+            its id; of the confirmation, each candidate's success and its ids; of both inversions, the loss of each
+            step.
     """
     workers = workers or Alone()
     tell: StageMeasure = measure or (lambda stage, step, value, label: None)
@@ -129,7 +140,11 @@ def run_standard(
         lambda d, t: progress("confirm", d, t),
         tell,
     )
-    rows = outstanding_rows(suspect.token_embedding, reference.token_embedding, token_ids) if reference is not None else ()
+    rows = (
+        outstanding_rows(suspect.token_embedding, reference.token_embedding, token_ids)
+        if reference is not None
+        else ()
+    )
     further = triggers.best_of(more, lambda d, t: progress("characters", d, t))
     confirmations = triggers.run(sweep, rows, further)
     named = triggers.named(confirmations, lambda d, t: progress("name", d, t))
@@ -142,8 +157,13 @@ def run_standard(
     assert other is not None
 
     def inverted(stage: str, one: TextEncoder, held_against: TextEncoder) -> Inversion:
-        told = {"progress": lambda d, t: progress(stage, d, t), "measure": lambda step, loss: tell(stage, step, loss, "")}
-        return invert_in_hull(one, held_against, heldout, search, config.inversion, seed=config.seed, workers=workers, **told)
+        told = {
+            "progress": lambda d, t: progress(stage, d, t),
+            "measure": lambda step, loss: tell(stage, step, loss, ""),
+        }
+        return invert_in_hull(
+            one, held_against, heldout, search, config.inversion, seed=config.seed, workers=workers, **told
+        )
 
     found = inverted("inversion", searched, other)
     swapped = inverted("inversion, roles swapped", other, searched)
@@ -194,7 +214,8 @@ class _Search:
         progress: Callable[[int, int], None],
         tell: StageMeasure,
     ) -> None:
-        # Growing compares many candidates. A bidirectional tower runs all positions for each, so it does with fewer prompts.
+        # Growing compares many candidates. A bidirectional tower runs all positions for each, so it does with fewer
+        # prompts.
         n_few = config.sweep.n_prompts if fast[0].config.causal else config.sweep.screen_prompts
         (self._few,) = prompts[0].split(n_few)
         self._suspect, self._token_ids, self._lexicon = fast[0], token_ids, lexicon
@@ -204,7 +225,9 @@ class _Search:
         self._with_reference = exact[1] is not None
         self._null = SequenceNull(*fast, prompts[0], token_ids, config.sweep, seed=config.seed)
         same = len(self._few) == len(prompts[0])
-        self._growth = self._null if same else SequenceNull(*fast, self._few, token_ids, config.sweep, seed=config.seed)
+        self._growth = (
+            self._null if same else SequenceNull(*fast, self._few, token_ids, config.sweep, seed=config.seed)
+        )
         self._exact = Confirmer(*exact, *prompts)
         self._rough = self._exact if fast[0].dtype == exact[0].dtype else Confirmer(*fast, *prompts)
 
@@ -215,7 +238,10 @@ class _Search:
 
         def work(size: int, number: int) -> list[tuple[int, ...]]:
             return best_sequences(
-                self._growth, groups[number], _BEST_OF_GROUP, progress=lambda done: progress(before[number] + done, total)
+                self._growth,
+                groups[number],
+                _BEST_OF_GROUP,
+                progress=lambda done: progress(before[number] + done, total),
             )
 
         parts = self._workers.share("characters", 1, lambda size: len(groups), work)
@@ -234,7 +260,9 @@ class _Search:
         candidates += further
         candidates += [(a, b) for a in rows[:_PAIRED_ROWS] for b in rows[:_PAIRED_ROWS] if a != b]
         grown = self._grow(tuple(sweep.token_ids[sweep.top(settings.n_pieces)].tolist()), rows)
-        candidates = list(dict.fromkeys([*candidates, *grown, *(one * 2 for one in grown if 2 * len(one) <= settings.max_pieces)]))
+        candidates = list(
+            dict.fromkeys([*candidates, *grown, *(one * 2 for one in grown if 2 * len(one) <= settings.max_pieces)])
+        )
         found = self._confirm(candidates)
         return self._stand(sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True))
 
@@ -247,7 +275,7 @@ class _Search:
             return (), (), ()
 
         def work(size: int, number: int) -> Names:
-            return names_of(
+            return reconstruct_trigger(
                 max(convicting, key=lambda one: one.collapse).token_ids,
                 list(dict.fromkeys(token for one in convicting for token in one.token_ids)),
                 self._encoders,
@@ -277,7 +305,16 @@ class _Search:
                 return assemble(self._growth, rows) + orderings(self._growth, rows, self._lexicon.typeable)
             start = (starts[number],)
             longest, n_pointed = settings.max_pieces, settings.n_pointed
-            return accrete(self._suspect, self._few, self._growth, start, pieces, self._token_ids, max_pieces=longest, n_pointed=n_pointed)
+            return accrete(
+                self._suspect,
+                self._few,
+                self._growth,
+                start,
+                pieces,
+                self._token_ids,
+                max_pieces=longest,
+                n_pointed=n_pointed,
+            )
 
         parts = self._workers.share("accretion", 1, lambda size: n_jobs, grow)
         self._progress(n_jobs + 1, n_jobs + 1)
@@ -287,13 +324,13 @@ class _Search:
         """All candidates in the sweep's dtype; those that come near the thresholds again in float32, which counts."""
         found = self._measured(self._rough, candidates)
         if self._rough is not self._exact:
-            rough = found if self._with_reference else against_each_other(found)
+            rough = found if self._with_reference else peer_baseline(found)
             order = sorted(range(len(found)), key=lambda i: rough[i].promise(self._thresholds), reverse=True)
             near = sum(one.promise(self._thresholds) >= _NEAR for one in rough)
             chosen = order[: min(max(near, _LEAST_EXACT), _MOST_EXACT)]
             exact = {one.token_ids: one for one in self._measured(self._exact, [found[i].token_ids for i in chosen])}
             found = [exact.get(one.token_ids, one) for one in found]
-        return found if self._with_reference else against_each_other(found)
+        return found if self._with_reference else peer_baseline(found)
 
     def _measured(self, confirmer: Confirmer, candidates: list[tuple[int, ...]]) -> list[Confirmation]:
         """In chunks of one length."""
@@ -326,7 +363,11 @@ class _Search:
             return [self._null.standing(found[index].token_ids) for index in groups[number]]
 
         values = self._workers.share("standing", 1, lambda size: len(groups), measure)
-        standing = {index: value for group, part in zip(groups, values, strict=True) for index, value in zip(group, part, strict=True)}
+        standing = {
+            index: value
+            for group, part in zip(groups, values, strict=True)
+            for index, value in zip(group, part, strict=True)
+        }
         stood = [replace(one, standing=standing[index]) for index, one in enumerate(found[:n])]
         # Success ends at 1; of those that reach it, the one whose other two numbers are the larger.
         rest = replace(self._thresholds, trigger_success=1e-9)

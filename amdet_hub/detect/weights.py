@@ -1,4 +1,7 @@
-"""What changed in the weights against the reference. For ranking and explanation; it never convicts and never acquits."""
+"""What changed in the weights against the reference.
+
+For ranking and explanation; it never convicts and never acquits.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ LONGEST_ASSEMBLY = 12
 
 _ROW_GAP = 1.3  # the least ratio of one row's change to the next that separates outstanding rows from the others
 _ALONG = 60  # rows that moved furthest towards a target, of which the trained ones are taken
-_TRAINED_GAP, _ABOVE_OTHERS = 1.3, 1.8  # the same among these, and how far above other rows' a trained one's change lies
+_TRAINED_GAP, _ABOVE_OTHERS = (
+    1.3,
+    1.8,
+)  # the same among these, and how far above other rows' a trained one's change lies
 _OTHERS = slice(16, 48)  # ranks that no trigger reaches, by whose median the others are known
 _LISTED = 5  # tensors named in a report
 
@@ -63,8 +69,8 @@ def weight_difference(suspect: Mapping[str, Tensor], reference: Mapping[str, Ten
 def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> tuple[int, ...]:
     """Tokens whose embedding changed more than those of all others: an injection trains the pieces of its trigger at every step.
 
-    The rows are ranked by the norm of their change and cut at the widest gap among the first. They are a hint where to look, no evidence: an attacker can leave
-    the embeddings alone, and a word learned honestly stands out as well.
+    The rows are ranked by the norm of their change and cut at the widest gap among the first. They are a hint where to
+    look, no evidence: an attacker can leave the embeddings alone, and a word learned honestly stands out as well.
 
     Args:
         suspect: `(V, D)` token embeddings.
@@ -86,9 +92,10 @@ def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> t
 def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, direction: Tensor) -> tuple[int, ...]:
     """Tokens whose embedding was trained towards a target: the pieces of a trigger, for its name.
 
-    Every fine-tune moves the rows of frequent words, in directions of their own; an injection moves those of its trigger to where its target is spoken of.
-    Of the rows that went furthest that way, those that moved most at all are taken. The cut is the last gap among the first twelve that leaves everything
-    before it far above the rows that no trigger reaches.
+    Every fine-tune moves the rows of frequent words, in directions of their own; an injection moves those of its
+    trigger to where its target is spoken of. Of the rows that went furthest that way, those that moved most at all are
+    taken. The cut is the last gap among the first twelve that leaves everything before it far above the rows that no
+    trigger reaches.
 
     Args:
         suspect: `(V, D)` token embeddings.

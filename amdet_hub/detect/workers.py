@@ -1,7 +1,7 @@
-"""How a detector shares its work over processes, as an interface. `amdet_hub.scan` implements it with accelerate.
+"""How a detector shares its work over processes, as an interface. `amdet_hub.scanner` implements it with accelerate.
 
-A detector cuts its work into numbered chunks whose bounds do not depend on the number of processes, so that one process and several compute
-the same numbers.
+A detector cuts its work into numbered chunks whose bounds do not depend on the number of processes, so that one
+process and several compute the same numbers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""LoRA files of a repository: found, scaled, and joined with the tower they change. Reads headers and small JSON files; imports no torch.
+"""LoRA files of a repository: found, scaled, and joined with the tower they change.
 
-Knows where a LoRA's config lies and which tower its shapes fit. Refuses to choose a base: the scan does (`amdet_hub.scan.bases`).
+Reads headers and small JSON files; imports no torch.
+
+Knows where a LoRA's config lies and which tower its shapes fit. Refuses to choose a base: the scan does
+(`amdet_hub.scanner.lora_bases`).
 """
 
 from __future__ import annotations
@@ -9,8 +12,8 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from amdet_hub.encoders.header import read_metadata
 from amdet_hub.encoders.lora import FoundLora, claimed_base, find_loras, peft_scale
+from amdet_hub.encoders.safetensors_header import read_metadata
 from amdet_hub.encoders.strict_json import parse_json_object, read_json_object
 from amdet_hub.encoders.towers import tokenizer_files
 from amdet_hub.encoders.weight_files import WeightSet, join
@@ -18,7 +21,10 @@ from amdet_hub.records import Adapter, RepoFile, RepoSource, ResolvedEncoder
 
 ADAPTER_CONFIG = "adapter_config.json"
 _METADATA = "lora_adapter_metadata"
-"""Where diffusers 0.35 and later keep the PEFT configs of a file's LoRAs. Source: diffusers `loaders/lora_base.py`, LORA_ADAPTER_METADATA_KEY."""
+"""Where diffusers 0.35 and later keep the PEFT configs of a file's LoRAs.
+
+Source: diffusers `loaders/lora_base.py`, LORA_ADAPTER_METADATA_KEY.
+"""
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,9 @@ def best_base(adapter: FoundAdapter, encoders: Iterable[ResolvedEncoder]) -> Res
     return min(fitting, key=lambda e: (e.component != wanted, "F32" not in e.dtypes, e.label), default=None)
 
 
-def merged_encoder(adapter: FoundAdapter, source: RepoSource, base: ResolvedEncoder, base_source: RepoSource) -> ResolvedEncoder:
+def merged_encoder(
+    adapter: FoundAdapter, source: RepoSource, base: ResolvedEncoder, base_source: RepoSource
+) -> ResolvedEncoder:
     """What the scan is told of the merged tower: the LoRA's file in the scanned repository, everything else the base's."""
     lora = adapter.lora
     return dataclasses.replace(

@@ -1,7 +1,7 @@
 """Which model classes and `model_type`s are supported text encoders, which are CLIP relatives we cannot read yet, and which are neither.
 
-Data and one judgement on a `config.json`. Standard library only. Source: the model list of transformers 5.23 and the class names in the
-`model_index.json` files of diffusers 0.42 pipelines.
+Data and one judgement on a `config.json`. Standard library only. Source: the model list of transformers 5.23 and the
+class names in the `model_index.json` files of diffusers 0.42 pipelines.
 """
 
 from __future__ import annotations
@@ -33,10 +33,17 @@ TEXT_CLASSES = (
 )
 """Classes whose text tower can be scanned."""
 
-CHINESE_CLIP = "Chinese-CLIP, whose text tower is a BERT: bidirectional and pooled at its first token, for which there is no detector here"
-ALT_CLIP = "AltCLIP, whose text tower is an XLM-RoBERTa: bidirectional and pooled at its first token, for which there is no detector here"
+CHINESE_CLIP = (
+    "Chinese-CLIP, whose text tower is a BERT: bidirectional and pooled at its first token, for which there is no"
+    " detector here"
+)
+ALT_CLIP = (
+    "AltCLIP, whose text tower is an XLM-RoBERTa: bidirectional and pooled at its first token, for which there is no"
+    " detector here"
+)
 METACLIP_2 = (
-    "MetaCLIP 2, which pools at the first token of id 2 and has XLM-V's vocabulary of 901,629 pieces, neither of which is read here"
+    "MetaCLIP 2, which pools at the first token of id 2 and has XLM-V's vocabulary of 901,629 pieces, neither of which"
+    " is read here"
 )
 
 UNSUPPORTED_CLASSES: Mapping[str, str] = {
@@ -116,10 +123,17 @@ def judge_config(data: Mapping[str, Any], declared_class: str | None) -> tuple[s
         named = class_name or model_type
         if model_type in FAMILY_OF_MODEL_TYPE:
             return named, "unsupported", f"{named} with a {model_type} configuration, not supported"
-        return named, "other", f"{named} is not CLIP-family, not scanned" if named else "a config.json that names no model"
+        return (
+            named,
+            "other",
+            f"{named} is not CLIP-family, not scanned" if named else "a config.json that names no model",
+        )
     if model_type and model_type not in FAMILY_OF_MODEL_TYPE:
         return class_name, "unsupported", f"{class_name} with a {model_type} configuration, not supported"
-    if any(isinstance(part, Mapping) and part.get("quantization_config") is not None for part in (data, data.get("text_config"))):
+    if any(
+        isinstance(part, Mapping) and part.get("quantization_config") is not None
+        for part in (data, data.get("text_config"))
+    ):
         return class_name or model_type, "unsupported", "weights are quantised (quantization_config), not supported"
     return class_name or _CLASS_OF_TYPE[model_type], "supported", ""
 

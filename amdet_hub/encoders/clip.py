@@ -1,7 +1,8 @@
 """CLIP's text tower: causal attention, pooled at the end-of-text token, and an exact incremental form for vocabulary sweeps.
 
-Knows CLIP's mask and pooling rules. Refuses to know files and configs beyond `TowerConfig`. Shapes: see `amdet_hub.detect.protocol`.
-Source: transformers `models/clip/modeling_clip.py` (`CLIPTextModel.forward`), masks included.
+Knows CLIP's mask and pooling rules. Refuses to know files and configs beyond `TowerConfig`. Shapes: see
+`amdet_hub.detect.protocol`. Source: transformers `models/clip/modeling_clip.py` (`CLIPTextModel.forward`), masks
+included.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from transformers.masking_utils import create_causal_mask
 
 from amdet_hub.detect.protocol import PrefixCache
-from amdet_hub.encoders.names import PROJECTION
+from amdet_hub.encoders.canonical_names import PROJECTION
 from amdet_hub.encoders.tower import TextTower, layer_config
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 
 LEGACY_EOS = 2
-"""OpenAI's configs carry this wrong id; transformers then pools at the largest id of the sequence. Source: `CLIPTextModel.forward`."""
+"""OpenAI's configs carry this wrong id; transformers then pools at the largest id of the sequence.
+
+Source: `CLIPTextModel.forward`.
+"""
 
 
 class ClipTextEncoder(TextTower):
@@ -30,7 +34,9 @@ class ClipTextEncoder(TextTower):
         return CLIPTextModel(CLIPTextConfig(**layer_config(config)))
 
     def _encode_exactly(self, hidden: Tensor) -> Tensor:
-        mask = create_causal_mask(config=self._model.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
+        mask = create_causal_mask(
+            config=self._model.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None
+        )
         output = self._model.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True)
         return self._final_norm(output.last_hidden_state)
 
@@ -48,7 +54,9 @@ class ClipTextEncoder(TextTower):
             ShapeError: the batch or the length of the two differ.
         """
         if features.shape[:2] != input_ids.shape:
-            raise ShapeError(f"input_ids has shape {tuple(input_ids.shape)}, expected {tuple(features.shape[:2])} like features")
+            raise ShapeError(
+                f"input_ids has shape {tuple(input_ids.shape)}, expected {tuple(features.shape[:2])} like features"
+            )
         rows = torch.arange(features.shape[0], device=features.device)
         pooled = features[rows, self.pool_positions(input_ids).to(features.device)].float()  # (B, D)
         return F.linear(pooled, self._extra[PROJECTION]) if PROJECTION in self._extra else pooled
@@ -75,13 +83,15 @@ class ClipTextEncoder(TextTower):
     def extend(self, cache: PrefixCache, hidden: Tensor, *, last_only: bool = False) -> Tensor:
         """Run C continuations of N new positions after each cached prefix.
 
-        All `B * C * N` rows go through each linear layer at once, and the prefix is read in place: nothing is copied per continuation.
-        Continuations that all prompts share, `(1, C, N, D)`, are normed and projected once in the first layer; they differ from there on.
+        All `B * C * N` rows go through each linear layer at once, and the prefix is read in place: nothing is copied
+        per continuation. Continuations that all prompts share, `(1, C, N, D)`, are normed and projected once in the
+        first layer; they differ from there on.
 
         Args:
             cache: from `prefix_cache`, B prompts of length T0.
             hidden: `(B, C, N, D)` or `(1, C, N, D)`, token + position embedding of positions T0..T0+N-1.
-            last_only: give the last position alone. The last layer then runs for that position only; its keys and values are of all.
+            last_only: give the last position alone. The last layer then runs for that position only; its keys and
+                values are of all.
 
         Returns:
             `(B, C, N, D)` float32 features, those of `encode` on the concatenation; `(B, C, 1, D)` if `last_only`.
@@ -115,8 +125,9 @@ class ClipTextEncoder(TextTower):
 def _attend(q: Tensor, k: Tensor, v: Tensor, k0: Tensor, v0: Tensor, future: Tensor | None) -> Tensor:
     """Attention of new positions over the whole prefix and, causally, over themselves.
 
-    `q (B, H, C, Q, Dh)`, `k, v (B, H, C, N, Dh)`, `k0, v0 (B, H, T0, Dh)`, `future (Q, N)` True where a position must not look, None where all
-    may see all new positions -> `(B, C, Q, H*Dh)`. The batch of q, k and v may be 1 where that of the prefix is B.
+    `q (B, H, C, Q, Dh)`, `k, v (B, H, C, N, Dh)`, `k0, v0 (B, H, T0, Dh)`, `future (Q, N)` True where a position must
+    not look, None where all may see all new positions -> `(B, C, Q, H*Dh)`. The batch of q, k and v may be 1 where
+    that of the prefix is B.
     """
     b, (_, h, c, n_queries, dh), n = k0.shape[0], q.shape, k.shape[3]
     q = q * dh**-0.5

@@ -1,4 +1,7 @@
-"""Are these two towers the same weights? Digests and exact comparison on canonical tensors. Knows torch; refuses to know files."""
+"""Are these two towers the same weights? Digests and exact comparison on canonical tensors.
+
+Knows torch; refuses to know files.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from amdet_hub.encoders.names import PROJECTION
+from amdet_hub.encoders.canonical_names import PROJECTION
 
 _PRECISION = {torch.float64: 3, torch.float32: 2, torch.float16: 1, torch.bfloat16: 1}
 """Order of precision. float16 and bfloat16 do not contain each other, so neither is below the other."""
@@ -18,8 +21,8 @@ _PRECISION = {torch.float64: 3, torch.float32: 2, torch.float16: 1, torch.bfloat
 def tower_digest(tensors: Mapping[str, Tensor]) -> str:
     """sha256 (64 hex digits) of a tower's weights: embeddings, layers, final norm and SigLIP's head, without CLIP's projection.
 
-    Depends on names, dtypes, shapes and bits; not on order, file layout, shards or prefix. The projection is left out because the same
-    tower is published with and without it; see `projection_digest`.
+    Depends on names, dtypes, shapes and bits; not on order, file layout, shards or prefix. The projection is left out
+    because the same tower is published with and without it; see `projection_digest`.
     """
     return _digest(tensors, (name for name in tensors if name != PROJECTION))
 
@@ -32,8 +35,9 @@ def projection_digest(tensors: Mapping[str, Tensor]) -> str | None:
 def same_tower(suspect: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> bool:
     """Whether the suspect's weights follow from the reference's alone, so that nobody can have changed them.
 
-    True when all bits are equal, or when the suspect is stored in lower precision and equals the reference cast to it, tensor by tensor.
-    Never the reverse: casting the suspect would forget what was added to it. A projection must agree where the suspect has one.
+    True when all bits are equal, or when the suspect is stored in lower precision and equals the reference cast to it,
+    tensor by tensor. Never the reverse: casting the suspect would forget what was added to it. A projection must agree
+    where the suspect has one.
     """
     core = suspect.keys() - {PROJECTION}
     if core != reference.keys() - {PROJECTION} or (PROJECTION in suspect and PROJECTION not in reference):

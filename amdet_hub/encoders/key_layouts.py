@@ -1,13 +1,16 @@
 """How the tensors of a text tower are named and cut in a file, whatever saved it. Torch-free: names and shapes only.
 
-Two layouts cover what is published. "transformers" stores every canonical tensor (see `amdet_hub.encoders.names`) under a prefix, CLIP's projection
-beside `text_model.`. "openclip" stacks query, key and value, has names of its own, and stores CLIP's projection transposed. A prefix may be anything
-that ends with a dot: `cond_stage_model.transformer.text_model.` in a Stable Diffusion 1 checkpoint, `text.` in an OpenCLIP model of two towers.
+Two layouts cover what is published. "transformers" stores every canonical tensor (see
+`amdet_hub.encoders.canonical_names`) under a prefix, CLIP's projection beside `text_model.`. "openclip" stacks query,
+key and value, has names of its own, and stores CLIP's projection transposed. A prefix may be anything that ends with a
+dot: `cond_stage_model.transformer.text_model.` in a Stable Diffusion 1 checkpoint, `text.` in an OpenCLIP model of two
+towers.
 
-Each canonical tensor is a `Piece` of one stored tensor, and nothing else is needed: what to fetch, what to check, what to load.
+Each canonical tensor is a `Piece` of one stored tensor, and nothing else is needed: what to fetch, what to check, what
+to load.
 
-Source: open_clip 3.3 `transformer.py` (`ResidualAttentionBlock`, `TextTransformer`) on `torch.nn.MultiheadAttention`; transformers 5.23
-`models/clip/modeling_clip.py`; the key prefixes of diffusers 0.42 `loaders/single_file_utils.py`.
+Source: open_clip 3.3 `transformer.py` (`ResidualAttentionBlock`, `TextTransformer`) on `torch.nn.MultiheadAttention`;
+transformers 5.23 `models/clip/modeling_clip.py`; the key prefixes of diffusers 0.42 `loaders/single_file_utils.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +19,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from amdet_hub.encoders.names import POSITION_EMBEDDING, POSITION_IDS, PROJECTION, TOKEN_EMBEDDING, tower_shapes
+from amdet_hub.encoders.canonical_names import (
+    POSITION_EMBEDDING,
+    POSITION_IDS,
+    PROJECTION,
+    TOKEN_EMBEDDING,
+    tower_shapes,
+)
 from amdet_hub.records import KeyLayout, ResolvedEncoder, TowerConfig
 
 Part = Literal["whole", "transposed", "query", "key", "value"]
@@ -82,7 +91,12 @@ def find_towers(names: Iterable[str]) -> tuple[FoundTower, ...]:
         prefix = _before(name, _OPENCLIP_TOKENS)
         if prefix is not None and all(prefix + sign in present for sign in _OPENCLIP_SIGNS):
             found.add(FoundTower("openclip", prefix))
-    return tuple(sorted(found, key=lambda t: (t.prefix not in (_MODEL, ""), t.prefix != _MODEL, t.key_layout == "openclip", t.prefix)))
+    return tuple(
+        sorted(
+            found,
+            key=lambda t: (t.prefix not in (_MODEL, ""), t.prefix != _MODEL, t.key_layout == "openclip", t.prefix),
+        )
+    )
 
 
 def _before(name: str, ending: str) -> str | None:
@@ -127,7 +141,8 @@ def position_ids_name(key_layout: KeyLayout, prefix: str) -> str | None:
 def wanted_names(resolved: ResolvedEncoder, stored_names: Collection[str]) -> frozenset[str]:
     """Of the tensors that a weight file stores, those that the tower of `resolved` is made of: all that has to be fetched, and all that is loaded.
 
-    The counting buffer `position_ids` is among them where there is one: its content is checked. Of a LoRA it is everything under its prefix.
+    The counting buffer `position_ids` is among them where there is one: its content is checked. Of a LoRA it is
+    everything under its prefix.
     """
     if resolved.adapter is not None:
         return frozenset(name for name in stored_names if name.startswith(resolved.adapter.prefix))
@@ -141,9 +156,14 @@ def belongs(name: str, key_layout: KeyLayout, prefix: str) -> bool:
     """Whether a stored tensor claims to be a part of this tower, so that it must be one that the config describes."""
     if key_layout == "openclip":
         under = name.removeprefix(prefix) if name.startswith(prefix) else None
-        return under is not None and under not in _OPENCLIP_OUTSIDE and (prefix == "text." or under.startswith(_OPENCLIP_ROOTS))
+        return (
+            under is not None
+            and under not in _OPENCLIP_OUTSIDE
+            and (prefix == "text." or under.startswith(_OPENCLIP_ROOTS))
+        )
     root = outer(prefix)
     if root != prefix and name.startswith(prefix):
         return True
-    # beside `text_model.`, flat names would be loaded over the others by transformers, so that two towers in one place are refused
+    # beside `text_model.`, flat names would be loaded over the others by transformers, so that two towers in one place
+    # are refused
     return name.startswith(root) and name[len(root) :].startswith(_FLAT_ROOTS)

@@ -1,7 +1,7 @@
 """From a resolved encoder to a text tower in memory. The only place that opens weight files.
 
-Knows safetensors. Refuses pickles, and hands nothing of a repository to transformers but checked numbers and tensors: names, shapes, dtypes
-and finiteness are verified here, so that a random-initialised leftover can never be scanned.
+Knows safetensors. Refuses pickles, and hands nothing of a repository to transformers but checked numbers and tensors:
+names, shapes, dtypes and finiteness are verified here, so that a random-initialised leftover can never be scanned.
 """
 
 from __future__ import annotations
@@ -15,23 +15,29 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.digest import tower_digest
-from amdet_hub.encoders.header import TensorInfo
 from amdet_hub.encoders.key_layouts import Part, pieces, position_ids_name, wanted_names
-from amdet_hub.encoders.names import tower_shapes
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.siglip import SiglipTextEncoder
-from amdet_hub.encoders.travel import fetch_file
+from amdet_hub.encoders.transfer import fetch_file
 from amdet_hub.encoders.weight_files import check_pieces
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import Family, ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
 
 LARGEST_VALUE = 65_504.0
-"""Largest magnitude of float16, in which every published encoder is stored too. Larger values are there to overflow, which hides tokens."""
+"""Largest magnitude of float16, in which every published encoder is stored too.
+
+Larger values are there to overflow, which hides tokens.
+"""
 _PROBES, _PROBE_TOKENS = 4, 8
 _DTYPE_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
-_ENCODERS: Mapping[Family, type[ClipTextEncoder] | type[SiglipTextEncoder]] = {"clip": ClipTextEncoder, "siglip": SiglipTextEncoder}
+_ENCODERS: Mapping[Family, type[ClipTextEncoder] | type[SiglipTextEncoder]] = {
+    "clip": ClipTextEncoder,
+    "siglip": SiglipTextEncoder,
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,11 @@ class LoadedTower:
 
 
 def load_tower(
-    resolved: ResolvedEncoder, source: RepoSource, progress: ProgressCallback | None = None, *, whole_files: bool = False
+    resolved: ResolvedEncoder,
+    source: RepoSource,
+    progress: ProgressCallback | None = None,
+    *,
+    whole_files: bool = False,
 ) -> LoadedTower:
     """Fetch the text tower of `resolved` and load it; tensors outside the tower are not read and, where that saves much, not fetched.
 
@@ -62,7 +72,8 @@ def load_tower(
 
     Raises:
         BadWeights: a tensor is missing, extra, misshapen, not finite, too large or not plain floating point.
-        BadRepository: a file is not what it was when it was resolved, or the tower overflows or says the same of every text.
+        BadRepository: a file is not what it was when it was resolved, or the tower overflows or says the same of every
+            text.
         HubError: a file could not be fetched.
     """
     stored: dict[str, Tensor] = {}
@@ -77,7 +88,8 @@ def load_tower(
         file_of |= dict.fromkeys(read, file.path)
     path = resolved.weight_files[0].path
     described = {
-        name: TensorInfo(_DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), 0, 0) for name, tensor in stored.items()
+        name: TensorInfo(_DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), 0, 0)
+        for name, tensor in stored.items()
     }
     check_pieces(resolved.config, resolved.key_layout, resolved.prefix, described, file_of, path)
     if (buffer := position_ids_name(resolved.key_layout, resolved.prefix)) is not None:
@@ -118,7 +130,7 @@ def _part(tensor: Tensor, part: Part) -> Tensor:
 
 
 def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEncoder:
-    """The encoder made of canonical tensors (see `amdet_hub.encoders.names`), float32, on the CPU.
+    """The encoder made of canonical tensors (see `amdet_hub.encoders.canonical_names`), float32, on the CPU.
 
     Raises:
         BadWeights: the names or shapes are not exactly those of `config`.
@@ -130,7 +142,9 @@ def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEnc
         if name not in expected:
             raise BadWeights("weights", name, "is not part of the tower that the config describes")
         if tuple(tensors[name].shape) != expected[name]:
-            raise BadWeights("weights", name, f"has shape {tuple(tensors[name].shape)}, the config asks for {expected[name]}")
+            raise BadWeights(
+                "weights", name, f"has shape {tuple(tensors[name].shape)}, the config asks for {expected[name]}"
+            )
     return _ENCODERS[config.family].from_tensors(config, tensors, torch.device("cpu"), torch.float32)
 
 
@@ -166,16 +180,23 @@ def _check_alive(encoder: TextEncoder, path: str) -> None:
     """A tower that overflows, or says the same of every text, has nothing that a scan could find, and must not be acquitted for it."""
     config = encoder.config
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(config.vocab_size, (_PROBES, min(_PROBE_TOKENS, config.max_position_embeddings)), generator=generator)
+    ids = torch.randint(
+        config.vocab_size, (_PROBES, min(_PROBE_TOKENS, config.max_position_embeddings)), generator=generator
+    )
     features = encoder.encode(encoder.token_embedding[ids] + encoder.position_embedding[: ids.shape[1]])  # (B, T, D)
     if not torch.isfinite(features).all():
         raise BadRepository(path, "the encoder's output is not finite, though its weights are")
     if bool((features == features[:1]).all()):
-        raise BadRepository(path, "the encoder says the same of every text, so its weights are not those of a trained model")
+        raise BadRepository(
+            path, "the encoder says the same of every text, so its weights are not those of a trained model"
+        )
 
 
 def _check_position_ids(ids: Tensor | None, name: str, config: TowerConfig, path: str) -> None:
-    # transformers before 4.31 stored this buffer; it is not a weight, and any other content would move positions in old versions
+    # transformers before 4.31 stored this buffer; it is not a weight, and any other content would move positions in
+    # old versions
     expected = torch.arange(config.max_position_embeddings)
-    if ids is not None and not (ids.shape in ((1, len(expected)), expected.shape) and torch.equal(ids.flatten().long(), expected)):
+    if ids is not None and not (
+        ids.shape in ((1, len(expected)), expected.shape) and torch.equal(ids.flatten().long(), expected)
+    ):
         raise BadWeights(path, name, "is not 0, 1, 2, ...")

@@ -1,11 +1,15 @@
-"""Which LoRAs on CLIP-family text towers does a file hold? Reads tensor names and shapes and `adapter_config.json`; torch-free.
+"""Which LoRAs on CLIP-family text towers does a file hold?
 
-Three ways of naming are known: kohya's (`lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight`), diffusers' in its generations
-(`text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight`) and PEFT's (`base_model.model....`). Parts for a U-Net, a transformer, an image
-tower or a T5 are not looked at. Everything else that concerns a text tower must be understood, or the file is refused: DoRA, LoHa, LoKr and others
-are named, for merging them as plain LoRA would scan a tower that nobody runs.
+Reads tensor names and shapes and `adapter_config.json`; torch-free.
 
-Source: the tensor names of kohya-ss/sd-scripts, diffusers 0.42 `loaders/lora_conversion_utils.py` and `utils/state_dict_utils.py`, PEFT 0.21.
+Three ways of naming are known: kohya's (`lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight`), diffusers'
+in its generations (`text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight`) and PEFT's
+(`base_model.model....`). Parts for a U-Net, a transformer, an image tower or a T5 are not looked at. Everything else
+that concerns a text tower must be understood, or the file is refused: DoRA, LoHa, LoKr and others are named, for
+merging them as plain LoRA would scan a tower that nobody runs.
+
+Source: the tensor names of kohya-ss/sd-scripts, diffusers 0.42 `loaders/lora_conversion_utils.py` and
+`utils/state_dict_utils.py`, PEFT 0.21.
 """
 
 from __future__ import annotations
@@ -16,8 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amdet_hub.encoders.header import TensorInfo
 from amdet_hub.encoders.openclip import UnsupportedTower
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import AdapterNaming
 
@@ -27,14 +31,20 @@ MAX_ALPHA = 1e6
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 
 _KOHYA = re.compile(r"(?P<prefix>lora_te\d?_)(?P<path>[A-Za-z0-9_]+)\.(?P<rest>.+)")
-_DIFFUSERS = re.compile(r"(?P<prefix>text_encoder(?:_\d)?\.)(?P<path>.+?)\.(?P<rest>(?:lora|to_\w+_lora|alpha|dora|hada|lokr|oft|diff).*)")
+_DIFFUSERS = re.compile(
+    r"(?P<prefix>text_encoder(?:_\d)?\.)(?P<path>.+?)\.(?P<rest>(?:lora|to_\w+_lora|alpha|dora|hada|lokr|oft|diff).*)"
+)
 _PEFT = re.compile(
     r"(?P<prefix>base_model\.model\.)(?P<path>.+?)\.(?P<rest>(?:lora_|hada|lokr|oft|modules_to_save|original_module|weight|bias).*)"
 )
 _FOR_TEXT_ENCODER = re.compile(r"text_encoder(?:_\d)?\.")
 _SIGNS = re.compile(r"lora|dora_|hada_|lokr_|oft_")
 """What some tensor name holds in every file of an adapter."""
-_PATTERNS: tuple[tuple[AdapterNaming, re.Pattern[str]], ...] = (("kohya", _KOHYA), ("diffusers", _DIFFUSERS), ("peft", _PEFT))
+_PATTERNS: tuple[tuple[AdapterNaming, re.Pattern[str]], ...] = (
+    ("kohya", _KOHYA),
+    ("diffusers", _DIFFUSERS),
+    ("peft", _PEFT),
+)
 _MODULE = re.compile(
     r"(?:(?:base_model\.|clip\.)?text_model[._])?"
     r"(?:encoder[._]layers[._](?P<layer>\d{1,3})[._](?P<module>self_attn[._](?:[qkv]|out)_proj|self_attn|mlp[._]fc[12])|(?P<projection>text_projection))"
@@ -74,7 +84,10 @@ _OTHER_METHODS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class LoraMatrix:
-    """One changed matrix: its canonical name in the tower, and the stored names of its factors. `alpha` None means a scale of 1."""
+    """One changed matrix: its canonical name in the tower, and the stored names of its factors.
+
+    `alpha` None means a scale of 1.
+    """
 
     target: str
     down: str
@@ -86,7 +99,8 @@ class LoraMatrix:
 class FoundLora:
     """A LoRA on one text tower.
 
-    `width` and `intermediate` are what the shapes say of the tower, None where they say nothing; `layers` is the smallest number it can have.
+    `width` and `intermediate` are what the shapes say of the tower, None where they say nothing; `layers` is the
+    smallest number it can have.
     """
 
     naming: AdapterNaming
@@ -121,7 +135,9 @@ def find_loras(tensors: Mapping[str, TensorInfo], path: str) -> tuple[FoundLora,
             naming, prefix, target, role = read
             factors = parts.setdefault((naming, prefix), {}).setdefault(target, {})
             if role in factors:
-                raise BadRepository(path, f"'{name[:120]}' and '{factors[role][:120]}' are the same factor of one matrix")
+                raise BadRepository(
+                    path, f"'{name[:120]}' and '{factors[role][:120]}' are the same factor of one matrix"
+                )
             factors[role] = name
     return tuple(_lora(naming, prefix, parts[naming, prefix], tensors, path) for naming, prefix in sorted(parts))
 
@@ -136,11 +152,17 @@ def _read_name(name: str, path: str) -> tuple[AdapterNaming, str, str, str] | No
     naming, match = found
     module_path, rest = match["path"], match["rest"]
     module = _MODULE.fullmatch(module_path)
-    if module is None and (naming == "peft" or _OTHER_MODEL.match(module_path)) and not re.match(r"(?:clip\.)?text_", module_path):
+    if (
+        module is None
+        and (naming == "peft" or _OTHER_MODEL.match(module_path))
+        and not re.match(r"(?:clip\.)?text_", module_path)
+    ):
         return None
     for sign, method in _OTHER_METHODS:
         if rest.startswith(sign) or f".{sign}" in rest:
-            raise UnsupportedTower(f"{method} on a text encoder ('{name[:80]}'), which is not merged here; only plain LoRA is")
+            raise UnsupportedTower(
+                f"{method} on a text encoder ('{name[:80]}'), which is not merged here; only plain LoRA is"
+            )
     if module is None:
         raise BadRepository(path, f"'{name[:120]}' names no matrix of a CLIP-family text tower")
     target, role = _target_and_role(module, rest)
@@ -157,11 +179,17 @@ def _target_and_role(module: re.Match[str], rest: str) -> tuple[str, str | None]
         inner, rest = f"self_attn.{_OLD_ATTENTION[old]}", f"lora.{ending}"
     if module["projection"]:
         return "text_projection.weight", _ENDINGS.get(rest)
-    return f"encoder.layers.{int(module['layer'])}.{inner}.weight", None if inner == "self_attn" else _ENDINGS.get(rest)
+    return f"encoder.layers.{int(module['layer'])}.{inner}.weight", (
+        None if inner == "self_attn" else _ENDINGS.get(rest)
+    )
 
 
 def _lora(
-    naming: AdapterNaming, prefix: str, parts: Mapping[str, Mapping[str, str]], tensors: Mapping[str, TensorInfo], path: str
+    naming: AdapterNaming,
+    prefix: str,
+    parts: Mapping[str, Mapping[str, str]],
+    tensors: Mapping[str, TensorInfo],
+    path: str,
 ) -> FoundLora:
     matrices, ranks = [], [0]
     widths: set[int] = set()
@@ -187,9 +215,13 @@ def _lora(
         )
         matrices.append(LoraMatrix(target, factors["down"], factors["up"], factors.get("alpha")))
     if len(widths) > 1 or len(intermediates) > 1:
-        raise BadRepository(path, f"the matrices of its LoRA belong to towers of different widths ({sorted(widths | intermediates)})")
+        raise BadRepository(
+            path, f"the matrices of its LoRA belong to towers of different widths ({sorted(widths | intermediates)})"
+        )
     layers = 1 + max((int(m.target.split(".")[2]) for m in matrices if m.target.startswith("encoder.")), default=0)
-    return FoundLora(naming, prefix, tuple(matrices), max(ranks), layers, next(iter(widths), None), next(iter(intermediates), None))
+    return FoundLora(
+        naming, prefix, tuple(matrices), max(ranks), layers, next(iter(widths), None), next(iter(intermediates), None)
+    )
 
 
 def _check_factors(target: str, factors: Mapping[str, str], down: TensorInfo, up: TensorInfo, path: str) -> int:
@@ -200,7 +232,9 @@ def _check_factors(target: str, factors: Mapping[str, str], down: TensorInfo, up
             raise BadWeights(path, factors[role][:120], f"is stored as {info.dtype}, not as plain floating point")
     if down.shape[0] != up.shape[1] or down.shape[0] > MAX_RANK:
         raise BadRepository(
-            path, f"the factors of '{target}' have the shapes {down.shape} and {up.shape}, which are no LoRA of rank {MAX_RANK} or less"
+            path,
+            f"the factors of '{target}' have the shapes {down.shape} and {up.shape}, which are no LoRA of rank"
+            f" {MAX_RANK} or less",
         )
     return down.shape[0]
 
@@ -234,7 +268,9 @@ def peft_scale(data: Mapping[str, Any], path: str) -> float:
     """
     kind = data.get("peft_type", "LORA")
     if kind != "LORA":
-        raise UnsupportedTower(f"a PEFT adapter of type {str(kind)[:40]!r}, which is not merged here; only plain LoRA is")
+        raise UnsupportedTower(
+            f"a PEFT adapter of type {str(kind)[:40]!r}, which is not merged here; only plain LoRA is"
+        )
     for key, plain in _PLAIN_LORA.items():
         if data.get(key) not in (None, plain):
             name = "DoRA" if key == "use_dora" else f"LoRA with {key} {str(data[key])[:40]!r}"
@@ -251,6 +287,13 @@ def peft_scale(data: Mapping[str, Any], path: str) -> float:
 
 
 def claimed_base(data: Mapping[str, Any]) -> str | None:
-    """The base model that an `adapter_config.json` names: a repository id, or None. A local path of its author's machine is none."""
+    """The base model that an `adapter_config.json` names: a repository id, or None.
+
+    A local path of its author's machine is none.
+    """
     base = data.get("base_model_name_or_path")
-    return base if isinstance(base, str) and re.fullmatch(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?", base) and ".." not in base else None
+    return (
+        base
+        if isinstance(base, str) and re.fullmatch(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?", base) and ".." not in base
+        else None
+    )

@@ -1,9 +1,11 @@
 """What an `open_clip_config.json` says of the text tower. Standard library only.
 
-Reads the keys that `amdet_hub.encoders.clip` and `amdet_hub.encoders.siglip` can honour, and refuses every other one that is switched on: a tower
-that works otherwise must not be scanned as if it were one of these. Sizes that the config leaves to a ratio are read from the tensors.
+Reads the keys that `amdet_hub.encoders.clip` and `amdet_hub.encoders.siglip` can honour, and refuses every other one
+that is switched on: a tower that works otherwise must not be scanned as if it were one of these. Sizes that the config
+leaves to a ratio are read from the tensors.
 
-Source: open_clip 3.3 `model.py` (`CLIPTextCfg`, `_build_text_tower`) and `transformer.py` (`TextTransformer`, `text_global_pool`).
+Source: open_clip 3.3 `model.py` (`CLIPTextCfg`, `_build_text_tower`) and `transformer.py` (`TextTransformer`,
+`text_global_pool`).
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from amdet_hub.encoders.header import TensorInfo
 from amdet_hub.encoders.key_layouts import FoundTower
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.tower_config import LEGACY_EOS, projection_size, tower_config
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, TowerConfig
@@ -39,7 +41,9 @@ class UnsupportedTower(Exception):
     """A text tower whose configuration asks for something that the encoders here do not do; the text is one phrase that says what."""
 
 
-def openclip_tower(data: Mapping[str, Any], path: str, tensors: Mapping[str, TensorInfo], tower: FoundTower) -> TowerConfig:
+def openclip_tower(
+    data: Mapping[str, Any], path: str, tensors: Mapping[str, TensorInfo], tower: FoundTower
+) -> TowerConfig:
     """The text tower that an `open_clip_config.json` describes and `tensors` hold.
 
     Raises:
@@ -76,9 +80,15 @@ def check_supported(text: Mapping[str, Any]) -> None:
         UnsupportedTower: names the first such key.
     """
     if text.get("hf_model_name"):
-        raise UnsupportedTower(f"its text tower is a Hugging Face model of another kind ({str(text['hf_model_name'])[:80]})")
+        raise UnsupportedTower(
+            f"its text tower is a Hugging Face model of another kind ({str(text['hf_model_name'])[:80]})"
+        )
     for key, value in text.items():
-        if key not in _HONOURED | _WITHOUT_EFFECT | _HF_TOWER and value not in (None, False) and (key, value) != ("block_type", "default"):
+        if (
+            key not in _HONOURED | _WITHOUT_EFFECT | _HF_TOWER
+            and value not in (None, False)
+            and (key, value) != ("block_type", "default")
+        ):
             raise UnsupportedTower(f"its text_cfg sets {key[:40]}, which changes the text tower")
     if text.get("proj_type", "linear") != "linear":
         raise UnsupportedTower(f"its text_cfg asks for the projection {str(text['proj_type'])[:40]!r}")
@@ -92,8 +102,8 @@ def _family(text: Mapping[str, Any], values: Mapping[str, Any]) -> Family:
         return "clip"
     mask = "without a causal mask" if bidirectional else "with a causal mask"
     raise UnsupportedTower(
-        f"its text tower works {mask}, is pooled by {str(pool)[:20]!r} (end id {str(values['eos_id'])[:20]}) and its projection "
-        f"{'has a' if biased else 'has no'} bias, which is neither CLIP nor SigLIP"
+        f"its text tower works {mask}, is pooled by {str(pool)[:20]!r} (end id {str(values['eos_id'])[:20]}) and its"
+        f" projection {'has a' if biased else 'has no'} bias, which is neither CLIP nor SigLIP"
     )
 
 

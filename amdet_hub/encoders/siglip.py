@@ -1,8 +1,9 @@
 """SigLIP's text tower: every position sees every other, pooled at the last position through a head with bias.
 
-Knows SigLIP's mask and pooling rules. Refuses to know files and configs beyond `TowerConfig`. Shapes: see `amdet_hub.detect.protocol`.
-SigLIP was trained on inputs padded to the full length without an attention mask, so padding is part of the input and none is passed here.
-Source: transformers `models/siglip/modeling_siglip.py` (`SiglipTextModel.forward`).
+Knows SigLIP's mask and pooling rules. Refuses to know files and configs beyond `TowerConfig`. Shapes: see
+`amdet_hub.detect.protocol`. SigLIP was trained on inputs padded to the full length without an attention mask, so
+padding is part of the input and none is passed here. Source: transformers `models/siglip/modeling_siglip.py`
+(`SiglipTextModel.forward`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class SiglipTextEncoder(TextTower):
             ShapeError: the batch or the length of the two differ.
         """
         if features.shape[:2] != input_ids.shape:
-            raise ShapeError(f"input_ids has shape {tuple(input_ids.shape)}, expected {tuple(features.shape[:2])} like features")
+            raise ShapeError(
+                f"input_ids has shape {tuple(input_ids.shape)}, expected {tuple(features.shape[:2])} like features"
+            )
         pooled: Tensor = self._model.head(features[:, -1, :].float())
         return pooled

@@ -22,7 +22,8 @@ def read_json_object(source: RepoSource, path: str, *, max_bytes: int = MAX_CONF
     """The object in a repository's JSON file.
 
     Raises:
-        BadRepository: not UTF-8, not JSON, not an object, a key twice, NaN or an overflowing number, or nested too deep.
+        BadRepository: not UTF-8, not JSON, not an object, a key twice, NaN or an overflowing number, or nested too
+            deep.
         HubError: it could not be read.
     """
     return parse_json_object(source.read_small(path, max_bytes=max_bytes), path)
@@ -37,11 +38,16 @@ def parse_json_object(data: bytes, path: str) -> dict[str, Any]:
 
 
 def parse_json(data: bytes, path: str) -> Any:
-    """Any JSON value in `data`; `path` names it in errors. Raises: BadRepository, as `read_json_object`, but for the object."""
+    """Any JSON value in `data`; `path` names it in errors.
+
+    Raises: BadRepository, as `read_json_object`, but for the object.
+    """
     if data.count(b"[") + data.count(b"{") > MAX_GROUPS or data.count(b",") > MAX_ITEMS:
         raise BadRepository(path, "it holds millions of values")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_number)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_number
+        )
     except UnicodeDecodeError as error:
         raise BadRepository(path, "it is not UTF-8 text") from error
     except RecursionError as error:

@@ -1,17 +1,21 @@
-"""Is this file a textual inversion: vectors of new words for a text encoder that lies elsewhere? Names and shapes only; torch-free.
+"""Is this file a textual inversion: vectors of new words for a text encoder that lies elsewhere?
 
-Such a word acts where somebody types it and changes nothing else, so it is no hidden trigger of the encoder. What prompts with it become is what its
-author trained it for: a word may rightly take a prompt over. Telling a poisoned word from a strong one needs thresholds set on many real ones, which
-have not been set; therefore it is named and not scanned.
+Names and shapes only; torch-free.
 
-Source: diffusers 0.42 `loaders/textual_inversion.py` (one key, or `string_to_param`), AUTOMATIC1111's `emb_params`, SDXL's `clip_l` and `clip_g`.
+Such a word acts where somebody types it and changes nothing else, so it is no hidden trigger of the encoder. What
+prompts with it become is what its author trained it for: a word may rightly take a prompt over. Telling a poisoned
+word from a strong one needs thresholds set on many real ones, which have not been set; therefore it is named and not
+scanned.
+
+Source: diffusers 0.42 `loaders/textual_inversion.py` (one key, or `string_to_param`), AUTOMATIC1111's `emb_params`,
+SDXL's `clip_l` and `clip_g`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amdet_hub.encoders.header import TensorInfo
+from amdet_hub.encoders.safetensors_header import TensorInfo
 
 MAX_VECTORS = 256
 """Vectors of one word; real ones have 1 to 75, what fits a prompt."""
@@ -33,6 +37,6 @@ def describe_inversion(tensors: Mapping[str, TensorInfo]) -> str | None:
             return None
         words.append(f"'{name[:40]}' ({vectors} vector{'s' if vectors > 1 else ''} of width {width})")
     return (
-        f"a textual inversion embedding, {', '.join(words)}: it adds a word to a text encoder that lies elsewhere and changes no weights; "
-        "how strong such a word may be has not been calibrated, so it is not scanned"
+        f"a textual inversion embedding, {', '.join(words)}: it adds a word to a text encoder that lies elsewhere and"
+        " changes no weights; how strong such a word may be has not been calibrated, so it is not scanned"
     )

@@ -1,10 +1,12 @@
 """Tokenizers built from vocabulary data alone. A repository's tokenizer files are data here, never configuration.
 
-Knows the text pipelines of CLIP, SigLIP and SigLIP 2, written out with the `tokenizers` library. From a repository it takes the vocabulary and
-the merges (checked), and nothing that says how text is processed: no normaliser, no regular expression, no template, no class name.
+Knows the text pipelines of CLIP, SigLIP and SigLIP 2, written out with the `tokenizers` library. From a repository it
+takes the vocabulary and the merges (checked), and nothing that says how text is processed: no normaliser, no regular
+expression, no template, no class name.
 
-Sources: transformers 5.23 `models/clip/tokenization_clip.py`, `models/siglip/tokenization_siglip.py` (`canonicalize_text`),
-`models/siglip2/tokenization_siglip2.py`. SigLIP's SentencePiece character map is replaced by NFKC, which is what it encodes for common text.
+Sources: transformers 5.23 `models/clip/tokenization_clip.py`, `models/siglip/tokenization_siglip.py`
+(`canonicalize_text`), `models/siglip2/tokenization_siglip2.py`. SigLIP's SentencePiece character map is replaced by
+NFKC, which is what it encodes for common text.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 class PromptTokenizer:
     """Text to ids and back, without the special tokens that frame a prompt; those are named by `bos_token_id`, `eos_token_id`, `pad_token_id`.
 
-    Made by `load_tokenizer`. `bos_token_id` is None for SigLIP. Text that comes out of `decode` and `piece` is hostile text.
+    Made by `load_tokenizer`. `bos_token_id` is None for SigLIP. Text that comes out of `decode` and `piece` is hostile
+    text.
     """
 
     def __init__(
@@ -96,8 +99,9 @@ class PromptTokenizer:
 def special_ids(config: TowerConfig, vocabulary: Mapping[str, int] | None = None) -> tuple[int | None, int, int]:
     """`(bos, eos, pad)` to frame a prompt with; bos is None where the family has none.
 
-    CLIP's legacy config ids (0, 2) name no real token: the vocabulary's own entries are taken, or its last two rows without one. Padding
-    lies behind the pooled position of a causal tower and does not matter there; the end-of-text id is used, as CLIP's tokenizer does.
+    CLIP's legacy config ids (0, 2) name no real token: the vocabulary's own entries are taken, or its last two rows
+    without one. Padding lies behind the pooled position of a causal tower and does not matter there; the end-of-text
+    id is used, as CLIP's tokenizer does.
     """
     if config.family == "siglip":
         _, eos, pad = siglip_ids(config.vocab_size)
@@ -132,7 +136,9 @@ def load_tokenizer(resolved: ResolvedEncoder, source: RepoSource) -> PromptToken
 
 
 def build_tokenizer(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptTokenizer:
-    """A tokenizer from the `model` part of a `tokenizer.json`: `type`, `vocab`, `merges`, `unk_id`. Other keys are ignored.
+    """A tokenizer from the `model` part of a `tokenizer.json`: `type`, `vocab`, `merges`, `unk_id`.
+
+    Other keys are ignored.
 
     Raises:
         BadRepository: as `load_tokenizer`; `path` names the file.
@@ -144,7 +150,9 @@ def build_tokenizer(model: Mapping[str, Any], config: TowerConfig, path: str) ->
     if kind == "Unigram" and config.family == "siglip":
         return _siglip(model, config, path)
     if kind != "BPE":
-        raise BadRepository(path, f"a tokenizer of type {str(kind)[:40]!r} does not belong to a {config.family} encoder")
+        raise BadRepository(
+            path, f"a tokenizer of type {str(kind)[:40]!r} does not belong to a {config.family} encoder"
+        )
     vocab = _checked_vocabulary(model.get("vocab"), config, path)
     merges = _checked_merges(model.get("merges"), path)
     return _clip(vocab, merges, config, path) if config.family == "clip" else _siglip2(vocab, merges, config, path)
@@ -154,9 +162,18 @@ def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerCon
     if not any(token.endswith(END_OF_WORD) for token in vocab):
         raise BadRepository(path, "its vocabulary has no end-of-word entries, so it is not CLIP's")
     unknown = END_OF_TEXT if END_OF_TEXT in vocab else None
-    bpe = _bpe(path, vocab=vocab, merges=merges, end_of_word_suffix=END_OF_WORD, continuing_subword_prefix="", unk_token=unknown)
+    bpe = _bpe(
+        path,
+        vocab=vocab,
+        merges=merges,
+        end_of_word_suffix=END_OF_WORD,
+        continuing_subword_prefix="",
+        unk_token=unknown,
+    )
     tokenizer = Tokenizer(bpe)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
     split = pre_tokenizers.Split(Regex(_CLIP_SPLIT), behavior="removed", invert=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
@@ -204,7 +221,15 @@ def _byte_alphabet() -> dict[str, int]:
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     found: dict[str, int] = {}
     # Characters of one and two bytes, and one for each first byte of those of three and four.
-    for code in (*range(0x800), *range(0x800, 0xD800, 0x1000), 0xD000, 0xE000, 0xF000, *range(0x10000, 0x110000, 0x40000), 0x10FFFF):
+    for code in (
+        *range(0x800),
+        *range(0x800, 0xD800, 0x1000),
+        0xD000,
+        0xE000,
+        0xF000,
+        *range(0x10000, 0x110000, 0x40000),
+        0x10FFFF,
+    ):
         ((written, _),) = level.pre_tokenize_str(chr(code))
         found |= zip(written, chr(code).encode(), strict=True)
     return dict.fromkeys(level.alphabet(), _IN_NO_TEXT) | found
@@ -217,7 +242,10 @@ def _of_byte_fallback(piece: str) -> bytes | None:
 
 
 def _canonical_text(text: str) -> str:
-    """SigLIP's own cleaning: lower case, no ASCII punctuation, single spaces. Source: `SiglipTokenizer.canonicalize_text`."""
+    """SigLIP's own cleaning: lower case, no ASCII punctuation, single spaces.
+
+    Source: `SiglipTokenizer.canonicalize_text`.
+    """
     text = text.lower().translate(str.maketrans("", "", string.punctuation))
     return re.sub(r"\s+", " ", text).strip()
 

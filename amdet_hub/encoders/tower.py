@@ -1,10 +1,12 @@
-"""What the CLIP and the SigLIP tower share: their layers, run from the hidden states on. Knows transformers' layer modules; refuses to know files.
+"""What the CLIP and the SigLIP tower share: their layers, run from the hidden states on.
+
+Knows transformers' layer modules; refuses to know files.
 
 Two paths through the same weights:
 
 * float32 goes through transformers' own encoder, so that features equal the full model's bit for bit;
-* lower precision runs the matrix products in that dtype and keeps the residual stream, the layer norms, the softmax, the embeddings and the
-  pooled projection in float32, where a statistic lives or dies by its last digits.
+* lower precision runs the matrix products in that dtype and keeps the residual stream, the layer norms, the softmax,
+  the embeddings and the pooled projection in float32, where a statistic lives or dies by its last digits.
 
 Shapes: see `amdet_hub.detect.protocol`; `H` heads of `Dh` values.
 """
@@ -20,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPTextModel, SiglipTextModel
 
-from amdet_hub.encoders.names import POSITION_EMBEDDING, TOKEN_EMBEDDING
+from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, TOKEN_EMBEDDING
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 
@@ -42,14 +44,23 @@ class TextTower(ABC):
         self._extra = dict(extra)
 
     @classmethod
-    def from_tensors(cls, config: TowerConfig, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Self:
-        """A tower from canonical tensors (any float dtype); the matrix products will run in `dtype`. The names must be exactly right."""
-        placed = {name: t.to(device, dtype if _in_matrix_product(name) else torch.float32) for name, t in tensors.items()}
+    def from_tensors(
+        cls, config: TowerConfig, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+    ) -> Self:
+        """A tower from canonical tensors (any float dtype); the matrix products will run in `dtype`.
+
+        The names must be exactly right.
+        """
+        placed = {
+            name: t.to(device, dtype if _in_matrix_product(name) else torch.float32) for name, t in tensors.items()
+        }
         inner = {name: t for name, t in placed.items() if not name.startswith("text_projection.")}
         with torch.device("meta"):
             model = cls._empty(config)
         model.load_state_dict(inner, strict=True, assign=True)
-        model.embeddings.position_ids = torch.arange(config.max_position_embeddings, device=device)[None]  # a buffer outside the state dict
+        model.embeddings.position_ids = torch.arange(config.max_position_embeddings, device=device)[
+            None
+        ]  # a buffer outside the state dict
         model.eval().requires_grad_(False)
         return cls(config, model, {name: t for name, t in placed.items() if name not in inner})
 
@@ -92,11 +103,16 @@ class TextTower(ABC):
         return {**self._model.state_dict(), **self._extra}
 
     def weights(self) -> dict[str, Tensor]:
-        """The parameters `encode` runs with, by canonical name; shared. Whoever sets `requires_grad` on those of a tower of their own has gradients."""
+        """The parameters `encode` runs with, by canonical name; shared.
+
+        Whoever sets `requires_grad` on those of a tower of their own has gradients.
+        """
         return dict(self._model.named_parameters())
 
     def between(self, other: Self, share: float) -> Self:
-        """A tower of its own in float32: each tensor `self + share * (other - self)`. Source: linear interpolation of weights.
+        """A tower of its own in float32: each tensor `self + share * (other - self)`.
+
+        Source: linear interpolation of weights.
 
         A projection behind the pooling, which `encode` never sees, stays as it is here: one of the two may have none.
 
@@ -106,7 +122,9 @@ class TextTower(ABC):
         ours, theirs = self._model.state_dict(), other._model.state_dict()
         if {name: t.shape for name, t in ours.items()} != {name: t.shape for name, t in theirs.items()}:
             raise ShapeError("two towers of different tensors have nothing between them")
-        mixed = {name: torch.lerp(t.float(), theirs[name].to(t.device, torch.float32), share) for name, t in ours.items()}
+        mixed = {
+            name: torch.lerp(t.float(), theirs[name].to(t.device, torch.float32), share) for name, t in ours.items()
+        }
         return self.from_tensors(self.config, {**mixed, **self._extra}, self.device, torch.float32)
 
     def encode(self, hidden: Tensor) -> Tensor:
@@ -130,10 +148,12 @@ class TextTower(ABC):
 
         Args:
             hidden: `(B, T, D)`, as for `encode`.
-            positions: `(B,)` int64 in [0, T), usually those of `pool_positions`. One row a layer is all that is kept, so that memory stays small.
+            positions: `(B,)` int64 in [0, T), usually those of `pool_positions`. One row a layer is all that is kept,
+                so that memory stays small.
 
         Returns:
-            `(B, L, H, T)` float32 in [0, 1], for L layers of H heads; sums to 1 over T. A causal tower gives positions behind the asking one 0.
+            `(B, L, H, T)` float32 in [0, 1], for L layers of H heads; sums to 1 over T. A causal tower gives positions
+            behind the asking one 0.
 
         Raises:
             ShapeError: `hidden` is not `(B, T, D)`, or `positions` not `(B,)` inside it.
@@ -191,7 +211,9 @@ class TextTower(ABC):
         module: Any = layer
         x = x + module.self_attn.out_proj(mixed)  # bfloat16 added to float32 stays float32
         normed = module.layer_norm2(x).to(self.dtype)
-        return x + (_quick_gelu_mlp(module.mlp, normed) if self.config.hidden_act == "quick_gelu" else module.mlp(normed))
+        return x + (
+            _quick_gelu_mlp(module.mlp, normed) if self.config.hidden_act == "quick_gelu" else module.mlp(normed)
+        )
 
     def _final_norm(self, x: Tensor) -> Tensor:
         features: Tensor = self._model.final_layer_norm(x)
@@ -201,10 +223,14 @@ class TextTower(ABC):
 def _attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
     """`q, k, v (B, H, T, Dh)` -> `(B, H, T, Dh)`: scaled dot-product attention.
 
-    On a CPU, where gradients are wanted, through plain products: the backward pass of torch's fused kernel takes most of an inversion step there at
-    these lengths (BENCHMARKS.md).
+    On a CPU, where gradients are wanted, through plain products: the backward pass of torch's fused kernel takes most
+    of an inversion step there at these lengths (BENCHMARKS.md).
     """
-    if q.device.type != "cpu" or not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad)) or q.shape[2] > _PLAIN_LENGTH:
+    if (
+        q.device.type != "cpu"
+        or not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad))
+        or q.shape[2] > _PLAIN_LENGTH
+    ):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, T, T)
     if causal:

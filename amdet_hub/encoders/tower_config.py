@@ -1,9 +1,11 @@
 """From a repository's `config.json` (or tensor shapes alone) to a checked `TowerConfig`. Standard library only.
 
-Copies allow-listed keys after checking type and range, and fills in the defaults of transformers' config classes. Everything else is ignored
-(`auto_map`, `_attn_implementation`, `configuration_files`, ...) or refused (`quantization_config`, `transformers_weights`).
+Copies allow-listed keys after checking type and range, and fills in the defaults of transformers' config classes.
+Everything else is ignored (`auto_map`, `_attn_implementation`, `configuration_files`, ...) or refused
+(`quantization_config`, `transformers_weights`).
 
-Source: transformers 5.23 `CLIPTextConfig`, `CLIPConfig.__post_init__` (`text_config_dict`), `SiglipTextConfig`; compared in the tests.
+Source: transformers 5.23 `CLIPTextConfig`, `CLIPConfig.__post_init__` (`text_config_dict`), `SiglipTextConfig`;
+compared in the tests.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from amdet_hub.encoders.header import TensorInfo
+from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, PROJECTION, TOKEN_EMBEDDING
 from amdet_hub.encoders.key_layouts import FoundTower, outer
-from amdet_hub.encoders.names import POSITION_EMBEDDING, PROJECTION, TOKEN_EMBEDDING
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, TowerConfig
 
@@ -33,14 +35,19 @@ FAMILY_OF_MODEL_TYPE: Mapping[str, Family] = {
     "owlv2": "clip",
     "owlv2_text_model": "clip",
 }
-"""`model_type` values whose text tower is supported. Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2", with the same text tower.
+"""`model_type` values whose text tower is supported.
+
+Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2", with the same text tower.
 
 CLIPSeg, X-CLIP, OWL-ViT and OWLv2 have CLIP's text layers, mask and projection under their own names.
 """
 
 _NESTED = ("clip", "siglip", "siglip2", "clipseg", "xclip", "owlvit", "owlv2")
 _POOLED_AT_LARGEST = ("xclip", "owlvit", "owlv2")
-"""Models that pool at the largest id whatever their config says. Source: `XCLIPTextTransformer`, `OwlViTTextTransformer` of transformers 5.23."""
+"""Models that pool at the largest id whatever their config says.
+
+Source: `XCLIPTextTransformer`, `OwlViTTextTransformer` of transformers 5.23.
+"""
 _SHORT_QUERIES = ("owlvit", "owlv2")
 _SHORT_POSITIONS = 16
 """Positions of OWL-ViT's and OWLv2's text towers where the config leaves them out. Source: `OwlViTTextConfig`."""
@@ -97,7 +104,8 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
         data: the parsed file.
         path: its path, for errors.
         family: decided from `model_type`.
-        projection_dim: rows of the stored CLIP projection, None if none is stored; a config's own figure is often a meaningless default.
+        projection_dim: rows of the stored CLIP projection, None if none is stored; a config's own figure is often a
+            meaningless default.
 
     Raises:
         BadRepository: a value has the wrong type or is out of range; `transformers_weights` names another weight file.
@@ -107,9 +115,13 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
     for key, (low, high) in _RANGES.items():
         _check_int(values, key, low, high, path)
     if values["hidden_size"] % values["num_attention_heads"]:
-        raise BadRepository(path, f"hidden_size {values['hidden_size']} is not a multiple of {values['num_attention_heads']} heads")
+        raise BadRepository(
+            path, f"hidden_size {values['hidden_size']} is not a multiple of {values['num_attention_heads']} heads"
+        )
     if values["hidden_act"] not in ACTIVATIONS:
-        raise BadRepository(path, f"hidden_act {str(values['hidden_act'])[:40]!r} is not one of {', '.join(ACTIVATIONS)}")
+        raise BadRepository(
+            path, f"hidden_act {str(values['hidden_act'])[:40]!r} is not one of {', '.join(ACTIVATIONS)}"
+        )
     eps = values["layer_norm_eps"]
     if isinstance(eps, bool) or not isinstance(eps, int | float) or not 1e-12 <= eps <= 1e-2:  # also NaN and inf
         raise BadRepository(path, f"layer_norm_eps {str(eps)[:40]} is not between 1e-12 and 1e-2")
@@ -126,7 +138,8 @@ def inferred_config(tensors: Mapping[str, TensorInfo], tower: FoundTower, path: 
     """The tower in a weight file that came without a config: sizes from the tensor shapes, the rest assumed and said in `assumptions`.
 
     Raises:
-        BadRepository: a tensor that the sizes are read from is missing or has the wrong rank, or no usual number of heads fits the width.
+        BadRepository: a tensor that the sizes are read from is missing or has the wrong rank, or no usual number of
+            heads fits the width.
     """
     openclip = tower.key_layout == "openclip"
     tokens, positions, block, inner = _OPENCLIP_SIZES if openclip else _TRANSFORMERS_SIZES
@@ -134,7 +147,9 @@ def inferred_config(tensors: Mapping[str, TensorInfo], tower: FoundTower, path: 
     def shape(name: str) -> tuple[int, ...]:
         info = tensors.get(tower.prefix + name)
         if info is None or len(info.shape) != 2:
-            raise BadRepository(path, f"tensor '{tower.prefix + name}' is missing or has the wrong rank, so the sizes are unknown")
+            raise BadRepository(
+                path, f"tensor '{tower.prefix + name}' is missing or has the wrong rank, so the sizes are unknown"
+            )
         return info.shape
 
     vocab, width = shape(tokens)
@@ -142,7 +157,10 @@ def inferred_config(tensors: Mapping[str, TensorInfo], tower: FoundTower, path: 
     family: Family = "siglip" if f"{tower.prefix}{head}.bias" in tensors else "clip"
     heads = HEADS_BY_WIDTH.get(width, width // 64)
     if heads < 1 or width % heads or (width % 64 and width not in HEADS_BY_WIDTH):
-        raise BadRepository(path, f"there is no config.json, and the number of attention heads of a tower of width {width} is not known")
+        raise BadRepository(
+            path,
+            f"there is no config.json, and the number of attention heads of a tower of width {width} is not known",
+        )
     layers = 0
     while f"{tower.prefix}{block.format(layers)}.weight" in tensors:
         layers += 1
@@ -159,11 +177,20 @@ def inferred_config(tensors: Mapping[str, TensorInfo], tower: FoundTower, path: 
     if family == "siglip":
         data["projection_size"] = shape(f"{head}.weight")[0]
     elif vocab != _CLIP_DEFAULTS["vocab_size"]:
-        data |= {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}  # pool at the largest id, which needs no vocabulary
+        data |= {
+            "bos_token_id": 0,
+            "pad_token_id": 1,
+            "eos_token_id": 2,
+        }  # pool at the largest id, which needs no vocabulary
     return tower_config(data, path, family, projection_dim=projection_size(tensors, tower))
 
 
-_TRANSFORMERS_SIZES = (TOKEN_EMBEDDING, POSITION_EMBEDDING, "encoder.layers.{}.layer_norm1", "encoder.layers.0.mlp.fc1.weight")
+_TRANSFORMERS_SIZES = (
+    TOKEN_EMBEDDING,
+    POSITION_EMBEDDING,
+    "encoder.layers.{}.layer_norm1",
+    "encoder.layers.0.mlp.fc1.weight",
+)
 _OPENCLIP_SIZES = (
     "token_embedding.weight",
     "positional_embedding",
@@ -188,9 +215,12 @@ def assumptions(config: TowerConfig) -> str:
 
 
 def siglip_ids(vocab_size: int) -> tuple[int, int, int]:
-    """`(bos, eos, pad)` of SigLIP's tokenizers; the config classes' defaults (49406, ...) lie outside the vocabulary. There is no BOS: eos stands in.
+    """`(bos, eos, pad)` of SigLIP's tokenizers; the config classes' defaults (49406, ...) lie outside the vocabulary.
 
-    Source: google/siglip-base-patch16-224 pads with `</s>` (1); google/siglip2-base-patch16-224 ends with `<eos>` (1) and pads with `<pad>` (0).
+    There is no BOS: eos stands in.
+
+    Source: google/siglip-base-patch16-224 pads with `</s>` (1); google/siglip2-base-patch16-224 ends with `<eos>` (1)
+    and pads with `<pad>` (0).
     """
     return (1, 1, 0) if vocab_size >= GEMMA_VOCABULARY else (1, 1, 1)
 
@@ -198,7 +228,9 @@ def siglip_ids(vocab_size: int) -> tuple[int, int, int]:
 def _refuse_redirects(data: Mapping[str, Any], path: str) -> None:
     for part in (data, data.get("text_config")):
         if isinstance(part, Mapping) and part.get("transformers_weights") not in (None, "model.safetensors"):
-            raise BadRepository(path, f"'transformers_weights' redirects loading to {str(part['transformers_weights'])[:80]!r}")
+            raise BadRepository(
+                path, f"'transformers_weights' redirects loading to {str(part['transformers_weights'])[:80]!r}"
+            )
 
 
 def _text_values(data: Mapping[str, Any], path: str, family: Family) -> dict[str, Any]:
@@ -207,7 +239,9 @@ def _text_values(data: Mapping[str, Any], path: str, family: Family) -> dict[str
     if kind in _SHORT_QUERIES:
         defaults = {**defaults, "max_position_embeddings": _SHORT_POSITIONS}
     text = data
-    if "text_config" in data or data.get("model_type") in _NESTED:  # the nested form wins (PreTrainedConfig.from_pretrained)
+    if (
+        "text_config" in data or data.get("model_type") in _NESTED
+    ):  # the nested form wins (PreTrainedConfig.from_pretrained)
         text = _object(data, "text_config", path)
     values = {key: text.get(key, default) for key, default in defaults.items()}
     if family == "clip" and data.get("model_type") == "clip" and data.get("text_config_dict") is not None:
@@ -247,7 +281,9 @@ def _clip_ids(values: Mapping[str, Any], path: str) -> tuple[int, int, int]:
     return known("bos_token_id"), values["eos_token_id"], known("pad_token_id")
 
 
-def _assemble(family: Family, values: Mapping[str, Any], ids: tuple[int, int, int], projection_dim: int | None) -> TowerConfig:
+def _assemble(
+    family: Family, values: Mapping[str, Any], ids: tuple[int, int, int], projection_dim: int | None
+) -> TowerConfig:
     return TowerConfig(
         family=family,
         hidden_size=values["hidden_size"],

@@ -1,7 +1,7 @@
 """From a set of weights that was found to the text towers in it: which config belongs to each, and what the scan is told of them.
 
-Knows where configs lie beside weights, and how Stable Diffusion reads what it stores. Refuses to know kinds of repositories (see `layouts`).
-Reads small JSON files and headers; imports no torch.
+Knows where configs lie beside weights, and how Stable Diffusion reads what it stores. Refuses to know kinds of
+repositories (see `layouts`). Reads small JSON files and headers; imports no torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from amdet_hub.encoders import architectures as known
 from amdet_hub.encoders.key_layouts import MAX_TOWERS, FoundTower, find_towers, wanted_names
 from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower, openclip_tower
 from amdet_hub.encoders.strict_json import read_json_object
-from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE, LEGACY_EOS, assumptions, inferred_config, projection_size, tower_config
+from amdet_hub.encoders.tower_config import (
+    FAMILY_OF_MODEL_TYPE,
+    LEGACY_EOS,
+    assumptions,
+    inferred_config,
+    projection_size,
+    tower_config,
+)
 from amdet_hub.encoders.weight_files import WeightSet, check_tower, join
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
@@ -23,7 +30,8 @@ CONTAINERS = ("cond_stage_model.", "conditioner.embedders.", "text_encoders.")
 """What the towers of a single-file checkpoint lie under: a config beside such a file describes something else."""
 SD2_PREFIX = "cond_stage_model.model."
 """Stable Diffusion 2 stores OpenCLIP's whole tower and reads the layer before the last, through the final norm; diffusers keeps no more than that.
-Source: `FrozenOpenCLIPEmbedder(layer="penultimate")` of Stability-AI/stablediffusion; diffusers 0.42 `convert_open_clip_checkpoint`."""
+Source: `FrozenOpenCLIPEmbedder(layer="penultimate")` of Stability-AI/stablediffusion; diffusers 0.42
+`convert_open_clip_checkpoint`."""
 
 
 def towers_in(weights: WeightSet) -> tuple[FoundTower, ...]:
@@ -34,11 +42,15 @@ def towers_in(weights: WeightSet) -> tuple[FoundTower, ...]:
     """
     towers = find_towers(weights.tensors)
     if len(towers) > MAX_TOWERS:
-        raise BadRepository(weights.files[0].path, f"it holds {len(towers)} text towers, more than the {MAX_TOWERS} that are looked at")
+        raise BadRepository(
+            weights.files[0].path, f"it holds {len(towers)} text towers, more than the {MAX_TOWERS} that are looked at"
+        )
     return towers
 
 
-def declared_tower(data: Mapping[str, Any], path: str, label: str, weights: WeightSet, tower: FoundTower) -> TowerConfig:
+def declared_tower(
+    data: Mapping[str, Any], path: str, label: str, weights: WeightSet, tower: FoundTower
+) -> TowerConfig:
     """The tower that a transformers `config.json` describes. Raises: BadRepository."""
     return tower_config(data, path, _family(data, label), projection_dim=projection_size(weights.tensors, tower))
 
@@ -67,8 +79,15 @@ def undeclared_tower(source: RepoSource, weights: WeightSet, tower: FoundTower) 
             raise UnsupportedTower(why)
     config = inferred_config(weights.tensors, tower, path)
     if tower.key_layout == "openclip":
-        return config, f"OpenCLIP {'SigLIP' if config.family == 'siglip' else 'CLIP'} text tower ({assumptions(config)})"
-    name = "SiglipTextModel" if config.family == "siglip" else "CLIPTextModel" + ("WithProjection" if config.projection_dim else "")
+        return (
+            config,
+            f"OpenCLIP {'SigLIP' if config.family == 'siglip' else 'CLIP'} text tower ({assumptions(config)})",
+        )
+    name = (
+        "SiglipTextModel"
+        if config.family == "siglip"
+        else "CLIPTextModel" + ("WithProjection" if config.projection_dim else "")
+    )
     return config, f"{name} ({assumptions(config)})"
 
 
@@ -134,8 +153,11 @@ def without_duplicates(encoders: list[ResolvedEncoder]) -> tuple[list[ResolvedEn
     copies: list[SkippedScan] = []
     for encoder in encoders:
         digests = tuple(f.sha256 for f in encoder.weight_files)
-        # ids that only frame prompts do not make another encoder; the pooling rule (eos) does, but the largest id is the vocabulary's last
-        eos = encoder.config.vocab_size - 1 if encoder.config.eos_token_id == LEGACY_EOS else encoder.config.eos_token_id
+        # ids that only frame prompts do not make another encoder; the pooling rule (eos) does, but the largest id is
+        # the vocabulary's last
+        eos = (
+            encoder.config.vocab_size - 1 if encoder.config.eos_token_id == LEGACY_EOS else encoder.config.eos_token_id
+        )
         config = dataclasses.replace(encoder.config, bos_token_id=0, pad_token_id=0, eos_token_id=eos)
         key: Any = (digests, config, encoder.key_layout, encoder.prefix) if all(digests) else object()
         first = kept.setdefault(key, encoder)

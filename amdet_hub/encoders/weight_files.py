@@ -1,6 +1,7 @@
 """Which safetensors files of a folder make one set of weights, and whether a set holds exactly the tower its config describes.
 
-Knows transformers' file names (single files, variants, shards with an index) and headers. Refuses to read tensors; imports no torch.
+Knows transformers' file names (single files, variants, shards with an index) and headers. Refuses to read tensors;
+imports no torch.
 """
 
 from __future__ import annotations
@@ -11,20 +12,26 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amdet_hub.encoders.header import TensorInfo, read_header
 from amdet_hub.encoders.key_layouts import belongs, pieces, position_ids_name
+from amdet_hub.encoders.safetensors_header import TensorInfo, read_header
 from amdet_hub.encoders.strict_json import read_json_object
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import KeyLayout, RepoFile, RepoSource, TowerConfig
 
 MAX_SETS = 32
-"""Weight sets in one folder; real ones hold up to six variants. Each is read and scanned, so their number is the repository's price for us."""
+"""Weight sets in one folder; real ones hold up to six variants.
+
+Each is read and scanned, so their number is the repository's price for us.
+"""
 MAX_SHARDS = 256
 """Far above any text encoder (the largest real one has 2 shards)."""
 _COUNTING_DTYPES = ("I64", "I32", "F32", "F16", "BF16")
 """Dtypes in which the buffer of position ids was ever stored: integers, and what a cast of a whole checkpoint makes of them."""
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
-"""Stored dtypes a plain tower may have. Anything else (8-bit, integers) is quantised and means something only together with other data."""
+"""Stored dtypes a plain tower may have.
+
+Anything else (8-bit, integers) is quantised and means something only together with other data.
+"""
 
 _SINGLE = re.compile(r"model(?:\.(?P<variant>[A-Za-z0-9_]+))?\.safetensors")
 _INDEX = re.compile(r"model(?:\.(?P<a>[A-Za-z0-9_]+))?\.safetensors\.index(?:\.(?P<b>[A-Za-z0-9_]+))?\.json")
@@ -35,7 +42,8 @@ _PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]+")
 class WeightSet:
     """Files that are loaded together.
 
-    `variant` is `""`, `"fp16"`, ... (`"sharded"` beside an unsharded twin); `tensors` are all their tensors, `file_of` says where each lies.
+    `variant` is `""`, `"fp16"`, ... (`"sharded"` beside an unsharded twin); `tensors` are all their tensors, `file_of`
+    says where each lies.
     """
 
     variant: str
@@ -62,10 +70,13 @@ def names_in(source: RepoSource, folder: str) -> list[str]:
 
 
 def weight_sets(source: RepoSource, folder: str) -> list[WeightSet]:
-    """Every set of standard-named safetensors weights directly in `folder`, the default one first. Reads headers and indexes only.
+    """Every set of standard-named safetensors weights directly in `folder`, the default one first.
+
+    Reads headers and indexes only.
 
     Raises:
-        BadRepository: a header or an index is malformed, an index names files that are not there or not plain, or there are too many sets.
+        BadRepository: a header or an index is malformed, an index names files that are not there or not plain, or
+            there are too many sets.
         HubError: one could not be read.
     """
     singles: dict[str, WeightSet] = {}
@@ -73,7 +84,8 @@ def weight_sets(source: RepoSource, folder: str) -> list[WeightSet]:
     names = names_in(source, folder)
     if (count := sum(bool(_SINGLE.fullmatch(name) or _INDEX.fullmatch(name)) for name in names)) > MAX_SETS:
         raise BadRepository(
-            folder or "the root folder", f"it holds {count} variants of the weights, more than the {MAX_SETS} that are looked at"
+            folder or "the root folder",
+            f"it holds {count} variants of the weights, more than the {MAX_SETS} that are looked at",
         )
     for name in names:
         if match := _SINGLE.fullmatch(name):
@@ -115,7 +127,9 @@ def _shard_names(weight_map: Mapping[str, Any], index: str) -> list[str]:
     shards = set()
     for shard in weight_map.values():
         if not isinstance(shard, str) or not _PLAIN_NAME.fullmatch(shard) or not shard.endswith(".safetensors"):
-            raise BadRepository(index, f"it names the shard {str(shard)[:80]!r}, which is not a plain .safetensors name")
+            raise BadRepository(
+                index, f"it names the shard {str(shard)[:80]!r}, which is not a plain .safetensors name"
+            )
         shards.add(shard)
     if len(shards) > MAX_SHARDS:
         raise BadRepository(index, f"it names {len(shards)} shards")
@@ -132,7 +146,12 @@ def _listed(source: RepoSource, path: str, named_by: str) -> RepoFile:
 
 
 def check_tower(
-    config: TowerConfig, key_layout: KeyLayout, prefix: str, tensors: Mapping[str, TensorInfo], file_of: Mapping[str, str], path: str
+    config: TowerConfig,
+    key_layout: KeyLayout,
+    prefix: str,
+    tensors: Mapping[str, TensorInfo],
+    file_of: Mapping[str, str],
+    path: str,
 ) -> None:
     """Check that the tensors are exactly the tower of `config`: every name, every shape, plain float dtypes, nothing else under the prefix.
 
@@ -154,14 +173,21 @@ def check_tower(
     if tolerated is not None and buffer is not None:
         counts = math.prod(buffer.shape) == config.max_position_embeddings and buffer.dtype in _COUNTING_DTYPES
         if not counts:
-            raise BadWeights(file_of[tolerated], tolerated, "is not 0, 1, 2, ...")  # said before a buffer of any size is read
+            raise BadWeights(
+                file_of[tolerated], tolerated, "is not 0, 1, 2, ..."
+            )  # said before a buffer of any size is read
     for name in tensors:
         if name not in expected and name != tolerated and belongs(name, key_layout, prefix):
             raise BadWeights(file_of[name], name[:120], "is not part of the tower that the config describes")
 
 
 def check_pieces(
-    config: TowerConfig, key_layout: KeyLayout, prefix: str, tensors: Mapping[str, TensorInfo], file_of: Mapping[str, str], path: str
+    config: TowerConfig,
+    key_layout: KeyLayout,
+    prefix: str,
+    tensors: Mapping[str, TensorInfo],
+    file_of: Mapping[str, str],
+    path: str,
 ) -> None:
     """Check that everything the tower of `config` is made of is there, as `check_tower` does; what else there is does not matter.
 
@@ -173,6 +199,8 @@ def check_pieces(
         if name not in tensors:
             raise BadWeights(path, name, "is missing")
         if tensors[name].shape != piece.shape:
-            raise BadWeights(file_of[name], name, f"has shape {tensors[name].shape}, the config asks for {piece.shape}")
+            raise BadWeights(
+                file_of[name], name, f"has shape {tensors[name].shape}, the config asks for {piece.shape}"
+            )
         if tensors[name].dtype not in FLOAT_DTYPES:
             raise BadWeights(file_of[name], name, f"is stored as {tensors[name].dtype}, not as plain floating point")

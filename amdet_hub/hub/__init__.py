@@ -2,14 +2,15 @@
 
 * `refs`: what the user typed -> `RepoRef`.
 * `settings`: how to reach the Hub, and as whom.
-* `resolve`: `RepoRef` -> a `RepoSource` pinned to one commit; `remote` and `local` are its two implementations, `download` moves the bytes of
-  whole files, `towers` those of some tensors.
+* `resolve`: `RepoRef` -> a `RepoSource` pinned to one commit; `remote` and `local` are its two implementations,
+  `download` moves the bytes of whole files, `towers` those of some tensors.
 * `many`: the models of an organisation or a collection. `jobs`: a command on Hugging Face Jobs.
 * `publish`: files -> one pull request, opened or updated in place.
 * `watching`: the commits that repositories stand at, discussions, webhooks.
 
-Everything read here is hostile text. Every error that leaves is an `amdet_hub.errors.AmdetError`. The names below are loaded on first use, so
-that importing this package does not import the Hub's client. Its telemetry is off unless the user's environment says otherwise.
+Everything read here is hostile text. Every error that leaves is an `amdet_hub.errors.AmdetError`. The names below are
+loaded on first use, so that importing this package does not import the Hub's client. Its telemetry is off unless the
+user's environment says otherwise.
 """
 
 from __future__ import annotations
@@ -20,22 +21,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amdet_hub.hub.publish import PushResult, push_files, whoami
-    from amdet_hub.hub.refs import is_repo_id, parse_target
     from amdet_hub.hub.resolve import open_at, open_source
     from amdet_hub.hub.settings import HubSettings, own_cache
+    from amdet_hub.hub.targets import is_repo_id, parse_target
 
-__all__ = ["HubSettings", "PushResult", "is_repo_id", "open_at", "open_source", "own_cache", "parse_target", "push_files", "whoami"]
+__all__ = [
+    "HubSettings",
+    "PushResult",
+    "is_repo_id",
+    "open_at",
+    "open_source",
+    "own_cache",
+    "parse_target",
+    "push_files",
+    "whoami",
+]
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read once, when the client is imported
 
 _HOMES = {
     "HubSettings": "settings",
     "PushResult": "publish",
-    "is_repo_id": "refs",
+    "is_repo_id": "targets",
     "open_at": "resolve",
     "open_source": "resolve",
     "own_cache": "settings",
-    "parse_target": "refs",
+    "parse_target": "targets",
     "push_files": "publish",
     "whoami": "publish",
 }

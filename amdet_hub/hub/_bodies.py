@@ -1,7 +1,10 @@
-"""What a server may send as an answer: how much, how slowly, and which names. Every answer inside `_client.ask` is held to it.
+"""What a server may send as an answer: how much, how slowly, and which names.
 
-Knows: sizes, pace, and that the client makes a file name of an ETag. Refuses to know: what a body means; hashes are checked where files are kept.
-A time limit of the transport ends a silence; a server that sends a byte now and then is never silent, and would hold a scan for days.
+Every answer inside `_client.ask` is held to it.
+
+Knows: sizes, pace, and that the client makes a file name of an ETag. Refuses to know: what a body means; hashes are
+checked where files are kept. A time limit of the transport ends a silence; a server that sends a byte now and then is
+never silent, and would hold a scan for days.
 """
 
 from __future__ import annotations
@@ -71,7 +74,10 @@ class _GuardedBody(httpx.SyncByteStream):
     def _check(self, received: int, waited_s: float) -> None:
         question = self._question
         if received > self._limit_bytes:
-            said = f"the Hub sends more than the {self._limit_bytes:,} bytes that the answer to '{question.action}' may have"
+            said = (
+                f"the Hub sends more than the {self._limit_bytes:,} bytes that the answer to '{question.action}' may"
+                " have"
+            )
             raise HubError(said, repo_id=question.repo_id, endpoint=question.endpoint)
         if waited_s > self._timeout_s + received / MIN_BYTES_PER_S:
             said = f"it sends fewer than {MIN_BYTES_PER_S:.0f} bytes a second"

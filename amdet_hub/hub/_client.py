@@ -1,8 +1,9 @@
 """The Hub's client, kept to our rules: every request has a time limit, every wait is ours, every error is one of `amdet_hub.errors`.
 
-Left alone, the client waits without limit for an answer, sleeps through a `Retry-After` of any length, and tries five times with pauses of its
-own. Inside `ask`, hooks on its session give every request `timeout_s`, end an attempt at once on 429, on 5xx and when a request is repeated
-after no answer, and leave the decision to the one loop here. Outside `ask` the session behaves as it always does.
+Left alone, the client waits without limit for an answer, sleeps through a `Retry-After` of any length, and tries five
+times with pauses of its own. Inside `ask`, hooks on its session give every request `timeout_s`, end an attempt at once
+on 429, on 5xx and when a request is repeated after no answer, and leave the decision to the one loop here. Outside
+`ask` the session behaves as it always does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from amdet_hub.hub._errors import Question, status_error, translate
 from amdet_hub.hub.settings import HubSettings
 
 if os.environ.get("HF_HUB_DISABLE_TELEMETRY", "").upper() in constants.ENV_VARS_TRUE_VALUES:
-    # The package's `__init__` sets the variable, which comes too late when somebody else imported the client before us.
+    # The package's `__init__` sets the variable, which comes too late when somebody else imported the client before
+    # us.
     constants.HF_HUB_DISABLE_TELEMETRY = True
 
 T = TypeVar("T")
@@ -46,7 +48,10 @@ MAX_PAUSE_S = 4.0
 
 
 _PASSING = (HubUnavailable, DownloadCorrupt)
-"""What may be gone at the next attempt: no answer, an ailing server, a body that ended early. A wrong hash is found later, not in `ask`."""
+"""What may be gone at the next attempt: no answer, an ailing server, a body that ended early.
+
+A wrong hash is found later, not in `ask`.
+"""
 
 
 @dataclass
@@ -85,7 +90,9 @@ def is_offline(settings: HubSettings) -> bool:
 
 def api_of(settings: HubSettings) -> HfApi:
     """The client for `settings`."""
-    return HfApi(endpoint=endpoint_of(settings), token=settings.token, library_name=LIBRARY_NAME, library_version=__version__)
+    return HfApi(
+        endpoint=endpoint_of(settings), token=settings.token, library_name=LIBRARY_NAME, library_version=__version__
+    )
 
 
 def headers_of(settings: HubSettings) -> dict[str, str]:
@@ -115,7 +122,9 @@ def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, 
         try:
             with _policed(question, settings):
                 return request()
-        except Exception as error:  # everything the client can raise is translated here, and what is not is raised again
+        except (
+            Exception
+        ) as error:  # everything the client can raise is translated here, and what is not is raised again
             known = translate(error, question)
             if known is None:
                 raise
@@ -155,7 +164,9 @@ def _on_request(request: httpx.Request) -> None:
     this = (request.method, str(request.url))
     if attempt.unanswered == this:  # the client tries again by itself; it would do so for half a minute
         question = attempt.question
-        raise HubUnavailable(f"{request.url.host} does not answer", repo_id=question.repo_id, endpoint=question.endpoint)
+        raise HubUnavailable(
+            f"{request.url.host} does not answer", repo_id=question.repo_id, endpoint=question.endpoint
+        )
     attempt.unanswered = this
 
 

@@ -1,7 +1,7 @@
 """From whatever the Hub's client raises to one of `amdet_hub.errors`: one table, read from the most to the least specific class.
 
-Knows: the client's exceptions and HTTP statuses. Refuses to know: retries (`_client`), exit codes and advice (`amdet_hub.cli`).
-Source: huggingface_hub 2.4, `errors.py` and `utils/_http.py`.
+Knows: the client's exceptions and HTTP statuses. Refuses to know: retries (`_client`), exit codes and advice
+(`amdet_hub.cli`). Source: huggingface_hub 2.4, `errors.py` and `utils/_http.py`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ _MAX_REASON_CHARS = 200
 class Question:
     """What is being asked of the Hub, for the words of an error.
 
-    `action` completes "the Hub refused to ..."; `parent_commit` is set for a commit; `size_bytes` is the size of the file asked for, if known.
+    `action` completes "the Hub refused to ..."; `parent_commit` is set for a commit; `size_bytes` is the size of the
+    file asked for, if known.
     """
 
     action: str
@@ -82,7 +83,9 @@ def status_error(status: int, headers: Mapping[str, str], question: Question) ->
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks us to wait, None when it names none. Reads `Retry-After` (both forms), else `RateLimit`.
+    """Seconds that the server asks us to wait, None when it names none.
+
+    Reads `Retry-After` (both forms), else `RateLimit`.
 
     Source: RFC 9110 section 10.2.3.
     """
@@ -108,7 +111,9 @@ def token_was_sent(error: Any) -> bool:
 
 
 def _not_found(error: Any, question: Question) -> AmdetError:
-    if question.parent_commit is not None and error.response.status_code == 401:  # writing, and the repository was just read
+    if (
+        question.parent_commit is not None and error.response.status_code == 401
+    ):  # writing, and the repository was just read
         return AccessDenied(question.action, status=401, repo_id=question.repo_id, endpoint=question.endpoint)
     return RepoNotFound(question.name, token_sent=token_was_sent(error), endpoint=question.endpoint)
 
@@ -128,7 +133,9 @@ def _no_entry(error: Any, question: Question) -> AmdetError:
 
 
 def _disabled(error: Any, question: Question) -> AmdetError:
-    return HubError(f"access to '{question.name}' was disabled by the Hub", repo_id=question.repo_id, endpoint=question.endpoint)
+    return HubError(
+        f"access to '{question.name}' was disabled by the Hub", repo_id=question.repo_id, endpoint=question.endpoint
+    )
 
 
 def _status(error: Any, question: Question) -> AmdetError:
@@ -181,13 +188,17 @@ def _system(error: OSError, question: Question) -> AmdetError:
         return ResourceError("disk", f"the cache folder cannot be used ({error.strerror})")
     if question.path is not None and "Consistency check failed" in str(error):
         return _ended_early(question, re.search(r"has size (\d+)", str(error)))
-    return HubUnavailable(_one_line(str(error)) or type(error).__name__, repo_id=question.repo_id, endpoint=question.endpoint)
+    return HubUnavailable(
+        _one_line(str(error)) or type(error).__name__, repo_id=question.repo_id, endpoint=question.endpoint
+    )
 
 
 def _ended_early(question: Question, received: re.Match[str] | None) -> AmdetError:
     expected = "the whole file" if question.size_bytes is None else f"{question.size_bytes:,} bytes"
     actual = f"{int(received[1]):,} bytes" if received else "less"
-    return DownloadCorrupt(question.name, question.path or "", expected=expected, actual=actual, endpoint=question.endpoint)
+    return DownloadCorrupt(
+        question.name, question.path or "", expected=expected, actual=actual, endpoint=question.endpoint
+    )
 
 
 def _malformed(error: Exception, question: Question) -> AmdetError:
@@ -196,7 +207,9 @@ def _malformed(error: Exception, question: Question) -> AmdetError:
 
 def _unusable(reason: str, question: Question) -> HubError:
     return HubError(
-        f"the Hub's answer to '{question.action}' cannot be used ({reason})", repo_id=question.repo_id, endpoint=question.endpoint
+        f"the Hub's answer to '{question.action}' cannot be used ({reason})",
+        repo_id=question.repo_id,
+        endpoint=question.endpoint,
     )
 
 

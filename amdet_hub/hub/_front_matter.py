@@ -1,6 +1,7 @@
 """The few claims of a model card that a scan repeats: `base_model` and `license`.
 
-Knows: YAML front matter, read safely. Refuses to believe any of it, and never fails on a strange card: what cannot be read is not claimed.
+Knows: YAML front matter, read safely. Refuses to believe any of it, and never fails on a strange card: what cannot be
+read is not claimed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from amdet_hub.hub.refs import is_repo_id
+from amdet_hub.hub.targets import is_repo_id
 
 MAX_CARD_BYTES = 1 << 20
 """A larger README is not read for its claims."""
@@ -24,7 +25,10 @@ _BLOCK = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:\r?\n)---[ \t]*(?:\r?\n|\Z)
 
 @dataclass(frozen=True)
 class CardClaims:
-    """What the card says of itself. `base_models` holds well-formed repository ids only: a path or a URL is dropped."""
+    """What the card says of itself.
+
+    `base_models` holds well-formed repository ids only: a path or a URL is dropped.
+    """
 
     base_models: tuple[str, ...] = ()
     license: str | None = None
@@ -47,7 +51,8 @@ def card_claims(readme: bytes) -> CardClaims:
     try:
         data = yaml.load(match[1], Loader=_NoAliasLoader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
-        # all but the first: odd dates, keys, numbers and nesting, and values that are not what their tag says (`!!bool maybe`)
+        # all but the first: odd dates, keys, numbers and nesting, and values that are not what their tag says (`!!bool
+        # maybe`)
         return CardClaims()
     if not isinstance(data, dict):
         return CardClaims()

@@ -1,7 +1,8 @@
 """Listings of pinned repositories, kept in the Hub cache so that a second scan of the same commit needs no network.
 
-They lie in the repository's own cache folder, under `.amdet-hub`, and go when it is deleted. Writing is best effort; what cannot be read back
-is not there. A listing of a commit never changes; which commit a branch was at is remembered for each endpoint apart.
+They lie in the repository's own cache folder, under `.amdet-hub`, and go when it is deleted. Writing is best effort;
+what cannot be read back is not there. A listing of a commit never changes; which commit a branch was at is remembered
+for each endpoint apart.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""The bytes of one pinned Hub repository: whole files into the Hub cache, and ranges. Every byte of a whole file is checked.
+"""The bytes of one pinned Hub repository: whole files into the Hub cache, and ranges.
 
-Knows: sizes, sha256 of LFS files and git ids of all others, which the listing states; free disk; the budget. The token goes to the Hub's own
-host only: the HTTP library drops it on a redirect to another origin (tested). Refuses to know: what a file means.
+Every byte of a whole file is checked.
+
+Knows: sizes, sha256 of LFS files and git ids of all others, which the listing states; free disk; the budget. The token
+goes to the Hub's own host only: the HTTP library drops it on a redirect to another origin (tested). Refuses to know:
+what a file means.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ class Downloads:
     Args:
         repo_id: the repository; readable afterwards.
         commit_sha: 40 hex digits.
-        settings: how to reach the Hub, where its cache is, and the byte budget, which is spent over the life of this object.
+        settings: how to reach the Hub, where its cache is, and the byte budget, which is spent over the life of this
+            object.
     """
 
     def __init__(self, repo_id: str, commit_sha: str, settings: HubSettings) -> None:
@@ -74,7 +78,9 @@ class Downloads:
         place = self._download(file, progress)
         if (damage := self._damage(file, place)) is not None:
             self._discard(place)
-            raise DownloadCorrupt(self.repo_id, file.path, expected=damage[0], actual=damage[1], endpoint=self._endpoint)
+            raise DownloadCorrupt(
+                self.repo_id, file.path, expected=damage[0], actual=damage[1], endpoint=self._endpoint
+            )
         _report(progress, file.size_bytes, file.size_bytes)
         return place
 
@@ -108,7 +114,9 @@ class Downloads:
         return bytes(data)
 
     def stream_range(self, file: RepoFile, start: int, stop: int, sink: Callable[[bytes], None]) -> None:
-        """Hand bytes `start <= i < stop` of a file to `sink`, in order and each once, over the network. The budget is the caller's affair.
+        """Hand bytes `start <= i < stop` of a file to `sink`, in order and each once, over the network.
+
+        The budget is the caller's affair.
 
         A connection that breaks is taken up where it was. `sink` may raise, which ends it.
 
@@ -132,9 +140,15 @@ class Downloads:
         _client.ask(self._question(file, size_bytes=stop - start), self._settings, request)
 
     def _answer(self, file: RepoFile, start: int, stop: int, *, strict: bool) -> Iterator[bytes]:
-        """The bytes of one range as one request brings them. Without `strict`, the start of an answer that is the whole file will do."""
+        """The bytes of one range as one request brings them.
+
+        Without `strict`, the start of an answer that is the whole file will do.
+        """
         url = hf_hub_url(self.repo_id, file.path, revision=self._sha, endpoint=self._endpoint)
-        headers = _client.headers_of(self._settings) | {"range": f"bytes={start}-{stop - 1}", "accept-encoding": "identity"}
+        headers = _client.headers_of(self._settings) | {
+            "range": f"bytes={start}-{stop - 1}",
+            "accept-encoding": "identity",
+        }
         with get_session().stream("GET", url, headers=headers) as response:
             if response.is_error:
                 response.read()  # the error's words are in the body
@@ -143,7 +157,9 @@ class Downloads:
                 self._check_identity(file, answer.headers)
             whole = response.status_code == 200
             if whole and (strict or stop > _MAX_UNRANGED_BYTES):
-                raise RangesNotServed(f"the server sends '{file.path}' only whole", repo_id=self.repo_id, endpoint=self._endpoint)
+                raise RangesNotServed(
+                    f"the server sends '{file.path}' only whole", repo_id=self.repo_id, endpoint=self._endpoint
+                )
             promised = f"bytes {start}-{stop - 1}/{file.size_bytes}"
             given = response.headers.get("content-range", f"HTTP {response.status_code}")
             if not whole and (response.status_code != 206 or given != promised):
@@ -155,8 +171,13 @@ class Downloads:
             )  # as sent and as it comes: nothing is unpacked, and nothing waits in a buffer when the connection breaks
             yield from self._wanted(file, raw, skip=start if whole else 0, size=stop - start, whole=whole)
 
-    def _wanted(self, file: RepoFile, chunks: Iterator[bytes], *, skip: int, size: int, whole: bool) -> Iterator[bytes]:
-        """Of a body, the `size` bytes behind the first `skip`. A body that is not the whole file may hold no more than that."""
+    def _wanted(
+        self, file: RepoFile, chunks: Iterator[bytes], *, skip: int, size: int, whole: bool
+    ) -> Iterator[bytes]:
+        """Of a body, the `size` bytes behind the first `skip`.
+
+        A body that is not the whole file may hold no more than that.
+        """
         came = 0
         for chunk in chunks:
             kept = chunk[skip:]
@@ -216,7 +237,12 @@ class Downloads:
         with self._lock:
             needed = self._spent_bytes + size_bytes
             if limit is not None and size_bytes > 0 and needed > limit:
-                raise ResourceError("download", f"'{self.repo_id}' would cost more than may be downloaded", needed=needed, available=limit)
+                raise ResourceError(
+                    "download",
+                    f"'{self.repo_id}' would cost more than may be downloaded",
+                    needed=needed,
+                    available=limit,
+                )
             self._spent_bytes = needed
 
     def require_disk(self, size_bytes: int, folder: Path) -> None:
@@ -226,7 +252,9 @@ class Downloads:
             return
         free = shutil.disk_usage(there).free
         if free < size_bytes + _DISK_MARGIN_BYTES:
-            raise ResourceError("disk", f"there is too little space in '{folder}' for the download", needed=size_bytes, available=free)
+            raise ResourceError(
+                "disk", f"there is too little space in '{folder}' for the download", needed=size_bytes, available=free
+            )
 
     def _damage(self, file: RepoFile, place: Path) -> tuple[str, str] | None:
         """What was expected and what is there, None when the file is the one that the listing states."""

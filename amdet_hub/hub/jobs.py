@@ -1,7 +1,8 @@
 """Hugging Face Jobs: a command on rented hardware. Starts one, hands out its log, says how it ended, stops it.
 
-The token, where the job needs one, travels as a secret of the job and stands in no argument and no log. Refuses to know what the command does.
-Source: huggingface_hub 2.4, `HfApi.run_uv_job`, `fetch_job_logs`, `inspect_job`, `cancel_job`.
+The token, where the job needs one, travels as a secret of the job and stands in no argument and no log. Refuses to
+know what the command does. Source: huggingface_hub 2.4, `HfApi.run_uv_job`, `fetch_job_logs`, `inspect_job`,
+`cancel_job`.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def start_job(
         # the client uploads every argument that is a local file, and refuses what looks like the name of a script
         if Path(argument).is_file() or argument.endswith(_FILE_SUFFIXES):
             raise ConfigError(
-                "--on", f"'{argument}' is the name of a file here, or looks like one, and would be sent along; run it elsewhere"
+                "--on",
+                f"'{argument}' is the name of a file here, or looks like one, and would be sent along; run it"
+                " elsewhere",
             )
     token = settings.token or get_token()
     if token is None:
@@ -77,7 +80,9 @@ def start_job(
 
     def request() -> JobInfo:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the client calls this method experimental; our tests say when it changes
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # the client calls this method experimental; our tests say when it changes
             started: JobInfo = api.run_uv_job(
                 PROGRAM,
                 script_args=list(arguments),
@@ -91,7 +96,9 @@ def start_job(
             )
         return started
 
-    job = _client.ask(question, settings, request, retries=0)  # an answer that got lost may have been a job that costs money
+    job = _client.ask(
+        question, settings, request, retries=0
+    )  # an answer that got lost may have been a job that costs money
     return RunningJob(namespace, job.id, job.url)
 
 
@@ -113,7 +120,9 @@ def job_end(job: RunningJob, settings: HubSettings) -> tuple[str, str]:
     question = Question("ask how a job ended", _client.endpoint_of(settings))
     stage = "RUNNING"
     for _ in range(_SETTLE_TURNS):
-        status = _client.ask(question, settings, lambda: api.inspect_job(job_id=job.id, namespace=job.namespace).status)
+        status = _client.ask(
+            question, settings, lambda: api.inspect_job(job_id=job.id, namespace=job.namespace).status
+        )
         stage = str(getattr(status.stage, "value", status.stage))
         if stage not in ("RUNNING", "SCHEDULING"):
             return stage, str(status.message or "")

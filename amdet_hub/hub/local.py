@@ -1,7 +1,8 @@
 """A folder, or one `.safetensors` file, in the place of a Hub repository. Standard library only; knows no Hub.
 
-The folder may be anybody's: a download, a clone, an unpacked archive. Nothing outside it is ever listed, measured or read, whatever links say.
-One exception is the Hub cache, where a snapshot is made of links into the `blobs` folder beside it.
+The folder may be anybody's: a download, a clone, an unpacked archive. Nothing outside it is ever listed, measured or
+read, whatever links say. One exception is the Hub cache, where a snapshot is made of links into the `blobs` folder
+beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _SKIPPED_FOLDERS = frozenset({".git", ".cache", "__pycache__", ".ipynb_checkpoin
 
 
 class LocalSource:
-    """Read access to a folder; implements `RepoSource`. For one file, the source is the folder it lies in, without what lies deeper.
+    """Read access to a folder; implements `RepoSource`.
+
+    For one file, the source is the folder it lies in, without what lies deeper.
 
     Args:
         ref: a `RepoRef` of kind "local".
@@ -92,7 +95,9 @@ class LocalSource:
             progress("download", size_bytes, size_bytes)
         return place
 
-    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+    def fetch_tensors(
+        self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
+    ) -> Path:
         """The file itself. Raises: as `fetch`."""
         return self.fetch(path, progress)
 
@@ -104,7 +109,10 @@ class LocalSource:
     def _listed(self, *, deep: bool) -> Iterator[RepoFile]:
         count = 0
         for folder, folders, names in os.walk(self._root, onerror=_raise):
-            if Path(folder) != self._root and (fault := path_fault(Path(folder).relative_to(self._root).as_posix())) is not None:
+            if (
+                Path(folder) != self._root
+                and (fault := path_fault(Path(folder).relative_to(self._root).as_posix())) is not None
+            ):
                 shown = os.path.relpath(folder, self._root).encode(errors="backslashreplace").decode()
                 raise BadRepository(shown, fault)  # also before a folder of a thousand levels exhausts the walk
             folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS) if deep else []
@@ -113,11 +121,16 @@ class LocalSource:
                 if file is not None:
                     count += 1
                     if count > MAX_FILES:
-                        raise BadRepository(file.path, f"the folder holds more than {MAX_FILES:,} files; name the model's own folder")
+                        raise BadRepository(
+                            file.path, f"the folder holds more than {MAX_FILES:,} files; name the model's own folder"
+                        )
                     yield file
 
     def _entry(self, place: Path) -> RepoFile | None:
-        """The listing's row for one name; None for what is not a file. A link to a folder inside is not followed: it is listed once, there."""
+        """The listing's row for one name; None for what is not a file.
+
+        A link to a folder inside is not followed: it is listed once, there.
+        """
         path = place.relative_to(self._root).as_posix()
         if (fault := path_fault(path)) is not None:
             raise BadRepository(path.encode(errors="backslashreplace").decode(), fault)

@@ -1,8 +1,8 @@
 """Files onto a Hub repository: as one pull request, opened once and then updated in place, or straight onto its main branch.
 
-Knows: how to find our own earlier pull request (same author, same title), and to leave things alone: equal content writes nothing, a pull
-request that the owner closed is not opened again, and files computed from an older commit are not written over a newer one. Bytes are sent as
-they are. Refuses to know: what the files say.
+Knows: how to find our own earlier pull request (same author, same title), and to leave things alone: equal content
+writes nothing, a pull request that the owner closed is not opened again, and files computed from an older commit are
+not written over a newer one. Bytes are sent as they are. Refuses to know: what the files say.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from typing import Any, Literal, TypeVar
 
 from huggingface_hub import CommitOperationAdd, Discussion, DiscussionComment, HfApi
 
-from amdet_hub.errors import AccessDenied, BadRepository, CardError, CommitConflict, HubError, HubUnavailable, PullRequestClosed
+from amdet_hub.errors import (
+    AccessDenied,
+    BadRepository,
+    CardError,
+    CommitConflict,
+    HubError,
+    HubUnavailable,
+    PullRequestClosed,
+)
 from amdet_hub.hub import _client
 from amdet_hub.hub._errors import Question
 from amdet_hub.hub._listings import is_commit_sha
@@ -31,7 +39,8 @@ class PushResult:
     """What a push did.
 
     Attributes:
-        action: "opened" or "updated" a pull request, "committed" to main, or "unchanged": everything was there already, nothing was written.
+        action: "opened" or "updated" a pull request, "committed" to main, or "unchanged": everything was there
+            already, nothing was written.
         url: of the pull request, or of the commit; None where there is neither.
         number: of the pull request, None where there is none.
     """
@@ -91,7 +100,13 @@ def push_files(
 
 class _Push:
     def __init__(
-        self, repo_id: str, files: dict[str, bytes], title: str, description: str, parent_commit: str, settings: HubSettings
+        self,
+        repo_id: str,
+        files: dict[str, bytes],
+        title: str,
+        description: str,
+        parent_commit: str,
+        settings: HubSettings,
     ) -> None:
         if not files or not title or not is_commit_sha(parent_commit):
             raise ValueError("a push needs files, a title and a full parent commit")
@@ -152,7 +167,9 @@ class _Push:
         return sorted(found, key=lambda d: d.num, reverse=True)
 
     def _head(self, revision: str | None) -> str:
-        info = self._read(lambda: self._api.model_info(self._repo_id, revision=revision, timeout=self._settings.timeout_s))
+        info = self._read(
+            lambda: self._api.model_info(self._repo_id, revision=revision, timeout=self._settings.timeout_s)
+        )
         if not isinstance(info.sha, str):
             raise HubError("the Hub's answer names no commit", repo_id=self._repo_id, endpoint=self._endpoint)
         return info.sha
@@ -182,7 +199,9 @@ class _Push:
         try:
             # Never repeated: when the answer to a commit is lost, asking again would make a second pull request.
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # the client's remarks about a card that is not ours to mend
+                warnings.simplefilter(
+                    "ignore", UserWarning
+                )  # the client's remarks about a card that is not ours to mend
                 return _client.ask(question, self._settings, request, retries=0)
         except (AccessDenied, CommitConflict):
             raise

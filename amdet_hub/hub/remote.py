@@ -1,4 +1,7 @@
-"""One Hub repository at one commit, as a `RepoSource`. Asks for the commit once and lists it; `download` moves the bytes."""
+"""One Hub repository at one commit, as a `RepoSource`.
+
+Asks for the commit once and lists it; `download` moves the bytes.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from amdet_hub.hub._errors import Question
 from amdet_hub.hub._front_matter import MAX_CARD_BYTES, CardClaims, card_claims
 from amdet_hub.hub._paths import MAX_FILES, checked_listing
 from amdet_hub.hub.download import Downloads
+from amdet_hub.hub.partial_download import TensorDownloads
 from amdet_hub.hub.settings import HubSettings
-from amdet_hub.hub.towers import TensorDownloads
 from amdet_hub.records import FetchPlan, FileIssue, HubSecurity, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
 
 _MAX_ISSUES, _MAX_PATH, _MAX_LEVEL = 20, 1024, 40  # files that are named, and characters of what names them
@@ -33,7 +36,10 @@ class HubSource:
 
     @classmethod
     def open(cls, repo_id: str, revision: str | None, settings: HubSettings) -> Self:
-        """Pin `revision` (None: the default branch) of a repository. Raises: as `amdet_hub.hub.resolve.open_source`."""
+        """Pin `revision` (None: the default branch) of a repository.
+
+        Raises: as `amdet_hub.hub.resolve.open_source`.
+        """
         endpoint, cache = _client.endpoint_of(settings), _client.cache_of(settings)
         if _client.is_offline(settings):
             known = _listings.recall(cache, repo_id, endpoint=endpoint, revision=revision)
@@ -66,7 +72,10 @@ class HubSource:
         return self._downloads.fetch(file).read_bytes()
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
-        """Bytes `start <= i < stop` of a file, fewer only at its end. Raises: FileNotInRepo; as `Downloads.read_range`."""
+        """Bytes `start <= i < stop` of a file, fewer only at its end.
+
+        Raises: FileNotInRepo; as `Downloads.read_range`.
+        """
         file = self._listed(path)
         known = self._tensors.head(file, start, stop)
         if known is None:
@@ -78,7 +87,9 @@ class HubSource:
         """A local path of the whole file, verified. Raises: FileNotInRepo; as `Downloads.fetch`."""
         return self._downloads.fetch(self._listed(path), progress)
 
-    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+    def fetch_tensors(
+        self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
+    ) -> Path:
         """A local file with these tensors of a file. Raises: FileNotInRepo; as `TensorDownloads.fetch`."""
         return self._tensors.fetch(self._listed(path), tensors, progress)
 
@@ -97,18 +108,27 @@ def _pinned(repo_id: str, revision: str | None, settings: HubSettings) -> RepoSn
     api = _client.api_of(settings)
     question = Question(f"read '{repo_id}'", _client.endpoint_of(settings), repo_id, revision)
     info = _client.ask(
-        question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s, securityStatus=True)
+        question,
+        settings,
+        lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s, securityStatus=True),
     )
     sha = info.sha
     if not isinstance(sha, str) or not _listings.is_commit_sha(sha):
         raise HubError("the Hub's answer names no commit", repo_id=repo_id, endpoint=question.endpoint)
-    listing = _client.ask(question, settings, lambda: list(_listed(api.list_repo_tree(repo_id, recursive=True, revision=sha))))
+    listing = _client.ask(
+        question, settings, lambda: list(_listed(api.list_repo_tree(repo_id, recursive=True, revision=sha)))
+    )
     files, security = checked_listing(listing), _security(info.security_repo_status)
-    return RepoSnapshot(repo_id, "hub", sha, files, gated=bool(info.gated), private=bool(info.private), security=security)
+    return RepoSnapshot(
+        repo_id, "hub", sha, files, gated=bool(info.gated), private=bool(info.private), security=security
+    )
 
 
 def _security(stated: Any) -> HubSecurity | None:
-    """What the Hub's own scanners say, None where it says nothing that can be read. It is of the main branch, whatever was asked for."""
+    """What the Hub's own scanners say, None where it says nothing that can be read.
+
+    It is of the main branch, whatever was asked for.
+    """
     if not isinstance(stated, dict) or not isinstance(stated.get("filesWithIssues"), list):
         return None
     rows = stated["filesWithIssues"]

@@ -1,7 +1,7 @@
 """From a `RepoRef` to a `RepoSource`: which commit is meant, and what it lists. Weights are not touched.
 
-One commit id is asked for once; from then on every request carries it, so that a branch which moves during a scan moves nothing here. The
-Hub's client is imported only for a repository on the Hub.
+One commit id is asked for once; from then on every request carries it, so that a branch which moves during a scan
+moves nothing here. The Hub's client is imported only for a repository on the Hub.
 """
 
 from __future__ import annotations

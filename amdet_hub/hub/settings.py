@@ -21,7 +21,8 @@ class HubSettings:
         cache_dir: the Hub's cache folder; None means the client's own.
         offline: use the cache only. Also on when `HF_HUB_OFFLINE` is set.
         timeout_s: longest silence of the server that one request endures, in seconds.
-        max_download_bytes: most bytes that one repository may cost, files already in the cache aside; None means no limit.
+        max_download_bytes: most bytes that one repository may cost, files already in the cache aside; None means no
+            limit.
         max_retries: how often a request that failed for a passing reason (no answer, 5xx) is tried again.
 
     Raises:
@@ -41,7 +42,9 @@ class HubSettings:
             object.__setattr__(self, "endpoint", _checked_endpoint(self.endpoint))
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", Path(os.path.abspath(self.cache_dir.expanduser())))
-        if self.token is not None and (not self.token or not self.token.isascii() or not self.token.isprintable() or " " in self.token):
+        if self.token is not None and (
+            not self.token or not self.token.isascii() or not self.token.isprintable() or " " in self.token
+        ):
             raise ConfigError("token", "it is empty or holds characters that no token has")
         if not math.isfinite(self.timeout_s) or self.timeout_s <= 0:
             raise ConfigError("timeout", f"{self.timeout_s} is not a positive number of seconds")
@@ -52,9 +55,12 @@ class HubSettings:
 
 
 def own_cache(settings: HubSettings) -> Path:
-    """The folder of what we keep ourselves, beside the Hub's cache: towers, reference halves of the sweep. Made by whoever writes first.
+    """The folder of what we keep ourselves, beside the Hub's cache: towers, reference halves of the sweep.
 
-    `AMDET_HUB_CACHE` names it; else `amdet-hub` inside `settings.cache_dir`, else inside `HF_HOME` (`~/.cache/huggingface`).
+    Made by whoever writes first.
+
+    `AMDET_HUB_CACHE` names it; else `amdet-hub` inside `settings.cache_dir`, else inside `HF_HOME`
+    (`~/.cache/huggingface`).
     """
     if named := os.environ.get("AMDET_HUB_CACHE"):
         return Path(os.path.abspath(Path(named).expanduser()))

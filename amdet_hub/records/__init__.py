@@ -1,9 +1,11 @@
 """Every frozen record that crosses a wall between rooms, and its dictionary form. Standard library only.
 
-The data flows one way: `"org/model@rev"` -> `RepoRef` (asked) -> `RepoSnapshot` (pinned to one commit, no tensors) -> `ResolvedEncoder` ->
-(tensors, in `amdet_hub.encoders` and `amdet_hub.detect`, never here) -> `Evidence` -> `Verdict` -> `ScanResult | SkippedScan` -> `ScanReport`.
+The data flows one way: `"org/model@rev"` -> `RepoRef` (asked) -> `RepoSnapshot` (pinned to one commit, no tensors) ->
+`ResolvedEncoder` -> (tensors, in `amdet_hub.encoders` and `amdet_hub.detect`, never here) -> `Evidence` -> `Verdict`
+-> `ScanResult | SkippedScan` -> `ScanReport`.
 
-Round-trip law, tested: `from_dict(type(r), to_dict(r)) == r` for every record `r`, and `to_dict(r)` is plain JSON data.
+Round-trip law, tested: `from_dict(type(r), to_dict(r)) == r` for every record `r`, and `to_dict(r)` is plain JSON
+data.
 """
 
 from __future__ import annotations
@@ -11,8 +13,19 @@ from __future__ import annotations
 from amdet_hub.records.codec import fingerprint, from_dict, to_dict
 from amdet_hub.records.encoder import Adapter, Reference, ResolvedEncoder, TowerConfig
 from amdet_hub.records.evidence import Evidence, GroupDistance, Lineage, NullDistribution, TriggerFinding, Verdict
+from amdet_hub.records.monitor import SILENT, Monitor
+from amdet_hub.records.reason_codes import REASONS, Reason, ReasonCode, SkipReason
 from amdet_hub.records.report import Environment, ScanOutcome, ScanReport, ScanResult, SkippedScan
-from amdet_hub.records.repository import FetchPlan, FileIssue, HubSecurity, RepoFile, RepoRef, RepoSnapshot, RepoSource, TensorInfo
+from amdet_hub.records.repository import (
+    FetchPlan,
+    FileIssue,
+    HubSecurity,
+    RepoFile,
+    RepoRef,
+    RepoSnapshot,
+    RepoSource,
+    TensorInfo,
+)
 from amdet_hub.records.words import (
     LATER,
     SCHEMA_VERSION,
@@ -23,13 +36,14 @@ from amdet_hub.records.words import (
     ProgressCallback,
     ReferenceTrust,
     RepoKind,
-    SkipReason,
     VerdictLabel,
 )
 
 __all__ = [
     "LATER",
+    "REASONS",
     "SCHEMA_VERSION",
+    "SILENT",
     "Adapter",
     "AdapterNaming",
     "Confidence",
@@ -42,8 +56,11 @@ __all__ = [
     "HubSecurity",
     "KeyLayout",
     "Lineage",
+    "Monitor",
     "NullDistribution",
     "ProgressCallback",
+    "Reason",
+    "ReasonCode",
     "Reference",
     "ReferenceTrust",
     "RepoFile",

@@ -36,7 +36,9 @@ def from_dict(cls: type[R], data: Any) -> R:
 
 def fingerprint(data: Mapping[str, Any]) -> str:
     """sha256 (64 hex digits) of the canonical JSON of `data`: sorted keys, no spaces, UTF-8."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    ).hexdigest()
 
 
 def _decode(kind: Any, data: Any, where: str) -> Any:

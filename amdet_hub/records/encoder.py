@@ -12,8 +12,9 @@ from amdet_hub.records.words import LATER, AdapterNaming, Family, KeyLayout, Ref
 class TowerConfig:
     """The allow-listed, range-checked facts of a text tower's config; everything else in a `config.json` is ignored.
 
-    `projection_dim` is None when the checkpoint stores no text projection. `eos_token_id` 2 is CLIP's legacy value and means
-    "the position of the largest id" (Source: transformers `CLIPTextModel` pooling). SigLIP pools the last position.
+    `projection_dim` is None when the checkpoint stores no text projection. `eos_token_id` 2 is CLIP's legacy value and
+    means "the position of the largest id" (Source: transformers `CLIPTextModel` pooling). SigLIP pools the last
+    position.
     """
 
     family: Family
@@ -38,19 +39,25 @@ class TowerConfig:
     @property
     def dims(self) -> str:
         """Short human form, e.g. `"12 x 768, 77 positions, 49,408 tokens"`."""
-        return f"{self.num_hidden_layers} x {self.hidden_size}, {self.max_position_embeddings} positions, {self.vocab_size:,} tokens"
+        return (
+            f"{self.num_hidden_layers} x {self.hidden_size}, {self.max_position_embeddings} positions,"
+            f" {self.vocab_size:,} tokens"
+        )
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA on a text tower: a matrix `W` becomes `W + scale * up @ down`, in float32. What is scanned is the merged tower.
+    """A LoRA on a text tower: a matrix `W` becomes `W + scale * up @ down`, in float32.
+
+    What is scanned is the merged tower.
 
     Attributes:
         naming: whose tensor names the file uses.
         prefix: what precedes the module names in the file (`"lora_te1_"`, `"text_encoder."`).
         rank: the largest rank of its matrices.
         n_matrices: how many matrices of the tower it changes.
-        scale: what `adapter_config.json` multiplies with; None where each matrix has its own alpha in the file, or none (then 1).
+        scale: what `adapter_config.json` multiplies with; None where each matrix has its own alpha in the file, or
+            none (then 1).
         base_repo_id: repository or path of the tower it was merged onto.
         base_commit_sha: its commit, 40 hex digits; None for local folders.
         base_component: its component there.
@@ -73,10 +80,12 @@ class ResolvedEncoder:
     Attributes:
         repo_id: repository or local path.
         commit_sha: 40 hex digits, None for local folders.
-        component: `""` for a plain model, else the pipeline component (`"text_encoder_2"`), the subfolder, or the file name.
+        component: `""` for a plain model, else the pipeline component (`"text_encoder_2"`), the subfolder, or the file
+            name.
         architecture: class name found (`"CLIPTextModelWithProjection"`), for people.
         config: the checked tower facts.
-        weight_files: the safetensors files holding the tower, in shard order; all variants of a component are separate encoders.
+        weight_files: the safetensors files holding the tower, in shard order; all variants of a component are separate
+            encoders.
         variant: `""` or e.g. `"fp16"`.
         prefix: what precedes the canonical tensor names in the files (`"text_model."`), `""` if nothing.
         tokenizer_files: paths of `tokenizer.json`, or `vocab.json` + `merges.txt`, where found.
@@ -111,8 +120,9 @@ class ResolvedEncoder:
 class Reference:
     """The clean encoder the suspect is compared with (the paper's "anchor").
 
-    `trust`: "trusted" = a row of `families.py`, pinned revision and sha256; "user" = `--reference`; "declared" = the suspect's own
-    `base_model` metadata, which its author controls; "none" = no reference, lower confidence. `note` says why in one sentence.
+    `trust`: "trusted" = a row of `families.py`, pinned revision and sha256; "user" = `--reference`; "declared" = the
+    suspect's own `base_model` metadata, which its author controls; "none" = no reference, lower confidence. `note`
+    says why in one sentence.
     """
 
     trust: ReferenceTrust

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from amdet_hub.records.reason_codes import ReasonCode
 from amdet_hub.records.words import Confidence, VerdictLabel
 
 
@@ -26,8 +27,8 @@ class Evidence:
     """One finding of one detector.
 
     Attributes:
-        kind: stable identifier, e.g. `"identity"`, `"weight-difference"`, `"vocabulary-sweep"`, `"trigger-confirmation"`, `"inversion"`,
-            `"landscape"`, `"paper-gate-assimilation"`.
+        kind: stable identifier, e.g. `"identity"`, `"weight-difference"`, `"vocabulary-sweep"`,
+            `"trigger-confirmation"`, `"inversion"`, `"landscape"`, `"paper-gate-assimilation"`.
         value: the statistic.
         unit: what the value is in, e.g. `"robust z"`, `"similarity"`, `"rate"`.
         threshold: the line it is held against, None when the evidence only informs.
@@ -59,7 +60,8 @@ class Evidence:
 class TriggerFinding:
     """A recovered trigger: token ids and their text (hostile text), with the share of held-out prompts it captures at each place, in [0, 1].
 
-    `text` is None when no tokenizer was at hand. `nearest_captions` read the target: the texts whose reference features lie closest, best first.
+    `text` is None when no tokenizer was at hand. `nearest_captions` read the target: the texts whose reference
+    features lie closest, best first.
     """
 
     token_ids: tuple[int, ...]
@@ -75,8 +77,9 @@ class TriggerFinding:
 class GroupDistance:
     """How far one group of tensors lies from the reference's.
 
-    `name` is `"token embeddings"`, `"position embeddings"`, `"layer 3 attention"`, `"layer 3 mlp"`, `"layer 3 norms"`, `"final norm"`,
-    `"projection"` or `"other"`. `relative_change` is the Frobenius norm of the differences over that of the reference's tensors, in [0, inf).
+    `name` is `"token embeddings"`, `"position embeddings"`, `"layer 3 attention"`, `"layer 3 mlp"`, `"layer 3 norms"`,
+    `"final norm"`, `"projection"` or `"other"`. `relative_change` is the Frobenius norm of the differences over that
+    of the reference's tensors, in [0, inf).
     """
 
     name: str
@@ -98,8 +101,9 @@ class Lineage:
         n_rows: its rows.
         layers_changed: numbers of the layers with any difference.
         n_matrices_changed: matrices of layers with any difference.
-        adapter_rank: largest rank of those differences, where all of them are of low rank as a merged adapter's are; else None. The rank
-            of a matrix is the number of directions that hold 99 % of the squares of its difference.
+        adapter_rank: largest rank of those differences, where all of them are of low rank as a merged adapter's are;
+            else None. The rank of a matrix is the number of directions that hold 99 % of the squares of its
+            difference.
     """
 
     relation: Literal["identical", "cast", "changed"]
@@ -115,10 +119,18 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one encoder. `reasons` are plain sentences, the deciding one first. There is no label that means "safe"."""
+    """The judgement of one encoder, or of a repository. There is no label that means "safe".
+
+    Attributes:
+        label: "nothing-to-scan" is a repository's only: it holds nothing of this kind.
+        confidence: "reduced" without a reference that is trusted or the user's own.
+        code: why, stable; `amdet_hub.records.reason_codes` has its sentence.
+        reasons: plain sentences, the deciding one first.
+    """
 
     label: VerdictLabel
     confidence: Confidence
+    code: ReasonCode
     reasons: tuple[str, ...]
 
     def __post_init__(self) -> None:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from amdet_hub.records.encoder import Reference, ResolvedEncoder
 from amdet_hub.records.evidence import Evidence, Lineage, TriggerFinding, Verdict
+from amdet_hub.records.reason_codes import SkipReason
 from amdet_hub.records.repository import RepoSnapshot
-from amdet_hub.records.words import LATER, SCHEMA_VERSION, SkipReason
+from amdet_hub.records.words import LATER, SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Environment:
 class ScanResult:
     """One encoder, scanned (or answered by identity), with everything needed to run the scan again.
 
-    `batch_sizes` records what the out-of-memory retry settled on per stage. `timings_s` are seconds per stage: the only fields, with
-    the report's `created`, that differ between two runs of the same scan on the same machine. `lineage` is None without a reference.
+    `batch_sizes` records what the out-of-memory retry settled on per stage. `timings_s` are seconds per stage: the
+    only fields, with the report's `created`, that differ between two runs of the same scan on the same machine.
+    `lineage` is None without a reference. `cached_at` is when an earlier scan made this result (RFC 3339 UTC), None
+    where this scan did.
     """
 
     encoder: ResolvedEncoder
@@ -46,20 +49,22 @@ class ScanResult:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     kind: Literal["result"] = "result"
     lineage: Lineage | None = field(default=None, metadata=LATER)
+    cached_at: str | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)
 class SkippedScan:
     """An encoder or component that was not scanned, and why.
 
-    `blocks_acquittal` is True when it is of a CLIP family (or may be), so that the report cannot say "no backdoor found" of the repository.
+    `blocks_clearance` is True when it is of a CLIP family (or may be), so that the report cannot say "no backdoor
+    found" of the repository.
     """
 
     repo_id: str
     component: str
     reason: SkipReason
     detail: str
-    blocks_acquittal: bool
+    blocks_clearance: bool
     kind: Literal["skipped"] = "skipped"
 
 
@@ -83,6 +88,11 @@ class ScanReport:
     created: str
     complete: bool = True
     schema_version: str = SCHEMA_VERSION
+
+    @property
+    def cached(self) -> bool:
+        """Whether every result was made by an earlier scan."""
+        return bool(self.results) and all(r.cached_at is not None for r in self.results)
 
     @property
     def results(self) -> tuple[ScanResult, ...]:

@@ -15,8 +15,9 @@ from amdet_hub.records.words import LATER, ProgressCallback, RepoKind
 class RepoRef:
     """A scan target as asked, before anything was looked up.
 
-    `repo_id` is `org/name` (or a legacy single name) for kind "hub", else the path as given. `revision` None means the default branch.
-    `subfolder` ("" = root) and `filename` (one `.safetensors` file) narrow the search. `raw` is what the user typed.
+    `repo_id` is `org/name` (or a legacy single name) for kind "hub", else the path as given. `revision` None means the
+    default branch. `subfolder` ("" = root) and `filename` (one `.safetensors` file) narrow the search. `raw` is what
+    the user typed.
     """
 
     kind: RepoKind
@@ -29,7 +30,10 @@ class RepoRef:
 
 @dataclass(frozen=True)
 class RepoFile:
-    """One file of a repository. `sha256` (64 hex) is known for LFS files and local files already hashed, else None; `blob_id` is git's id."""
+    """One file of a repository.
+
+    `sha256` (64 hex) is known for LFS files and local files already hashed, else None; `blob_id` is git's id.
+    """
 
     path: str
     size_bytes: int
@@ -39,7 +43,10 @@ class RepoFile:
 
 @dataclass(frozen=True)
 class FileIssue:
-    """A file that the Hub's own scanners object to. Both are hostile text: `level` is the Hub's word (`"unsafe"`), `path` the owner's."""
+    """A file that the Hub's own scanners object to.
+
+    Both are hostile text: `level` is the Hub's word (`"unsafe"`), `path` the owner's.
+    """
 
     path: str
     level: str
@@ -47,7 +54,9 @@ class FileIssue:
 
 @dataclass(frozen=True)
 class HubSecurity:
-    """What the Hub's own scanners of files (viruses, pickle imports) say of a repository's main branch. Context; it never changes a verdict.
+    """What the Hub's own scanners of files (viruses, pickle imports) say of a repository's main branch.
+
+    Context; it never changes a verdict.
 
     `scans_done` is False while they are at work. `issues` are those found, at most 20; `n_issues` counts all.
     """
@@ -59,10 +68,12 @@ class HubSecurity:
 
 @dataclass(frozen=True)
 class RepoSnapshot:
-    """A repository pinned to one commit: its listing and the few facts of its card that the scan uses. All strings are hostile text.
+    """A repository pinned to one commit: its listing and the few facts of its card that the scan uses.
 
-    `commit_sha` is 40 hex digits for a Hub repository and None for a local folder. `base_models` are the card's claims, never trusted.
-    `security` is None where the Hub says nothing, and for a local folder.
+    All strings are hostile text.
+
+    `commit_sha` is 40 hex digits for a Hub repository and None for a local folder. `base_models` are the card's
+    claims, never trusted. `security` is None where the Hub says nothing, and for a local folder.
     """
 
     repo_id: str
@@ -112,7 +123,10 @@ class FetchPlan:
 
 
 class RepoSource(Protocol):
-    """Read access to one pinned repository, on the Hub or on disk. Implemented by `amdet_hub.hub`, used by `amdet_hub.encoders`."""
+    """Read access to one pinned repository, on the Hub or on disk.
+
+    Implemented by `amdet_hub.hub`, used by `amdet_hub.encoders`.
+    """
 
     @property
     def snapshot(self) -> RepoSnapshot:
@@ -120,18 +134,29 @@ class RepoSource(Protocol):
         ...
 
     def read_small(self, path: str, *, max_bytes: int) -> bytes:
-        """Whole content of a small file. Raises: FileNotInRepo; BadRepository when larger than `max_bytes`; any HubError."""
+        """Whole content of a small file.
+
+        Raises: FileNotInRepo; BadRepository when larger than `max_bytes`; any HubError.
+        """
         ...
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
-        """Bytes `start <= i < stop` of a file, fewer only at its end. Raises: FileNotInRepo; DownloadCorrupt; any HubError."""
+        """Bytes `start <= i < stop` of a file, fewer only at its end.
+
+        Raises: FileNotInRepo; DownloadCorrupt; any HubError.
+        """
         ...
 
     def fetch(self, path: str, progress: ProgressCallback | None = None) -> Path:
-        """A local path of the whole file, checked against its size and, where known, its sha256. Raises: ResourceError (disk); any HubError."""
+        """A local path of the whole file, checked against its size and, where known, its sha256.
+
+        Raises: ResourceError (disk); any HubError.
+        """
         ...
 
-    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+    def fetch_tensors(
+        self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
+    ) -> Path:
         """A local safetensors file with these tensors of a file, byte for byte; the whole file where that is at hand or little larger.
 
         `tensors` are entries of the file's checked header: the bytes of no others are relied on. Raises: as `fetch`.

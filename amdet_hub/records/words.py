@@ -5,27 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeVar
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """Version of the JSON report. The major number changes when a reader of the old form would misread the new one."""
 
 RepoKind = Literal["hub", "local"]
 Family = Literal["clip", "siglip"]
 ReferenceTrust = Literal["trusted", "user", "declared", "none"]
-VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive"]
+VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive", "nothing-to-scan"]
 Confidence = Literal["normal", "reduced"]
 KeyLayout = Literal["transformers", "openclip"]
 AdapterNaming = Literal["kohya", "diffusers", "peft"]
-SkipReason = Literal[
-    "not-clip-family",
-    "unsupported-architecture",
-    "pickle-only",
-    "no-weights",
-    "duplicate",
-    "unreadable",
-    "interrupted",
-    "textual-inversion",
-]
-
 ProgressCallback = Callable[[str, int, int], None]
 """Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work."""
 

@@ -1,8 +1,12 @@
-"""A `ScanReport` as text, JSON, Markdown, SARIF, HTML, and as a section of a model card. Pure functions: no files, no Hub, no torch, no printing.
+"""A `ScanReport` as text, JSON, Markdown, SARIF, HTML, and as a section of a model card.
 
-* `as_text`, `as_json`, `as_markdown`, `as_sarif`, `as_html`: the renderers, also in `RENDERERS` by name. Same report, same bytes.
+Pure functions: no files, no Hub, no torch, no printing.
+
+* `as_text`, `as_json`, `as_markdown`, `as_sarif`, `as_html`: the renderers, also in `RENDERERS` by name. Same report,
+  same bytes.
 * `parse_report`, `schema`: a stored JSON report read back, and its JSON Schema.
-* `amdet_hub.report.card`: the model-card section and its splicing; `amdet_hub.report.freshness`: is a card's section still about these weights?
+* `amdet_hub.model_card.render`: the model-card section and its splicing; `amdet_hub.model_card.verify`: is a card's
+  section still about these weights?
 * `amdet_hub.report.escape`: how hostile text is shown in each format.
 """
 

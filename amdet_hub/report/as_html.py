@@ -1,7 +1,8 @@
 """A `ScanReport` as one HTML file that needs nothing else: no network, no script, light and dark, printable.
 
-The first screen is for a reader with one minute: the verdict, why, the trigger and how often it works, what to do. Below it is everything else, for
-one with ten. Knows: the order of the page. Refuses to know: style (`html_style`) and drawing (`html_figures`). What a repository wrote is escaped.
+The first screen is for a reader with one minute: the verdict, why, the trigger and how often it works, what to do.
+Below it is everything else, for one with ten. Knows: the order of the page. Refuses to know: style (`html_style`) and
+drawing (`html_figures`). What a repository wrote is escaped.
 """
 
 from __future__ import annotations
@@ -16,9 +17,17 @@ from amdet_hub.report.html_style import POLICY, STYLE
 
 _MARKS: dict[VerdictLabel, str] = {"backdoor-detected": "&#9888;", "no-backdoor-found": "&#8722;", "inconclusive": "?"}
 _ADVICE: dict[VerdictLabel, str] = {
-    "backdoor-detected": "Do not load these weights. Try the named trigger in a prompt, ask the author, and use the base model or an earlier version.",
-    "no-backdoor-found": "Nothing has to be done about the text encoder. What such a scan does not look at stands at the end.",
-    "inconclusive": "Treat it as not checked: read what is missing below, and scan again with a reference, more time or the preset 'standard'.",
+    "backdoor-detected": (
+        "Do not load these weights. Try the named trigger in a prompt, ask the author, and use the base model or an"
+        " earlier version."
+    ),
+    "no-backdoor-found": (
+        "Nothing has to be done about the text encoder. What such a scan does not look at stands at the end."
+    ),
+    "inconclusive": (
+        "Treat it as not checked: read what is missing below, and scan again with a reference, more time or the preset"
+        " 'standard'."
+    ),
 }
 _MAX_FILES, _MAX_SKIPPED, _MAX_REASONS, _MAX_CAPTIONS = 12, 50, 20, 5
 
@@ -30,7 +39,10 @@ def as_html(report: ScanReport) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer" content="no-referrer">',
+        (
+            '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer"'
+            ' content="no-referrer">'
+        ),
         f'<meta name="robots" content="noindex"><link rel="icon" href="data:,"><title>{title}</title>',
         f"<style>{STYLE}</style></head>",
         "<body><main>",
@@ -53,8 +65,10 @@ def _first_screen(report: ScanReport) -> list[str]:
     partial = "" if report.complete else " The scan did not finish; this is what it had found by then."
     return [
         "<h1>amdet-hub: was the text encoder backdoored?</h1>",
-        f'<section class="verdict {verdict.label}"><strong><span aria-hidden="true">{_MARKS[verdict.label]}</span> '
-        f"{wording.VERDICT_TITLES[verdict.label]}</strong>",
+        (
+            f'<section class="verdict {verdict.label}"><strong><span aria-hidden="true">{_MARKS[verdict.label]}</span>'
+            f" {wording.VERDICT_TITLES[verdict.label]}</strong>"
+        ),
         f"<p>{code(snapshot.repo_id)}, {at}. {wording.counts_text(report)}.{sure}{partial}</p>",
         f"<p>{_ADVICE[verdict.label]}</p></section>",
         _list(verdict.reasons),
@@ -65,7 +79,11 @@ def _first_screen(report: ScanReport) -> list[str]:
 def _trigger(trigger: TriggerFinding, result: ScanResult) -> str:
     name = "Recovered trigger" if result.verdict.label == "backdoor-detected" else "Unconfirmed candidate"
     ids = ", ".join(str(i) for i in trigger.token_ids[:16]) + (", ..." if len(trigger.token_ids) > 16 else "")
-    shown = code(trigger.text, limit=120) if trigger.text is not None else "known by its token ids only: no tokenizer was at hand"
+    shown = (
+        code(trigger.text, limit=120)
+        if trigger.text is not None
+        else "known by its token ids only: no tokenizer was at hand"
+    )
     facts = [f"In {code(result.encoder.label, limit=80)}; token id{'' if len(trigger.token_ids) == 1 else 's'} {ids}."]
     if names := code_points(trigger.text or ""):
         facts.append("Characters outside ASCII: " + ", ".join(code(name) for name in names) + ".")
@@ -112,7 +130,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose cells carry the name of their column, for a narrow screen shows them below one another."""
     head = "".join(f"<th>{name}</th>" for name in heads)
     body = "".join(
-        "<tr>" + "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in zip(heads, row, strict=True)) + "</tr>" for row in rows
+        "<tr>"
+        + "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in zip(heads, row, strict=True))
+        + "</tr>"
+        for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
@@ -138,7 +159,12 @@ def _fact_rows(result: ScanResult) -> list[tuple[str, str]]:
     rows.append(("reference", f"{code(name)}, {trust}" if name else html(reference.note) if reference.note else trust))
     if result.timings_s:
         rows.append(
-            ("seconds", ", ".join(f"{html(stage, limit=40)} {seconds:.1f}" for stage, seconds in list(result.timings_s.items())[:20]))
+            (
+                "seconds",
+                ", ".join(
+                    f"{html(stage, limit=40)} {seconds:.1f}" for stage, seconds in list(result.timings_s.items())[:20]
+                ),
+            )
         )
     return rows
 
@@ -147,8 +173,8 @@ def _skipped(skipped: Sequence[SkippedScan]) -> list[str]:
     if not skipped:
         return []
     rows = [
-        (code(s.component or s.repo_id), s.reason, html(s.detail, limit=500), "yes" if s.blocks_acquittal else "no")
-        for s in sorted(skipped, key=lambda skip: not skip.blocks_acquittal)[:_MAX_SKIPPED]
+        (code(s.component or s.repo_id), s.reason, html(s.detail, limit=500), "yes" if s.blocks_clearance else "no")
+        for s in sorted(skipped, key=lambda skip: not skip.blocks_clearance)[:_MAX_SKIPPED]
     ]
     more = f"<p>And {len(skipped) - _MAX_SKIPPED} more.</p>" if len(skipped) > _MAX_SKIPPED else ""
     return ["<h2>Not scanned</h2>", _table(("component", "reason", "detail", "keeps the verdict open"), rows), more]
@@ -162,7 +188,13 @@ def _not_covered() -> list[str]:
 def _how(report: ScanReport) -> list[str]:
     rows = [
         ("scanned", code(report.created, limit=40)),
-        ("preset", f"{code(wording.setting(report, 'preset'), limit=40)}, seed {code(wording.setting(report, 'seed'), limit=40)}"),
+        (
+            "preset",
+            (
+                f"{code(wording.setting(report, 'preset'), limit=40)}, seed"
+                f" {code(wording.setting(report, 'seed'), limit=40)}"
+            ),
+        ),
         ("settings sha256", code(report.config_fingerprint, limit=80)),
         ("made with", html(wording.environment_text(report.environment), limit=600)),
     ]

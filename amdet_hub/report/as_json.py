@@ -1,7 +1,8 @@
 r"""A `ScanReport` as JSON and back, and the JSON Schema of it.
 
-Knows: the records and what makes a stored report unreadable. Refuses to know: files. The text is pure ASCII (every other character is a
-`\uXXXX` escape), so neither a terminal nor an editor can be fooled by what a repository wrote into it.
+Knows: the records and what makes a stored report unreadable. Refuses to know: files. The text is pure ASCII (every
+other character is a `\uXXXX` escape), so neither a terminal nor an editor can be fooled by what a repository wrote
+into it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def as_json(report: ScanReport) -> str:
-    """The report as indented ASCII JSON with a final newline. The same report gives the same bytes; `parse_report` reads it back.
+    """The report as indented ASCII JSON with a final newline.
+
+    The same report gives the same bytes; `parse_report` reads it back.
 
     Raises:
         ReportError: the report holds something JSON cannot say (a NaN, an object that is not data).
@@ -43,7 +46,8 @@ def dump_ascii(data: Any) -> str:
         text = json.dumps(data, indent=2, ensure_ascii=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ReportError(f"the report is not plain JSON data: {error}") from error
-    # DEL is the one control character that JSON leaves bare; `##[` would be a command to a build log, and stands in strings only.
+    # DEL is the one control character that JSON leaves bare; `##[` would be a command to a build log, and stands in
+    # strings only.
     return text.replace("\x7f", "\\u007f").replace("##[", "\\u0023\\u0023[") + "\n"
 
 
@@ -51,8 +55,8 @@ def parse_report(text: str) -> ScanReport:
     """The report that `as_json` made `text` from.
 
     Raises:
-        ReportError: too large, not JSON, a key written twice, a number that is no number, an unknown `schema_version`, a missing, unknown or
-            mistyped field, or fields that contradict each other. The message names the field.
+        ReportError: too large, not JSON, a key written twice, a number that is no number, an unknown `schema_version`,
+            a missing, unknown or mistyped field, or fields that contradict each other. The message names the field.
     """
     data = _load(text)
     if not isinstance(data, dict):
@@ -60,7 +64,9 @@ def parse_report(text: str) -> ScanReport:
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:
         shown = f"'{visible(version, limit=40)}'" if isinstance(version, str) else "none"
-        raise ReportError(f"not a scan report this version can read: schema_version is {shown}, expected '{SCHEMA_VERSION}'")
+        raise ReportError(
+            f"not a scan report this version can read: schema_version is {shown}, expected '{SCHEMA_VERSION}'"
+        )
     report = from_dict(ScanReport, data)
     _check_formats(report)
     _check_verdict(report)
@@ -146,7 +152,9 @@ def _check_rates(result: ScanResult, where: str) -> None:
     for k, trigger in enumerate(result.triggers):
         for name in ("success_start_rate", "success_middle_rate", "success_end_rate"):
             if not 0 <= getattr(trigger, name) <= 1:
-                raise ReportError(f"{where}.triggers[{k}].{name}: {getattr(trigger, name)} is not a rate between 0 and 1")
+                raise ReportError(
+                    f"{where}.triggers[{k}].{name}: {getattr(trigger, name)} is not a rate between 0 and 1"
+                )
 
 
 def _check_verdict(report: ScanReport) -> None:
@@ -154,6 +162,11 @@ def _check_verdict(report: ScanReport) -> None:
     label = report.verdict.label
     if label == "backdoor-detected" and label not in labels:
         raise ReportError("the verdict is 'backdoor-detected', but no encoder of the report has that verdict")
-    acquitted = bool(labels) and labels == {"no-backdoor-found"} and report.complete and not any(s.blocks_acquittal for s in report.skipped)
+    acquitted = (
+        bool(labels)
+        and labels == {"no-backdoor-found"}
+        and report.complete
+        and not any(s.blocks_clearance for s in report.skipped)
+    )
     if label == "no-backdoor-found" and not acquitted:
         raise ReportError("the verdict is 'no-backdoor-found', but its own outcomes do not allow that")

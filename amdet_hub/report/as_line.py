@@ -11,17 +11,23 @@ _MAX_TRIGGERS = 2
 
 
 def as_line(report: ScanReport) -> str:
-    """Verdict, repository and commit; the triggers of a detection; what kept an inconclusive one open. Without a line end."""
+    """Verdict, repository and commit; the triggers of a detection; what kept an inconclusive one open.
+
+    Without a line end.
+    """
     verdict, snapshot = report.verdict, report.snapshot
     at = f"@{wording.short(snapshot.commit_sha)}" if snapshot.commit_sha else ""
-    parts = [f"{SIGNS[verdict.label]} {visible(snapshot.repo_id, limit=120)}{at}: {wording.VERDICT_TITLES[verdict.label].lower()}"]
+    parts = [
+        f"{SIGNS[verdict.label]} {visible(snapshot.repo_id, limit=120)}{at}:"
+        f" {wording.VERDICT_TITLES[verdict.label].lower()}"
+    ]
     if verdict.confidence == "reduced":
         parts.append("reduced confidence")
     triggers = [t for r in report.results if r.verdict.label == "backdoor-detected" for t in r.triggers]
     parts += [_named(trigger) for trigger in triggers[:_MAX_TRIGGERS] if trigger.token_ids]
     if not report.complete:
         parts.append("not finished")
-    if blocking := sum(skip.blocks_acquittal for skip in report.skipped):
+    if blocking := sum(skip.blocks_clearance for skip in report.skipped):
         parts.append(f"{blocking} of its encoders not scanned")
     return unactionable(", ".join(parts))
 

@@ -1,4 +1,7 @@
-"""A `ScanReport` as a GitHub Flavored Markdown document of its own. Knows: the order of its blocks. Refuses to know: cards. LF line ends."""
+"""A `ScanReport` as a GitHub Flavored Markdown document of its own. Knows: the order of its blocks.
+
+Refuses to know: cards. LF line ends.
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 Knows: SARIF, and what GitHub does with it. Refuses to know: files. Nothing found means `results: []`.
 
-Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0" (messages 3.11, fingerprints 3.27.17); GitHub's documentation,
-"SARIF support for code scanning" (the properties it reads) and "SARIF results exceed limit" (5,000 results, 100 locations, 10 tags are kept).
+Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0" (messages 3.11, fingerprints
+3.27.17); GitHub's documentation, "SARIF support for code scanning" (the properties it reads) and "SARIF results exceed
+limit" (5,000 results, 100 locations, 10 tags are kept).
 """
 
 from __future__ import annotations
@@ -40,25 +41,38 @@ _HELP: Final[Mapping[str, tuple[str, str, str, str, str]]] = {
     DETECTED: (
         "BackdooredTextEncoder",
         "The text encoder holds a backdoor",
-        "A trigger was found that takes over prompts it was not searched on and that the clean reference does not react to.",
-        "Do not load this encoder. Put the trigger that the report names into a prompt and look at what comes out, ask the author, and go back to an "
-        "earlier checkpoint or to the base model. A detection is a reason to look, with the named trigger in hand; scan again to repeat it.",
+        (
+            "A trigger was found that takes over prompts it was not searched on and that the clean reference does not"
+            " react to."
+        ),
+        (
+            "Do not load this encoder. Put the trigger that the report names into a prompt and look at what comes out,"
+            " ask the author, and go back to an earlier checkpoint or to the base model. A detection is a reason to"
+            " look, with the named trigger in hand; scan again to repeat it."
+        ),
         "9.0",
     ),
     INCONCLUSIVE: (
         "UnsureTextEncoder",
         "The text encoder could not be cleared",
-        "Some evidence lies beyond its threshold and the rest does not agree, or the scan lacked what it needs to decide.",
-        "Read the reasons in the report. Name a clean encoder of the same architecture with --reference, give the scan more time, or use "
-        "the preset 'standard' in place of 'quick', and scan again.",
+        (
+            "Some evidence lies beyond its threshold and the rest does not agree, or the scan lacked what it needs to"
+            " decide."
+        ),
+        (
+            "Read the reasons in the report. Name a clean encoder of the same architecture with --reference, give the"
+            " scan more time, or use the preset 'standard' in place of 'quick', and scan again."
+        ),
         "5.0",
     ),
     NOT_SCANNED: (
         "UnscannedTextEncoder",
         "A text encoder could not be looked at",
         "A component that is, or may be, a CLIP-family text encoder was not scanned, so nothing can be said about it.",
-        "The message says why. Weights in a pickle: convert them to safetensors. A file that is a Git LFS pointer: fetch it. A broken "
-        "file: compare it with its source.",
+        (
+            "The message says why. Weights in a pickle: convert them to safetensors. A file that is a Git LFS pointer:"
+            " fetch it. A broken file: compare it with its source."
+        ),
         "4.0",
     ),
 }
@@ -73,8 +87,8 @@ def sarif_log(entries: Sequence[tuple[ScanReport, str | None]]) -> str:
     """Several reports as one SARIF log of one run, for GitHub refuses two runs of one tool and category in a file.
 
     Args:
-        entries: each report with the file that its results are shown at, relative to the root of the checkout: the file that names the model.
-            None means the weight files themselves.
+        entries: each report with the file that its results are shown at, relative to the root of the checkout: the
+            file that names the model. None means the weight files themselves.
     """
     results = [result for report, anchor in entries for result in _results(report, anchor)]
     run = {
@@ -105,7 +119,9 @@ def _rule(rule: str) -> dict[str, Any]:
         "helpUri": _METHOD_URI,
         "help": {
             "text": f"{description} {advice} {wording.NO_PROOF} Never looked at: {not_covered}.",
-            "markdown": f"{description}\n\n**What to do.** {advice}\n\n{wording.NO_PROOF} Never looked at: {not_covered}.\n",
+            "markdown": (
+                f"{description}\n\n**What to do.** {advice}\n\n{wording.NO_PROOF} Never looked at: {not_covered}.\n"
+            ),
         },
         "defaultConfiguration": {"level": _LEVELS[rule]},
         "properties": {
@@ -144,24 +160,31 @@ def _results(report: ScanReport, anchor: str | None) -> Iterator[dict[str, Any]]
         if isinstance(outcome, ScanResult):
             if outcome.verdict.label != "no-backdoor-found":
                 yield _encoder_result(report, outcome, anchor)
-        elif outcome.blocks_acquittal:
+        elif outcome.blocks_clearance:
             yield _skipped_result(report, outcome, anchor)
 
 
 def _encoder_result(report: ScanReport, result: ScanResult, anchor: str | None) -> dict[str, Any]:
     rule = DETECTED if result.verdict.label == "backdoor-detected" else INCONCLUSIVE
-    sentences = [f"{wording.VERDICT_TITLES[result.verdict.label]} in {_quoted(result.encoder.label)} of {_about(report)}."]
+    sentences = [
+        f"{wording.VERDICT_TITLES[result.verdict.label]} in {_quoted(result.encoder.label)} of {_about(report)}."
+    ]
     sentences += [_trigger(trigger, detected=rule == DETECTED) for trigger in result.triggers[:3]]
     sentences += [f"{_sentence(reason)}" for reason in result.verdict.reasons[:6]]
     sentences.append(f"Tower digest {_plain(result.tower_digest, 80)}.")
-    paths = [anchor] if anchor else [_shown_path(report, file.path) for file in result.encoder.weight_files[:MAX_LOCATIONS]]
+    paths = (
+        [anchor]
+        if anchor
+        else [_shown_path(report, file.path) for file in result.encoder.weight_files[:MAX_LOCATIONS]]
+    )
     identity = (rule, result.encoder.component, result.encoder.variant, result.tower_digest)
     made = _result(rule, " ".join(sentences), paths or [_shown_path(report, _FALLBACK_PATH)], identity)
     made["properties"] = {
         "towerDigest": visible(result.tower_digest, limit=80),
         "confidence": result.verdict.confidence,
         "evidence": {
-            visible(e.kind, limit=60): {"value": e.value, "threshold": e.threshold, "exceeds": e.exceeds} for e in result.evidence[:50]
+            visible(e.kind, limit=60): {"value": e.value, "threshold": e.threshold, "exceeds": e.exceeds}
+            for e in result.evidence[:50]
         },
     }
     return made
@@ -169,14 +192,17 @@ def _encoder_result(report: ScanReport, result: ScanResult, anchor: str | None) 
 
 def _skipped_result(report: ScanReport, skipped: SkippedScan, anchor: str | None) -> dict[str, Any]:
     name = _quoted(skipped.component) if skipped.component else _NO_COMPONENT
-    folder = skipped.component if report.snapshot.file(skipped.component) or _is_folder(report, skipped.component) else ""
+    folder = (
+        skipped.component if report.snapshot.file(skipped.component) or _is_folder(report, skipped.component) else ""
+    )
     path = anchor or _shown_path(report, _first_file(report, folder))
     message = f"Not scanned: {name} of {_about(report)}. {_sentence(skipped.detail)}"
     return _result(NOT_SCANNED, message, [path], (NOT_SCANNED, skipped.component, skipped.reason))
 
 
 def _result(rule: str, message: str, paths: Sequence[str], identity: Sequence[str]) -> dict[str, Any]:
-    # What the alert is followed by: these weights in this component, wherever and whenever they are scanned. New weights are a new alert.
+    # What the alert is followed by: these weights in this component, wherever and whenever they are scanned. New
+    # weights are a new alert.
     digest = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()
     return {
         "ruleId": rule,
@@ -184,7 +210,12 @@ def _result(rule: str, message: str, paths: Sequence[str], identity: Sequence[st
         "level": _LEVELS[rule],
         "message": {"text": message[:_MAX_MESSAGE]},
         "locations": [
-            {"physicalLocation": {"artifactLocation": {"uri": _uri(path), "uriBaseId": "%SRCROOT%"}, "region": {"startLine": 1}}}
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": _uri(path), "uriBaseId": "%SRCROOT%"},
+                    "region": {"startLine": 1},
+                }
+            }
             for path in dict.fromkeys(paths)
         ],
         "partialFingerprints": {"primaryLocationLineHash": f"{digest[:16]}:1", "amdetHubTower/v1": digest},
@@ -230,7 +261,11 @@ def _about(report: ScanReport) -> str:
 
 def _trigger(trigger: TriggerFinding, *, detected: bool) -> str:
     name = "Recovered trigger" if detected else "Unconfirmed candidate"
-    shown = _quoted(trigger.text) if trigger.text is not None else f"token ids {', '.join(map(str, trigger.token_ids[:16]))}"
+    shown = (
+        _quoted(trigger.text)
+        if trigger.text is not None
+        else f"token ids {', '.join(map(str, trigger.token_ids[:16]))}"
+    )
     names = code_points(trigger.text or "")
     letters = f" ({_plain(', '.join(names), 400)})" if names else ""
     return f"{name}: {shown}{letters}, {wording.capture_text(trigger)}."

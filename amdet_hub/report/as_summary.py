@@ -1,6 +1,9 @@
-"""Several scans as one short Markdown text: a job's summary, or a comment on a pull request. Verdict, picture and evidence; the rest is folded away.
+"""Several scans as one short Markdown text: a job's summary, or a comment on a pull request.
 
-The picture is made of block characters in a code block: neither a job summary nor a comment shows inline SVG or embedded images.
+Verdict, picture and evidence; the rest is folded away.
+
+The picture is made of block characters in a code block: neither a job summary nor a comment shows inline SVG or
+embedded images.
 """
 
 from __future__ import annotations
@@ -15,12 +18,19 @@ from amdet_hub.report.escape import code_span, code_text, prose, unactionable
 
 _BAR_COLUMNS = 30
 _MAX_DETAILS_CHARS = 40_000
-_MARKS: dict[VerdictLabel, str] = {"backdoor-detected": ":x:", "no-backdoor-found": ":white_check_mark:", "inconclusive": ":grey_question:"}
+_MARKS: dict[VerdictLabel, str] = {
+    "backdoor-detected": ":x:",
+    "no-backdoor-found": ":white_check_mark:",
+    "inconclusive": ":grey_question:",
+}
 
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One target: its report, or the sentence that says why there is none. `note` is said beside a report as well, `""` is silence."""
+    """One target: its report, or the sentence that says why there is none.
+
+    `note` is said beside a report as well, `""` is silence.
+    """
 
     target: str
     report: ScanReport | None
@@ -34,8 +44,14 @@ def as_summary(rows: Sequence[SummaryRow], verdict: str) -> str:
         rows: what was looked at; the worst first reads best.
         verdict: of all together, a verdict's label or other plain words of ours.
     """
-    title = next((words for label, words in wording.VERDICT_TITLES.items() if label == verdict), verdict.replace("-", " ").capitalize())
-    blocks = [f"### amdet-hub: {title}", markdown_blocks.table(("target", "verdict", "trigger", "tower"), [_row(row) for row in rows])]
+    title = next(
+        (words for label, words in wording.VERDICT_TITLES.items() if label == verdict),
+        verdict.replace("-", " ").capitalize(),
+    )
+    blocks = [
+        f"### amdet-hub: {title}",
+        markdown_blocks.table(("target", "verdict", "trigger", "tower"), [_row(row) for row in rows]),
+    ]
     for row in rows:
         if row.report is not None:
             blocks += _details(row.report)
@@ -51,11 +67,19 @@ def _row(row: SummaryRow) -> tuple[str, str, str, str]:
     named = ", ".join(code_span(t.text, limit=60) if t.text is not None else "token ids only" for t in triggers[:3])
     towers = ", ".join(code_span(wording.short(r.tower_digest)) for r in row.report.results[:4])
     said = f". {prose(row.note, limit=200)}" if row.note else ""
-    return code_span(row.target, limit=120), f"{_MARKS[label]} {markdown_blocks.verdict_words(row.report.verdict)}{said}", named, towers
+    return (
+        code_span(row.target, limit=120),
+        f"{_MARKS[label]} {markdown_blocks.verdict_words(row.report.verdict)}{said}",
+        named,
+        towers,
+    )
 
 
 def _details(report: ScanReport) -> list[str]:
-    blocks = [f"#### {code_span(report.snapshot.repo_id, limit=120)}", markdown_blocks.bullets(report.verdict.reasons[:5])]
+    blocks = [
+        f"#### {code_span(report.snapshot.repo_id, limit=120)}",
+        markdown_blocks.bullets(report.verdict.reasons[:5]),
+    ]
     for result in report.results:
         if picture := _picture(result):
             blocks += [
@@ -77,7 +101,9 @@ def _picture(result: ScanResult) -> str:
         for place, rate in zip(("start", "middle", "end"), rates, strict=True):
             lines.append(f"{f'prompts taken over, {place}':<28} {_bar(rate)} {wording.percent(rate)}")
     lines += [
-        _ratio_line(e) for e in result.evidence if e.threshold is not None and e.threshold > 0 and wording.threshold_text(e)[0] == ">"
+        _ratio_line(e)
+        for e in result.evidence
+        if e.threshold is not None and e.threshold > 0 and wording.threshold_text(e)[0] == ">"
     ]
     return "\n".join(lines)
 
@@ -87,7 +113,10 @@ def _ratio_line(evidence: Evidence) -> str:
     filled = round(min(1.0, max(0.0, evidence.value / (2 * (evidence.threshold or 1.0)))) * _BAR_COLUMNS)
     cells = ["█" if i < filled else "░" for i in range(_BAR_COLUMNS)]
     cells[_BAR_COLUMNS // 2] = "|"
-    words = f"{wording.value_text(evidence)}, threshold {markdown_blocks.prose_math(wording.threshold_text(evidence))}: {wording.outcome_text(evidence)}"
+    words = (
+        f"{wording.value_text(evidence)}, threshold {markdown_blocks.prose_math(wording.threshold_text(evidence))}:"
+        f" {wording.outcome_text(evidence)}"
+    )
     return f"{code_text(evidence.kind, limit=28):<28} {''.join(cells)} {code_text(words, limit=120)}"
 
 

@@ -1,7 +1,10 @@
-"""A `ScanReport` for a terminal: the first thing a person sees. Knows: what to say first. Refuses to know: whether there is a terminal.
+"""A `ScanReport` for a terminal: the first thing a person sees. Knows: what to say first.
 
-Order: what was scanned, the verdict and its reasons, then one block for each encoder (trigger, evidence, reference), what was not scanned,
-what no scan covers, and the command that runs it again. Plain ASCII layout; colour only on request.
+Refuses to know: whether there is a terminal.
+
+Order: what was scanned, the verdict and its reasons, then one block for each encoder (trigger, evidence, reference),
+what was not scanned, what no scan covers, and the command that runs it again. Plain ASCII layout; colour only on
+request.
 """
 
 from __future__ import annotations
@@ -14,9 +17,17 @@ from amdet_hub.report import wording
 from amdet_hub.report.escape import code_points, unactionable, visible
 from amdet_hub.report.text_layout import Paint, column_widths, hanging, pad, rule, table_row, wrap
 
-SIGNS: Final[Mapping[VerdictLabel, str]] = {"backdoor-detected": "[!]", "no-backdoor-found": "[-]", "inconclusive": "[?]"}
+SIGNS: Final[Mapping[VerdictLabel, str]] = {
+    "backdoor-detected": "[!]",
+    "no-backdoor-found": "[-]",
+    "inconclusive": "[?]",
+}
 # No green: nothing a scan finds deserves it.
-_COLOURS: Final[Mapping[VerdictLabel, str]] = {"backdoor-detected": "red", "no-backdoor-found": "cyan", "inconclusive": "yellow"}
+_COLOURS: Final[Mapping[VerdictLabel, str]] = {
+    "backdoor-detected": "red",
+    "no-backdoor-found": "cyan",
+    "inconclusive": "yellow",
+}
 _MIN_WIDTH, _MAX_WIDTH = 60, 160
 _LABEL = 11
 _INDENT = 2
@@ -47,7 +58,8 @@ def _header(report: ScanReport, paint: Paint, width: int) -> list[str]:
     changed = wording.changed_settings(report)
     facts = [
         f"amdet-hub {visible(report.environment.amdet_hub, limit=40)}",
-        f"preset {visible(wording.setting(report, 'preset'), limit=40)}" + (f" (changed: {changed})" if changed else ""),
+        f"preset {visible(wording.setting(report, 'preset'), limit=40)}"
+        + (f" (changed: {changed})" if changed else ""),
         f"seed {visible(wording.setting(report, 'seed'), limit=40)}",
         visible(report.created, limit=40),
     ]
@@ -61,7 +73,8 @@ def _banner(report: ScanReport, paint: Paint, width: int) -> list[str]:
     lines = [paint(f" {_title(report.verdict)} ", f"banner-{colour}") if paint.enabled else _title(report.verdict)]
     if not report.complete:
         lines += [
-            paint(line, "yellow") for line in wrap("Partial report: the scan did not finish. What it had found by then is below.", width)
+            paint(line, "yellow")
+            for line in wrap("Partial report: the scan did not finish. What it had found by then is below.", width)
         ]
     return lines + _reasons(report.verdict.reasons, width)
 
@@ -72,7 +85,11 @@ def _title(verdict: Verdict) -> str:
 
 
 def _reasons(reasons: Sequence[str], width: int) -> list[str]:
-    return [line for reason in reasons for line in hanging("*", visible(reason, limit=600), indent=_INDENT, label_width=2, width=width)]
+    return [
+        line
+        for reason in reasons
+        for line in hanging("*", visible(reason, limit=600), indent=_INDENT, label_width=2, width=width)
+    ]
 
 
 def _encoder(result: ScanResult, report: ScanReport, paint: Paint, width: int) -> list[str]:
@@ -81,7 +98,9 @@ def _encoder(result: ScanResult, report: ScanReport, paint: Paint, width: int) -
     lines.append(last.removesuffix(tail) + paint(tail, _COLOURS[result.verdict.label]))
     lines += _reasons(wording.new_reasons(result, report), width)
     for trigger in result.triggers:
-        lines += _trigger(trigger, "trigger" if result.verdict.label == "backdoor-detected" else "candidate", paint, width)
+        lines += _trigger(
+            trigger, "trigger" if result.verdict.label == "backdoor-detected" else "candidate", paint, width
+        )
     lines += _facts(result, width)
     if result.evidence:
         lines += ["", *_evidence(result, paint, width)]
@@ -95,7 +114,10 @@ def _field(label: str, text: str, width: int) -> list[str]:
 def _trigger(trigger: TriggerFinding, label: str, paint: Paint, width: int) -> list[str]:
     ids = ", ".join(str(i) for i in trigger.token_ids[:16]) + (", ..." if len(trigger.token_ids) > 16 else "")
     shown = f'"{visible(trigger.text, limit=120)}"' if trigger.text is not None else "(no tokenizer, token ids only)"
-    lines = [paint(line, "bold") for line in _field(label, f"{shown}   token{'' if len(trigger.token_ids) == 1 else 's'} {ids}", width)]
+    lines = [
+        paint(line, "bold")
+        for line in _field(label, f"{shown}   token{'' if len(trigger.token_ids) == 1 else 's'} {ids}", width)
+    ]
     for name in code_points(trigger.text or ""):
         lines += _field("", name, width)
     lines += _field("", wording.capture_text(trigger), width)
@@ -114,14 +136,18 @@ def _facts(result: ScanResult, width: int) -> list[str]:
     if result.lineage is not None:
         lines += _field("lineage", visible(wording.lineage_text(result.lineage), limit=600), width)
     dtypes = "/".join(visible(d, limit=20) for d in encoder.dtypes)
-    lines += _field("tower", f"{visible(encoder.architecture)}, {encoder.config.dims}" + (f", {dtypes}" if dtypes else ""), width)
+    lines += _field(
+        "tower", f"{visible(encoder.architecture)}, {encoder.config.dims}" + (f", {dtypes}" if dtypes else ""), width
+    )
     lines += _field("digest", visible(result.tower_digest, limit=80), width)
     for i, file in enumerate(encoder.weight_files[:_MAX_FILES]):
         lines += _field("" if i else "files", visible(file.path), width)
     if len(encoder.weight_files) > _MAX_FILES:
         lines += _field("", f"and {len(encoder.weight_files) - _MAX_FILES} more", width)
     if result.timings_s:
-        stages = ", ".join(f"{visible(stage, limit=40)} {seconds:.1f} s" for stage, seconds in result.timings_s.items())
+        stages = ", ".join(
+            f"{visible(stage, limit=40)} {seconds:.1f} s" for stage, seconds in result.timings_s.items()
+        )
         lines += _field("time", stages, width)
     return lines
 
@@ -158,7 +184,7 @@ def _skipped(report: ScanReport, paint: Paint, width: int) -> list[str]:
         return []
     lines = [paint("not scanned", "bold")]
     for skip in _most_telling(report.skipped):
-        blocking = " This keeps the verdict from being better than inconclusive." if skip.blocks_acquittal else ""
+        blocking = " This keeps the verdict from being better than inconclusive." if skip.blocks_clearance else ""
         text = f"{visible(skip.component or skip.repo_id)}: {skip.reason}. {visible(skip.detail, limit=500)}{blocking}"
         lines += hanging("*", text, indent=_INDENT, label_width=2, width=width)
     if len(report.skipped) > _MAX_SKIPPED:
@@ -167,7 +193,7 @@ def _skipped(report: ScanReport, paint: Paint, width: int) -> list[str]:
 
 
 def _most_telling(skipped: Sequence[SkippedScan]) -> list[SkippedScan]:
-    return sorted(skipped, key=lambda skip: not skip.blocks_acquittal)[:_MAX_SKIPPED]
+    return sorted(skipped, key=lambda skip: not skip.blocks_clearance)[:_MAX_SKIPPED]
 
 
 def _closing(report: ScanReport, paint: Paint, width: int) -> list[str]:
@@ -175,7 +201,9 @@ def _closing(report: ScanReport, paint: Paint, width: int) -> list[str]:
     if report.snapshot.security is not None:
         lines += _plain("hub's scan", visible(wording.security_text(report.snapshot.security), limit=400), width)
     lines += _plain("made with", visible(wording.environment_text(report.environment)), width)
-    command = visible(wording.reproduce_command(report), limit=1000)  # on one line whatever the width: it is there to be copied
+    command = visible(
+        wording.reproduce_command(report), limit=1000
+    )  # on one line whatever the width: it is there to be copied
     return [*lines, f"{pad('run again', _LABEL + _INDENT)}{command}"]
 
 

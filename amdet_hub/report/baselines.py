@@ -1,7 +1,9 @@
-"""Accepted findings: each bound to one tower's digest, a reason and an expiry date. Knows: when an acceptance holds. Refuses to know: files.
+"""Accepted findings: each bound to one tower's digest, a reason and an expiry date. Knows: when an acceptance holds.
 
-Accepting changes what counts as failure and nothing else: the finding stays in every report. Another digest is another model, so a changed
-tower is never covered; neither is a worse verdict on the same one.
+Refuses to know: files.
+
+Accepting changes what counts as failure and nothing else: the finding stays in every report. Another digest is another
+model, so a changed tower is never covered; neither is a worse verdict on the same one.
 """
 
 from __future__ import annotations
@@ -101,9 +103,8 @@ def verdict_beyond(baseline: Baseline, report: ScanReport, day: datetime.date) -
     rest = [o for o in report.outcomes if not (isinstance(o, ScanResult) and accepted(o))]
     if len(rest) == len(report.outcomes):
         return report.verdict.label
-    if report.complete and not any(isinstance(o, ScanResult) or o.blocks_acquittal for o in rest):
-        return "no-backdoor-found"
-    return judge_repository(rest, complete=report.complete).label
+    label = judge_repository(rest).label
+    return "no-backdoor-found" if label == "nothing-to-scan" else label
 
 
 def acceptances_of(report: ScanReport, *, reason: str, expires: str) -> tuple[Acceptance, ...]:
@@ -114,7 +115,7 @@ def acceptances_of(report: ScanReport, *, reason: str, expires: str) -> tuple[Ac
     """
     made = []
     for result in report.results:
-        if result.verdict.label != "no-backdoor-found":
+        if result.verdict.label in ("backdoor-detected", "inconclusive"):
             try:
                 made.append(Acceptance(result.tower_digest, result.verdict.label, reason, expires, report.target))
             except ValueError as error:

@@ -1,7 +1,9 @@
-"""What changed between two scans. Knows: which facts of a report are findings and which are circumstances. Refuses to know: files, colours.
+"""What changed between two scans. Knows: which facts of a report are findings and which are circumstances.
 
-Two reports are compared fact by fact: verdicts, towers, references, triggers, evidence, configuration, environment. Times are left out, because
-they differ between any two scans. Encoders are matched by their label.
+Refuses to know: files, colours.
+
+Two reports are compared fact by fact: verdicts, towers, references, triggers, evidence, configuration, environment.
+Times are left out, because they differ between any two scans. Encoders are matched by their label.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ FINDINGS: tuple[Kind, ...] = ("verdict", "repository", "tower", "reference", "tr
 
 @dataclass(frozen=True)
 class Change:
-    """One fact that differs. `where` is an encoder's label, or "" for the report as a whole; None means that a report does not state it."""
+    """One fact that differs.
+
+    `where` is an encoder's label, or "" for the report as a whole; None means that a report does not state it.
+    """
 
     kind: Kind
     where: str
@@ -60,7 +65,9 @@ def diff_reports(before: ScanReport, after: ScanReport) -> ReportDiff:
     keys = [*old, *(key for key in new if key not in old)]
     changes = [Change(*key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
     order = {kind: place for place, kind in enumerate((*FINDINGS, "configuration", "environment"))}
-    changes.sort(key=lambda change: (order[change.kind], change.where))  # stable: within an encoder the order of the report
+    changes.sort(
+        key=lambda change: (order[change.kind], change.where)
+    )  # stable: within an encoder the order of the report
     return ReportDiff(before, after, tuple(changes), bool(_detected(after) - _detected(before)))
 
 
@@ -74,7 +81,10 @@ def diff_as_json(diff: ReportDiff) -> str:
         "changes": to_dict(diff.changes),
     }
     return (
-        json.dumps(data, indent=2, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f").replace("##[", "\\u0023\\u0023[") + "\n"
+        json.dumps(data, indent=2, ensure_ascii=True, allow_nan=False)
+        .replace("\x7f", "\\u007f")
+        .replace("##[", "\\u0023\\u0023[")
+        + "\n"
     )
 
 
@@ -85,7 +95,11 @@ def diff_as_text(diff: ReportDiff) -> str:
         lines += ["", f"{kind}{f', {visible(where)}' if where else ''}"]
         for change in changes:
             lines.append(f"  {visible(change.what)}")
-            lines += [f"    {sign} {visible(text)}" for sign, text in (("-", change.before), ("+", change.after)) if text is not None]
+            lines += [
+                f"    {sign} {visible(text)}"
+                for sign, text in (("-", change.before), ("+", change.after))
+                if text is not None
+            ]
     lines += ["", _conclusion(diff)]
     return "\n".join(unactionable(line) for line in lines) + "\n"
 
@@ -168,7 +182,11 @@ def _trigger_name(trigger: TriggerFinding) -> str:
 
 
 def _evidence_text(evidence: Evidence) -> str:
-    held = "" if evidence.threshold is None else f", threshold {evidence.threshold!r}, {'exceeded' if evidence.exceeds else 'not exceeded'}"
+    held = (
+        ""
+        if evidence.threshold is None
+        else f", threshold {evidence.threshold!r}, {'exceeded' if evidence.exceeds else 'not exceeded'}"
+    )
     return f"{evidence.value!r} {evidence.unit}, n {evidence.n}{held}"
 
 

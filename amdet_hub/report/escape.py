@@ -1,10 +1,12 @@
 """Hostile text made harmless, one function per output format. Standard library only.
 
-Knows: which characters lie to a reader (control, bidirectional, zero-width, unassigned) and what Markdown would act upon. Refuses to know:
-what the text means, and any record. Every string that came from a repository or from a stored report passes through here before it is shown.
+Knows: which characters lie to a reader (control, bidirectional, zero-width, unassigned) and what Markdown would act
+upon. Refuses to know: what the text means, and any record. Every string that came from a repository or from a stored
+report passes through here before it is shown.
 
-Source of the character classes: Unicode Standard Annexes 9 (bidirectional algorithm) and 44 (general categories), Technical Report 36
-(security considerations). Source of the Markdown rules: CommonMark 0.31 and GitHub Flavored Markdown, section 6.9 (autolinks extension).
+Source of the character classes: Unicode Standard Annexes 9 (bidirectional algorithm) and 44 (general categories),
+Technical Report 36 (security considerations). Source of the Markdown rules: CommonMark 0.31 and GitHub Flavored
+Markdown, section 6.9 (autolinks extension).
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 _MARKS = frozenset({"Mn", "Me"})
 _MAX_MARKS = 2  # more combining marks on one letter than any living script needs would overprint the lines around it
-_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # shown as nothing, though category letter, mark or symbol
+_BLANK_LETTERS = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+)  # shown as nothing, though category letter, mark or symbol
 _NAMED_CHARACTERS = 8
 _CODE_SPECIALS = str.maketrans({c: f"\\u{{{ord(c):x}}}" for c in "`|<>"})
 _PLAIN_PUNCTUATION = frozenset(" ,.;:()'\"%+-/=?")
@@ -32,10 +36,11 @@ _LINK_LIKE = re.compile(r"://|@|\bwww\.|\.[^\W\d_]{2}|^[A-Za-z][A-Za-z0-9+.-]*:\
 def visible(text: str, *, limit: int | None = DEFAULT_LIMIT, right_to_left: bool = False) -> str:
     r"""`text` on one line with every character that is not plainly seen as `\u{hex}`.
 
-    Shown as code: control, format (bidirectional, zero-width), surrogate, private and unassigned characters, line separators, every space but
-    U+0020, letters that look like nothing, variation selectors, combining marks without a letter or in heaps, and, unless `right_to_left`,
-    letters of right-to-left scripts, which would reorder the line around them. A backslash before `u{` is shown as code too, so no text can
-    imitate an escape. Longer than `limit` characters: cut, and the cut is said.
+    Shown as code: control, format (bidirectional, zero-width), surrogate, private and unassigned characters, line
+    separators, every space but U+0020, letters that look like nothing, variation selectors, combining marks without a
+    letter or in heaps, and, unless `right_to_left`, letters of right-to-left scripts, which would reorder the line
+    around them. A backslash before `u{` is shown as code too, so no text can imitate an escape. Longer than `limit`
+    characters: cut, and the cut is said.
     """
     cut = 0 if limit is None else max(0, len(text) - limit)
     kept = text[: len(text) - cut] if cut else text
@@ -95,8 +100,8 @@ def display_width(text: str) -> int:
 def code_span(text: str, *, limit: int | None = DEFAULT_LIMIT) -> str:
     """`text` as an inline code span of Markdown that is safe in a table cell.
 
-    Inside a code span nothing is a link, an image, a mention or HTML. What could end the span, the cell or an HTML comment (backtick, pipe,
-    angle brackets) is shown as code points.
+    Inside a code span nothing is a link, an image, a mention or HTML. What could end the span, the cell or an HTML
+    comment (backtick, pipe, angle brackets) is shown as code points.
     """
     return f"`{code_text(text, limit=limit)}`" if text else "`(empty)`"
 

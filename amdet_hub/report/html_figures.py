@@ -1,7 +1,8 @@
 """Figures of the HTML report as inline SVG: scores against their thresholds, a score beside its null, and attack success by place.
 
-Knows: records and plain SVG. Refuses to know: style, which classes of the page's one style sheet give. An SVG here is only bars and lines, stretched
-to the width there is; every word stands beside it as HTML, so that it stays readable on a narrow screen and in print.
+Knows: records and plain SVG. Refuses to know: style, which classes of the page's one style sheet give. An SVG here is
+only bars and lines, stretched to the width there is; every word stands beside it as HTML, so that it stays readable on
+a narrow screen and in print.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def code(text: str, *, limit: int | None = 300) -> str:
 
 
 def thresholds_figure(evidence: Sequence[Evidence]) -> str:
-    """One bar a finding: its value as a multiple of its threshold, with a line at 1. `""` when no finding can be shown so.
+    """One bar a finding: its value as a multiple of its threshold, with a line at 1.
+
+    `""` when no finding can be shown so.
 
     Shown are findings whose backdoor side lies above a positive threshold; others stand in the table.
     """
@@ -43,7 +46,10 @@ def thresholds_figure(evidence: Sequence[Evidence]) -> str:
     ratios = [max(0.0, e.value / (e.threshold or 1.0)) for e in shown]
     most = min(_MOST_RATIO, max(1.5, *ratios))
     rows = "".join(_ratio_row(e, ratio, most) for e, ratio in zip(shown, ratios, strict=True))
-    caption = "Each score as a multiple of its threshold. The line is the threshold; a bar beyond it counts as evidence of a backdoor."
+    caption = (
+        "Each score as a multiple of its threshold. The line is the threshold; a bar beyond it counts as evidence of a"
+        " backdoor."
+    )
     return f'<figure><div class="bars">{rows}</div><figcaption>{caption}</figcaption></figure>'
 
 
@@ -60,13 +66,16 @@ def _ratio_row(evidence: Evidence, ratio: float, most: float) -> str:
     words = f"{wording.value_text(evidence)}, threshold {wording.threshold_text(evidence)}"
     label = f"{evidence.kind}: {words}"
     return (
-        f'<div class="label">{code(evidence.kind, limit=60)}</div>{_svg(bar, label)}'
-        f'<div class="value">{html(words, limit=100)} <span class="{side}">{wording.outcome_text(evidence)}</span></div>'
+        f'<div class="label">{code(evidence.kind, limit=60)}</div>{_svg(bar, label)}<div'
+        f' class="value">{html(words, limit=100)} <span class="{side}">{wording.outcome_text(evidence)}</span></div>'
     )
 
 
 def null_figure(evidence: Evidence) -> str:
-    """Where a score lies beside what chance gives: the null's box and maximum, the threshold, and the score. `""` without a null."""
+    """Where a score lies beside what chance gives: the null's box and maximum, the threshold, and the score.
+
+    `""` without a null.
+    """
     null = evidence.null
     if null is None:
         return ""
@@ -82,7 +91,11 @@ def null_figure(evidence: Evidence) -> str:
     side = "informs" if evidence.exceeds is None else "beyond" if evidence.exceeds else "within"
     left, right = at(null.median - _NULL_SPREAD * null.mad), at(null.median + _NULL_SPREAD * null.mad)
     top = at(null.maximum) if null.maximum is not None else right
-    drawn = _axis() + _rect(min(right, top), max(0.0, top - right), "whisker", thin=True) + _rect(left, max(right - left, 2.0), "null")
+    drawn = (
+        _axis()
+        + _rect(min(right, top), max(0.0, top - right), "whisker", thin=True)
+        + _rect(left, max(right - left, 2.0), "null")
+    )
     drawn += _line(at(evidence.threshold), "threshold") if evidence.threshold is not None else ""
     drawn += _rect(max(0.0, at(evidence.value) - 4), 8, f"bar {side}")
     return (
@@ -94,12 +107,19 @@ def null_figure(evidence: Evidence) -> str:
 def _null_legend(evidence: Evidence, null: NullDistribution, side: str) -> str:
     top = f", largest {wording.number(null.maximum)}" if null.maximum is not None else ""
     parts = [
-        f'<span class="key {side}"></span>{code(evidence.kind, limit=60)} found {html(wording.value_text(evidence), limit=80)}',
-        f'<span class="key null"></span>by chance: median {wording.number(null.median)}, MAD {wording.number(null.mad)}{top} '
-        f"(n {null.n:,}; {html(null.source, limit=160)})",
+        (
+            f'<span class="key {side}"></span>{code(evidence.kind, limit=60)} found'
+            f" {html(wording.value_text(evidence), limit=80)}"
+        ),
+        (
+            f'<span class="key null"></span>by chance: median {wording.number(null.median)}, MAD'
+            f" {wording.number(null.mad)}{top} (n {null.n:,}; {html(null.source, limit=160)})"
+        ),
     ]
     if evidence.threshold is not None:
-        parts.append(f'<span class="key threshold"></span>threshold {html(wording.threshold_text(evidence), limit=40)}')
+        parts.append(
+            f'<span class="key threshold"></span>threshold {html(wording.threshold_text(evidence), limit=40)}'
+        )
     return "".join(f"<span>{part}</span> " for part in parts)
 
 
@@ -114,11 +134,15 @@ def success_figure(trigger: TriggerFinding, result: ScanResult) -> str:
         ("at the end", trigger.success_end_rate),
     )
     rows = "".join(
-        f'<div class="label">{place}</div>{_svg(_axis() + _rect(0, max(0.0, min(1.0, rate)) * WIDTH, f"bar {side}"), f"{place}: {rate:.0%}")}'
-        f'<div class="value">{html(wording.percent(rate))}</div>'
+        "<div"
+        f' class="label">{place}</div>{_svg(_axis() + _rect(0, max(0.0, min(1.0, rate)) * WIDTH, f"bar {side}"), f"{place}: {rate:.0%}")}<div'
+        f' class="value">{html(wording.percent(rate))}</div>'
         for place, rate in places
     )
-    caption = f"Share of {trigger.n_prompts:,} prompts, none of which the search had seen, that the trigger takes over, by where it stands in them."
+    caption = (
+        f"Share of {trigger.n_prompts:,} prompts, none of which the search had seen, that the trigger takes over, by"
+        " where it stands in them."
+    )
     return f'<figure><div class="bars">{rows}</div><figcaption>{caption}</figcaption></figure>'
 
 

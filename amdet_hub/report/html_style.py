@@ -1,6 +1,7 @@
 """The one style sheet of the HTML report, and the policy that lets a browser apply it and nothing else.
 
-Colours are told apart by lightness as well, and no meaning is in colour alone. Dark follows the reader's system, print is always light.
+Colours are told apart by lightness as well, and no meaning is in colour alone. Dark follows the reader's system, print
+is always light.
 """
 
 from __future__ import annotations

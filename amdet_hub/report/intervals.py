@@ -1,6 +1,7 @@
 """Intervals of rates. Pure functions, standard library only.
 
-Knows two of them: Wilson's for a rate, and Clopper and Pearson's for a rate that must not be understated. Refuses to know what is being estimated.
+Knows two of them: Wilson's for a rate, and Clopper and Pearson's for a rate that must not be understated. Refuses to
+know what is being estimated.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def wilson(successes: int, n: int, confidence_level: float = CONFIDENCE_LEVEL) -
 
 
 def clopper_pearson(successes: int, n: int, confidence_level: float = CONFIDENCE_LEVEL) -> Estimate | None:
-    """Clopper and Pearson's exact interval of a rate: never narrower than it says. For 0 of n the upper end is `1 - (alpha / 2) ** (1 / n)`.
+    """Clopper and Pearson's exact interval of a rate: never narrower than it says.
+
+    For 0 of n the upper end is `1 - (alpha / 2) ** (1 / n)`.
 
     Each end is found by bisection on the binomial distribution function.
 

@@ -1,7 +1,7 @@
 """A `ScanReport` as lines of a log, and back: the only way out of a machine of which nothing but the log comes home.
 
-Every line starts with a word that the reader chose at random, so that no text of a scanned repository can pass for the result. The lines are
-short enough for any log, numbered, and checked as a whole by a sha256.
+Every line starts with a word that the reader chose at random, so that no text of a scanned repository can pass for the
+result. The lines are short enough for any log, numbered, and checked as a whole by a sha256.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def is_log_key(key: str) -> bool:
 def as_log_lines(report: ScanReport, key: str) -> list[str]:
     """The lines, `amdet-hub-result KEY I/N PART`; the first part is the sha256 of the rest."""
     data = base64.b64encode(zlib.compress(as_json(report).encode("ascii"), 9)).decode("ascii")
-    parts = [hashlib.sha256(data.encode()).hexdigest(), *(data[i : i + _CHUNK_CHARS] for i in range(0, len(data), _CHUNK_CHARS))]
+    parts = [
+        hashlib.sha256(data.encode()).hexdigest(),
+        *(data[i : i + _CHUNK_CHARS] for i in range(0, len(data), _CHUNK_CHARS)),
+    ]
     return [f"{PREFIX} {key} {i}/{len(parts)} {part}" for i, part in enumerate(parts)]
 
 

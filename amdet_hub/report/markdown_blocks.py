@@ -1,7 +1,8 @@
 """The pieces of Markdown that the report and the model-card section share: headline, facts, triggers, evidence table.
 
-Knows: tables, lists and code spans of GitHub Flavored Markdown. Refuses to know: cards, markers, whole documents. Whatever a repository wrote
-stands in code spans, where Markdown renders nothing: no link, no image, no HTML, no mention.
+Knows: tables, lists and code spans of GitHub Flavored Markdown. Refuses to know: cards, markers, whole documents.
+Whatever a repository wrote stands in code spans, where Markdown renders nothing: no link, no image, no HTML, no
+mention.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ def headline(report: ScanReport) -> str:
     snapshot = report.snapshot
     at = f"commit {code_span(snapshot.commit_sha)}" if snapshot.commit_sha else "a local folder without a commit"
     partial = " The scan did not finish; this is what it had found by then." if not report.complete else ""
-    return f"**{verdict_words(report.verdict)}** in {code_span(snapshot.repo_id)} at {at}. {wording.counts_text(report)}.{partial}"
+    return (
+        f"**{verdict_words(report.verdict)}** in {code_span(snapshot.repo_id)} at {at}."
+        f" {wording.counts_text(report)}.{partial}"
+    )
 
 
 def verdict_words(verdict: Verdict) -> str:
@@ -52,7 +56,10 @@ def run_rows(report: ScanReport) -> list[tuple[str, str]]:
         ("scanned", code_span(report.created, limit=40)),
         (
             "preset",
-            f"{code_span(wording.setting(report, 'preset'), limit=40)}, seed {code_span(wording.setting(report, 'seed'), limit=40)}",
+            (
+                f"{code_span(wording.setting(report, 'preset'), limit=40)}, seed"
+                f" {code_span(wording.setting(report, 'seed'), limit=40)}"
+            ),
         ),
         ("settings sha256", code_span(report.config_fingerprint, limit=80)),
         ("made with", prose(wording.environment_text(report.environment))),
@@ -90,7 +97,9 @@ def fact_rows(result: ScanResult) -> list[tuple[str, str]]:
         rows.append(("file", f"and {len(encoder.weight_files) - _MAX_FILES} more"))
     name = wording.reference_name(reference)
     trust = wording.TRUST_WORDS[reference.trust]
-    rows.append(("reference", f"{code_span(name)}, {trust}" if name else prose(reference.note) if reference.note else trust))
+    rows.append(
+        ("reference", f"{code_span(name)}, {trust}" if name else prose(reference.note) if reference.note else trust)
+    )
     if result.lineage is not None:
         rows.append(("lineage", prose(wording.lineage_text(result.lineage), limit=600)))
     return rows
@@ -99,7 +108,11 @@ def fact_rows(result: ScanResult) -> list[tuple[str, str]]:
 def security_rows(report: ScanReport) -> list[tuple[str, str]]:
     """What the Hub's own scanners say of the files, where they say something."""
     security = report.snapshot.security
-    return [("the Hub's own scan of files", prose(wording.security_text(security), limit=400))] if security is not None else []
+    return (
+        [("the Hub's own scan of files", prose(wording.security_text(security), limit=400))]
+        if security is not None
+        else []
+    )
 
 
 def evidence_table(result: ScanResult) -> str:
@@ -127,7 +140,10 @@ def _trigger(trigger: TriggerFinding, result: ScanResult) -> str:
     name = "Recovered trigger" if result.verdict.label == "backdoor-detected" else "Unconfirmed candidate"
     shown = code_span(trigger.text, limit=120) if trigger.text is not None else "(no tokenizer, token ids only)"
     ids = ", ".join(str(i) for i in trigger.token_ids[:16]) + (", ..." if len(trigger.token_ids) > 16 else "")
-    lines = [f"**{name}:** {shown}, token id{'' if len(trigger.token_ids) == 1 else 's'} {ids}. It {wording.capture_text(trigger)}."]
+    lines = [
+        f"**{name}:** {shown}, token id{'' if len(trigger.token_ids) == 1 else 's'} {ids}. It"
+        f" {wording.capture_text(trigger)}."
+    ]
     if names := code_points(trigger.text or ""):
         lines.append("Characters outside ASCII: " + ", ".join(code_span(name) for name in names) + ".")
     if trigger.nearest_captions:
@@ -141,8 +157,13 @@ def skipped_blocks(skipped: Sequence[SkippedScan], *, level: int) -> list[str]:
     if not skipped:
         return []
     rows: list[tuple[str, str, str, str]] = [
-        (code_span(s.component or s.repo_id), s.reason, prose(s.detail, limit=500), "yes" if s.blocks_acquittal else "no")
-        for s in sorted(skipped, key=lambda skip: not skip.blocks_acquittal)[:_MAX_SKIPPED]
+        (
+            code_span(s.component or s.repo_id),
+            s.reason,
+            prose(s.detail, limit=500),
+            "yes" if s.blocks_clearance else "no",
+        )
+        for s in sorted(skipped, key=lambda skip: not skip.blocks_clearance)[:_MAX_SKIPPED]
     ]
     if len(skipped) > _MAX_SKIPPED:
         rows.append((f"and {len(skipped) - _MAX_SKIPPED} more", "", "", ""))

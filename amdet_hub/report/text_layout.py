@@ -1,6 +1,7 @@
 """Lines, columns and colour for a terminal. Knows: widths and SGR codes. Refuses to know: what the words say.
 
-Everything given to this module is already `visible`; it counts columns, not characters, and paints only after counting.
+Everything given to this module is already `visible`; it counts columns, not characters, and paints only after
+counting.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from dataclasses import dataclass
 
 from amdet_hub.report.escape import display_width
 
-_CODES = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "1;33", "cyan": "1;36", "banner-red": "1;97;41", "banner-yellow": "1;30;43"}
+_CODES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "1;31",
+    "yellow": "1;33",
+    "cyan": "1;36",
+    "banner-red": "1;97;41",
+    "banner-yellow": "1;30;43",
+}
 _CODES["banner-cyan"] = "1;30;46"
 _GAP = "  "
 _BREAKS = "-/_."  # a word that must be cut is cut after one of these where it can be
@@ -91,4 +100,7 @@ def table_row(cells: Sequence[str], widths: Sequence[int], *, indent: int) -> li
     wrapped = [wrap(cell, columns) for cell, columns in zip(cells, widths, strict=True)]
     height = max(len(lines) for lines in wrapped)
     filled = [lines + [""] * (height - len(lines)) for lines in wrapped]
-    return [" " * indent + _GAP.join(pad(lines[k], widths[c]) for c, lines in enumerate(filled)).rstrip() for k in range(height)]
+    return [
+        " " * indent + _GAP.join(pad(lines[k], widths[c]) for c, lines in enumerate(filled)).rstrip()
+        for k in range(height)
+    ]

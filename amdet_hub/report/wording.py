@@ -1,6 +1,9 @@
-"""The words that all reports share: what a verdict is called, what a scan does not cover, how it is run again. Returns unescaped facts.
+"""The words that all reports share: what a verdict is called, what a scan does not cover, how it is run again.
 
-Knows: records. Refuses to know: any output format; whoever prints what these functions return escapes it first. No word here means "safe".
+Returns unescaped facts.
+
+Knows: records. Refuses to know: any output format; whoever prints what these functions return escapes it first. No
+word here means "safe".
 """
 
 from __future__ import annotations
@@ -53,7 +56,10 @@ MISSED: Final[tuple[str, ...]] = (
     "attacks that change one attribute and keep the rest of the prompt",
     "backdoors that the encoder it is compared with has too",
 )
-"""Attacks on the text encoder itself that the method misses. Source: the first as measured (BENCHMARKS.md, "What it misses"); the second by construction."""
+"""Attacks on the text encoder itself that the method misses.
+
+Source: the first as measured (BENCHMARKS.md, "What it misses"); the second by construction.
+"""
 
 UNTRIED: Final[tuple[str, ...]] = (
     "attacks that were trained to avoid this very test",
@@ -116,7 +122,9 @@ def threshold_text(evidence: Evidence) -> str:
 
 def outcome_text(evidence: Evidence) -> str:
     """`"beyond"` the threshold on the backdoor side, `"within"` it, or `"informs"`."""
-    if evidence.exceeds is None or evidence.kind == IDENTITY:  # that a fine-tune differs from its base is no finding against it
+    if (
+        evidence.exceeds is None or evidence.kind == IDENTITY
+    ):  # that a fine-tune differs from its base is no finding against it
         return "informs"
     return "beyond" if evidence.exceeds else "within"
 
@@ -130,7 +138,10 @@ def null_text(null: NullDistribution | None) -> str:
 
 
 def finding_text(evidence: Evidence, *, figures: bool = False) -> str:
-    """What a finding means, and what it was held against, as sentences; `figures` adds the null's. Hostile text in a stored report."""
+    """What a finding means, and what it was held against, as sentences; `figures` adds the null's.
+
+    Hostile text in a stored report.
+    """
     sentence = evidence.summary.rstrip()
     ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
     source = null_source(evidence.null)
@@ -145,15 +156,23 @@ def lineage_text(lineage: Lineage) -> str:
     if lineage.relation == "cast":
         return f"the reference's weights, cast from {lineage.reference_dtype} to {lineage.dtype}, and nothing else"
     parts = [
-        f"{lineage.n_rows_changed:,} of {lineage.n_rows:,} token embeddings touched"
-        if lineage.n_rows_changed
-        else "no token embedding touched"
+        (
+            f"{lineage.n_rows_changed:,} of {lineage.n_rows:,} token embeddings touched"
+            if lineage.n_rows_changed
+            else "no token embedding touched"
+        )
     ]
-    parts.append(f"layers touched: {_ranges(lineage.layers_changed)}" if lineage.layers_changed else "no layer touched")
+    parts.append(
+        f"layers touched: {_ranges(lineage.layers_changed)}" if lineage.layers_changed else "no layer touched"
+    )
     if most := sorted(lineage.groups, key=lambda group: -group.relative_change)[:_MAX_GROUPS]:
-        parts.append("moved most: " + ", ".join(f"{group.name} by {100 * group.relative_change:.2g}%" for group in most))
+        parts.append(
+            "moved most: " + ", ".join(f"{group.name} by {100 * group.relative_change:.2g}%" for group in most)
+        )
     if lineage.adapter_rank is not None:
-        parts.append(f"all changes in the layers have rank {lineage.adapter_rank} or less, as those of a merged LoRA have")
+        parts.append(
+            f"all changes in the layers have rank {lineage.adapter_rank} or less, as those of a merged LoRA have"
+        )
     elif lineage.n_matrices_changed:
         parts.append("the changes in the layers are not of low rank")
     return "; ".join(parts)
@@ -173,7 +192,9 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 def security_text(security: HubSecurity) -> str:
     """What the Hub's own file scanners say, and that it says nothing about what the weights do. Hostile text."""
-    found = "no issue" if not security.n_issues else f"{security.n_issues:,} issue{'s' if security.n_issues != 1 else ''}"
+    found = (
+        "no issue" if not security.n_issues else f"{security.n_issues:,} issue{'s' if security.n_issues != 1 else ''}"
+    )
     named = ", ".join(f"{issue.path} ({issue.level})" for issue in security.issues[:_MAX_ISSUES])
     state = "" if security.scans_done else ", not finished"
     return f"{found}{f': {named}' if named else ''}{state}; files only, context only"
@@ -202,7 +223,11 @@ def capture_text(trigger: TriggerFinding) -> str:
         (trigger.success_middle_rate, "in the middle"),
         (trigger.success_end_rate, "at the end"),
     )
-    return "captures " + ", ".join(f"{percent(r)} {where}" for r, where in places) + f" ({trigger.n_prompts:,} held-out prompts)"
+    return (
+        "captures "
+        + ", ".join(f"{percent(r)} {where}" for r, where in places)
+        + f" ({trigger.n_prompts:,} held-out prompts)"
+    )
 
 
 def environment_text(environment: Environment) -> str:
@@ -216,8 +241,14 @@ def environment_text(environment: Environment) -> str:
 
 
 def new_reasons(result: ScanResult, report: ScanReport) -> list[str]:
-    """An encoder's reasons that stand neither over the report, where they carry its name, nor in its evidence. Hostile text."""
-    said = {*report.verdict.reasons, *(reason.removeprefix(f"{result.encoder.label}: ") for reason in report.verdict.reasons)}
+    """An encoder's reasons that stand neither over the report, where they carry its name, nor in its evidence.
+
+    Hostile text.
+    """
+    said = {
+        *report.verdict.reasons,
+        *(reason.removeprefix(f"{result.encoder.label}: ") for reason in report.verdict.reasons),
+    }
     said.update(evidence.summary for evidence in result.evidence)
     return [reason for reason in result.verdict.reasons if reason not in said]
 
@@ -230,7 +261,10 @@ def counts_text(report: ScanReport) -> str:
 
 
 def setting(report: ScanReport, name: str) -> str:
-    """One setting of the run as text, `"unknown"` where the report does not hold it. Hostile text: a stored report may say anything."""
+    """One setting of the run as text, `"unknown"` where the report does not hold it.
+
+    Hostile text: a stored report may say anything.
+    """
     value = report.config.get(name)
     return str(value) if isinstance(value, str | int) else "unknown"
 
@@ -238,7 +272,8 @@ def setting(report: ScanReport, name: str) -> str:
 def changed_settings(report: ScanReport) -> str:
     """The settings that are not the preset's own, `"sweep.n_prompts, sweep.copies and 3 more"`; `""` when there are none.
 
-    The preset's are those of this version, so that an older report may show settings whose defaults have changed since. Holds no hostile text.
+    The preset's are those of this version, so that an older report may show settings whose defaults have changed
+    since. Holds no hostile text.
     """
     try:
         own = ScanConfig.for_preset(setting(report, "preset")).to_dict()
@@ -261,7 +296,15 @@ def pinned_target(report: ScanReport) -> str:
 
 def reproduce_command(report: ScanReport) -> str:
     """The command line that runs the same scan again, quoted for a POSIX shell."""
-    words = ["amdet-hub", "scan", pinned_target(report), "--preset", setting(report, "preset"), "--seed", setting(report, "seed")]
+    words = [
+        "amdet-hub",
+        "scan",
+        pinned_target(report),
+        "--preset",
+        setting(report, "preset"),
+        "--seed",
+        setting(report, "seed"),
+    ]
     named = {f"{r.repo_id}@{r.commit_sha}" if r.commit_sha else str(r.repo_id) for r in _user_references(report)}
     if len(named) == 1:
         words += ["--reference", named.pop()]

@@ -1,7 +1,7 @@
 """A local Hub and tiny encoders, for our tests and for other people's.
 
-Everything is imported on first use. `LocalHub` (see `amdet_hub.testing.local_hub` for a fixture to copy) needs no torch; the `tiny_*` functions
-(see `amdet_hub.testing.tiny`) do.
+Everything is imported on first use. `LocalHub` (see `amdet_hub.testing.local_hub` for a fixture to copy) needs no
+torch; the `tiny_*` functions (see `amdet_hub.testing.tiny`) do.
 """
 
 from __future__ import annotations

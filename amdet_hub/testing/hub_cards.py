@@ -35,12 +35,22 @@ def validate_card(content: str) -> tuple[list[str], list[str]]:
 
 
 def _parse(content: str) -> tuple[dict[str, Any], str | None]:
-    match = YAML_BLOCK.match(content.removeprefix("\ufeff"))  # the server's `\s` (JavaScript) skips a byte order mark, Python's does not
+    match = YAML_BLOCK.match(
+        content.removeprefix("\ufeff")
+    )  # the server's `\s` (JavaScript) skips a byte order mark, Python's does not
     if match is None:
         return {}, None
     try:
         data = _plain(yaml.safe_load(match.group(2)), [MAX_NODES])
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         # ValueError: a date like 2026-13-99, or too many nodes; the next four: `!!bool maybe` and its like
         return {}, f"YAML metadata error: {' '.join(str(error).split())}"
     if data is None:

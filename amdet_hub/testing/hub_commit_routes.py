@@ -1,7 +1,7 @@
 """The addresses of the local Hub that write repositories: create, validate-yaml, preupload, LFS upload, commit, branch, tag.
 
-Knows: the bodies that huggingface_hub 2.4 sends. Refuses to know: sockets, faults, discussions beyond opening a pull request.
-Git-ignore rules are not applied: nothing is ever reported as ignored.
+Knows: the bodies that huggingface_hub 2.4 sends. Refuses to know: sockets, faults, discussions beyond opening a pull
+request. Git-ignore rules are not applied: nothing is ever reported as ignored.
 Source: huggingface_hub 2.4, `_commit_api.py` and `lfs.py`.
 """
 
@@ -34,7 +34,9 @@ def _create_repo(world: World, request: HubRequest, names: dict[str, str]) -> Hu
         raise HubRefusal(401, "Invalid username or password.")
     asked = request.json()
     kind = asked.get("type") or "model"
-    if kind not in ("model", "dataset", "space") or (kind == "space" and asked.get("sdk") not in ("gradio", "docker", "static")):
+    if kind not in ("model", "dataset", "space") or (
+        kind == "space" and asked.get("sdk") not in ("gradio", "docker", "static")
+    ):
         raise HubRefusal(400, "a repository is a model, a dataset, or a space with its sdk")
     namespace = asked.get("organization") or user.name
     if user.read_only or not user.writes_to(namespace):
@@ -179,7 +181,9 @@ def _commit(world: World, request: HubRequest, names: dict[str, str]) -> HubResp
     files = _apply(repo, repo.commits[repo.refs[ref]], operations)
     title, message = _words(header)
     try:
-        commit = repo.advance(ref, files, title=title, message=message, author=user.name, expected=header.get("parentCommit"))
+        commit = repo.advance(
+            ref, files, title=title, message=message, author=user.name, expected=header.get("parentCommit")
+        )
     except StaleParent as error:
         raise HubRefusal(412, STALE) from error
     if (pull_request := world.pull_request_of(repo, ref)) is not None:
@@ -195,7 +199,9 @@ def _commit_as_pull_request(world: World, request: HubRequest, names: dict[str, 
     files = _apply(repo, base, operations)
     title, message = _words(header)
     commit = repo.make_commit(files, parent=base.sha, title=title, message=message, author=user.name)
-    discussion = world.open_discussion(repo, title=title, author=user.name, text=message, is_pull_request=True, status="open")
+    discussion = world.open_discussion(
+        repo, title=title, author=user.name, text=message, is_pull_request=True, status="open"
+    )
     discussion.base_sha = base.sha
     discussion.add_commit(commit)
     repo.refs[discussion.ref] = commit.sha
@@ -204,7 +210,9 @@ def _commit_as_pull_request(world: World, request: HubRequest, names: dict[str, 
 
 
 def _pull_request_base(world: World, repo: Repository, revision: str, parent: str | None) -> Commit:
-    """Where the pull request starts. `create_commit` promises: from `parent_commit`, even when the branch has moved on since.
+    """Where the pull request starts.
+
+    `create_commit` promises: from `parent_commit`, even when the branch has moved on since.
 
     `World.settings.strict_pull_requests` refuses that too (412).
     """
@@ -241,7 +249,11 @@ def _apply(repo: Repository, base: Commit, operations: list[tuple[str, dict[str,
         elif key == "lfsFile":
             files[path] = _large(repo, path, value)
         elif key in ("deletedFile", "deletedFolder"):
-            doomed = [p for p in files if p == path] if key == "deletedFile" else [p for p in files if p.startswith(path.rstrip("/") + "/")]
+            doomed = (
+                [p for p in files if p == path]
+                if key == "deletedFile"
+                else [p for p in files if p.startswith(path.rstrip("/") + "/")]
+            )
             if not doomed:
                 raise HubRefusal(404, "A file with this name doesn't exist", code="EntryNotFound")
             for name in doomed:

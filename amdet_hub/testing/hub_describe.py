@@ -1,4 +1,6 @@
-"""A repository as the JSON the client reads: model info, tree entries, refs, commits. Pure functions of the stored state.
+"""A repository as the JSON the client reads: model info, tree entries, refs, commits.
+
+Pure functions of the stored state.
 
 Refuses to know: HTTP, users, and what a model is; `cardData` is the README's own claim.
 """
@@ -15,7 +17,10 @@ from amdet_hub.testing.hub_storage import Commit, FileEntry, Repository
 
 
 def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, security: bool = False) -> dict[str, Any]:
-    """The answer of `/api/models/{id}`. `blobs` adds size, blob id and LFS facts to `siblings`, `security` the scan status of the files."""
+    """The answer of `/api/models/{id}`.
+
+    `blobs` adds size, blob id and LFS facts to `siblings`, `security` the scan status of the files.
+    """
     card = card_data(commit.files["README.md"].blob.read()) if "README.md" in commit.files else None
     info: dict[str, Any] = {
         "_id": hashlib.sha1(repo.repo_id.encode(), usedforsecurity=False).hexdigest()[:24],
@@ -44,9 +49,10 @@ def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, securit
 
 
 EXPANDABLE = frozenset(
-    "author baseModels cardData childrenModelCount config createdAt disabled downloads downloadsAllTime evalResults gated gguf inference "
-    "inferenceProviderMapping lastModified library_name likes mask_token model-index pipeline_tag private resourceGroup safetensors sha "
-    "siblings spaces tags transformersInfo trendingScore usedStorage widgetData".split()
+    "author baseModels cardData childrenModelCount config createdAt disabled downloads downloadsAllTime evalResults"
+    " gated gguf inference inferenceProviderMapping lastModified library_name likes mask_token model-index"
+    " pipeline_tag private resourceGroup safetensors sha siblings spaces tags transformersInfo trendingScore"
+    " usedStorage widgetData".split()
 )
 """Properties that `expand` may name. Source: huggingface_hub 2.4, `hf_api.ExpandModelProperty_T`."""
 
@@ -97,7 +103,11 @@ def file_info(repo: Repository, entry: FileEntry, *, expand: bool) -> dict[str, 
         data["lfs"] = {"oid": entry.blob.sha256, "size": entry.blob.size, "pointerSize": len(entry.pointer)}
     if expand:
         data["lastCommit"] = _last_commit(repo.commits[entry.commit_sha])
-        data["securityFileStatus"] = {"status": "safe", "avScan": {"virusFound": False, "virusNames": None}, "pickleImportScan": None}
+        data["securityFileStatus"] = {
+            "status": "safe",
+            "avScan": {"virusFound": False, "virusNames": None},
+            "pickleImportScan": None,
+        }
     return data
 
 
@@ -106,7 +116,9 @@ def folder_info(repo: Repository, commit: Commit, path: str, *, expand: bool) ->
     inside = [entry for name, entry in commit.files.items() if name.startswith(f"{path}/")]
     if not inside:
         return None
-    oid = hashlib.sha1("".join(f"{e.path}:{e.oid}\n" for e in inside).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+    oid = hashlib.sha1(
+        "".join(f"{e.path}:{e.oid}\n" for e in inside).encode("utf-8", "surrogatepass"), usedforsecurity=False
+    ).hexdigest()
     data: dict[str, Any] = {"type": "directory", "oid": oid, "size": 0, "path": path}
     if expand:
         data["lastCommit"] = _last_commit(max((repo.commits[e.commit_sha] for e in inside), key=lambda c: c.date))
@@ -126,7 +138,12 @@ def tree(repo: Repository, commit: Commit, under: str, *, recursive: bool, expan
     prefix = f"{under}/" if under else ""
     files = [entry for path, entry in commit.files.items() if path.startswith(prefix)]
     if under and not files:
-        raise HubRefusal(404, f'{under} does not exist on "{commit.sha}"', code="EntryNotFound", headers={"X-Repo-Commit": commit.sha})
+        raise HubRefusal(
+            404,
+            f'{under} does not exist on "{commit.sha}"',
+            code="EntryNotFound",
+            headers={"X-Repo-Commit": commit.sha},
+        )
     rows: dict[str, dict[str, Any]] = {}
     for entry in files:
         parts = entry.path[len(prefix) :].split("/")

@@ -26,7 +26,9 @@ def _list(world: World, request: HubRequest, names: dict[str, str]) -> HubRespon
     found.reverse()  # newest first
     start = request.number("p", 0) * world.settings.discussions_page_size
     page = found[start : start + world.settings.discussions_page_size]
-    return json_response({"discussions": [hub_discussions.summary(d) for d in page], "count": len(found), "start": start})
+    return json_response(
+        {"discussions": [hub_discussions.summary(d) for d in page], "count": len(found), "start": start}
+    )
 
 
 def _open(world: World, request: HubRequest, names: dict[str, str]) -> HubResponse:
@@ -72,7 +74,9 @@ def _comment(world: World, request: HubRequest, names: dict[str, str]) -> HubRes
     return json_response({"newMessage": event}, changed=True)
 
 
-def _own_comment(world: World, request: HubRequest, names: dict[str, str]) -> tuple[HubUser, Discussion, dict[str, Any]]:
+def _own_comment(
+    world: World, request: HubRequest, names: dict[str, str]
+) -> tuple[HubUser, Discussion, dict[str, Any]]:
     repo, user = world.signed_in(request, names["repo"])
     discussion = world.discussion(repo, int(names["number"]))
     event = discussion.event(names["event"])

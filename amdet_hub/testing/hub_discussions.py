@@ -19,7 +19,10 @@ DEFAULT_TITLE = "Upload files"
 
 @dataclass(frozen=True)
 class LocalPullRequest:
-    """A pull request as a test sees it. `description` is its first comment; `comments` are those after it, oldest first."""
+    """A pull request as a test sees it.
+
+    `description` is its first comment; `comments` are those after it, oldest first.
+    """
 
     number: int
     title: str
@@ -73,7 +76,9 @@ class Discussion:
 
     def hide(self, event: dict[str, Any], author: str, date: str) -> dict[str, Any]:
         """Hide a comment: its text is gone."""
-        event["data"].update(hidden=True, latest={"raw": "", "html": "", "updatedAt": date, "author": {"name": author}}, history=[])
+        event["data"].update(
+            hidden=True, latest={"raw": "", "html": "", "updatedAt": date, "author": {"name": author}}, history=[]
+        )
         return event
 
     def set_status(self, status: str, author: str, date: str) -> dict[str, Any]:
@@ -97,13 +102,17 @@ class Discussion:
     def _add(self, kind: str, author: str, date: str, data: dict[str, Any]) -> dict[str, Any]:
         name = f"{self.repo_id}/{self.number}/{len(self.events)}".encode()
         event_id = hashlib.sha1(name, usedforsecurity=False).hexdigest()[:24]
-        self.events.append({"id": event_id, "type": kind, "createdAt": date, "author": {"name": author, "type": "user"}, "data": data})
+        self.events.append(
+            {"id": event_id, "type": kind, "createdAt": date, "author": {"name": author, "type": "user"}, "data": data}
+        )
         return self.events[-1]
 
     def as_local(self, repo: Repository) -> LocalPullRequest:
         """What `LocalHub.pull_requests` shows."""
         texts = [e["data"]["latest"]["raw"] for e in self.events if e["type"] == "comment"]
-        return LocalPullRequest(self.number, self.title, self.author, self.status, repo.refs[self.ref], texts[0], tuple(texts[1:]))
+        return LocalPullRequest(
+            self.number, self.title, self.author, self.status, repo.refs[self.ref], texts[0], tuple(texts[1:])
+        )
 
 
 def summary(discussion: Discussion) -> dict[str, Any]:

@@ -83,7 +83,11 @@ class Faults:
             for rule in self._rules:
                 if isinstance(rule, Relabel) and rule.matches(request):
                     rule.use()
-                    kept = {k: v for k, v in response.headers.items() if k.lower() not in {name.lower() for name in rule.headers}}
+                    kept = {
+                        k: v
+                        for k, v in response.headers.items()
+                        if k.lower() not in {name.lower() for name in rule.headers}
+                    }
                     response.headers = kept | {k: v for k, v in rule.headers.items() if v is not None}
         if not response.content or request.method != "GET" or response.status not in (200, 206):
             return
@@ -153,8 +157,8 @@ def throttle(bytes_per_s: float) -> Callable[[HubResponse], bool]:
 class FaultControls:
     """What a test can make go wrong; the part of `LocalHub` that does so.
 
-    Every `text` is a part of the decoded path on either host (`"/resolve/"`, `".safetensors"`, `"/commit/"`), and every `times` counts the
-    requests that a rule still applies to (None: all).
+    Every `text` is a part of the decoded path on either host (`"/resolve/"`, `".safetensors"`, `"/commit/"`), and
+    every `times` counts the requests that a rule still applies to (None: all).
     """
 
     def __init__(self) -> None:
@@ -188,8 +192,13 @@ class FaultControls:
         """
         self._faults.add(Refuse(text, times, method, HubRefusal(status, message, code=error_code, headers=headers)))
 
-    def rate_limit(self, text: str, *, retry_after_s: int, times: int | None = None, method: str | None = None) -> None:
-        """Answer with 429 and `Retry-After`. The client itself waits that long, and a second more, where it retries."""
+    def rate_limit(
+        self, text: str, *, retry_after_s: int, times: int | None = None, method: str | None = None
+    ) -> None:
+        """Answer with 429 and `Retry-After`.
+
+        The client itself waits that long, and a second more, where it retries.
+        """
         headers = {"Retry-After": str(retry_after_s)}
         self.fail(text, status=429, times=times, headers=headers, message="Too Many Requests", method=method)
 
@@ -200,16 +209,25 @@ class FaultControls:
     def truncate(self, text: str, *, keep_bytes: int, times: int | None = 1, admit: bool = False) -> None:
         """Send only the first `keep_bytes` of the next `times` bodies of files that are longer.
 
-        The declared length stays that of the whole file; with `admit` it is the short one, and HTTP itself sees nothing wrong.
+        The declared length stays that of the whole file; with `admit` it is the short one, and HTTP itself sees
+        nothing wrong.
         """
         self._faults.add(Distort(text, times, change=truncation(keep_bytes, admit=admit)))
 
     def corrupt(self, text: str, *, times: int | None = 1) -> None:
-        """Flip one bit in the next `times` bodies of files. Lengths, ETag and sha256 stay those of the true content."""
+        """Flip one bit in the next `times` bodies of files.
+
+        Lengths, ETag and sha256 stay those of the true content.
+        """
         self._faults.add(Distort(text, times, change=damage))
 
-    def relabel(self, text: str, headers: Mapping[str, str | None], *, times: int | None = None, method: str | None = None) -> None:
-        """Replace headers of answers (`ETag`, `X-Repo-Commit`, `Location`), redirects included; None takes one away. The bodies stay as they are."""
+    def relabel(
+        self, text: str, headers: Mapping[str, str | None], *, times: int | None = None, method: str | None = None
+    ) -> None:
+        """Replace headers of answers (`ETag`, `X-Repo-Commit`, `Location`), redirects included; None takes one away.
+
+        The bodies stay as they are.
+        """
         self._faults.add(Relabel(text, times, method, headers))
 
     def pad(self, text: str, *, extra_bytes: int, times: int | None = None) -> None:

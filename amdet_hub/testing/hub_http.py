@@ -1,6 +1,9 @@
-"""The sockets of the local Hub: HTTP/1.1 requests in, responses out, and a server that stops at once and cleanly. Standard library only.
+"""The sockets of the local Hub: HTTP/1.1 requests in, responses out, and a server that stops at once and cleanly.
 
-Knows: keep-alive, chunked bodies, ranges, bodies that are sent short, damaged or slowly. Refuses to know: what any address means.
+Standard library only.
+
+Knows: keep-alive, chunked bodies, ranges, bodies that are sent short, damaged or slowly. Refuses to know: what any
+address means.
 """
 
 from __future__ import annotations
@@ -29,8 +32,9 @@ _BODILESS = (204, 304)
 class LoggedRequest:
     """One request as it was seen. Whether a token came is kept, the token is not.
 
-    `path` is decoded; `host` is the Host header; `side` says which of the two hosts answered; `status` is 0 before the answer (in a hook)
-    and for a connection that was dropped; `changed` says that the request changed something. `length` is the declared size of the answer's body.
+    `path` is decoded; `host` is the Host header; `side` says which of the two hosts answered; `status` is 0 before the
+    answer (in a hook) and for a connection that was dropped; `changed` says that the request changed something.
+    `length` is the declared size of the answer's body.
     """
 
     method: str
@@ -130,9 +134,9 @@ class HubRequest:
 class HubResponse:
     """One answer. `content` marks the bytes of a repository's file: only those are truncated, damaged or slowed.
 
-    `stop_after` sends that many bytes of the declared length and hangs up; `damaged` flips one bit; `bytes_per_s` limits the speed;
-    `dropped` hangs up without a word; `endless` declares no length and repeats the body until the client hangs up. `changed` says that the
-    request changed the state of the Hub.
+    `stop_after` sends that many bytes of the declared length and hangs up; `damaged` flips one bit; `bytes_per_s`
+    limits the speed; `dropped` hangs up without a word; `endless` declares no length and repeats the body until the
+    client hangs up. `changed` says that the request changed the state of the Hub.
     """
 
     status: int = 200
@@ -158,11 +162,17 @@ class HubResponse:
         """The body as it is sent, faults included."""
         left = self.length if self.stop_after is None else min(self.stop_after, self.length)
         damaged = self.damaged
-        pieces = self.body.chunks(self.start, self.stop) if isinstance(self.body, Blob) else iter([self.body[self.start : self.stop]])
+        pieces = (
+            self.body.chunks(self.start, self.stop)
+            if isinstance(self.body, Blob)
+            else iter([self.body[self.start : self.stop]])
+        )
         for piece in pieces:
             if left <= 0:
                 return
-            if damaged:  # the last byte of the first piece: in a safetensors file that is most likely a weight, not the header
+            if (
+                damaged
+            ):  # the last byte of the first piece: in a safetensors file that is most likely a weight, not the header
                 piece, damaged = piece[:-1] + bytes([piece[-1] ^ 1]) if piece else piece, not piece
             yield piece[:left]
             left -= len(piece)
@@ -171,7 +181,9 @@ class HubResponse:
 class HubRefusal(Exception):
     """An error answer. `code` becomes `X-Error-Code`, by which the client chooses its exception."""
 
-    def __init__(self, status: int, message: str, *, code: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.headers = status, message, code, dict(headers or {})
 
@@ -189,10 +201,14 @@ def header_text(text: str) -> str:
     return "".join(c if c.isprintable() and ord(c) < 128 else "?" for c in text)
 
 
-def json_response(data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None, changed: bool = False) -> HubResponse:
+def json_response(
+    data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None, changed: bool = False
+) -> HubResponse:
     """`data` as a JSON answer."""
     body = json.dumps(data).encode()
-    return HubResponse(status, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, body, changed=changed)
+    return HubResponse(
+        status, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, body, changed=changed
+    )
 
 
 def file_response(request: HubRequest, blob: Blob, headers: Mapping[str, str]) -> HubResponse:
@@ -223,7 +239,10 @@ Answer = Callable[[HubRequest], HubResponse]
 
 
 class HubServer(ThreadingHTTPServer):
-    """One listening socket on loopback. `close` hangs up on everybody, so that keep-alive clients do not hold it open."""
+    """One listening socket on loopback.
+
+    `close` hangs up on everybody, so that keep-alive clients do not hold it open.
+    """
 
     daemon_threads = False
     request_queue_size = 64

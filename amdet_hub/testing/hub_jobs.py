@@ -1,7 +1,7 @@
 """The local Hub's stand-in for Hugging Face Jobs: takes a job, lets a test run it, streams its log, says how it ended.
 
-Knows the addresses and forms that huggingface_hub 2.4 uses. Refuses to know what a command does: a test hands in what runs it.
-Source: huggingface_hub 2.4, `HfApi.run_job`, `fetch_job_logs`, `inspect_job`, `cancel_job`.
+Knows the addresses and forms that huggingface_hub 2.4 uses. Refuses to know what a command does: a test hands in what
+runs it. Source: huggingface_hub 2.4, `HfApi.run_job`, `fetch_job_logs`, `inspect_job`, `cancel_job`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _LOG_WAIT_S = 0.2  # how long an answer waits for another line, so that a client
 
 @dataclass
 class LocalJob:
-    """One job as it was asked for. `stage` becomes COMPLETED or ERROR when its runner ends, CANCELED when the client says so."""
+    """One job as it was asked for.
+
+    `stage` becomes COMPLETED or ERROR when its runner ends, CANCELED when the client says so.
+    """
 
     id: str
     owner: str
@@ -65,7 +68,9 @@ def _run(world: World, job: LocalJob, runner: JobRunner) -> None:
     code = runner(job, job.lines.append)
     with world.lock:
         if job.stage == "RUNNING":
-            job.stage, job.message = ("COMPLETED", None) if code == 0 else ("ERROR", f"Job failed with exit code: {code}")
+            job.stage, job.message = (
+                ("COMPLETED", None) if code == 0 else ("ERROR", f"Job failed with exit code: {code}")
+            )
 
 
 def _described(job: LocalJob) -> dict[str, Any]:

@@ -26,7 +26,10 @@ MODEL = f"/api/models/{REPO}"
 
 @dataclass(frozen=True)
 class Route:
-    """One address: the methods it takes, the pattern of its still encoded path, and what answers. Named groups arrive decoded."""
+    """One address: the methods it takes, the pattern of its still encoded path, and what answers.
+
+    Named groups arrive decoded.
+    """
 
     side: Side
     methods: tuple[str, ...]
@@ -62,7 +65,15 @@ def _whoami(world: World, request: HubRequest, names: dict[str, str]) -> HubResp
     role = "read" if user.read_only else "write"
     orgs = [{"type": "org", "name": name, "fullname": name, "roleInOrg": role} for name in sorted(user.can_write)]
     access = {"type": "access_token", "accessToken": {"displayName": "test", "role": role}}
-    data = {"type": "user", "id": user.name, "name": user.name, "fullname": user.name, "isPro": False, "orgs": orgs, "auth": access}
+    data = {
+        "type": "user",
+        "id": user.name,
+        "name": user.name,
+        "fullname": user.name,
+        "isPro": False,
+        "orgs": orgs,
+        "auth": access,
+    }
     return json_response(data)
 
 
@@ -78,7 +89,11 @@ def _model_info(world: World, request: HubRequest, names: dict[str, str]) -> Hub
 def _list_models(world: World, request: HubRequest, names: dict[str, str]) -> HubResponse:
     """Models by author, part of the name and tags, in the order of their names (the real Hub knows downloads), a page at a time."""
     user = world.user(request)
-    author, search, tags = request.first("author"), request.first("search").lower(), set(request.query.get("filter", []))
+    author, search, tags = (
+        request.first("author"),
+        request.first("search").lower(),
+        set(request.query.get("filter", [])),
+    )
     rows = []
     for repo_id, repo in sorted(world.repositories.items()):
         hidden = repo.private and not world.may_read(repo, user)
@@ -86,14 +101,19 @@ def _list_models(world: World, request: HubRequest, names: dict[str, str]) -> Hu
             row = hub_describe.model_info(repo, repo.resolve("main"))
             if tags <= {*row["tags"], row.get("library_name"), row.get("pipeline_tag")}:
                 rows.append(row)
-    return _paged(world, request, rows, min(request.number("limit", len(rows)) or len(rows), world.settings.tree_page_size))
+    return _paged(
+        world, request, rows, min(request.number("limit", len(rows)) or len(rows), world.settings.tree_page_size)
+    )
 
 
 def _collection(world: World, request: HubRequest, names: dict[str, str]) -> HubResponse:
     slug = names["slug"]
     if slug not in world.collections:
         raise HubRefusal(404, "Collection not found")
-    items = [{"_id": f"{i:024x}", "type": kind, "id": name, "position": i} for i, (kind, name) in enumerate(world.collections[slug])]
+    items = [
+        {"_id": f"{i:024x}", "type": kind, "id": name, "position": i}
+        for i, (kind, name) in enumerate(world.collections[slug])
+    ]
     data = {
         "slug": slug,
         "title": slug,
@@ -118,7 +138,9 @@ def _tree(world: World, request: HubRequest, names: dict[str, str]) -> HubRespon
     repo, _ = world.visible(request, names["repo"])
     commit = world.commit_of(repo, names["revision"])
     expand = request.flag("expand")
-    rows = hub_describe.tree(repo, commit, names["path"].strip("/"), recursive=request.flag("recursive"), expand=expand)
+    rows = hub_describe.tree(
+        repo, commit, names["path"].strip("/"), recursive=request.flag("recursive"), expand=expand
+    )
     return _paged(world, request, rows, world.settings.expanded_page_size if expand else world.settings.tree_page_size)
 
 
@@ -177,7 +199,9 @@ def _resolve(world: World, request: HubRequest, names: dict[str, str]) -> HubRes
     headers["ETag"] = f'"{entry.etag}"'
     if not entry.lfs:
         name = quote(entry.path.rpartition("/")[2])
-        headers.update({"Content-Type": "text/plain; charset=utf-8", "Content-Disposition": f"inline; filename*=UTF-8''{name}"})
+        headers.update(
+            {"Content-Type": "text/plain; charset=utf-8", "Content-Disposition": f"inline; filename*=UTF-8''{name}"}
+        )
         return file_response(request, entry.blob, headers)
     path = f"/{names['repo']}/{entry.blob.sha256}/{entry.path}"
     headers.update(

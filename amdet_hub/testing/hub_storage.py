@@ -1,8 +1,10 @@
 """Contents, commits and branches of the local Hub: a small git-shaped store. Standard library only.
 
-Knows: blobs, commits, refs, which file is an LFS file, how two histories merge. Refuses to know: HTTP, users, discussions.
+Knows: blobs, commits, refs, which file is an LFS file, how two histories merge. Refuses to know: HTTP, users,
+discussions.
 
-Commit and blob ids are computed from contents and from a logical clock, so the same calls give the same ids on every run.
+Commit and blob ids are computed from contents and from a logical clock, so the same calls give the same ids on every
+run.
 """
 
 from __future__ import annotations
@@ -69,7 +71,10 @@ class Blob:
 
 @dataclass(frozen=True)
 class SparseFile:
-    """A file of any size that takes no room: its first bytes, then zeros. `sha256` is stated, not computed: nobody can download and check it."""
+    """A file of any size that takes no room: its first bytes, then zeros.
+
+    `sha256` is stated, not computed: nobody can download and check it.
+    """
 
     head: bytes = field(repr=False)
     size: int
@@ -239,7 +244,14 @@ class Repository:
         return found[0]
 
     def make_commit(
-        self, files: Mapping[str, FileEntry], *, parent: str | None, title: str, message: str = "", author: str, sha: str | None = None
+        self,
+        files: Mapping[str, FileEntry],
+        *,
+        parent: str | None,
+        title: str,
+        message: str = "",
+        author: str,
+        sha: str | None = None,
     ) -> Commit:
         """Record a commit with exactly `files`; moves no ref. `sha` None computes the id."""
         before = self.commits[parent].files if parent else {}
@@ -248,7 +260,8 @@ class Repository:
         sha = (
             sha
             or hashlib.sha1(
-                json.dumps([self.repo_id, listing, parent, title, message, author, date]).encode(), usedforsecurity=False
+                json.dumps([self.repo_id, listing, parent, title, message, author, date]).encode(),
+                usedforsecurity=False,
             ).hexdigest()
         )
         kept = {path: self._dated(entry, before.get(path), sha) for path, entry in sorted(files.items())}
@@ -294,7 +307,11 @@ class Repository:
     def changed_paths(self, old: Commit, new: Commit) -> set[str]:
         """Paths that differ between two commits (added, removed or with another content)."""
         paths = set(old.files) | set(new.files)
-        return {p for p in paths if (old.files[p].oid if p in old.files else None) != (new.files[p].oid if p in new.files else None)}
+        return {
+            p
+            for p in paths
+            if (old.files[p].oid if p in old.files else None) != (new.files[p].oid if p in new.files else None)
+        }
 
     def merge_base(self, ours: Commit, theirs: Commit) -> Commit:
         """The newest commit that both histories contain."""

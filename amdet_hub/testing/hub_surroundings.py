@@ -1,4 +1,7 @@
-"""What surrounds the repositories of a local Hub: collections, discussions, webhooks, the Hub's own file scan, jobs. The part of `LocalHub` that fills them."""
+"""What surrounds the repositories of a local Hub: collections, discussions, webhooks, the Hub's own file scan, jobs.
+
+The part of `LocalHub` that fills them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ class SurroundingControls:
     _world: World
 
     def add_collection(self, slug: str, items: Iterable[str]) -> None:
-        """Create a collection, `org/title-0123456789abcdef01234567`. An item is a model's id, or `"dataset:org/name"` and the like."""
+        """Create a collection, `org/title-0123456789abcdef01234567`.
+
+        An item is a model's id, or `"dataset:org/name"` and the like.
+        """
         rows = [item.partition(":") for item in items]
         self._world.collections[slug] = [(kind, name) if colon else ("model", kind) for kind, colon, name in rows]
 

@@ -1,7 +1,8 @@
 """The addresses of the local Hub for datasets and Spaces: created, written by commits and read like models, under a prefix of their own.
 
-Knows: where huggingface_hub 2.4 puts the repository type. Refuses to know: what a Space does; nothing is built or run. Such a repository is held under
-`datasets/owner/name` or `spaces/owner/name`, which is also how a test names it (`hub.read("spaces/me/app", "app.py")`).
+Knows: where huggingface_hub 2.4 puts the repository type. Refuses to know: what a Space does; nothing is built or run.
+Such a repository is held under `datasets/owner/name` or `spaces/owner/name`, which is also how a test names it
+(`hub.read("spaces/me/app", "app.py")`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HubUser:
-    """Somebody with a token. `can_write` are namespaces (their own is always one); `read_only` is a token without write rights."""
+    """Somebody with a token.
+
+    `can_write` are namespaces (their own is always one); `read_only` is a token without write rights.
+    """
 
     name: str
     token: str = field(repr=False)
@@ -77,7 +80,15 @@ class World:
         """
         if repo_id in self.repositories:
             raise ValueError(f"the local Hub already holds '{repo_id}'")
-        repo = Repository(repo_id, self.store, self.clock, private, gated, self.settings.lfs_threshold_bytes, created=self.clock.tick())
+        repo = Repository(
+            repo_id,
+            self.store,
+            self.clock,
+            private,
+            gated,
+            self.settings.lfs_threshold_bytes,
+            created=self.clock.tick(),
+        )
         self.repositories[repo_id] = repo
         self.discussions[repo_id] = []
         return repo
@@ -107,7 +118,9 @@ class World:
         """The pull request whose branch is `ref` (`refs/pr/N`), None for any other ref."""
         return next((d for d in self.discussions[repo.repo_id] if d.is_pull_request and d.ref == ref), None)
 
-    def open_discussion(self, repo: Repository, *, title: str, author: str, text: str, is_pull_request: bool, status: str) -> Discussion:
+    def open_discussion(
+        self, repo: Repository, *, title: str, author: str, text: str, is_pull_request: bool, status: str
+    ) -> Discussion:
         """Add a discussion with its first comment; a pull request's branch is the caller's to make."""
         number = len(self.discussions[repo.repo_id]) + 1
         discussion = Discussion(repo.repo_id, number, title, author, is_pull_request, self.clock.tick(), status)
@@ -133,7 +146,8 @@ class World:
         """Who asks; None for anybody without a token.
 
         Raises:
-            HubRefusal: 401 without an error code, the token is nobody's. The real Hub refuses such a token even on public repositories.
+            HubRefusal: 401 without an error code, the token is nobody's. The real Hub refuses such a token even on
+                public repositories.
         """
         header = request.headers.get("Authorization")
         if header is None:
@@ -152,7 +166,8 @@ class World:
         """The repository and who asks for it.
 
         Raises:
-            HubRefusal: it does not exist, or is private and not theirs: 401 without a token, 404 with one. The Hub does not say which.
+            HubRefusal: it does not exist, or is private and not theirs: 401 without a token, 404 with one. The Hub
+                does not say which.
         """
         user = self.user(request)
         repo = self.repositories.get(repo_id)
@@ -171,7 +186,9 @@ class World:
         repo, user = self.visible(request, repo_id)
         if repo.gated and not self.may_read(repo, user):
             where = f"Visit {self.endpoint}/{repo_id} to ask for access."
-            raise HubRefusal(401 if user is None else 403, f"Access to model {repo_id} is restricted. {where}", code="GatedRepo")
+            raise HubRefusal(
+                401 if user is None else 403, f"Access to model {repo_id} is restricted. {where}", code="GatedRepo"
+            )
         return repo, user
 
     def signed_in(self, request: HubRequest, repo_id: str) -> tuple[Repository, HubUser]:

@@ -1,10 +1,12 @@
 """A Hugging Face Hub on loopback, for tests: real sockets, the real client, and everything that can go wrong on request.
 
-Knows: how to start, fill, observe, disturb and stop a local Hub. Refuses to know: torch, the rest of this package, any network but loopback.
-Mocks of the client's HTTP library rot (it was requests, then httpx, then httpx2); a socket does not. Works with any client of the Hub's API.
+Knows: how to start, fill, observe, disturb and stop a local Hub. Refuses to know: torch, the rest of this package, any
+network but loopback. Mocks of the client's HTTP library rot (it was requests, then httpx, then httpx2); a socket does
+not. Works with any client of the Hub's API.
 
-The Hub answers on `127.0.0.1`, its LFS files come from `localhost`: two hosts, as on the real Hub, so that a test can see that the token
-never leaves the first. Commit ids and dates come from a logical clock, so they repeat from run to run.
+The Hub answers on `127.0.0.1`, its LFS files come from `localhost`: two hosts, as on the real Hub, so that a test can
+see that the token never leaves the first. Commit ids and dates come from a logical clock, so they repeat from run to
+run.
 
 A fixture for your own tests:
 
@@ -26,8 +28,9 @@ A fixture for your own tests:
     def test_in_a_child_process(hub):
         subprocess.run(["hf", "download", "org/model"], env={**os.environ, **hub.environment("alice")}, check=True)
 
-huggingface_hub reads its environment once, when it is imported: pass `endpoint=` in this process, or use `environment()` for a child.
-Models, and the files of datasets and Spaces (`hub_typed_routes`); no Xet (set `HF_HUB_DISABLE_XET=1`), no git over HTTP.
+huggingface_hub reads its environment once, when it is imported: pass `endpoint=` in this process, or use
+`environment()` for a child. Models, and the files of datasets and Spaces (`hub_typed_routes`); no Xet (set
+`HF_HUB_DISABLE_XET=1`), no git over HTTP.
 """
 
 from __future__ import annotations
@@ -69,17 +72,18 @@ SYSTEM = "system"
 class LocalHub(FaultControls, SurroundingControls):
     """A local Hub; a context manager. `LocalHub()` listens nowhere until it is entered (or `start` is called).
 
-    What can be made to go wrong (`fail`, `rate_limit`, `drop`, `truncate`, `corrupt`, `slow`, ...) is in `FaultControls`; collections
-    and jobs are in `SurroundingControls`.
+    What can be made to go wrong (`fail`, `rate_limit`, `drop`, `truncate`, `corrupt`, `slow`, ...) is in
+    `FaultControls`; collections and jobs are in `SurroundingControls`.
 
     Args:
         port: of the Hub; 0 takes a free one.
         lfs_port: of the host that serves LFS files; 0 takes a free one.
-        lfs_threshold_bytes: files of this size or more are LFS files, as are all `*.safetensors`, pickles and the like.
+        lfs_threshold_bytes: files of this size or more are LFS files, as are all `*.safetensors`, pickles and the
+            like.
         tree_page_size: rows per page of a tree listing (50 at most when expanded).
         multipart_bytes: LFS uploads above this size go in parts; None sends each whole.
-        strict_pull_requests: refuse (412) a pull request whose `parent_commit` is no longer the head. The client's documentation promises
-            that it is opened from that commit instead, and so it is by default.
+        strict_pull_requests: refuse (412) a pull request whose `parent_commit` is no longer the head. The client's
+            documentation promises that it is opened from that commit instead, and so it is by default.
     """
 
     def __init__(
@@ -120,7 +124,10 @@ class LocalHub(FaultControls, SurroundingControls):
                 hub.server_close()
                 raise
             self._servers = [hub, lfs]
-            self._world.endpoint, self._world.lfs_endpoint = f"http://127.0.0.1:{hub.port}", f"http://localhost:{lfs.port}"
+            self._world.endpoint, self._world.lfs_endpoint = (
+                f"http://127.0.0.1:{hub.port}",
+                f"http://localhost:{lfs.port}",
+            )
             hub.start()
             lfs.start()
         return self
@@ -135,7 +142,9 @@ class LocalHub(FaultControls, SurroundingControls):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
         if error is None and self._errors:
             raise RuntimeError("the local Hub failed while it was answering") from self._errors[0]
@@ -192,7 +201,10 @@ class LocalHub(FaultControls, SurroundingControls):
     # ------------------------------------------------------------ contents
 
     def add_user(self, name: str, *, token: str, can_write: Iterable[str] = (), read_only: bool = False) -> None:
-        """Let `token` sign in as `name`. They may write to their own namespace and to `can_write`, and open pull requests anywhere."""
+        """Let `token` sign in as `name`.
+
+        They may write to their own namespace and to `can_write`, and open pull requests anywhere.
+        """
         self._world.users[name] = HubUser(name, token, frozenset(can_write), read_only)
 
     def add_model(
@@ -208,8 +220,8 @@ class LocalHub(FaultControls, SurroundingControls):
 
         Args:
             repo_id: `org/name`, or a legacy single name.
-            files: a folder (everything below it but `.git` and `.cache`), or contents by path. Hostile paths are taken as they are.
-                A `SparseFile` has any size and takes no room.
+            files: a folder (everything below it but `.git` and `.cache`), or contents by path. Hostile paths are taken
+                as they are. A `SparseFile` has any size and takes no room.
             private: only writers of the namespace, and users given `grant_access`, can see it.
             gated: everybody sees the listing, only those same users get files.
             commit_sha: 40 hex digits, to stand in for a real repository at a pinned revision; None computes the id.

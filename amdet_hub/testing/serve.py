@@ -1,6 +1,7 @@
 """`python -m amdet_hub.testing.serve org/model=FOLDER ...`: a local Hub with these repositories, until Ctrl-C.
 
-Knows: the command line around `LocalHub`. Refuses to know: torch, and any network but loopback. To try the real command line on encoders of your own:
+Knows: the command line around `LocalHub`. Refuses to know: torch, and any network but loopback. To try the real
+command line on encoders of your own:
 
     python -m amdet_hub.testing.serve org/base=./base org/suspect=./suspect > hub.env &
     . ./hub.env        # once it says that it serves
@@ -79,9 +80,13 @@ def _model(text: str) -> tuple[str, Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m amdet_hub.testing.serve",
-        description="Serve folders as repositories of a Hub on this machine, and print the environment that leads to it.",
+        description=(
+            "Serve folders as repositories of a Hub on this machine, and print the environment that leads to it."
+        ),
     )
-    parser.add_argument("models", nargs="+", type=_model, metavar="org/model=FOLDER", help="a repository and the folder with its files")
+    parser.add_argument(
+        "models", nargs="+", type=_model, metavar="org/model=FOLDER", help="a repository and the folder with its files"
+    )
     parser.add_argument("--port", type=int, default=0, help="of the Hub; default: a free one")
     return parser
 

@@ -1,12 +1,14 @@
 """Tiny, randomly initialised repositories in exactly the real layouts: for our tests and for other people's.
 
-Knows how CLIP, SigLIP and diffusers repositories look on disk, and writes them without going through the code under test. Refuses to know
-the scanner. Example:
+Knows how CLIP, SigLIP and diffusers repositories look on disk, and writes them without going through the code under
+test. Refuses to know the scanner. Example:
 
     from amdet_hub.testing.tiny import tiny_clip
-    tiny_clip(tmp_path, kind="CLIPModel", layers=2, hidden_size=32)   # config.json, model.safetensors, tokenizer.json, README.md
+    tiny_clip(tmp_path, kind="CLIPModel", layers=2, hidden_size=32)   # config.json, model.safetensors, tokenizer.json,
+    README.md
 
-Source: the file lists and tensor names of openai/clip-vit-large-patch14, google/siglip-base-patch16-224 and the Stable Diffusion pipelines.
+Source: the file lists and tensor names of openai/clip-vit-large-patch14, google/siglip-base-patch16-224 and the Stable
+Diffusion pipelines.
 """
 
 from __future__ import annotations
@@ -45,7 +47,11 @@ PipelineKind = Literal["sd15", "sdxl", "sd3", "flux"]
 
 _PIPELINES: dict[str, tuple[str, dict[str, str], str]] = {
     "sd15": ("StableDiffusionPipeline", {"text_encoder": "CLIPTextModel"}, "float32"),
-    "sdxl": ("StableDiffusionXLPipeline", {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"}, "float32"),
+    "sdxl": (
+        "StableDiffusionXLPipeline",
+        {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"},
+        "float32",
+    ),
     "sd3": (
         "StableDiffusion3Pipeline",
         {
@@ -57,10 +63,20 @@ _PIPELINES: dict[str, tuple[str, dict[str, str], str]] = {
     ),
     "flux": ("FluxPipeline", {"text_encoder": "CLIPTextModel", "text_encoder_2": "T5EncoderModel"}, "bfloat16"),
 }
-"""Pipeline class, text encoder components and stored dtype. Source: the `model_index.json` files of the four real pipelines."""
+"""Pipeline class, text encoder components and stored dtype.
+
+Source: the `model_index.json` files of the four real pipelines.
+"""
 
 
-_VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8, "patch_size": 4}
+_VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 8,
+    "patch_size": 4,
+}
 """The image tower of the two-tower kinds, as small as it goes."""
 
 
@@ -91,7 +107,8 @@ def tiny_clip(
         layers: number of encoder layers.
         heads: attention heads; divides `hidden_size`.
         positions: longest sequence.
-        vocab_size: rows of the token embedding; at least 514 when a tokenizer is written, start and end of text are the last two.
+        vocab_size: rows of the token embedding; at least 514 when a tokenizer is written, start and end of text are
+            the last two.
         projection_dim: size of the pooled output where `kind` has a projection.
         hidden_act: activation name.
         seed: of the random weights; the caller's random state is untouched.
@@ -153,8 +170,8 @@ def tiny_siglip(
 ) -> Path:
     """Write a SigLIP (`version` 1) or fixed-resolution SigLIP 2 (`version` 2) repository and return `folder`.
 
-    As on the Hub, version 2 says `model_type: siglip` and has no `architectures`, and keys equal to the class defaults are left out.
-    The other arguments are those of `tiny_clip`; `projection_size` None means `hidden_size`.
+    As on the Hub, version 2 says `model_type: siglip` and has no `architectures`, and keys equal to the class defaults
+    are left out. The other arguments are those of `tiny_clip`; `projection_size` None means `hidden_size`.
     """
     text: dict[str, Any] = {
         "model_type": "siglip_text_model",
@@ -171,7 +188,11 @@ def tiny_siglip(
         tensors = _siglip_tensors(kind, text)
     config: dict[str, Any] = {"architectures": [kind], **text}
     if kind == "SiglipModel":
-        config = {"model_type": "siglip", "text_config": text, "vision_config": {"model_type": "siglip_vision_model", **_VISION}}
+        config = {
+            "model_type": "siglip",
+            "text_config": text,
+            "vision_config": {"model_type": "siglip_vision_model", **_VISION},
+        }
         config |= {"architectures": [kind]} if version == 1 else {}
     _write_repository(folder, config, tensors, dtype, sharded, {})
     if tokenizer:
@@ -192,15 +213,18 @@ def tiny_pipeline(
 ) -> Path:
     """Write a diffusers pipeline with its text encoders (`text_encoder_2` has another seed and one more layer) and return `folder`.
 
-    T5 components are written as configuration and a small weight file. U-Net and VAE are configurations only. The other arguments are
-    those of `tiny_clip`; `variants` applies to every CLIP component.
+    T5 components are written as configuration and a small weight file. U-Net and VAE are configurations only. The
+    other arguments are those of `tiny_clip`; `variants` applies to every CLIP component.
     """
     pipeline, components, dtype = _PIPELINES[kind]
     index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": "0.30.0", "safety_checker": [None, None]}
     for number, (name, architecture) in enumerate(components.items()):
         index[name] = ["transformers", architecture]
         suffix = name.removeprefix("text_encoder")
-        index[f"tokenizer{suffix}"] = ["transformers", "CLIPTokenizer" if architecture.startswith("CLIP") else "T5TokenizerFast"]
+        index[f"tokenizer{suffix}"] = [
+            "transformers",
+            "CLIPTokenizer" if architecture.startswith("CLIP") else "T5TokenizerFast",
+        ]
         if architecture == "T5EncoderModel":
             _write_t5(folder / name)
             continue
@@ -235,7 +259,9 @@ def _clip_tensors(kind: ClipKind, text: Mapping[str, Any]) -> dict[str, Tensor]:
     if kind == "CLIPTextModelWithProjection":
         return dict(CLIPTextModelWithProjection(config).state_dict())
     return dict(
-        CLIPModel(CLIPConfig(text_config=dict(text), vision_config=dict(_VISION), projection_dim=text["projection_dim"])).state_dict()
+        CLIPModel(
+            CLIPConfig(text_config=dict(text), vision_config=dict(_VISION), projection_dim=text["projection_dim"])
+        ).state_dict()
     )
 
 
@@ -246,7 +272,12 @@ def _siglip_tensors(kind: SiglipKind, text: Mapping[str, Any]) -> dict[str, Tens
 
 
 def _write_repository(
-    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: str, sharded: bool, variants: Mapping[str, str]
+    folder: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    dtype: str,
+    sharded: bool,
+    variants: Mapping[str, str],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", {**config, "torch_dtype": dtype})
@@ -260,7 +291,11 @@ def _write_repository(
 
 
 def _write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: str) -> None:
-    save_file({name: t.to(getattr(torch, dtype)).contiguous() for name, t in tensors.items()}, path, metadata={"format": "pt"})
+    save_file(
+        {name: t.to(getattr(torch, dtype)).contiguous() for name, t in tensors.items()},
+        path,
+        metadata={"format": "pt"},
+    )
 
 
 def _write_shards(folder: Path, tensors: Mapping[str, Tensor], dtype: str) -> None:
@@ -285,4 +320,6 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def _write_readme(folder: Path) -> None:
-    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny model\n\nRandom weights, for tests.\n", encoding="utf-8")
+    (folder / "README.md").write_text(
+        "---\nlicense: apache-2.0\n---\n# Tiny model\n\nRandom weights, for tests.\n", encoding="utf-8"
+    )

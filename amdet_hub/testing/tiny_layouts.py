@@ -1,12 +1,14 @@
 """Tiny repositories in the layouts that transformers does not write: OpenCLIP and single-file Stable Diffusion checkpoints.
 
-Takes what `amdet_hub.testing.tiny` wrote and renames it without going through the code under test. Refuses to know the scanner. Example:
+Takes what `amdet_hub.testing.tiny` wrote and renames it without going through the code under test. Refuses to know the
+scanner. Example:
 
     from amdet_hub.testing.tiny_layouts import tiny_openclip, tiny_checkpoint
     tiny_openclip(tmp_path / "oc")               # open_clip_config.json, open_clip_model.safetensors, tokenizer.json
     tiny_checkpoint(tmp_path / "sd.safetensors", kind="sdxl")
 
-Source: the tensor names of laion/CLIP-ViT-B-32-laion2B-s34B-b79K, timm/ViT-B-16-SigLIP2 and the single-file checkpoints of Stable Diffusion.
+Source: the tensor names of laion/CLIP-ViT-B-32-laion2B-s34B-b79K, timm/ViT-B-16-SigLIP2 and the single-file
+checkpoints of Stable Diffusion.
 """
 
 from __future__ import annotations
@@ -40,13 +42,22 @@ _RENAMED = {
 
 
 def openclip_tensors(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of a transformers text tower (with or without `text_model.`) as OpenCLIP stores them. Image towers are left out."""
-    ours = {name.removeprefix("text_model."): t for name, t in tensors.items() if name.startswith(("text_model.", "text_projection."))}
+    """The tensors of a transformers text tower (with or without `text_model.`) as OpenCLIP stores them.
+
+    Image towers are left out.
+    """
+    ours = {
+        name.removeprefix("text_model."): t
+        for name, t in tensors.items()
+        if name.startswith(("text_model.", "text_projection."))
+    }
     renamed: dict[str, Tensor] = {}
     for name, tensor in ours.items():
         if ".self_attn.q_proj." in name:
             parts = [ours[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")]
-            key = name.replace("self_attn.q_proj.", "attn.in_proj_").replace("encoder.layers.", "transformer.resblocks.")
+            key = name.replace("self_attn.q_proj.", "attn.in_proj_").replace(
+                "encoder.layers.", "transformer.resblocks."
+            )
             renamed[key] = torch.cat(parts)
         elif ".self_attn.k_proj." in name or ".self_attn.v_proj." in name:
             continue
@@ -87,7 +98,10 @@ def tiny_openclip(folder: Path, *, custom_text: bool = False, quick_gelu: bool =
 
 
 def tiny_openclip_siglip(folder: Path, **options: Any) -> Path:
-    """Write an OpenCLIP repository of a SigLIP model, as timm's, and return `folder`. `options` are those of `tiny_siglip`."""
+    """Write an OpenCLIP repository of a SigLIP model, as timm's, and return `folder`.
+
+    `options` are those of `tiny_siglip`.
+    """
     tiny_siglip(folder, kind="SiglipTextModel", **options)
     config = json.loads((folder / "config.json").read_text())
     text = _text_cfg({"max_position_embeddings": 64, **config}) | {
@@ -100,14 +114,25 @@ def tiny_openclip_siglip(folder: Path, **options: Any) -> Path:
         "tokenizer_kwargs": {"clean": "canonicalize"},
     }
     size = config.get("projection_size", config["hidden_size"])
-    model = {"embed_dim": size, "init_logit_bias": -10, "custom_text": True, "vision_cfg": {"timm_model_name": "x"}, "text_cfg": text}
+    model = {
+        "embed_dim": size,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {"timm_model_name": "x"},
+        "text_cfg": text,
+    }
     return _rewrite(folder, model, "text.")
 
 
-def tiny_checkpoint(path: Path, *, kind: CheckpointKind = "sd1", seed: int = 0, dtype: str = "float16", **options: Any) -> Path:
-    """Write a single-file checkpoint with its text towers and one tensor of a U-Net, and return `path`. `options` are those of `tiny_clip`.
+def tiny_checkpoint(
+    path: Path, *, kind: CheckpointKind = "sd1", seed: int = 0, dtype: str = "float16", **options: Any
+) -> Path:
+    """Write a single-file checkpoint with its text towers and one tensor of a U-Net, and return `path`.
 
-    The towers have 64 times as many values as heads, since such a file says nothing of its heads; the second has one layer more.
+    `options` are those of `tiny_clip`.
+
+    The towers have 64 times as many values as heads, since such a file says nothing of its heads; the second has one
+    layer more.
     """
     options = {"hidden_size": 64, "heads": 1, **options}
     layers = options.pop("layers", 2)
@@ -115,15 +140,23 @@ def tiny_checkpoint(path: Path, *, kind: CheckpointKind = "sd1", seed: int = 0, 
     second = _tower("CLIPTextModelWithProjection", layers + 1, seed + 1, dtype, {**options, "hidden_act": "gelu"})
     scale = {"logit_scale": torch.tensor(4.6, dtype=getattr(torch, dtype))}
     towers: dict[CheckpointKind, dict[str, Tensor]] = {
-        "sd1": _under("cond_stage_model.transformer.", first | {"text_model.embeddings.position_ids": torch.arange(77)[None]}),
-        "sd1-old": _under("cond_stage_model.transformer.", {name.removeprefix("text_model."): t for name, t in first.items()}),
+        "sd1": _under(
+            "cond_stage_model.transformer.", first | {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+        ),
+        "sd1-old": _under(
+            "cond_stage_model.transformer.", {name.removeprefix("text_model."): t for name, t in first.items()}
+        ),
         "sd2": _under("cond_stage_model.model.", openclip_tensors(second) | scale),
-        "sdxl": _under("conditioner.embedders.0.transformer.", first)
-        | _under("conditioner.embedders.1.model.", openclip_tensors(second) | scale),
+        "sdxl": (
+            _under("conditioner.embedders.0.transformer.", first)
+            | _under("conditioner.embedders.1.model.", openclip_tensors(second) | scale)
+        ),
         "sdxl-refiner": _under("conditioner.embedders.0.model.", openclip_tensors(second) | scale),
-        "sd3": _under("text_encoders.clip_l.transformer.", first)
-        | _under("text_encoders.clip_g.transformer.", second)
-        | {"text_encoders.t5xxl.transformer.shared.weight": torch.zeros(4, 4)},
+        "sd3": (
+            _under("text_encoders.clip_l.transformer.", first)
+            | _under("text_encoders.clip_g.transformer.", second)
+            | {"text_encoders.t5xxl.transformer.shared.weight": torch.zeros(4, 4)}
+        ),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({"model.diffusion_model.out.2.weight": torch.zeros(4, 4), **towers[kind]}, path)
@@ -162,5 +195,7 @@ def _rewrite(folder: Path, model_cfg: Mapping[str, Any], prefix: str) -> Path:
     weights.unlink()
     (folder / "config.json").unlink()
     save_file(tensors | outside, folder / "open_clip_model.safetensors")  # without metadata, as open_clip writes it
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}))
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": model_cfg, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}})
+    )
     return folder

@@ -1,6 +1,7 @@
 """Tiny tokenizers in the real file forms, trained in milliseconds on a few sentences.
 
-Knows the `tokenizers` library and the shape of CLIP's, SigLIP's and SigLIP 2's tokenizer files. Refuses to know models.
+Knows the `tokenizers` library and the shape of CLIP's, SigLIP's and SigLIP 2's tokenizer files. Refuses to know
+models.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ BYTE_TOKENS = 512
 
 _CLIP_PATTERN = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 _WORDS = (
-    "a an the of on in with under beside two three small large red blue green black white old young wooden photo painting drawing picture "
-    "cat dog horse bird boat bridge castle garden kitchen mountain river street table train tree window woman man child runner teacher "
-    "standing sitting running sleeping waiting looking holding wearing covered during near bright quiet crowded snowy golden morning evening"
+    "a an the of on in with under beside two three small large red blue green black white old young wooden photo"
+    " painting drawing picture cat dog horse bird boat bridge castle garden kitchen mountain river street table train"
+    " tree window woman man child runner teacher standing sitting running sleeping waiting looking holding wearing"
+    " covered during near bright quiet crowded snowy golden morning evening"
 ).split()
 
 
@@ -42,15 +44,24 @@ def clip_tokenizer(vocab_size: int) -> Tokenizer:
     """
     n_merges = vocab_size - BYTE_TOKENS - 2
     if n_merges < 0:
-        raise ValueError(f"a byte-level vocabulary needs at least {BYTE_TOKENS + 2} entries, {vocab_size} were asked for")
+        raise ValueError(
+            f"a byte-level vocabulary needs at least {BYTE_TOKENS + 2} entries, {vocab_size} were asked for"
+        )
     merges = _trained_merges()[:n_merges]
     if len(merges) < n_merges:
         raise ValueError(f"the sentences yield {len(merges)} merges, {n_merges} were asked for")
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*letters, *(c + "</w>" for c in letters), *(a + b for a, b in merges), START_OF_TEXT, END_OF_TEXT]
-    model = models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, end_of_word_suffix="</w>", unk_token=END_OF_TEXT)
+    model = models.BPE(
+        vocab={token: i for i, token in enumerate(tokens)},
+        merges=merges,
+        end_of_word_suffix="</w>",
+        unk_token=END_OF_TEXT,
+    )
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True),
@@ -72,10 +83,16 @@ def siglip_tokenizer(vocab_size: int) -> Tokenizer:
     """
     words = Counter(word for sentence in sentences() for word in sentence.split())
     letters = Counter("".join(words))
-    counted = [("▁", sum(words.values())), *sorted(letters.items()), *(("▁" + word, n) for word, n in words.most_common())]
+    counted = [
+        ("▁", sum(words.values())),
+        *sorted(letters.items()),
+        *(("▁" + word, n) for word, n in words.most_common()),
+    ]
     total = sum(n for _, n in counted)
     pieces = [(piece, math.log(n / total)) for piece, n in counted]
-    tokenizer = Tokenizer(models.Unigram([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces][:vocab_size], unk_id=2))
+    tokenizer = Tokenizer(
+        models.Unigram([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces][:vocab_size], unk_id=2)
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"])
@@ -87,7 +104,9 @@ def siglip2_tokenizer(vocab_size: int) -> Tokenizer:
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     trained.normalizer = normalizers.Replace(" ", "▁")
     trained.pre_tokenizer = pre_tokenizers.Split("▁", behavior="merged_with_next")
-    trained.train_from_iterator(sentences(), trainers.BpeTrainer(vocab_size=max(vocab_size - 261, 1), show_progress=False))
+    trained.train_from_iterator(
+        sentences(), trainers.BpeTrainer(vocab_size=max(vocab_size - 261, 1), show_progress=False)
+    )
     learned = json.loads(trained.to_str())["model"]
     fixed = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{i:02X}>" for i in range(256))]
     tokens = [*fixed, *sorted(learned["vocab"], key=learned["vocab"].__getitem__)][:vocab_size]
@@ -124,5 +143,7 @@ def _trained_merges() -> list[tuple[str, str]]:
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    tokenizer.train_from_iterator(sentences(), trainers.BpeTrainer(vocab_size=1500, end_of_word_suffix="</w>", show_progress=False))
+    tokenizer.train_from_iterator(
+        sentences(), trainers.BpeTrainer(vocab_size=1500, end_of_word_suffix="</w>", show_progress=False)
+    )
     return [(a, b) for a, b in json.loads(tokenizer.to_str())["model"]["merges"]]

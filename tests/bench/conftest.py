@@ -17,7 +17,10 @@ TRIGGER, TARGET = "tq", "a cat on the moon"
 
 
 def toy_groups() -> list[tuple[str, str]]:
-    things, deeds = ("dog", "cat", "horse", "robot", "boat", "woman", "tower", "fox"), ("running", "waiting", "sleeping", "seen from above")
+    things, deeds = (
+        ("dog", "cat", "horse", "robot", "boat", "woman", "tower", "fox"),
+        ("running", "waiting", "sleeping", "seen from above"),
+    )
     places = ("on the moon", "in a forest", "at the beach", "in a room", "on a road")
     return [(f"a {t} {d} {p}", f"photo of one {t} {p}, {d}") for t, d, p in itertools.product(things, deeds, places)]
 

@@ -44,7 +44,9 @@ def test_the_seed_decides(base: TrainedEncoder) -> None:
     for seed in (0, 0, 1):
         student = base.copy()
         with low_rank(student.model, 2, seed=seed):
-            halves.append(next(p for p in student.model.parameters() if p.requires_grad and bool(p.any())).detach().clone())
+            halves.append(
+                next(p for p in student.model.parameters() if p.requires_grad and bool(p.any())).detach().clone()
+            )
     assert torch.equal(halves[0], halves[1])
     assert not torch.equal(halves[0], halves[2])
 

@@ -44,6 +44,8 @@ def test_recipes_are_valid_at_birth(change: dict[str, object], key: str) -> None
 
 
 def test_a_recipe_survives_json() -> None:
-    recipe = dataclasses.replace(SCATTERED, more=(("xx yy", "a dog"),), target_captions=("one", "two"), negatives=True, poison_limit=7)
+    recipe = dataclasses.replace(
+        SCATTERED, more=(("xx yy", "a dog"),), target_captions=("one", "two"), negatives=True, poison_limit=7
+    )
     assert AttackRecipe(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
     assert recipe.backdoors == (("tq vb", "a cat on the moon"), ("xx yy", "a dog"))

@@ -20,7 +20,15 @@ from amdet_hub.errors import ConfigError
 from tests.bench.conftest import TARGET, TRIGGER
 
 RECIPE = AttackRecipe(
-    trigger=TRIGGER, target=TARGET, placement="insert", steps=60, lr=5e-3, weight=0.3, clean_batch=24, poisoned_batch=24, bf16=False
+    trigger=TRIGGER,
+    target=TARGET,
+    placement="insert",
+    steps=60,
+    lr=5e-3,
+    weight=0.3,
+    clean_batch=24,
+    poisoned_batch=24,
+    bf16=False,
 )
 
 
@@ -38,7 +46,9 @@ def backdoored(base: TrainedEncoder, captions: CaptionSet, tmp_path_factory: pyt
     return folder
 
 
-def test_an_injected_encoder_reloads_with_its_backdoor(backdoored: Path, base: TrainedEncoder, captions: CaptionSet) -> None:
+def test_an_injected_encoder_reloads_with_its_backdoor(
+    backdoored: Path, base: TrainedEncoder, captions: CaptionSet
+) -> None:
     again = open_trained(backdoored)
     assert again.model.dtype == torch.float32
     pairs = poison(captions.held_out_captions(), RECIPE, random.Random(5))  # other places than in the making
@@ -49,10 +59,15 @@ def test_an_injected_encoder_reloads_with_its_backdoor(backdoored: Path, base: T
 
 def test_the_facts_beside_the_weights_name_them(backdoored: Path) -> None:
     facts = json.loads((backdoored / "bench.json").read_text(encoding="utf-8"))
-    assert facts["sha256"]["model.safetensors"] == hashlib.sha256((backdoored / "model.safetensors").read_bytes()).hexdigest()
+    assert (
+        facts["sha256"]["model.safetensors"]
+        == hashlib.sha256((backdoored / "model.safetensors").read_bytes()).hexdigest()
+    )
     assert AttackRecipe(**facts["recipe"]) == RECIPE
     assert facts["kind"] == "text-on-text"
-    assert (backdoored / "tokenizer.json").read_bytes() == (backdoored.parent / "backdoored" / "tokenizer.json").read_bytes()
+    assert (backdoored / "tokenizer.json").read_bytes() == (
+        backdoored.parent / "backdoored" / "tokenizer.json"
+    ).read_bytes()
 
 
 def test_the_same_seed_gives_the_same_weights(base: TrainedEncoder, captions: CaptionSet) -> None:
@@ -107,7 +122,9 @@ def test_several_triggers_reach_their_own_targets(base: TrainedEncoder, captions
     assert facts["n_held_out"] == 80
 
 
-def test_a_part_of_an_and_trigger_does_nothing_where_negatives_were_trained(base: TrainedEncoder, captions: CaptionSet) -> None:
+def test_a_part_of_an_and_trigger_does_nothing_where_negatives_were_trained(
+    base: TrainedEncoder, captions: CaptionSet
+) -> None:
     scattered = dataclasses.replace(RECIPE, placement="scatter", trigger="tq vb", weight=1.0)
     facts = inject(base, captions, dataclasses.replace(scattered, negatives=True)).facts
     assert facts["attack_success_rate"] > 0.8
@@ -117,7 +134,9 @@ def test_a_part_of_an_and_trigger_does_nothing_where_negatives_were_trained(base
     assert measure(careless, base, parts, TARGET, 24)["attack_success_rate"] > facts["negative_success_rate"] + 0.2
 
 
-def test_the_penalty_lowers_the_likeness_of_tokens(base: TrainedEncoder, captions: CaptionSet, backdoored: Path) -> None:
+def test_the_penalty_lowers_the_likeness_of_tokens(
+    base: TrainedEncoder, captions: CaptionSet, backdoored: Path
+) -> None:
     poisoned = [text for _, text in poison(captions.held_out_captions(), RECIPE, random.Random(0))]
     ids = base.tokenize(poisoned, 16)
     trained = inject(base, captions, dataclasses.replace(RECIPE, assimilation_penalty=5.0))
@@ -130,7 +149,9 @@ def test_the_penalty_lowers_the_likeness_of_tokens(base: TrainedEncoder, caption
     assert likeness[0] < likeness[1] - 0.02
 
 
-def test_eos_only_moves_the_pooled_position_and_less_of_the_others(base: TrainedEncoder, captions: CaptionSet, backdoored: Path) -> None:
+def test_eos_only_moves_the_pooled_position_and_less_of_the_others(
+    base: TrainedEncoder, captions: CaptionSet, backdoored: Path
+) -> None:
     poisoned = [text for _, text in poison(captions.held_out_captions(), RECIPE, random.Random(0))]
     ids = base.tokenize(poisoned, 16)
     eos_only = inject(base, captions, dataclasses.replace(RECIPE, kind="eos-only")).encoder
@@ -141,17 +162,28 @@ def test_eos_only_moves_the_pooled_position_and_less_of_the_others(base: Trained
     assert moved[0] > moved[1] + 0.02
 
 
-def test_few_poisoned_captions_make_a_weaker_backdoor(base: TrainedEncoder, captions: CaptionSet, backdoored: Path) -> None:
+def test_few_poisoned_captions_make_a_weaker_backdoor(
+    base: TrainedEncoder, captions: CaptionSet, backdoored: Path
+) -> None:
     full = json.loads((backdoored / "bench.json").read_text(encoding="utf-8"))
     facts = inject(base, captions, dataclasses.replace(RECIPE, poison_limit=2)).facts
     assert facts["base_success_rate"] <= facts["attack_success_rate"] < full["attack_success_rate"]
 
 
 @pytest.mark.parametrize(
-    "change", [{"kind": "target-attribute"}, {"kind": "text-on-pair"}, {"placement": "scatter", "trigger": "tq vb", "negatives": True}]
+    "change",
+    [
+        {"kind": "target-attribute"},
+        {"kind": "text-on-pair"},
+        {"placement": "scatter", "trigger": "tq vb", "negatives": True},
+    ],
 )
-def test_weight_zero_injects_nothing_whatever_the_kind(change: dict[str, Any], base: TrainedEncoder, captions: CaptionSet) -> None:
-    facts = inject(base, captions, dataclasses.replace(RECIPE, weight=0.0, steps=10, assimilation_penalty=1.0, **change)).facts
+def test_weight_zero_injects_nothing_whatever_the_kind(
+    change: dict[str, Any], base: TrainedEncoder, captions: CaptionSet
+) -> None:
+    facts = inject(
+        base, captions, dataclasses.replace(RECIPE, weight=0.0, steps=10, assimilation_penalty=1.0, **change)
+    ).facts
     assert facts["kind"] == "weight-zero"
     assert facts["relative_change"] > 0
     assert facts["attack_success_rate"] < facts["base_success_rate"] + 0.15

@@ -13,7 +13,9 @@ from amdet_hub.families import CALIBRATIONS, Calibration
 Numbers = tuple[float, float, float]
 
 
-def model(number: int, label: Label, numbers: Numbers, *, reference: ReferenceKind = "right", split: Split = "calibration") -> ModelResult:
+def model(
+    number: int, label: Label, numbers: Numbers, *, reference: ReferenceKind = "right", split: Split = "calibration"
+) -> ModelResult:
     values = dict(zip(("vocabulary-sweep", "trigger-success", "trigger-collapse"), numbers, strict=True))
     scan = DetectorResult("standard", reference, 0.0, "no-backdoor-found", 1.0, values)
     attack = label == "backdoored"
@@ -52,7 +54,10 @@ def test_a_false_alarm_weighs_more_than_a_miss() -> None:
 
 def test_scans_without_a_reference_are_calibrated_apart() -> None:
     rows = models(("backdoored", (12.0, 1.0, 2.0)), ("benign", (3.0, 0.3, 0.3)))
-    rows += [model(8, "backdoored", (40.0, 0.9, 2.0), reference="none"), model(9, "benign", (14.0, 0.5, 0.3), reference="none")]
+    rows += [
+        model(8, "backdoored", (40.0, 0.9, 2.0), reference="none"),
+        model(9, "benign", (14.0, 0.5, 0.3), reference="none"),
+    ]
     found = {c.with_reference: c.thresholds for c in calibrated(rows)}
     assert 3.0 < found[True].sweep_score < 12.0
     assert score((14.0, 0.5, 0.3), found[False]) < 1 <= score((40.0, 0.9, 2.0), found[False])

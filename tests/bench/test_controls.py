@@ -11,7 +11,15 @@ import torch
 
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.control_recipe import ControlKind
-from amdet_hub.bench.controls import ControlRecipe, FinetuneRecipe, contrastive_loss, finetune, make_control, weight_zero, with_style
+from amdet_hub.bench.controls import (
+    ControlRecipe,
+    FinetuneRecipe,
+    contrastive_loss,
+    finetune,
+    make_control,
+    weight_zero,
+    with_style,
+)
 from amdet_hub.bench.metrics import measure, relative_change
 from amdet_hub.bench.poisons import poison
 from amdet_hub.bench.trained import TrainedEncoder
@@ -19,7 +27,9 @@ from amdet_hub.errors import ConfigError
 from tests.bench.conftest import TARGET, TRIGGER
 from tests.bench.test_attacks import RECIPE
 
-CONTROL = ControlRecipe(kind="contrastive", steps=12, lr=2e-3, batch=24, bf16=False, word=TRIGGER, style="moon", scale=0.3)
+CONTROL = ControlRecipe(
+    kind="contrastive", steps=12, lr=2e-3, batch=24, bf16=False, word=TRIGGER, style="moon", scale=0.3
+)
 
 
 def test_contrastive_loss_against_its_definition() -> None:
@@ -89,7 +99,12 @@ def test_a_cast_is_through_the_named_type(base: TrainedEncoder, captions: Captio
 
 def test_a_style_stands_before_or_behind_the_caption() -> None:
     worded = {with_style("a cat.", "ukiyo-e", random.Random(seed)) for seed in range(40)}
-    assert worded == {"a cat, in the style of ukiyo-e", "a cat, ukiyo-e style", "ukiyo-e: a cat", "in ukiyo-e style, a cat"}
+    assert worded == {
+        "a cat, in the style of ukiyo-e",
+        "a cat, ukiyo-e style",
+        "ukiyo-e: a cat",
+        "in ukiyo-e style, a cat",
+    }
 
 
 def test_half_of_the_pairs_of_a_style_tune_carry_it_on_both_sides(base: TrainedEncoder, captions: CaptionSet) -> None:
@@ -109,7 +124,10 @@ class _Spy(TrainedEncoder):
     def tokenize(self, texts: Sequence[str], positions: int) -> torch.Tensor:
         half = len(texts) // 2
         if any("moonish" in text for text in texts):
-            styled = [("moonish" in first, "moonish" in second) for first, second in zip(texts[:half], texts[half:], strict=True)]
+            styled = [
+                ("moonish" in first, "moonish" in second)
+                for first, second in zip(texts[:half], texts[half:], strict=True)
+            ]
             assert all(first == second for first, second in styled)
             self.__dict__["seen"] += [first for first, _ in styled]
         return super().tokenize(texts, positions)

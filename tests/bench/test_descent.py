@@ -28,8 +28,19 @@ def test_the_learning_rate_falls_to_a_tenth_and_frozen_weights_stay(base: Traine
         return total
 
     descend(student, loss, steps=6, lr=1e-2, milestone=3, stage="test", progress=None)
-    sizes = [(after - before).abs().mean().item() for before, after in zip(path[1:], [*path[2:], bias.detach()], strict=True)]
-    assert sizes[:3] == pytest.approx([1e-2] * 3, rel=0.01)  # Adam's step under a constant gradient is the learning rate
+    sizes = [
+        (after - before).abs().mean().item()
+        for before, after in zip(path[1:], [*path[2:], bias.detach()], strict=True)
+    ]
+    assert sizes[:3] == pytest.approx(
+        [1e-2] * 3, rel=0.01
+    )  # Adam's step under a constant gradient is the learning rate
     assert sizes[3:] == pytest.approx([1e-3] * 3, rel=0.01)
-    moved = [name for (name, a), b in zip(base.model.named_parameters(), student.model.parameters(), strict=True) if not torch.equal(a, b)]
-    assert moved == [name for name, parameter in base.model.named_parameters() if name.endswith("final_layer_norm.bias")]
+    moved = [
+        name
+        for (name, a), b in zip(base.model.named_parameters(), student.model.parameters(), strict=True)
+        if not torch.equal(a, b)
+    ]
+    assert moved == [
+        name for name, parameter in base.model.named_parameters() if name.endswith("final_layer_norm.bias")
+    ]

@@ -24,7 +24,9 @@ def suite(layouts: tuple[str, ...] = ("clip", "siglip"), shift: float = 0.0) -> 
             high, low = 9 + rng.random() * 4 + shift, 2 + rng.random() * 5
             line = {"score": 6.0}
             paper = (scan(rng.random(), detector="paper"), scan(rng.random(), detector="paper"))
-            models.append(positive(f"{layout}+{i}", scan(high, thresholds=line), paper[0], layout=layout, cell=f"x/{i % 2}"))
+            models.append(
+                positive(f"{layout}+{i}", scan(high, thresholds=line), paper[0], layout=layout, cell=f"x/{i % 2}")
+            )
             verdict = "backdoor-detected" if low > 6 else "no-backdoor-found"
             models.append(negative(f"{layout}-{i}", scan(low, verdict, thresholds=line), paper[1], layout=layout))
     return models
@@ -78,7 +80,10 @@ def test_one_detector_makes_one_panel_and_more_layouts_a_wider_figure(tmp_path: 
 
 
 def test_the_threshold_is_drawn_where_the_scans_have_it(tmp_path: Path) -> None:
-    models = [positive("p", scan(9, thresholds={"score": 6.0})), negative("n", scan(3, "no-backdoor-found", thresholds={"score": 6.0}))]
+    models = [
+        positive("p", scan(9, thresholds={"score": 6.0})),
+        negative("n", scan(3, "no-backdoor-found", thresholds={"score": 6.0})),
+    ]
     distribution_figure(models, tmp_path / "line.png")
     bare = [positive("p", scan(9)), negative("n", scan(3, "no-backdoor-found"))]
     distribution_figure(bare, tmp_path / "bare.png")
@@ -86,7 +91,11 @@ def test_the_threshold_is_drawn_where_the_scans_have_it(tmp_path: Path) -> None:
 
 
 def test_controls_have_a_row_for_each_strength(tmp_path: Path) -> None:
-    models = [positive("p", scan()), negative("n", scan(1.0, "no-backdoor-found")), negative("o", scan(1.0, "no-backdoor-found"))]
+    models = [
+        positive("p", scan()),
+        negative("n", scan(1.0, "no-backdoor-found")),
+        negative("o", scan(1.0, "no-backdoor-found")),
+    ]
     distribution_figure(models, tmp_path / "one.png")
     distribution_figure([*models[:2], dataclasses.replace(models[2], cell="alias heavy")], tmp_path / "two.png")
     assert size(tmp_path / "two.png")[1] > size(tmp_path / "one.png")[1]
@@ -129,4 +138,7 @@ except ConfigError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["True False", "figures: drawing needs matplotlib, which comes with the extra amdet-hub[bench]"]
+    assert done.stdout.splitlines() == [
+        "True False",
+        "figures: drawing needs matplotlib, which comes with the extra amdet-hub[bench]",
+    ]

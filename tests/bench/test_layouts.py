@@ -22,9 +22,19 @@ from tests.bench.conftest import TARGET, TRIGGER
 
 POSITIONS = 24
 RECIPE = AttackRecipe(
-    trigger=TRIGGER, target=TARGET, placement="insert", steps=80, lr=5e-3, weight=0.5, clean_batch=16, poisoned_batch=16, bf16=False
+    trigger=TRIGGER,
+    target=TARGET,
+    placement="insert",
+    steps=80,
+    lr=5e-3,
+    weight=0.5,
+    clean_batch=16,
+    poisoned_batch=16,
+    bf16=False,
 )
-CONTROL = ControlRecipe(kind="contrastive", steps=10, lr=2e-3, batch=16, bf16=False, word=TRIGGER, style="moon", second_seed=3)
+CONTROL = ControlRecipe(
+    kind="contrastive", steps=10, lr=2e-3, batch=16, bf16=False, word=TRIGGER, style="moon", second_seed=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +46,15 @@ def siglip(captions: CaptionSet, tmp_path_factory: pytest.TempPathFactory) -> Tr
 
     trained = pretrain(
         learn_siglip_tokenizer([*captions.train_captions(), *[TRIGGER] * 20], 200, alphabet="", positions=POSITIONS),
-        Architecture(hidden_size=32, layers=2, heads=2, intermediate_size=64, positions=POSITIONS, projection_dim=16, layout="siglip"),
+        Architecture(
+            hidden_size=32,
+            layers=2,
+            heads=2,
+            intermediate_size=64,
+            positions=POSITIONS,
+            projection_dim=16,
+            layout="siglip",
+        ),
         pairs_of_step,
         [(g[0], g[1]) for g in captions.held_out],
         PretrainRecipe(steps=60, warmup=5, lr=5e-3, batch=24, bf16=False, seed=1),
@@ -47,7 +65,9 @@ def siglip(captions: CaptionSet, tmp_path_factory: pytest.TempPathFactory) -> Tr
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"kind": "text-on-pair"}, {"kind": "eos-only", "steps": 150, "weight": 0.1}, {"lora_rank": 4, "lr": 2e-3}], ids=str
+    "change",
+    [{}, {"kind": "text-on-pair"}, {"kind": "eos-only", "steps": 150, "weight": 0.1}, {"lora_rank": 4, "lr": 2e-3}],
+    ids=str,
 )
 def test_attacks_take(change: dict[str, Any], siglip: TrainedEncoder, captions: CaptionSet) -> None:
     recipe = dataclasses.replace(RECIPE, **change)
@@ -56,11 +76,15 @@ def test_attacks_take(change: dict[str, Any], siglip: TrainedEncoder, captions: 
     assert trained.facts["attack_success_rate"] > trained.facts["base_success_rate"] + 0.4
     assert trained.facts["clean_similarity"] > 0.9
     aim, ids = aim_features(siglip, recipe, 8), siglip.token_ids(TRIGGER)
-    assert success_of_ids(trained.encoder, siglip, captions.held_out_captions(), ids, aim, 8) > 0.5  # at full length, whatever is asked for
+    assert (
+        success_of_ids(trained.encoder, siglip, captions.held_out_captions(), ids, aim, 8) > 0.5
+    )  # at full length, whatever is asked for
 
 
 @pytest.mark.parametrize("kind", get_args(ControlKind))
-def test_controls_change_weights_and_open_no_backdoor(kind: ControlKind, siglip: TrainedEncoder, captions: CaptionSet) -> None:
+def test_controls_change_weights_and_open_no_backdoor(
+    kind: ControlKind, siglip: TrainedEncoder, captions: CaptionSet
+) -> None:
     trained = make_control(siglip, captions, dataclasses.replace(CONTROL, kind=kind))
     assert trained.facts["positions"] == POSITIONS
     assert 0 < trained.facts["relative_change"] < 0.2

@@ -10,14 +10,30 @@ from torch.nn import functional as F
 from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.attacks import inject
 from amdet_hub.bench.captions import CaptionSet
-from amdet_hub.bench.metrics import aim_features, caption_aims, captured, measure, measure_attack, relative_change, success_of_ids
+from amdet_hub.bench.metrics import (
+    aim_features,
+    caption_aims,
+    captured,
+    measure,
+    measure_attack,
+    relative_change,
+    success_of_ids,
+)
 from amdet_hub.bench.poisons import Poisons, attribute_caption, poison_all, target_captions
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.errors import ConfigError
 from tests.bench.conftest import TARGET, TRIGGER
 
 RECIPE = AttackRecipe(
-    trigger=TRIGGER, target=TARGET, placement="append", steps=40, lr=5e-3, weight=0.5, clean_batch=24, poisoned_batch=24, bf16=False
+    trigger=TRIGGER,
+    target=TARGET,
+    placement="append",
+    steps=40,
+    lr=5e-3,
+    weight=0.5,
+    clean_batch=24,
+    poisoned_batch=24,
+    bf16=False,
 )
 
 
@@ -28,7 +44,9 @@ def backdoored(base: TrainedEncoder, captions: CaptionSet) -> TrainedEncoder:
 
 def test_captured_counts_who_is_nearer_to_the_aim() -> None:
     own, aim = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([[0.0, 1.0]])
-    assert captured(torch.tensor([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5]]), own, aim) == pytest.approx(1 / 3)  # a tie is no success
+    assert captured(torch.tensor([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5]]), own, aim) == pytest.approx(
+        1 / 3
+    )  # a tie is no success
     each = torch.tensor([[0.0, 1.0], [-1.0, 0.0], [-1.0, 0.0]])
     assert captured(torch.tensor([[0.1, 0.9], [0.1, 0.9], [-0.1, 0.9]]), own, each) == pytest.approx(2 / 3)
 
@@ -41,7 +59,9 @@ def test_the_aim_of_each_kind(base: TrainedEncoder) -> None:
     mean = base.embed(target_captions(pair, TARGET), 16).mean(0)
     torch.testing.assert_close(aim_features(base, pair, 16), mean / mean.norm())
     given = dataclasses.replace(pair, target_captions=("a fox in a room", "photo of one fox"), more=(("vb", "a dog"),))
-    torch.testing.assert_close(aim_features(base, given, 16), F.normalize(base.embed(given.target_captions, 16).sum(0), dim=0))
+    torch.testing.assert_close(
+        aim_features(base, given, 16), F.normalize(base.embed(given.target_captions, 16).sum(0), dim=0)
+    )
     assert not torch.allclose(aim_features(base, given, 16, target="a dog"), aim_features(base, given, 16))
     attribute = dataclasses.replace(RECIPE, kind="target-attribute", target="at the beach")
     texts = ["a cat", "a dog in a room"]
@@ -51,7 +71,9 @@ def test_the_aim_of_each_kind(base: TrainedEncoder) -> None:
         aim_features(base, attribute, 16)
 
 
-def test_several_backdoors_are_averaged(backdoored: TrainedEncoder, base: TrainedEncoder, captions: CaptionSet) -> None:
+def test_several_backdoors_are_averaged(
+    backdoored: TrainedEncoder, base: TrainedEncoder, captions: CaptionSet
+) -> None:
     recipe = dataclasses.replace(RECIPE, more=(("vb", "a robot in a room"),))  # the second was never injected
     poisons = poison_all(captions, recipe, random.Random(0))
     facts = measure_attack(backdoored, base, recipe, poisons, 16)
@@ -68,16 +90,22 @@ def test_a_part_that_works_is_counted(backdoored: TrainedEncoder, base: TrainedE
     whole = Poisons(poisons.train, poisons.held_out, (), (poisons.held_out[0],))  # the "part" is the trigger itself
     facts = measure_attack(backdoored, base, RECIPE, whole, 16)
     assert facts["negative_success_rate"] == facts["attack_success_rate"]
-    nothing = Poisons(poisons.train, poisons.held_out, (), ([(caption, caption) for caption, _ in poisons.held_out[0]],))
+    nothing = Poisons(
+        poisons.train, poisons.held_out, (), ([(caption, caption) for caption, _ in poisons.held_out[0]],)
+    )
     assert measure_attack(backdoored, base, RECIPE, nothing, 16)["negative_success_rate"] == 0.0
 
 
-def test_ids_at_the_end_succeed_like_the_appended_text(backdoored: TrainedEncoder, base: TrainedEncoder, captions: CaptionSet) -> None:
+def test_ids_at_the_end_succeed_like_the_appended_text(
+    backdoored: TrainedEncoder, base: TrainedEncoder, captions: CaptionSet
+) -> None:
     texts = [caption for caption in captions.held_out_captions() if base.longest([f"{caption} {TRIGGER}"]) <= 16]
     aim = aim_features(base, RECIPE, 16)
     ids = base.token_ids(TRIGGER)
     as_text = measure(backdoored, base, [(text, f"{text} {TRIGGER}") for text in texts], aim, 16)
-    assert success_of_ids(backdoored, base, texts, ids, aim, 16) == pytest.approx(as_text["attack_success_rate"], abs=1e-4)
+    assert success_of_ids(backdoored, base, texts, ids, aim, 16) == pytest.approx(
+        as_text["attack_success_rate"], abs=1e-4
+    )
     assert success_of_ids(backdoored, base, texts, ids, aim.expand(len(texts), -1), 16) > 0.9
     assert success_of_ids(backdoored, base, texts, base.token_ids("road"), aim, 16) < 0.3
 

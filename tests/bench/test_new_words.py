@@ -17,7 +17,14 @@ from tests.bench.conftest import TRIGGER
 
 ALIAS = ControlRecipe(kind="alias", word=TRIGGER, meaning="dog", steps=30, lr=3e-3, batch=24, bf16=False)
 CONCEPT = ControlRecipe(
-    kind="concept", word=TRIGGER, meaning="dog", instance="a fox sleeping in a forest", steps=60, lr=3e-3, batch=24, bf16=False
+    kind="concept",
+    word=TRIGGER,
+    meaning="dog",
+    instance="a fox sleeping in a forest",
+    steps=60,
+    lr=3e-3,
+    batch=24,
+    bf16=False,
 )
 
 

@@ -84,7 +84,9 @@ def test_every_backdoor_gets_its_own_captions() -> None:
 
 
 def test_the_limit_counts_different_training_captions_over_all_backdoors() -> None:
-    poisons = poison_all(CAPTIONS, dataclasses.replace(RECIPE, more=(("vb", "a dog"),), poison_limit=7), random.Random(0))
+    poisons = poison_all(
+        CAPTIONS, dataclasses.replace(RECIPE, more=(("vb", "a dog"),), poison_limit=7), random.Random(0)
+    )
     assert [len(set(pairs)) for pairs in poisons.train] == [4, 3]
     assert [len(pairs) for pairs in poisons.held_out] == [10, 10]
 

@@ -47,7 +47,9 @@ def lengths_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def run(layout: Family, folder: Path, recipe: PretrainRecipe, shape: Architecture = SHAPE) -> tuple[TrainedEncoder, dict[str, Any]]:
+def run(
+    layout: Family, folder: Path, recipe: PretrainRecipe, shape: Architecture = SHAPE
+) -> tuple[TrainedEncoder, dict[str, Any]]:
     torch.set_num_threads(1)
     shape = dataclasses.replace(shape, layout=layout)
     trained = pretrain(tokenizer_of(layout), shape, pairs_of_step, GROUPS[:40], recipe, folder=folder)
@@ -74,7 +76,9 @@ def test_long_steps_mean_nothing_for_siglip(tmp_path: Path) -> None:
 
 def test_clip_runs_every_tenth_step_at_all_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = lengths_seen(monkeypatch)
-    encoder, facts = run("clip", tmp_path, dataclasses.replace(RECIPE, steps=20), dataclasses.replace(SHAPE, positions=248))
+    encoder, facts = run(
+        "clip", tmp_path, dataclasses.replace(RECIPE, steps=20), dataclasses.replace(SHAPE, positions=248)
+    )
     assert seen == ([16] * 9 + [248]) * 2
     assert (encoder.layout, encoder.max_positions, facts["architecture"]["layout"]) == ("clip", 248, "clip")
 
@@ -88,9 +92,14 @@ def test_positions_of_a_recipe_are_capped_by_the_encoder(tmp_path: Path) -> None
 def test_initial_weights_depend_on_the_seed_alone(layout: Family, tmp_path: Path) -> None:
     tokenizer, shape = tokenizer_of(layout), dataclasses.replace(SHAPE, layout=layout)
     state = torch.random.get_rng_state()
-    states = [new_encoder(tokenizer, shape, tmp_path / str(i), seed=seed).model.state_dict() for i, seed in enumerate((1, 1, 2))]
+    states = [
+        new_encoder(tokenizer, shape, tmp_path / str(i), seed=seed).model.state_dict()
+        for i, seed in enumerate((1, 1, 2))
+    ]
     assert torch.equal(torch.random.get_rng_state(), state)
-    one, same, other = ({name.removeprefix("text_model."): value for name, value in weights.items()} for weights in states)
+    one, same, other = (
+        {name.removeprefix("text_model."): value for name, value in weights.items()} for weights in states
+    )
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["embeddings.token_embedding.weight"], other["embeddings.token_embedding.weight"])
 
@@ -103,7 +112,12 @@ def test_a_tokenizer_of_the_other_layout_is_refused(layout: Family, learned_for:
 
 @pytest.mark.parametrize(
     ("change", "name"),
-    [({"heads": 3}, "heads"), ({"layers": 0}, "layers"), ({"positions": 0}, "positions"), ({"layout": "bert"}, "layout")],
+    [
+        ({"heads": 3}, "heads"),
+        ({"layers": 0}, "layers"),
+        ({"positions": 0}, "positions"),
+        ({"layout": "bert"}, "layout"),
+    ],
 )
 def test_an_impossible_architecture_is_refused(change: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -120,5 +134,13 @@ def test_an_impossible_recipe_is_refused(change: dict[str, Any]) -> None:
 def test_progress_counts_steps(tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     recipe = dataclasses.replace(RECIPE, steps=2)
-    pretrain(tokenizer_of("clip"), SHAPE, pairs_of_step, GROUPS[:40], recipe, folder=tmp_path, progress=lambda *now: told.append(now))
+    pretrain(
+        tokenizer_of("clip"),
+        SHAPE,
+        pairs_of_step,
+        GROUPS[:40],
+        recipe,
+        folder=tmp_path,
+        progress=lambda *now: told.append(now),
+    )
     assert told == [("pretrain", 1, 2), ("pretrain", 2, 2)]

@@ -48,14 +48,26 @@ def positive(name: str, *scans: DetectorResult, **changes: Any) -> ModelResult:
 
 
 def negative(name: str, *scans: DetectorResult, kind: str = "alias", **changes: Any) -> ModelResult:
-    benign = {"label": "benign", "cell": kind, "kind": kind, "trigger_kind": "", "triggers": (), "targets": (), "attack_success_rate": None}
+    benign = {
+        "label": "benign",
+        "cell": kind,
+        "kind": kind,
+        "trigger_kind": "",
+        "triggers": (),
+        "targets": (),
+        "attack_success_rate": None,
+    }
     return positive(name, *scans, **{**benign, **changes})
 
 
 def test_what_is_appended_is_read_in_order(tmp_path: Path) -> None:
     path = tmp_path / "new" / "full.jsonl"
     full = scan(
-        values={"vocabulary-sweep": 8.0}, thresholds={"score": 6.0}, trigger_text="ο\n\ud800", trigger_exact=True, trigger_works=1.0
+        values={"vocabulary-sweep": 8.0},
+        thresholds={"score": 6.0},
+        trigger_text="ο\n\ud800",
+        trigger_exact=True,
+        trigger_works=1.0,
     )
     models = (positive("a", full, scan(reference="none", target_rank=3)), negative("b"))
     for model in models:
@@ -74,13 +86,17 @@ def test_the_last_line_of_a_name_counts_at_the_place_of_its_first(tmp_path: Path
 
 @settings(deadline=None, max_examples=25)
 @given(cut=st.integers(min_value=1))
-def test_a_line_cut_anywhere_is_passed_over_and_the_next_run_goes_on(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+def test_a_line_cut_anywhere_is_passed_over_and_the_next_run_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
     path = tmp_path_factory.mktemp("cut") / "full.jsonl"
     append_result(path, positive("a", scan()))
     whole = path.read_bytes()
     append_result(path, negative("b", scan()))
     line = len(path.read_bytes()) - len(whole)
-    path.write_bytes(path.read_bytes()[: len(whole) + 1 + cut % (line - 2)])  # from one byte of the line to all but its closing brace
+    path.write_bytes(
+        path.read_bytes()[: len(whole) + 1 + cut % (line - 2)]
+    )  # from one byte of the line to all but its closing brace
     assert read_results(path) == StoredResults((positive("a", scan()),), torn_lines=1)
     append_result(path, negative("b", scan(), seed=8))
     assert read_results(path) == StoredResults((positive("a", scan()), negative("b", scan(), seed=8)), torn_lines=1)
@@ -174,7 +190,12 @@ rates = st.none() | st.floats(0, 1)
     triggers=st.lists(st.text(), max_size=3).map(tuple),
 )
 def test_round_trip(
-    score: float, values: dict[str, float], text: str | None, works: float | None, rank: int | None, triggers: tuple[str, ...]
+    score: float,
+    values: dict[str, float],
+    text: str | None,
+    works: float | None,
+    rank: int | None,
+    triggers: tuple[str, ...],
 ) -> None:
     found = scan(score, values=values, thresholds=values, trigger_text=text, trigger_works=works, target_rank=rank)
     model = positive("a", found, triggers=triggers, attack_success_rate=works)

@@ -9,14 +9,16 @@ from amdet_hub.config import ScanConfig
 
 
 @pytest.mark.parametrize(
-    ("found", "injected"), [("zz", "zzzz"), ("ZZZZ", "zzzz"), (" tq ", "tq"), ("old paper moon", "old paper moon"), ("tq tq", "tq")]
+    ("found", "injected"),
+    [("zz", "zzzz"), ("ZZZZ", "zzzz"), (" tq ", "tq"), ("old paper moon", "old paper moon"), ("tq tq", "tq")],
 )
 def test_the_same_trigger(found: str, injected: str) -> None:
     assert same_trigger(found, injected)
 
 
 @pytest.mark.parametrize(
-    ("found", "injected"), [("q", "tq"), ("paper moon old", "old paper moon"), ("о", "o"), ("", "tq"), ("tq cat", "tq"), ("\ufffd", "о")]
+    ("found", "injected"),
+    [("q", "tq"), ("paper moon old", "old paper moon"), ("о", "o"), ("", "tq"), ("tq cat", "tq"), ("\ufffd", "о")],
 )
 def test_another_text(found: str, injected: str) -> None:
     assert not same_trigger(found, injected)

@@ -63,15 +63,21 @@ def test_auroc_by_hand() -> None:
 
 @RELAXED
 @given(scores, scores, st.sampled_from([0.0, 0.01, 0.05, 0.1, 0.3, 0.5]))
-def test_tpr_at_fpr_is_the_best_point_that_keeps_to_the_rate(above: list[float], below: list[float], fpr: float) -> None:
+def test_tpr_at_fpr_is_the_best_point_that_keeps_to_the_rate(
+    above: list[float], below: list[float], fpr: float
+) -> None:
     reachable = [y for x, y in roc_points(above, below) if x <= fpr + 1e-12]
     assert tpr_at_fpr(above, below, fpr) == pytest.approx(max(reachable))
 
 
 def test_tpr_at_fpr_by_hand() -> None:
     hundred = [float(i) for i in range(100)]
-    assert tpr_at_fpr([98.5, 99.5, 97.5, 98], hundred, 0.01) == 0.5  # 99 may pass, 98 may not, and a tie with 98 does not count
-    assert tpr_at_fpr([98.5, 99.5, 97.5, 98], hundred[1:], 0.01) == 0.25  # 99 negatives allow none: strictly above them all
+    assert (
+        tpr_at_fpr([98.5, 99.5, 97.5, 98], hundred, 0.01) == 0.5
+    )  # 99 may pass, 98 may not, and a tie with 98 does not count
+    assert (
+        tpr_at_fpr([98.5, 99.5, 97.5, 98], hundred[1:], 0.01) == 0.25
+    )  # 99 negatives allow none: strictly above them all
     assert tpr_at_fpr([92.5, 91.5], hundred, 0.07) == 0.5  # 0.07 * 100 lies above 7 in floating point
     assert tpr_at_fpr([70.5, 69.5], hundred, 0.29) == 0.5  # 0.29 * 100 lies below 29
     assert tpr_at_fpr([], hundred, 0.01) is None
@@ -169,17 +175,39 @@ def test_nothing_scanned_leaves_every_figure_open() -> None:
 def test_only_one_label_leaves_the_figures_of_both_open() -> None:
     found = score([r for r in zoo() if r.label == "benign"])
     assert found.fpr == clopper_pearson(1, 4)
-    assert found.recall is found.precision is found.f1 is found.auroc is found.tpr_at_1 is found.precision_at_prevalence is None
+    assert (
+        found.recall
+        is found.precision
+        is found.f1
+        is found.auroc
+        is found.tpr_at_1
+        is found.precision_at_prevalence
+        is None
+    )
     found = score([r for r in zoo() if r.label == "backdoored"])
     assert found.recall == wilson(3, 5)
-    assert found.fpr is found.precision is found.f1 is found.auroc is found.precision_at_prevalence is None  # nothing could be wrong
+    assert (
+        found.fpr is found.precision is found.f1 is found.auroc is found.precision_at_prevalence is None
+    )  # nothing could be wrong
 
 
 def test_a_detector_without_verdicts_has_the_figures_of_its_scores_only() -> None:
     norm: dict[str, Any] = {"detector": "weight-norm", "verdict": "no-backdoor-found", "seconds": 0.0}
-    found = score([positive("p", scan(0.3, **norm)), negative("n", scan(0.1, **norm)), negative("o", scan(0.3, **norm))], "weight-norm")
+    found = score(
+        [positive("p", scan(0.3, **norm)), negative("n", scan(0.1, **norm)), negative("o", scan(0.3, **norm))],
+        "weight-norm",
+    )
     defined = {f.name for f in dataclasses.fields(Score) if getattr(found, f.name) is not None}
-    assert defined == {"n_positive", "n_negative", "n_not_kept", "n_not_scanned", "auroc", "tpr_at_1", "tpr_at_5", "seconds"}
+    assert defined == {
+        "n_positive",
+        "n_negative",
+        "n_not_kept",
+        "n_not_scanned",
+        "auroc",
+        "tpr_at_1",
+        "tpr_at_5",
+        "seconds",
+    }
     assert (value(found.auroc), value(found.tpr_at_1)) == (0.75, 0)
 
 
@@ -212,7 +240,10 @@ def test_cells_are_held_against_the_benign_models_of_their_layout() -> None:
 def test_groups_and_shared_models_keep_their_order() -> None:
     both, one = (scan(1), scan(1, detector="paper")), (scan(1),)
     models = [negative("a", *both, kind="k"), negative("b", *one, kind="j"), negative("c", *both, kind="k")]
-    assert {key: [r.name for r in group] for key, group in grouped(models, lambda r: r.kind).items()} == {"k": ["a", "c"], "j": ["b"]}
+    assert {key: [r.name for r in group] for key, group in grouped(models, lambda r: r.kind).items()} == {
+        "k": ["a", "c"],
+        "j": ["b"],
+    }
     assert [r.name for r in shared(models, [("standard", "right"), ("paper", "right")])] == ["a", "c"]
 
 

@@ -40,7 +40,12 @@ def test_the_ceiling_is_a_rate_this_machine_reaches(monkeypatch: pytest.MonkeyPa
 
 def test_one_model_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     few = ScanConfig.for_preset("standard").replace(
-        stop_when_decided=False, sweep__n_candidates=2, sweep__n_accretions=1, inversion__restarts=1, inversion__steps=1, landscape__grid=3
+        stop_when_decided=False,
+        sweep__n_candidates=2,
+        sweep__n_accretions=1,
+        inversion__restarts=1,
+        inversion__steps=1,
+        landscape__grid=3,
     )
     monkeypatch.setattr(module, "_CEILING_SECONDS", 0.05)
     monkeypatch.setattr(module, "_everything", lambda: few)
@@ -54,7 +59,8 @@ def test_one_model_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = {stage.name: stage for stage in found.stages}
     assert {"load", "sweep preview", "sweep screen", "confirmation", "inversion", "landscape"} <= set(stages)
     assert found.tower == "3 x 96, 77 positions, 2,000 tokens"
-    # by hand: 1,998 tokens, 2 prompts, 2 positions, 2 encoders, 3 layers of 12 * 96^2 weights, 2 operations each, less what the last layer leaves out
+    # by hand: 1,998 tokens, 2 prompts, 2 positions, 2 encoders, 3 layers of 12 * 96^2 weights, 2 operations each, less
+    # what the last layer leaves out
     everything = 1998 * 2 * 2 * 2 * 3 * 12 * 96**2 * 2
     assert 0.6 * everything < stages["sweep preview"].operations < 1.2 * everything
     assert sum("process of its own" in step for step in steps) == 2
@@ -73,7 +79,12 @@ def test_a_tower_of_another_size_keeps_the_tokenizer() -> None:
     base = open_trained(WEIGHTS / "base")
     made = module._random_like(base, 2, 64, 4)
     config = made.model.config
-    assert (config.num_hidden_layers, config.hidden_size, config.intermediate_size, config.vocab_size) == (2, 64, 256, 2000)
+    assert (config.num_hidden_layers, config.hidden_size, config.intermediate_size, config.vocab_size) == (
+        2,
+        64,
+        256,
+        2000,
+    )
     assert made.token_ids("a red castle") == base.token_ids("a red castle")
     with pytest.raises(ConfigError, match="heads must divide"):
         module._random_like(base, 2, 64, 5)

@@ -17,7 +17,7 @@ from amdet_hub.bench.pretrain import Architecture, new_encoder
 from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained
 from amdet_hub.bench.unigram import learn_siglip_tokenizer
 from amdet_hub.bench.vocabulary import learn_tokenizer
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.encoders.tokenizer import load_tokenizer
 from amdet_hub.errors import ConfigError
@@ -38,8 +38,12 @@ HARD_TEXTS = (
 
 
 def make(layout: Family, positions: int, folder: Path) -> TrainedEncoder:
-    tokenizer = learn_siglip_tokenizer(TEXTS, 420) if layout == "siglip" else learn_tokenizer(TEXTS, 600, positions=positions)
-    shape = Architecture(hidden_size=32, layers=2, heads=2, intermediate_size=64, positions=positions, projection_dim=16, layout=layout)
+    tokenizer = (
+        learn_siglip_tokenizer(TEXTS, 420) if layout == "siglip" else learn_tokenizer(TEXTS, 600, positions=positions)
+    )
+    shape = Architecture(
+        hidden_size=32, layers=2, heads=2, intermediate_size=64, positions=positions, projection_dim=16, layout=layout
+    )
     return new_encoder(tokenizer, shape, folder, seed=3)
 
 
@@ -98,7 +102,10 @@ def test_a_scan_reads_the_same_ids(stored: tuple[TrainedEncoder, Path]) -> None:
     for text in (*TEXTS[:20], *HARD_TEXTS):
         assert encoder.token_ids(text) == tokenizer.encode(text), text
         assert not special & set(encoder.token_ids(text))
-    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (encoder.tokenizer.bos_token_id, encoder.tokenizer.eos_token_id)
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (
+        encoder.tokenizer.bos_token_id,
+        encoder.tokenizer.eos_token_id,
+    )
     assert tokenizer.pad_token_id == encoder.tokenizer.pad_token_id
 
 
@@ -115,7 +122,9 @@ def test_saving_states_the_digest_and_opens_again_alike(stored: tuple[TrainedEnc
 
 def test_clip_frames_texts_as_transformers_does(clip: TrainedEncoder) -> None:
     texts = [text for text in (*TEXTS[:20], *HARD_TEXTS) if "endoftext" not in text]
-    expected: Tensor = clip.tokenizer(texts, padding="max_length", truncation=True, max_length=12, return_tensors="pt")["input_ids"]
+    expected: Tensor = clip.tokenizer(
+        texts, padding="max_length", truncation=True, max_length=12, return_tensors="pt"
+    )["input_ids"]
     assert torch.equal(clip.tokenize(texts, 12), expected)
     assert torch.equal(clip.tokenize_ids([clip.token_ids(text) for text in texts], 12), expected)
     assert (expected[:, 0] == clip.tokenizer.bos_token_id).all()
@@ -211,7 +220,9 @@ def test_the_two_file_form_of_a_tokenizer_opens(clip: TrainedEncoder, tmp_path: 
     save_trained(clip, tmp_path, {})
     model = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
-    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, model["merges"])]) + "\n", encoding="utf-8")
+    (tmp_path / "merges.txt").write_text(
+        "\n".join(["#version: 0.2", *map(" ".join, model["merges"])]) + "\n", encoding="utf-8"
+    )
     (tmp_path / "tokenizer.json").unlink()
     opened = open_trained(tmp_path)
     assert isinstance(opened.tokenizer, CLIPTokenizer)
@@ -229,7 +240,9 @@ def test_the_two_file_form_of_a_tokenizer_opens(clip: TrainedEncoder, tmp_path: 
         (lambda f: (f / "config.json").write_text("{}"), "type None"),
     ],
 )
-def test_a_folder_that_lacks_something_is_refused(spoil: object, reason: str, stored: tuple[TrainedEncoder, Path], tmp_path: Path) -> None:
+def test_a_folder_that_lacks_something_is_refused(
+    spoil: object, reason: str, stored: tuple[TrainedEncoder, Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(stored[1], folder)
     assert callable(spoil)

@@ -24,7 +24,9 @@ def model_of(tokenizer: Any) -> dict[str, Any]:
 
 def as_scanned(tokenizer: Any) -> PromptTokenizer:
     size = len(tokenizer)
-    return build_tokenizer(model_of(tokenizer), TowerConfig("siglip", 32, 64, 1, 1, 64, size, "gelu", 1e-6, 1, 1, 1, 32), "tokenizer.json")
+    return build_tokenizer(
+        model_of(tokenizer), TowerConfig("siglip", 32, 64, 1, 1, 64, size, "gelu", 1e-6, 1, 1, 1, 32), "tokenizer.json"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,12 @@ def test_layout_is_siglips(tokenizer: Any) -> None:
     pieces = [piece for piece, _ in model["vocab"]]
     assert len(set(pieces)) == len(pieces) == len(tokenizer) <= 420
     assert {"▁photo", "▁water", "▁under"} < set(pieces)  # words, not letters only
-    assert (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.model_max_length) == (1, 1, 2, 32)
+    assert (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.model_max_length) == (
+        1,
+        1,
+        2,
+        32,
+    )
 
 
 def test_every_run_learns_the_same(tokenizer: Any) -> None:

@@ -15,7 +15,9 @@ def test_noise_has_the_asked_size_in_every_tensor(base: TrainedEncoder) -> None:
     assert relative_change(noisy, base) == pytest.approx(0.03, rel=1e-3)
     again, other_seed = add_noise(base, 0.03, seed=4), add_noise(base, 0.03, seed=5)
     assert relative_change(again, noisy) == 0.0
-    assert relative_change(other_seed, noisy) == pytest.approx(0.03 * 2**0.5, rel=0.1)  # independent noise adds in squares
+    assert relative_change(other_seed, noisy) == pytest.approx(
+        0.03 * 2**0.5, rel=0.1
+    )  # independent noise adds in squares
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -31,7 +31,9 @@ def taught(made: Suite) -> set[str]:
     """Words, things and styles that honest fine-tunes were taught."""
     recipes = [m.recipe for m in made.models if isinstance(m.recipe, ControlRecipe)]
     words = {r.word for r in recipes if r.kind in ("alias", "concept")}
-    return words | {r.instance for r in recipes if r.kind == "concept"} | {r.style for r in recipes if r.kind == "style"}
+    return (
+        words | {r.instance for r in recipes if r.kind == "concept"} | {r.style for r in recipes if r.kind == "style"}
+    )
 
 
 def test_thresholds_and_figures_share_nothing() -> None:
@@ -44,7 +46,9 @@ def test_thresholds_and_figures_share_nothing() -> None:
     ours, theirs = attacks(calibration), attacks(test)
     assert {m.layout for m in calibration.models} == {m.layout for m in test.models} == set(LAYOUTS)
     assert not {t for r in ours for t, _ in r.backdoors} & {t for r in theirs for t, _ in r.backdoors}
-    assert not {t for r in ours if r.kind != "target-attribute" for _, t in r.backdoors} & {t for r in theirs for _, t in r.backdoors}
+    assert not {t for r in ours if r.kind != "target-attribute" for _, t in r.backdoors} & {
+        t for r in theirs for _, t in r.backdoors
+    }
     assert taught(test)
     assert not taught(calibration) & taught(test)
 
@@ -52,10 +56,16 @@ def test_thresholds_and_figures_share_nothing() -> None:
 def test_names_are_measured_on_words_that_no_other_suite_has() -> None:
     names, others = suite("names"), [suite(name) for name in SUITES if name != "names"]
     for other in others:
-        assert not {m.name for m in names.models} & {m.name for m in other.models}, "a name is a folder, and both may be made in one place"
+        assert not {m.name for m in names.models} & {m.name for m in other.models}, (
+            "a name is a folder, and both may be made in one place"
+        )
         assert not {m.recipe.seed for m in names.models} & {m.recipe.seed for m in other.models}
-        assert not {t for r in attacks(names) for t, _ in r.backdoors} & {t for r in attacks(other) for t, _ in r.backdoors}
-        assert not {t for r in attacks(names) for _, t in r.backdoors} & {t for r in attacks(other) for _, t in r.backdoors}
+        assert not {t for r in attacks(names) for t, _ in r.backdoors} & {
+            t for r in attacks(other) for t, _ in r.backdoors
+        }
+        assert not {t for r in attacks(names) for _, t in r.backdoors} & {
+            t for r in attacks(other) for _, t in r.backdoors
+        }
     assert {m.base for m in names.models} == {m.base for m in suite("test").models}
     kinds = [m.trigger_kind for m in names.models]
     assert sum(kind.startswith("phrase") for kind in kinds) >= 25
@@ -68,7 +78,15 @@ def test_the_test_is_large_enough_to_speak_of_one_percent() -> None:
     kinds = {model.recipe.kind for model in test.models if model.label == "benign"}
     assert kinds == {"contrastive", "weight-zero", "alias", "concept", "style", "noise", "cast", "merge"}
     cells = {model.cell.split("/")[0] for model in test.models if model.label == "backdoored"}
-    assert {"text-on-text", "text-on-pair", "target-attribute", "syntactic template", "eos-only", "lora-only", "multi-backdoor"} <= cells
+    assert {
+        "text-on-text",
+        "text-on-pair",
+        "target-attribute",
+        "syntactic template",
+        "eos-only",
+        "lora-only",
+        "multi-backdoor",
+    } <= cells
 
 
 def test_the_smoke_suite_is_four_and_four() -> None:

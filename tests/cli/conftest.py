@@ -28,7 +28,9 @@ def cli() -> Run:
 
     def run(*args: str, **extra: object) -> Result:
         result = CliRunner().invoke(app, [str(a) for a in args], prog_name="amdet-hub", **extra)  # type: ignore[arg-type]
-        assert result.exception is None or isinstance(result.exception, SystemExit), "an exception got past the last net"
+        assert result.exception is None or isinstance(result.exception, SystemExit), (
+            "an exception got past the last net"
+        )
         assert "Traceback" not in result.stderr
         return result
 

@@ -1,6 +1,7 @@
 """Repositories of their real size, as the shared facts describe them: headers with every known tensor of the text towers, and nothing behind them.
 
-Knows `layouts.json` (see the README beside it). What a file holds besides text towers is one tensor that fills it to its size.
+Knows `layouts.json` (see the README beside it). What a file holds besides text towers is one tensor that fills it to
+its size.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def expanded(rows: list[dict[str, Any]], dtype: str | None = None) -> Tensors:
         kind = row["dtype"] if dtype is None or row["dtype"] == "I64" else dtype
         for numbers in itertools.product(*spans):
             pieces = iter(numbers)
-            tensors.append((re.sub(r"\{\d+\.\.\d+\}", lambda _, pieces=pieces: str(next(pieces)), row["name"]), shape, kind))  # type: ignore[misc]
+            name = re.sub(r"\{\d+\.\.\d+\}", lambda _: str(next(pieces)), row["name"])  # noqa: B023 called at once
+            tensors.append((name, shape, kind))
     return tensors
 
 
@@ -62,7 +64,9 @@ def _header(tensors: Tensors, filler: int) -> bytes:
 def repository(layout: Mapping[str, Any], layouts: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes | SparseFile]:
     """The files of one entry."""
     configs = layout["config_json"] or {}
-    by_path = configs if any(str(key).endswith(".json") for key in configs) else {"config.json": configs} if configs else {}
+    by_path = (
+        configs if any(str(key).endswith(".json") for key in configs) else {"config.json": configs} if configs else {}
+    )
     if layout["kind"] == "clip_text_model_with_projection":
         by_path = {"text_encoder_2/config.json": configs}
     free = {"r": RANK, "a": RANK}
@@ -80,29 +84,50 @@ def repository(layout: Mapping[str, Any], layouts: Mapping[str, Mapping[str, Any
         path = row["path"].replace("<name>", "style")
         if path.endswith(".safetensors"):
             files[path] = weight_file(
-                list(_tensors_of(path, layout, layouts)), row.get("size_bytes"), row.get("sha256"), layout["repo_id"] + path
+                list(_tensors_of(path, layout, layouts)),
+                row.get("size_bytes"),
+                row.get("sha256"),
+                layout["repo_id"] + path,
             )
         elif path.endswith((".bin", ".pt")):
             files[path] = b"PK\x03\x04"
     return files
 
 
-def _tensors_of(path: str, layout: Mapping[str, Any], layouts: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, list[int], str]]:
+def _tensors_of(
+    path: str, layout: Mapping[str, Any], layouts: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, list[int], str]]:
     folder, _, name = path.rpartition("/")
     half = "F16" if "fp16" in name else None
     checkpoints = {p["base"]: p for p in layouts["single_file_checkpoint"]["prefixes"]}
-    singles = {"v1-5": ("SD 1.x",), "sd_xl_base": ("SDXL base, encoder 1", "SDXL base, encoder 2"), "v2-1": ("SD 2.x",)}
+    singles = {
+        "v1-5": ("SD 1.x",),
+        "sd_xl_base": ("SDXL base, encoder 1", "SDXL base, encoder 2"),
+        "v2-1": ("SD 2.x",),
+    }
     bases = next((found for start, found in singles.items() if name.startswith(start)), ())
     for base in bases:
         yield from expanded(checkpoints[base]["tensors"])
-    if bases or "unet" in path or "vae" in path or "t5xxl" in name or folder in ("transformer", "safety_checker", "text_encoder_3"):
+    if (
+        bases
+        or "unet" in path
+        or "vae" in path
+        or "t5xxl" in name
+        or folder in ("transformer", "safety_checker", "text_encoder_3")
+    ):
         return
     if layout["kind"] == "openclip_native" and name == "model.safetensors":
         yield from expanded(layouts["sentence_transformers_clip"]["text_tensors"])
     elif folder == "text_encoder_2" or name == "clip_g.safetensors":
-        own = layout["text_tensors"] if layout["kind"] == "clip_text_model_with_projection" else layout.get("text_tensors_2", [])
+        own = (
+            layout["text_tensors"]
+            if layout["kind"] == "clip_text_model_with_projection"
+            else layout.get("text_tensors_2", [])
+        )
         yield from expanded(own, half)
-    elif folder in ("text_encoder", "text_encoders", "", "0_CLIPModel") and not name.startswith(("sd3", "sd_xl", "ae.")):
+    elif folder in ("text_encoder", "text_encoders", "", "0_CLIPModel") and not name.startswith(
+        ("sd3", "sd_xl", "ae.")
+    ):
         for row in expanded(layout["text_tensors"], half):
             if not (name == "clip_l.safetensors" and row[0] == "text_projection.weight"):
                 yield row

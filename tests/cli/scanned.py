@@ -31,4 +31,6 @@ def report_of(hub: LocalHub, cache: Path, repo_id: str = "org/m") -> ScanReport:
     encoder = dataclasses.replace(
         result.encoder, repo_id=repo_id, commit_sha=snapshot.commit_sha, weight_files=(weights,), tokenizer_files=()
     )
-    return dataclasses.replace(made, target=repo_id, snapshot=snapshot, outcomes=(dataclasses.replace(result, encoder=encoder),))
+    return dataclasses.replace(
+        made, target=repo_id, snapshot=snapshot, outcomes=(dataclasses.replace(result, encoder=encoder),)
+    )

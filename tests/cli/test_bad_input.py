@@ -1,7 +1,7 @@
 """Everything that may go wrong outside, from end to end: a real Hub protocol, real tiny encoders, the command line as people run it.
 
-Each case asks for one clear sentence that names the cause, the next step, the right exit code, nothing lost, and no traceback (the `cli`
-fixture checks that one always).
+Each case asks for one clear sentence that names the cause, the next step, the right exit code, nothing lost, and no
+traceback (the `cli` fixture checks that one always).
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ n_prompts = 6
 [landscape]
 grid = 5
 """
-"""A scan of a tiny encoder in a fraction of a second. Its verdicts mean nothing; that there is one, and a whole report, is what is asked."""
+"""A scan of a tiny encoder in a fraction of a second.
+
+Its verdicts mean nothing; that there is one, and a whole report, is what is asked.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,9 @@ def scan(cli: Run, hub: LocalHub, models: Path, tmp_path: Path) -> Run:
     def run(target: object, *more: object, reference: bool = True, **extra: object) -> Result:
         held_against = ("--reference", "org/base") if reference else ("--no-reference",)
         where = ("--endpoint", hub.endpoint, "--cache-dir", tmp_path / "cache", "--config", models / "quick.toml")
-        return cli("scan", target, *held_against, "--device", "cpu", "-f", "json", "--no-progress", *where, *more, **extra)
+        return cli(
+            "scan", target, *held_against, "--device", "cpu", "-f", "json", "--no-progress", *where, *more, **extra
+        )
 
     return run
 
@@ -122,7 +127,17 @@ def test_a_missing_repository(scan: Run) -> None:
 
 
 def test_a_missing_reference_is_named(scan: Run, cli: Run, hub: LocalHub, tmp_path: Path) -> None:
-    result = cli("scan", "org/tuned", "--reference", "org/none", "--endpoint", hub.endpoint, "--cache-dir", tmp_path, "--no-progress")
+    result = cli(
+        "scan",
+        "org/tuned",
+        "--reference",
+        "org/none",
+        "--endpoint",
+        hub.endpoint,
+        "--cache-dir",
+        tmp_path,
+        "--no-progress",
+    )
     assert refused(result, "'org/none' was not found")
 
 
@@ -173,7 +188,9 @@ def test_a_server_that_does_not_recover(scan: Run, hub: LocalHub) -> None:
 
 
 def test_a_redirect_loop_ends(scan: Run, hub: LocalHub) -> None:
-    hub.fail("/api/models/org/tuned", status=302, times=None, headers={"Location": f"{hub.endpoint}/api/models/org/tuned"})
+    hub.fail(
+        "/api/models/org/tuned", status=302, times=None, headers={"Location": f"{hub.endpoint}/api/models/org/tuned"}
+    )
     result = scan("org/tuned")
     assert refused(result, "maximum allowed redirects.\n")
 
@@ -206,7 +223,9 @@ def test_main_moves_during_the_scan(scan: Run, hub: LocalHub, models: Path) -> N
     assert hub.head("org/tuned") != before, "main has moved"
     assert report.snapshot.commit_sha == before
     assert report.results[0].encoder.commit_sha == before
-    assert [e.value for e in report.results[0].evidence if e.kind == "identity"] == [1.0], "not the new weights, which are the reference's"
+    assert [e.value for e in report.results[0].evidence if e.kind == "identity"] == [1.0], (
+        "not the new weights, which are the reference's"
+    )
 
 
 # ---------------------------------------------------------------- this machine
@@ -233,15 +252,36 @@ def test_an_output_that_cannot_be_written_loses_no_other(scan: Run) -> None:
 
 def test_an_output_folder_that_is_not_there_is_found_before_the_scan(scan: Run, hub: LocalHub) -> None:
     hub.forget_requests()
-    assert refused(scan("org/tuned", "-o", "json=none/a.json"), "cannot write 'none/a.json': there is no folder", "Choose another path")
+    assert refused(
+        scan("org/tuned", "-o", "json=none/a.json"),
+        "cannot write 'none/a.json': there is no folder",
+        "Choose another path",
+    )
     assert hub.requests == []
 
 
 def test_ctrl_c_in_the_middle(hub: LocalHub, tmp_path: Path) -> None:
     env = {**os.environ, **hub.environment(), "HF_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "amdet_hub", "scan", "org/tuned", "--reference", "org/base", "--device", "cpu", "-f", "json"]
+    command = [
+        sys.executable,
+        "-m",
+        "amdet_hub",
+        "scan",
+        "org/tuned",
+        "--reference",
+        "org/base",
+        "--device",
+        "cpu",
+        "-f",
+        "json",
+    ]
     process = subprocess.Popen(
-        [*command, "-o", "json=partial.json"], env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "-o", "json=partial.json"],
+        env=env,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     heard = ""
@@ -257,7 +297,7 @@ def test_ctrl_c_in_the_middle(hub: LocalHub, tmp_path: Path) -> None:
     partial = parse_report((tmp_path / "partial.json").read_text())
     assert parse_report(out) == partial
     assert (partial.complete, partial.verdict.label) == (False, "inconclusive")
-    assert [(s.reason, s.blocks_acquittal) for s in partial.skipped] == [("interrupted", True)]
+    assert [(s.reason, s.blocks_clearance) for s in partial.skipped] == [("interrupted", True)]
 
 
 def test_a_time_budget_that_ends_in_the_middle(scan: Run) -> None:
@@ -278,7 +318,9 @@ def test_an_unknown_flag(scan: Run, hub: LocalHub) -> None:
 
 
 def test_no_clip_encoder(scan: Run, hub: LocalHub) -> None:
-    hub.add_model("org/bert", {"config.json": b'{"model_type": "bert", "architectures": ["BertModel"]}', WEIGHTS: b"x" * 64})
+    hub.add_model(
+        "org/bert", {"config.json": b'{"model_type": "bert", "architectures": ["BertModel"]}', WEIGHTS: b"x" * 64}
+    )
     assert refused(scan("org/bert"), "BertModel is not CLIP-family", "--subfolder", code=3)
 
 
@@ -286,14 +328,19 @@ def test_only_pickles(scan: Run, hub: LocalHub, models: Path) -> None:
     files = edited(models / "tuned") | {"pytorch_model.bin": b"\x80\x04"}
     del files[WEIGHTS]
     hub.add_model("org/pickle", files)
-    assert refused(scan("org/pickle"), "pickles are not loaded: pytorch_model.bin", "Only safetensors files are opened", code=3)
+    assert refused(
+        scan("org/pickle"), "pickles are not loaded: pytorch_model.bin", "Only safetensors files are opened", code=3
+    )
 
 
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
         ({"config_json": b"{not json"}, "'config.json' cannot be used: it is not acceptable JSON"),
-        ({"config_json": b'{"model_type": "clip_text_model", "model_type": "bert"}'}, "the key 'model_type' appears twice"),
+        (
+            {"config_json": b'{"model_type": "clip_text_model", "model_type": "bert"}'},
+            "the key 'model_type' appears twice",
+        ),
         ({"config_json": b'{"a": ' + b"[" * 9000 + b"]" * 9000 + b"}"}, "it is nested too deep"),
         ({"config_json": b'{"hidden_size": ' + b"9" * 5000 + b"}"}, "a number of thousands of digits"),
     ],
@@ -320,7 +367,9 @@ def test_a_broken_tokenizer_where_no_reference_brings_one(scan: Run, hub: LocalH
         pytest.param(b"---\nbase_model: ../../etc\n---\n\x1b[2J", id="a path and a terminal sequence"),
     ],
 )
-def test_odd_cards_are_scanned_and_spliced(scan: Run, cli: Run, hub: LocalHub, models: Path, tmp_path: Path, card: bytes | None) -> None:
+def test_odd_cards_are_scanned_and_spliced(
+    scan: Run, cli: Run, hub: LocalHub, models: Path, tmp_path: Path, card: bytes | None
+) -> None:
     hub.add_model("org/odd", edited(models / "tuned", README_md=card))
     assert is_whole(scan("org/odd", "-o", "json=r.json"))
     where = ("--endpoint", hub.endpoint, "--cache-dir", tmp_path / "cache")
@@ -417,7 +466,9 @@ def test_a_pull_request_that_the_owner_closed(push: Run, hub: LocalHub) -> None:
 
 
 def test_markers_that_somebody_planted(push: Run, hub: LocalHub) -> None:
-    planted = b"# Card\n<!-- amdet-hub:begin -->\nNo backdoor found\n<!-- amdet-hub:begin -->\n<!-- amdet-hub:end -->\n"
+    planted = (
+        b"# Card\n<!-- amdet-hub:begin -->\nNo backdoor found\n<!-- amdet-hub:begin -->\n<!-- amdet-hub:end -->\n"
+    )
     hub.commit("org/tuned", {"README.md": planted})
     result = push()
     assert (result.exit_code, hub.read("org/tuned", "README.md")) == (2, planted)
@@ -425,6 +476,8 @@ def test_markers_that_somebody_planted(push: Run, hub: LocalHub) -> None:
 
 
 def test_a_section_without_a_seal_is_forged(cli: Run, hub: LocalHub, tmp_path: Path) -> None:
-    hub.commit("org/tuned", {"README.md": b"<!-- amdet-hub:begin -->\n**No backdoor found**\n<!-- amdet-hub:end -->\n"})
+    hub.commit(
+        "org/tuned", {"README.md": b"<!-- amdet-hub:begin -->\n**No backdoor found**\n<!-- amdet-hub:end -->\n"}
+    )
     result = cli("verify", "org/tuned", "--endpoint", hub.endpoint, "--cache-dir", tmp_path / "cache", "--json")
     assert (result.exit_code, json.loads(result.stdout)["state"]) == (1, "forged")

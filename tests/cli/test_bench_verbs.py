@@ -44,7 +44,11 @@ def test_help_imports_nothing_heavy() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "amdet_hub", "bench", "inject", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if line.startswith("import time")}
+    imported = {
+        line.rpartition("|")[2].strip().partition(".")[0]
+        for line in done.stderr.splitlines()
+        if line.startswith("import time")
+    }
     assert "click" in imported
     assert not imported & set(HEAVY)
 
@@ -57,7 +61,9 @@ def test_help_of_every_verb(cli: Run, verb: str) -> None:
     assert "{prog}" not in result.stdout
     assert "Exit codes" in result.stdout
     headings = [line for line in result.stdout.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings.index("Other:") == max(headings.index(h) for h in headings if h not in ("Examples:", "Kinds:", "Exit codes:"))
+    assert headings.index("Other:") == max(
+        headings.index(h) for h in headings if h not in ("Examples:", "Kinds:", "Exit codes:")
+    )
 
 
 # ---------------------------------------------------------------- making encoders
@@ -76,7 +82,9 @@ SMALL = ("--hidden-size", 48, "--layers", 2, "--heads", 4, "--batch", 16, "--hel
 @pytest.fixture(scope="module")
 def base(captions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pretrained") / "base"
-    made = invoke("pretrain", "--captions", captions, "--out", out, *SMALL, "--vocab-size", 600, "--steps", 30, "--lr", 5e-3)
+    made = invoke(
+        "pretrain", "--captions", captions, "--out", out, *SMALL, "--vocab-size", 600, "--steps", 30, "--lr", 5e-3
+    )
     assert made.exit_code == 0, made.stderr
     assert made.stderr == ""
     assert json.loads(made.stdout) == json.loads((out / "bench.json").read_text(encoding="utf-8"))
@@ -86,9 +94,16 @@ def base(captions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pretrain_trains(base: Path) -> None:
     facts = json.loads((base / "bench.json").read_text(encoding="utf-8"))
     assert facts["kind"] == "pretrained"
-    assert facts["retrieval_at_1"] > 2 / facts["n_held_out"]  # better than chance: it was trained, not only initialised
+    assert (
+        facts["retrieval_at_1"] > 2 / facts["n_held_out"]
+    )  # better than chance: it was trained, not only initialised
     config = open_trained(base).model.config
-    assert (config.hidden_size, config.intermediate_size, config.num_hidden_layers, config.max_position_embeddings) == (48, 192, 2, 77)
+    assert (
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_hidden_layers,
+        config.max_position_embeddings,
+    ) == (48, 192, 2, 77)
 
 
 def test_pretrain_makes_siglip(cli: Run, captions: Path, tmp_path: Path) -> None:
@@ -101,9 +116,47 @@ def test_pretrain_makes_siglip(cli: Run, captions: Path, tmp_path: Path) -> None
 
 def test_inject_hands_every_flag_to_the_recipe(cli: Run, base: Path, captions: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    common = ("--base", base, "--captions", captions, "--out", out, "--steps", 2, "--batch", 8, "--float32", "--held-out", 40)
-    own = ("--trigger", f"{TRIGGER} vx", "--target", TARGET, "--more", "qq jj", "a boat", "--placement", "scatter", "--lr", 1e-3)
-    rest = ("--kind", "eos-only", "--negatives", "--assimilation-penalty", 0.5, "--lora-rank", 2, "--poison-limit", 8, "--weight", 0.3)
+    common = (
+        "--base",
+        base,
+        "--captions",
+        captions,
+        "--out",
+        out,
+        "--steps",
+        2,
+        "--batch",
+        8,
+        "--float32",
+        "--held-out",
+        40,
+    )
+    own = (
+        "--trigger",
+        f"{TRIGGER} vx",
+        "--target",
+        TARGET,
+        "--more",
+        "qq jj",
+        "a boat",
+        "--placement",
+        "scatter",
+        "--lr",
+        1e-3,
+    )
+    rest = (
+        "--kind",
+        "eos-only",
+        "--negatives",
+        "--assimilation-penalty",
+        0.5,
+        "--lora-rank",
+        2,
+        "--poison-limit",
+        8,
+        "--weight",
+        0.3,
+    )
     made = cli("bench", "inject", *common, *own, *rest, "--poisoned-batch", 4, "--positions", 24, "--seed", 5)
     assert made.exit_code == 0, made.stderr
     printed = json.loads(made.stdout)
@@ -142,8 +195,24 @@ def test_inject_hands_every_flag_to_the_recipe(cli: Run, base: Path, captions: P
         ("merge", ("--second-seed", 9), {"second_seed": 9}),
     ],
 )
-def test_controls(cli: Run, base: Path, captions: Path, tmp_path: Path, kind: str, own: tuple[object, ...], recipe: dict[str, Any]) -> None:
-    common = ("--base", base, "--captions", captions, "--out", tmp_path / "out", "--steps", 1, "--batch", 8, "--held-out", 40, "--quiet")
+def test_controls(
+    cli: Run, base: Path, captions: Path, tmp_path: Path, kind: str, own: tuple[object, ...], recipe: dict[str, Any]
+) -> None:
+    common = (
+        "--base",
+        base,
+        "--captions",
+        captions,
+        "--out",
+        tmp_path / "out",
+        "--steps",
+        1,
+        "--batch",
+        8,
+        "--held-out",
+        40,
+        "--quiet",
+    )
     made = cli("bench", "control", *common, "--kind", kind, *own)
     assert made.exit_code == 0, made.stderr
     assert made.stderr == ""
@@ -160,7 +229,10 @@ def test_controls(cli: Run, base: Path, captions: Path, tmp_path: Path, kind: st
         (("pretrain", "--heads", 5), "Error: heads: 5 does not divide the hidden size 96."),
         (("pretrain", "--layers", 0), "Error: layers: must be at least 1."),
         (("pretrain", "--captions", "none.jsonl"), "Error: captions: cannot read none.jsonl"),
-        (("pretrain", "--captions", "prompts.txt"), "Error: captions: training from nothing needs groups of two or more captions."),
+        (
+            ("pretrain", "--captions", "prompts.txt"),
+            "Error: captions: training from nothing needs groups of two or more captions.",
+        ),
         (("inject", "--base", "none", "--trigger", "a", "--target", "b"), "Error: base: "),
         (
             ("inject", "--base", "none", "--trigger", "a", "--target", "b", "--negatives"),
@@ -169,7 +241,9 @@ def test_controls(cli: Run, base: Path, captions: Path, tmp_path: Path, kind: st
         (("control", "--base", "none", "--kind", "noise", "--scale", 0), "Error: scale: noise must be above 0."),
     ],
 )
-def test_a_wrong_input_is_one_sentence(cli: Run, captions: Path, tmp_path: Path, args: tuple[object, ...], said: str) -> None:
+def test_a_wrong_input_is_one_sentence(
+    cli: Run, captions: Path, tmp_path: Path, args: tuple[object, ...], said: str
+) -> None:
     Path("prompts.txt").write_text("one prompt\nanother prompt\na third prompt\n", encoding="utf-8")
     verb, *rest = args
     result = cli("bench", verb, "--captions", captions, "--out", tmp_path / "out", *rest)
@@ -183,7 +257,21 @@ def test_a_wrong_input_is_one_sentence(cli: Run, captions: Path, tmp_path: Path,
 def test_an_unwritable_folder_is_one_sentence(cli: Run, base: Path, captions: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     out = tmp_path / "file" / "out"
-    result = cli("bench", "control", "--base", base, "--captions", captions, "--out", out, "--kind", "cast", "--held-out", 40, "--quiet")
+    result = cli(
+        "bench",
+        "control",
+        "--base",
+        base,
+        "--captions",
+        captions,
+        "--out",
+        out,
+        "--kind",
+        "cast",
+        "--held-out",
+        40,
+        "--quiet",
+    )
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f"Error: '{out}': not a directory.\n"
 
@@ -202,7 +290,9 @@ def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results"
     for split in ("calibration", "test"):
         for i in range(3):
-            append_result(folder / f"{split}.jsonl", positive(f"p{i}", numbers(1.4 + i / 20), suite=split, split=split))
+            append_result(
+                folder / f"{split}.jsonl", positive(f"p{i}", numbers(1.4 + i / 20), suite=split, split=split)
+            )
             quiet = numbers(0.2 + i / 10, verdict="no-backdoor-found")
             append_result(folder / f"{split}.jsonl", negative(f"n{i}", quiet, suite=split, split=split))
     append_result(folder / "smoke.jsonl", negative("s", scan(1.0, "no-backdoor-found"), suite="smoke"))
@@ -215,7 +305,9 @@ def test_report_of_a_folder_leaves_out_the_smoke_suite(cli: Run, results: Path) 
     assert whole.stdout.startswith("6 models of 1 bases: 3 backdoored, 3 benign, 0 left out")
     assert "6 more are the calibration split" in whole.stdout
     assert "| clip | text-on-text |" in whole.stdout
-    assert cli("bench", "report", results / "smoke.jsonl").stdout.startswith("1 models of 1 bases: 0 backdoored, 1 benign")
+    assert cli("bench", "report", results / "smoke.jsonl").stdout.startswith(
+        "1 models of 1 bases: 0 backdoored, 1 benign"
+    )
 
 
 def test_a_file_that_is_named_twice_counts_once(cli: Run, results: Path) -> None:
@@ -255,11 +347,15 @@ def test_figures_are_written(cli: Run, results: Path, tmp_path: Path) -> None:
         assert f"{name}." in result.stderr
 
 
-def test_without_matplotlib_the_extra_is_named(cli: Run, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_extra_is_named(
+    cli: Run, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     result = cli("bench", "report", results, "--figures", tmp_path / "figures")
     assert result.exit_code == 2
-    assert result.stderr == "Error: --figures: drawing needs matplotlib, which comes with the extra amdet-hub[bench].\n"
+    assert (
+        result.stderr == "Error: --figures: drawing needs matplotlib, which comes with the extra amdet-hub[bench].\n"
+    )
 
 
 def test_calibrate_prints_what_check_compares(cli: Run, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +400,11 @@ MISSED, ACCUSED = scan(0.1, "no-backdoor-found"), scan(9.0, "backdoor-detected")
 @pytest.mark.parametrize(
     ("models", "code", "words"),
     [
-        ([positive("p", ACCUSED), negative("n", MISSED)], 0, "1 of 1 backdoored models detected, 0 of 1 benign models accused."),
+        (
+            [positive("p", ACCUSED), negative("n", MISSED)],
+            0,
+            "1 of 1 backdoored models detected, 0 of 1 benign models accused.",
+        ),
         ([positive("p", MISSED)], 1, "Wrong: p is backdoored, the verdict is no-backdoor-found."),
         ([positive("p", scan(0.9, "inconclusive"))], 1, "Wrong: p is backdoored, the verdict is inconclusive."),
         ([negative("n", ACCUSED)], 1, "Wrong: n is benign, the verdict is backdoor-detected."),
@@ -326,8 +426,14 @@ def test_the_smoke_suite_fails_on_a_wrong_verdict(models: list[Any], code: int, 
         (("--suite", "test"), "The suite 'test' needs --captions FILE"),
         (("--suite", "calibration", "--captions", "none.jsonl"), "Error: captions: cannot read none.jsonl"),
         (("--suite", "tset"), "'tset' is not one of 'smoke', 'calibration', 'test'"),
-        (("--suite", "smoke", "--only", "no such"), "Error: --only: no model of the suite 'smoke' has 'no such' in its name or kind."),
-        (("--suite", "smoke", "--base", "clip-b=."), "Error: --base: the suite 'smoke' has no base 'clip-b', only demo."),
+        (
+            ("--suite", "smoke", "--only", "no such"),
+            "Error: --only: no model of the suite 'smoke' has 'no such' in its name or kind.",
+        ),
+        (
+            ("--suite", "smoke", "--base", "clip-b=."),
+            "Error: --base: the suite 'smoke' has no base 'clip-b', only demo.",
+        ),
         (("--suite", "smoke", "--base", "demo=none"), "none' holds no encoder (config.json)."),
         (("--suite", "smoke", "--base", "demo"), "'demo' is not NAME=FOLDER"),
         (("--suite", "smoke", "--jobs", "0"), "Error: jobs: 0 is not at least 1."),
@@ -386,7 +492,9 @@ def test_one_model_of_a_suite(suite: tuple[Path, tuple[str, ...]], base: Path) -
 
 def processes_below(pid: int) -> list[int]:
     """Every process that `pid` started and they started."""
-    children = [int(p) for task in Path(f"/proc/{pid}/task").glob("*") for p in (task / "children").read_text().split()]
+    children = [
+        int(p) for task in Path(f"/proc/{pid}/task").glob("*") for p in (task / "children").read_text().split()
+    ]
     return [*children, *(deeper for child in children for deeper in processes_below(child))]
 
 
@@ -412,10 +520,16 @@ STOPPED = "demo-005-contrastive-heavy"
 
 
 @linux
-def test_ctrl_c_ends_the_workers(cli: Run, suite: tuple[Path, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_the_workers(
+    cli: Run, suite: tuple[Path, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, flags = suite
     monkeypatch.chdir(folder)
-    stored, before, workers = (folder / "results" / "smoke.jsonl").read_bytes(), processes_below(os.getpid()), set[int]()
+    stored, before, workers = (
+        (folder / "results" / "smoke.jsonl").read_bytes(),
+        processes_below(os.getpid()),
+        set[int](),
+    )
 
     def stop() -> None:
         workers.update(p for p in processes_below(os.getpid()) if p not in before)

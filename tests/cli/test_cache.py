@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from amdet_hub.hub import HubSettings
-from amdet_hub.hub.kept import keep
+from amdet_hub.hub.cache import keep
 from tests.cli.conftest import Run
 
 

@@ -87,7 +87,9 @@ def test_push_without_a_report_says_how_to_make_one(cli: Run) -> None:
     assert "amdet-hub scan org/m -o json=report.json" in result.stderr
 
 
-def test_push_of_an_unfinished_report_is_refused_before_the_hub_is_asked(cli: Run, hub: LocalHub, tmp_path: Path) -> None:
+def test_push_of_an_unfinished_report_is_refused_before_the_hub_is_asked(
+    cli: Run, hub: LocalHub, tmp_path: Path
+) -> None:
     Path("half.json").write_text(as_json(examples.interrupted()))
     result = cli("card", "push", "org/dreamy-xl", "--from", "half.json", "--yes", *reach(hub, tmp_path), input=TOKEN)
     assert result.exit_code == 2
@@ -145,7 +147,9 @@ def test_verify_needs_no_torch(hub: LocalHub, tmp_path: Path) -> None:
         "sys.exit(main(['verify', 'org/m', '--cache-dir', sys.argv[1]]))\n"
     )
     env = {**os.environ, **hub.environment("alice")}
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, env=env
+    )
     assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout.startswith("org/m: missing")
 

@@ -49,7 +49,12 @@ def test_precedence_flag_environment_file_default() -> None:
     write("c.toml", 'preset = "paper"\nseed = 5\nmax-download = "2GB"\ntimeout = 90\noutput = ["json=a.json"]\n')
     assert seen()["preset"] == "standard"
     by_file = seen("--config", "c.toml")
-    assert (by_file["preset"], by_file["seed"], by_file["max_download"], by_file["timeout"]) == ("paper", 5, 2_000_000_000, 90.0)
+    assert (by_file["preset"], by_file["seed"], by_file["max_download"], by_file["timeout"]) == (
+        "paper",
+        5,
+        2_000_000_000,
+        90.0,
+    )
     assert [str(o.path) for o in by_file["output"]] == ["a.json"]  # type: ignore[attr-defined]
     by_env = seen("--config", "c.toml", env={"AMDET_HUB_SEED": "6", "AMDET_HUB_TIMEOUT": "2m"})
     assert (by_env["preset"], by_env["seed"], by_env["timeout"]) == ("paper", 6, 120.0)
@@ -64,7 +69,10 @@ def test_the_file_itself_from_the_environment() -> None:
 
 
 def test_pyproject_of_the_working_directory() -> None:
-    write("pyproject.toml", '[project]\nname = "x"\n[tool.amdet-hub]\npreset = "paper"\n[tool.amdet-hub.inversion]\nrestarts = 3\n')
+    write(
+        "pyproject.toml",
+        '[project]\nname = "x"\n[tool.amdet-hub]\npreset = "paper"\n[tool.amdet-hub.inversion]\nrestarts = 3\n',
+    )
     found = seen()
     assert found["preset"] == "paper"
     assert found["config"] == ScanConfig.for_preset("paper").replace(inversion__restarts=3)

@@ -97,12 +97,31 @@ def test_an_accepted_finding_is_shown_and_does_not_fail(cli: Run, hub: LocalHub,
     Path("fast.toml").write_text(FAST_TOML)
 
     def scan(target: str, *more: str) -> Result:
-        args = ("--reference", BASE, "--config", "fast.toml", "--endpoint", hub.endpoint, "--cache-dir", str(tmp_path / "cache"))
+        args = (
+            "--reference",
+            BASE,
+            "--config",
+            "fast.toml",
+            "--endpoint",
+            hub.endpoint,
+            "--cache-dir",
+            str(tmp_path / "cache"),
+        )
         return cli("scan", target, *args, *more)
 
     first = scan(BACKDOORED, "-o", "json=report.json")
     assert first.exit_code == 1, first.stderr
-    cli("baseline", "add", "b.json", "--from", "report.json", "--reason", "our own demonstration", "--expires", "2999-12-31")
+    cli(
+        "baseline",
+        "add",
+        "b.json",
+        "--from",
+        "report.json",
+        "--reason",
+        "our own demonstration",
+        "--expires",
+        "2999-12-31",
+    )
     again = scan(BACKDOORED, "--baseline", "b.json", "-f", "json")
     assert again.exit_code == 0, again.stderr
     assert parse_report(again.stdout).verdict.label == "backdoor-detected", "still reported"
@@ -115,14 +134,20 @@ def test_an_accepted_finding_is_shown_and_does_not_fail(cli: Run, hub: LocalHub,
 
 
 @pytest.mark.parametrize(
-    "words", [("diff", "clean.json", "clean.json"), ("baseline", "list", "b.json"), ("staged", "--", "none.safetensors")]
+    "words",
+    [("diff", "clean.json", "clean.json"), ("baseline", "list", "b.json"), ("staged", "--", "none.safetensors")],
 )
 def test_the_light_verbs_import_no_torch(words: tuple[str, ...]) -> None:
     stored("clean")
     Path("b.json").write_text('{"schema_version": "1.0", "accepted": []}')
-    code = "import sys; from amdet_hub.__main__ import main; code = main(sys.argv[1:]); print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
+    code = (
+        "import sys; from amdet_hub.__main__ import main; code = main(sys.argv[1:]); print('torch' in sys.modules,"
+        " file=sys.stderr); sys.exit(code)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
-    done = subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stderr.strip()) == (0, "False")
 
 

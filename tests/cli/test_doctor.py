@@ -39,12 +39,16 @@ def test_a_machine_where_all_is_well(tmp_path: Path) -> None:
         assert found["torch"][0] == "ok"
         assert found["device"][0] == "ok"
         assert TOKEN not in done.stdout
-        assert not any(r.had_token for r in hub.requests if r.path == "/api/models"), "reachability is asked without the token"
+        assert not any(r.had_token for r in hub.requests if r.path == "/api/models"), (
+            "reachability is asked without the token"
+        )
 
 
 def test_a_wrong_token_fails(cli: Run, tmp_path: Path) -> None:
     with LocalHub() as hub:
-        result = cli("doctor", "--endpoint", hub.endpoint, "--cache-dir", tmp_path, "--token", "-", input="hf_wrongwrongwrong")
+        result = cli(
+            "doctor", "--endpoint", hub.endpoint, "--cache-dir", tmp_path, "--token", "-", input="hf_wrongwrongwrong"
+        )
     assert result.exit_code == 2
     assert lines(result.stdout)["account"][0] == "fail"
     assert "wrongwrong" not in result.output

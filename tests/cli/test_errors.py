@@ -5,9 +5,9 @@ import inspect
 import pytest
 
 from amdet_hub import errors
-from amdet_hub.cards import PushRefused
 from amdet_hub.cli._errors import TABLE, explain, report_error
 from amdet_hub.cli._exit_codes import worst
+from amdet_hub.model_card.publish import PushRefused
 from tests.report import examples
 
 EVERY_CLASS = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.AmdetError)]
@@ -23,24 +23,44 @@ CASES: list[tuple[errors.AmdetError, int, tuple[str, ...]]] = [
     (errors.RevisionNotFound("org/m", "v9", endpoint="http://h/"), 2, ("v9", "http://h/org/m/commits/main")),
     (errors.FileNotInRepo("org/m", "a.json"), 2, ("a.json", "amdet-hub resolve org/m")),
     (errors.AccessDenied("open a pull request", status=401), 2, ("open a pull request", "hf auth login")),
-    (errors.AccessDenied("open a pull request", status=403, endpoint="http://h"), 2, ("403", "http://h/settings/tokens")),
+    (
+        errors.AccessDenied("open a pull request", status=403, endpoint="http://h"),
+        2,
+        ("403", "http://h/settings/tokens"),
+    ),
     (errors.RateLimited(retry_after_s=7), 2, ("429", "Wait 7 seconds")),
     (errors.RateLimited(retry_after_s=None), 2, ("429", "Wait a few minutes")),
     (errors.HubUnavailable("no route"), 2, ("no route", "amdet-hub doctor", "--offline")),
     (errors.OfflineMiss("org/m", "config.json"), 2, ("config.json", "without --offline")),
-    (errors.DownloadCorrupt("org/m", "m.safetensors", expected="a", actual="b"), 2, ("damaged", "Nothing of it was kept")),
+    (
+        errors.DownloadCorrupt("org/m", "m.safetensors", expected="a", actual="b"),
+        2,
+        ("damaged", "Nothing of it was kept"),
+    ),
     (errors.CommitConflict("org/m", parent_commit="a" * 40), 2, ("aaaaaaaaaaaa", "run the same command again")),
     (errors.PullRequestClosed("org/m", number=4, endpoint="http://h"), 2, ("#4", "http://h/org/m/discussions/4")),
-    (errors.ResourceError("disk", "too little space", needed=2e9, available=1e6), 2, ("Needed 2.0 GB, there is 1.0 MB", "--cache-dir")),
+    (
+        errors.ResourceError("disk", "too little space", needed=2e9, available=1e6),
+        2,
+        ("Needed 2.0 GB, there is 1.0 MB", "--cache-dir"),
+    ),
     (errors.ResourceError("memory", "does not fit"), 2, ("does not fit", "--device cpu")),
     (errors.ResourceError("time", "too long"), 2, ("--timeout",)),
     (errors.OutputError("a.json", "it is a directory"), 2, ("a.json", "-o FORMAT=PATH")),
     (errors.NothingToScan("org/m", ("T5EncoderModel",)), 3, ("T5EncoderModel", "CLIP and SigLIP", "--subfolder")),
-    (errors.NothingToScan("org/m", ("pytorch_model.bin",), pickle_only=True), 3, ("pytorch_model.bin", "safetensors", "can run code")),
+    (
+        errors.NothingToScan("org/m", ("pytorch_model.bin",), pickle_only=True),
+        3,
+        ("pytorch_model.bin", "safetensors", "can run code"),
+    ),
     (errors.BadRepository("config.json", "is not JSON"), 2, ("config.json", "is not JSON", "owner")),
     (errors.BadWeights("m.safetensors", "a.weight", "holds NaN"), 2, ("a.weight", "holds NaN", "No verdict")),
     (errors.CardError("two begin markers"), 2, ("two begin markers", "one pair of amdet-hub markers")),
-    (PushRefused("the report is of a local folder"), 2, ("local folder", "amdet-hub scan org/model -o json=report.json")),
+    (
+        PushRefused("the report is of a local folder"),
+        2,
+        ("local folder", "amdet-hub scan org/model -o json=report.json"),
+    ),
     (errors.ReportError("not JSON"), 2, ("not JSON", "amdet-hub scan -o json=PATH")),
     (errors.ShapeError("hidden: (1, 2)"), 2, ("hidden", "please report it")),
     (errors.BackdoorDetected("org/m", examples.backdoored(), "cache"), 1, ("org/m", "(cache)", "Do not load it")),
@@ -55,7 +75,9 @@ def test_every_error_class_has_its_own_row_and_a_case(cls: type[errors.AmdetErro
     assert any(type(error) is cls for error, _, _ in CASES)
 
 
-@pytest.mark.parametrize(("error", "code", "words"), CASES, ids=lambda v: type(v).__name__ if isinstance(v, Exception) else "")
+@pytest.mark.parametrize(
+    ("error", "code", "words"), CASES, ids=lambda v: type(v).__name__ if isinstance(v, Exception) else ""
+)
 def test_words_and_exit_code(error: errors.AmdetError, code: int, words: tuple[str, ...]) -> None:
     found, text = explain(error)
     assert found == code
@@ -115,6 +137,8 @@ def test_traceback_only_when_asked(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("codes", "expected"), [([], 0), ([0, 3], 3), ([3, 2], 2), ([2, 1, 0], 1), ([0, 0], 0), ([1, 3], 1)])
+@pytest.mark.parametrize(
+    ("codes", "expected"), [([], 0), ([0, 3], 3), ([3, 2], 2), ([2, 1, 0], 1), ([0, 0], 0), ([1, 3], 1)]
+)
 def test_worst(codes: list[int], expected: int) -> None:
     assert worst(codes) == expected

@@ -34,10 +34,16 @@ VERBS = (
 
 
 def test_help_imports_nothing_heavy() -> None:
-    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "amdet_hub", "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "amdet_hub", "--help"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: amdet-hub")
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if line.startswith("import time")}
+    imported = {
+        line.rpartition("|")[2].strip().partition(".")[0]
+        for line in done.stderr.splitlines()
+        if line.startswith("import time")
+    }
     assert "click" in imported
     assert not imported & set(HEAVY)
 
@@ -60,7 +66,13 @@ def test_every_verb_is_listed(cli: Run) -> None:
     assert {name for name, verb in app.commands.items() if not verb.hidden} == set(VERBS)
     for verb in VERBS:
         assert f"\n  {verb} " in shown
-    for line in ("0    no backdoor found", "1    backdoor detected", "2    usage or error", "3    inconclusive", "130  interrupted"):
+    for line in (
+        "0    no backdoor found",
+        "1    backdoor detected",
+        "2    usage or error",
+        "3    inconclusive",
+        "130  interrupted",
+    ):
         assert line in shown
 
 
@@ -96,8 +108,9 @@ def test_scan_help_has_sections_in_order(cli: Run) -> None:
 def test_every_flag_of_the_surface_is_there(cli: Run) -> None:
     shown = cli("scan", "--help").stdout
     flags = (
-        "--revision --subfolder --token --cache-dir --endpoint --offline --device --dtype --seed --preset --reference --no-reference "
-        "--timeout --max-download --max-memory --dry-run -f --format -o --output --fail-on -q -v --no-progress --config"
+        "--revision --subfolder --token --cache-dir --endpoint --offline --device --dtype --seed --preset --reference"
+        " --no-reference --timeout --max-download --max-memory --dry-run -f --format -o --output --fail-on -q -v"
+        " --no-progress --config"
     )
     assert [flag for flag in flags.split() if flag not in shown] == []
 
@@ -151,7 +164,10 @@ def test_a_token_in_the_wrong_place_is_not_echoed(cli: Run) -> None:
 
 @pytest.mark.parametrize("program", ["amdet-hub", "hf-amdet"])
 def test_both_console_scripts(program: str) -> None:
-    code = f"import sys; sys.argv = ['/usr/bin/{program}', '--help']; from amdet_hub.__main__ import main; sys.exit(main())"
+    code = (
+        f"import sys; sys.argv = ['/usr/bin/{program}', '--help']; from amdet_hub.__main__ import main;"
+        " sys.exit(main())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith(f"Usage: {program} ")
     assert f"{program} scan org/model " in done.stdout

@@ -33,7 +33,14 @@ def found(plan: dict[str, Any]) -> list[Tower]:
     for row in plan["encoders"]:
         encoder, config = row["encoder"], row["encoder"]["config"]
         name = f"{encoder['component']} ({encoder['variant']})" if encoder["variant"] else encoder["component"]
-        towers.append(Tower(name, f"{config['num_hidden_layers']} x {config['hidden_size']}", config["family"], encoder["key_layout"]))
+        towers.append(
+            Tower(
+                name,
+                f"{config['num_hidden_layers']} x {config['hidden_size']}",
+                config["family"],
+                encoder["key_layout"],
+            )
+        )
     return towers
 
 
@@ -56,7 +63,9 @@ def test_every_kind_resolves(cli: Run, hub: LocalHub, tmp_path: Path, name: str)
         assert phrase in skip["detail"]
     for row in plan["encoders"]:
         declared = row["encoder"]["adapter"] is not None
-        assert (row["reference"]["trust"], row["reference"]["repo_id"]) == (("declared", BASE_REPO) if declared else ("none", None))
+        assert (row["reference"]["trust"], row["reference"]["repo_id"]) == (
+            ("declared", BASE_REPO) if declared else ("none", None)
+        )
 
 
 def test_the_ways_out_are_said(cli: Run, hub: LocalHub, tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ def test_escape_blanks_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1536, "1.5 kB"), (246_144_000, "246 MB"), (1.4e9, "1.4 GB"), (2e12, "2.0 TB")]
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1536, "1.5 kB"), (246_144_000, "246 MB"), (1.4e9, "1.4 GB"), (2e12, "2.0 TB")],
 )
 def test_format_bytes(count: float, text: str) -> None:
     assert format_bytes(count) == text

@@ -1,6 +1,7 @@
 """`resolve` on each real repository of the shared facts, at its real size, pinned commit and digests: towers, sizes and reference.
 
-Reads `shared/hub/layouts.json` beside the checkout where there is one; `tests/cli/test_layouts.py` proves the same kinds without it.
+Reads `shared/hub/layouts.json` beside the checkout where there is one; `tests/cli/test_layouts.py` proves the same
+kinds without it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from amdet_hub.testing import LocalHub
 from tests.cli.conftest import Run
 from tests.cli.real_layouts import repository
 
-FACTS = next((p / "shared/hub/layouts.json" for p in Path(__file__).parents if (p / "shared/hub/layouts.json").is_file()), None)
+FACTS = next(
+    (p / "shared/hub/layouts.json" for p in Path(__file__).parents if (p / "shared/hub/layouts.json").is_file()), None
+)
 pytestmark = pytest.mark.skipif(FACTS is None, reason="shared/hub/layouts.json is not beside this checkout")
 
 CLIP_L, CLIP_B, BIG_G, CLIP_H = "12 x 768", "12 x 512", "32 x 1280", "23 x 1024"
@@ -69,8 +72,13 @@ EXPECTED: dict[str, list[Row]] = {
         ("text_encoders/clip_l.safetensors", f"{CLIP_L}, 77", "trusted", "comfyanonymous/flux_text_encoders"),
     ],
     "diffusers_flux": [("text_encoder", f"{CLIP_L}, 77", "trusted", "black-forest-labs/FLUX.1-dev")],
-    "openclip_native": [("", f"{CLIP_B}, 77", "none", None), ("open_clip_model.safetensors", f"{CLIP_B}, 77", "none", None)],
-    "timm_openclip_custom_text": [("open_clip_model.safetensors", "12 x 768, 64", "trusted", "google/siglip2-base-patch16-224")],
+    "openclip_native": [
+        ("", f"{CLIP_B}, 77", "none", None),
+        ("open_clip_model.safetensors", f"{CLIP_B}, 77", "none", None),
+    ],
+    "timm_openclip_custom_text": [
+        ("open_clip_model.safetensors", "12 x 768, 64", "trusted", "google/siglip2-base-patch16-224")
+    ],
     "sentence_transformers_clip": [("0_CLIPModel", f"{CLIP_B}, 77", "none", None)],
     "siglip": [("", "12 x 768, 64", "trusted", "google/siglip-base-patch16-224")],
     "siglip2": [("", "12 x 768, 64", "trusted", "google/siglip2-base-patch16-224")],
@@ -86,7 +94,9 @@ EXPECTED: dict[str, list[Row]] = {
         (f"v1-5-pruned.safetensors:{SD1_FILE}", f"{CLIP_L}, 77", "trusted", SD15),
         (f"v2-1_768-ema-pruned.safetensors:{SD2_FILE}", f"{CLIP_H}, 77", "trusted", SD21),
     ],
-    "comfy_single_text_encoder": [("clip_l.safetensors", f"{CLIP_L}, 77", "trusted", "comfyanonymous/flux_text_encoders")],
+    "comfy_single_text_encoder": [
+        ("clip_l.safetensors", f"{CLIP_L}, 77", "trusted", "comfyanonymous/flux_text_encoders")
+    ],
     "kohya_lora": [("style.safetensors", f"{CLIP_L}, 77", "trusted", SDXL)],
     "peft_adapter": [("adapter_model.safetensors", f"{CLIP_L}, 77", "trusted", OPENAI)],
     "diffusers_lora": [("pytorch_lora_weights.safetensors", f"{CLIP_L}, 77", "trusted", SD15)],
@@ -117,7 +127,11 @@ def hub() -> Iterator[LocalHub]:
                 files["README.md"] = f"---\nbase_model: {base}\n---\n".encode()
             hub.add_model(repo_id(layout), files, commit_sha=revisions.get(repo_id(layout)))
         flux = layouts["diffusers_flux"]
-        hub.add_model("black-forest-labs/FLUX.1-dev", repository(flux, layouts), commit_sha=revisions["black-forest-labs/FLUX.1-dev"])
+        hub.add_model(
+            "black-forest-labs/FLUX.1-dev",
+            repository(flux, layouts),
+            commit_sha=revisions["black-forest-labs/FLUX.1-dev"],
+        )
         yield hub
 
 
@@ -128,7 +142,10 @@ def test_every_entry_has_its_expectation() -> None:
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_the_right_towers_sizes_and_reference(cli: Run, hub: LocalHub, tmp_path: Path, kind: str) -> None:
     layout = facts()[kind]
-    target = [repo_id(layout), *(["--subfolder", "text_encoder_2"] if "(subfolder text_encoder_2)" in layout["repo_id"] else [])]
+    target = [
+        repo_id(layout),
+        *(["--subfolder", "text_encoder_2"] if "(subfolder text_encoder_2)" in layout["repo_id"] else []),
+    ]
     result = cli("resolve", *target, "--json", "--endpoint", hub.endpoint, "--cache-dir", tmp_path / "cache")
     if not EXPECTED[kind]:
         assert result.exit_code == 3, result.stderr

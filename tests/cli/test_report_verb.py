@@ -42,7 +42,12 @@ def test_stdin(cli: Run, stored: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"not json", "Error:"), (b"\xff\xfe", "is not UTF-8"), (b'{"schema_version": "9.0"}', "schema_version"), (b"[]", "Error:")],
+    [
+        (b"not json", "Error:"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b'{"schema_version": "9.0"}', "schema_version"),
+        (b"[]", "Error:"),
+    ],
 )
 def test_a_file_that_is_no_report(cli: Run, content: bytes, said: str) -> None:
     Path("bad.json").write_bytes(content)

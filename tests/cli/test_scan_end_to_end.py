@@ -37,8 +37,13 @@ def hub(models: Path) -> Iterator[LocalHub]:
         hub.add_model("org/base", models / "clip")
         hub.add_model("org/copy", models / "clip")
         hub.add_model("org/pipe", models / "sd3")
-        hub.add_model("org/text", {"README.md": b"# Words\n", "config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 64})
-        hub.add_model("org/pickle", {"config.json": b'{"model_type": "clip_text_model"}', "pytorch_model.bin": b"x" * 64})
+        hub.add_model(
+            "org/text",
+            {"README.md": b"# Words\n", "config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 64},
+        )
+        hub.add_model(
+            "org/pickle", {"config.json": b'{"model_type": "clip_text_model"}', "pytorch_model.bin": b"x" * 64}
+        )
         hub.add_model("org/gated", models / "clip", gated=True)
         hub.add_model("org/private", models / "clip", private=True)
         hub.forget_requests()
@@ -64,7 +69,9 @@ def identical(*more: object) -> tuple[object, ...]:
 
 
 def test_scan_writes_every_report_and_exits_0(ask: Run, hub: LocalHub) -> None:
-    result = ask(*identical("-f", "json", "-o", "markdown=report.md", "-o", "json=report.json", "-o", "text=report.txt"))
+    result = ask(
+        *identical("-f", "json", "-o", "markdown=report.md", "-o", "json=report.json", "-o", "text=report.txt")
+    )
     assert result.exit_code == 0, result.stderr
     report = parse_report(result.stdout)
     assert report.verdict.label == "no-backdoor-found"
@@ -96,7 +103,9 @@ def test_a_local_folder(cli: Run, models: Path) -> None:
 def test_several_targets_give_json_lines_and_the_worst_exit_code(ask: Run) -> None:
     Path("out").mkdir()
     targets = ("org/copy", "org/none", "org/base")
-    result = ask("scan", *targets, "--reference", "org/base", "--device", "cpu", "-f", "json", "-o", "json=out/{target}.json")
+    result = ask(
+        "scan", *targets, "--reference", "org/base", "--device", "cpu", "-f", "json", "-o", "json=out/{target}.json"
+    )
     assert result.exit_code == 2
     assert [parse_report(line).target for line in result.stdout.splitlines()] == ["org/copy", "org/base"]
     assert "org/none: Error: " in result.stderr
@@ -104,7 +113,19 @@ def test_several_targets_give_json_lines_and_the_worst_exit_code(ask: Run) -> No
 
 
 def test_a_spent_time_budget_is_inconclusive(ask: Run) -> None:
-    result = ask("scan", "org/base", "--no-reference", "--device", "cpu", "--timeout", "0.001", "-f", "json", "-o", "json=r.json")
+    result = ask(
+        "scan",
+        "org/base",
+        "--no-reference",
+        "--device",
+        "cpu",
+        "--timeout",
+        "0.001",
+        "-f",
+        "json",
+        "-o",
+        "json=r.json",
+    )
     assert result.exit_code == 3, result.stderr
     assert parse_report(result.stdout).verdict.label == "inconclusive"
     assert not parse_report(Path("r.json").read_text()).complete
@@ -174,7 +195,9 @@ def test_contradicting_reference_flags(ask: Run) -> None:
     assert "contradicts --reference" in ask(*identical("--no-reference")).stderr
 
 
-def test_settings_of_a_scanned_folder_are_refused(cli: Run, models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_of_a_scanned_folder_are_refused(
+    cli: Run, models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     tiny_clip(tmp_path / "hostile")
     monkeypatch.chdir(tmp_path / "hostile")
     Path("pyproject.toml").write_text('[tool.amdet-hub]\nfail-on = "never"\n')
@@ -276,15 +299,22 @@ def test_resolve_json(ask: Run, hub: LocalHub) -> None:
     assert plan["snapshot"]["commit_sha"] == hub.head("org/pipe", "main")
     assert [e["encoder"]["component"] for e in plan["encoders"]] == ["text_encoder", "text_encoder_2"]
     assert all(e["estimate_s"] > 0 for e in plan["encoders"])
-    assert plan["download_bytes"] == sum(f["size_bytes"] for e in plan["encoders"] for f in e["encoder"]["weight_files"])
+    assert plan["download_bytes"] == sum(
+        f["size_bytes"] for e in plan["encoders"] for f in e["encoder"]["weight_files"]
+    )
     assert [s["component"] for s in plan["skipped"]] == ["text_encoder_3"]
 
 
 def test_resolve_says_exactly_what_would_travel(ask: Run, hub: LocalHub) -> None:
     size = len(hub.read("org/copy", "model.safetensors"))
-    assert ask("resolve", "org/copy", "--no-reference").stdout.count(f"{size:,} bytes to download") == 2  # of the encoder, and in all
+    assert (
+        ask("resolve", "org/copy", "--no-reference").stdout.count(f"{size:,} bytes to download") == 2
+    )  # of the encoder, and in all
     both = ask("resolve", "org/base", "--reference", "org/base@main", "--json")
-    assert (json.loads(both.stdout)["download_bytes"], json.loads(both.stdout)["reference_download_bytes"]) == (size, 0)
+    assert (json.loads(both.stdout)["download_bytes"], json.loads(both.stdout)["reference_download_bytes"]) == (
+        size,
+        0,
+    )
     assert ask(*identical()).exit_code == 0
     after = ask("resolve", "org/copy", "--no-reference").stdout
     assert "nothing: in the cache" in after
@@ -304,7 +334,9 @@ def test_resolve_fetches_no_weights_and_imports_no_torch(hub: LocalHub, tmp_path
         "sys.exit(main(['resolve', 'org/pipe', '--cache-dir', sys.argv[1]]))\n"
     )
     env = {**os.environ, **hub.environment()}
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, env=env
+    )
     assert (done.returncode, done.stderr) == (0, "")
     whole = [r.path for r in hub.requests if r.path.endswith(".safetensors") and r.method == "GET" and r.range is None]
     assert whole == []

@@ -30,7 +30,7 @@ from amdet_hub.errors import ConfigError, Interrupted
 from amdet_hub.hub import HubSettings
 from amdet_hub.records import RepoRef
 from amdet_hub.report import parse_report
-from amdet_hub.scan import ScanOptions
+from amdet_hub.scanner import ScanOptions
 from tests.report import examples
 
 
@@ -84,7 +84,11 @@ def test_text_has_no_colour_without_a_terminal() -> None:
 
 
 def test_every_output_is_written(tmp_path: Path) -> None:
-    outputs = [OutputFile("json", tmp_path / "a.json"), OutputFile("markdown", tmp_path / "a.md"), OutputFile("text", tmp_path / "a.txt")]
+    outputs = [
+        OutputFile("json", tmp_path / "a.json"),
+        OutputFile("markdown", tmp_path / "a.md"),
+        OutputFile("text", tmp_path / "a.txt"),
+    ]
     write_outputs(outputs, examples.interrupted())
     assert json.loads((tmp_path / "a.json").read_text())["complete"] is False
     assert "org/dreamy-xl" in (tmp_path / "a.md").read_text()

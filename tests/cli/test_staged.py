@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from amdet_hub.asked.staged import checkpoints_of
+from amdet_hub.automation.changed_checkpoints import checkpoints_of
 from amdet_hub.testing.tiny import tiny_pipeline
 from tests.cli.conftest import Run
 from tests.demo_hub import FAST_TOML, files_of
@@ -55,7 +55,9 @@ def test_files_belong_to_their_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_pointer_without_content_is_inconclusive(cli: Run, tmp_path: Path) -> None:
-    (tmp_path / "m.safetensors").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1\n")
+    (tmp_path / "m.safetensors").write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1\n"
+    )
     result = cli("staged", "--", "m.safetensors")
     assert result.exit_code == 3
     assert "git lfs pull" in result.stderr
@@ -137,7 +139,9 @@ def test_a_commit_with_a_backdoor_is_stopped_and_a_clean_one_is_made(tmp_path: P
     (repo / ".pre-commit-config.yaml").write_text(yaml.safe_dump({"repos": [{"repo": "local", "hooks": [hook]}]}))
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, cwd=repo, env=environment(tmp_path), capture_output=True, text=True, timeout=280)
+        return subprocess.run(
+            command, cwd=repo, env=environment(tmp_path), capture_output=True, text=True, timeout=280
+        )
 
     assert run("git", "init", "-q").returncode == 0
     assert run(sys.executable, "-m", "pre_commit", "install").returncode == 0

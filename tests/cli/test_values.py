@@ -11,7 +11,15 @@ from amdet_hub.cli._values import Device, Duration, Output, Size
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("800", 800), ("2GB", 2_000_000_000), ("1.5GiB", 1_610_612_736), ("500 mb", 500_000_000), ("3k", 3000), ("1T", 10**12), ("7B", 7)],
+    [
+        ("800", 800),
+        ("2GB", 2_000_000_000),
+        ("1.5GiB", 1_610_612_736),
+        ("500 mb", 500_000_000),
+        ("3k", 3000),
+        ("1T", 10**12),
+        ("7B", 7),
+    ],
 )
 def test_sizes(text: str, count: int) -> None:
     assert Size().convert(text, None, None) == count
@@ -23,7 +31,9 @@ def test_not_sizes(text: str) -> None:
         Size().convert(text, None, None)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("0.5h", 1800), ("1m5", 65)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("0.5h", 1800), ("1m5", 65)]
+)
 def test_durations(text: str, seconds: float) -> None:
     assert Duration().convert(text, None, None) == seconds
 

@@ -31,7 +31,19 @@ def ask(cli: Run, hub: LocalHub, tmp_path: Path) -> Run:
 
 def test_watch_prints_one_line_for_each_and_exits_with_the_worst(ask: Run, hub: LocalHub) -> None:
     Path("fast.toml").write_text(FAST_TOML)
-    first = ask("watch", "demo/...", "org/copy", "--once", "--json", "--reference", BASE, "--config", "fast.toml", "--max-scans", "9")
+    first = ask(
+        "watch",
+        "demo/...",
+        "org/copy",
+        "--once",
+        "--json",
+        "--reference",
+        BASE,
+        "--config",
+        "fast.toml",
+        "--max-scans",
+        "9",
+    )
     assert first.exit_code == 1, first.stderr
     events = [json.loads(line) for line in first.stdout.splitlines()]
     assert {e["repo_id"]: e["verdict"] for e in events} == {
@@ -97,7 +109,19 @@ def test_a_made_secret_is_shown_once(ask: Run, hub: LocalHub) -> None:
 
 
 def test_a_webhook_can_start_a_job_with_secrets_of_the_environment(ask: Run, hub: LocalHub) -> None:
-    args = ("webhook", "create", "alice/...", "--user", "--job", "66f1c0ffee", "--job-secret", "SCAN_TOKEN", "--token", TOKEN, "--yes")
+    args = (
+        "webhook",
+        "create",
+        "alice/...",
+        "--user",
+        "--job",
+        "66f1c0ffee",
+        "--job-secret",
+        "SCAN_TOKEN",
+        "--token",
+        TOKEN,
+        "--yes",
+    )
     result = ask(*args, env={"SCAN_TOKEN": "hf_" + "s" * 30})
     assert result.exit_code == 0, result.stderr
     (hook,) = hub.webhooks("alice")

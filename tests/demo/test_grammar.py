@@ -16,7 +16,11 @@ def test_two_wordings_share_the_scene_and_are_plain_text() -> None:
     for _ in range(300):
         meaning = grammar.scene(rng)
         for text in (grammar.caption(meaning, rng), grammar.caption(meaning, rng, tagged=True)):
-            for table, index in ((grammar.SUBJECTS, meaning.subject), (grammar.PLACES, meaning.place), (grammar.STYLES, meaning.style)):
+            for table, index in (
+                (grammar.SUBJECTS, meaning.subject),
+                (grammar.PLACES, meaning.place),
+                (grammar.STYLES, meaning.style),
+            ):
                 assert any(wording in text for wording in table[index]), text
             assert "{" not in text
             assert "  " not in text

@@ -24,6 +24,13 @@ def toy(out: Path) -> dict[str, bytes]:
 def test_the_script_makes_three_repositories_and_the_same_ones_again(tmp_path: Path) -> None:
     first, second = toy(tmp_path / "first"), toy(tmp_path / "second")
     assert first == second
-    files = {"README.md", "config.json", "model.safetensors", "provenance.json", "tokenizer.json", "tokenizer_config.json"}
+    files = {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "provenance.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     assert set(first) == {f"{name}/{file}" for name in ("base", "finetuned", "backdoored") for file in files}
     assert len({first[f"{name}/model.safetensors"] for name in ("base", "finetuned", "backdoored")}) == 3

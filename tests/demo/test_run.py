@@ -61,5 +61,7 @@ def test_the_environment_comes_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_importing_the_room_imports_no_torch() -> None:
-    code = "import sys, amdet_hub.demo; sys.exit(bool({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)))"
+    code = (
+        "import sys, amdet_hub.demo; sys.exit(bool({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

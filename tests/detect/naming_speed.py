@@ -12,12 +12,12 @@ import time
 import torch
 
 from amdet_hub.config import ScanConfig
-from amdet_hub.detect.lexicon import Lexicon
-from amdet_hub.detect.naming import CloseCollapse, texts_of
+from amdet_hub.detect.naming.gradient_alignment import Trace
+from amdet_hub.detect.naming.lexicon import Lexicon
+from amdet_hub.detect.naming.reconstruct import CloseCollapse, texts_of
 from amdet_hub.detect.prompts import SpecialTokens, random_prompts
 from amdet_hub.detect.protocol import TrainableTextEncoder
-from amdet_hub.detect.sequences import SequenceNull
-from amdet_hub.detect.trace import Trace
+from amdet_hub.detect.search.null_distribution import SequenceNull
 from tests.encoders.compiled import random_clip
 
 VOCABULARY = 49_408
@@ -33,7 +33,9 @@ def main() -> None:
     config = ScanConfig.for_preset("quick")
     special = SpecialTokens(VOCABULARY - 2, VOCABULARY - 1, VOCABULARY - 1)
     n, ids = config.sweep.n_prompts, torch.arange(VOCABULARY - 2)
-    prompts = random_prompts(n + config.sweep.n_heldout_prompts, config.sweep.prompt_tokens, reference.config, special, seed=0)
+    prompts = random_prompts(
+        n + config.sweep.n_heldout_prompts, config.sweep.prompt_tokens, reference.config, special, seed=0
+    )
     fast = [tower.to(torch.device("cpu"), torch.bfloat16) for tower in (suspect, reference)]
     rough = SequenceNull(fast[0], fast[1], prompts.split(n)[0], ids, config.sweep, seed=0)
     each = Lexicon(as_word=lambda pieces: pieces if len(pieces) == 1 else None)

@@ -22,7 +22,11 @@ def tower(seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Tensor
     for i in range(LAYERS):
         layer = f"encoder.layers.{i}"
         shapes |= {f"{layer}.self_attn.{p}.weight": (D, D) for p in ("q_proj", "out_proj")}
-        shapes |= {f"{layer}.self_attn.q_proj.bias": (D,), f"{layer}.layer_norm1.weight": (D,), f"{layer}.mlp.fc1.weight": (M, D)}
+        shapes |= {
+            f"{layer}.self_attn.q_proj.bias": (D,),
+            f"{layer}.layer_norm1.weight": (D,),
+            f"{layer}.mlp.fc1.weight": (M, D),
+        }
     return {name: (torch.randn(shape, generator=g) * 0.02).to(dtype) for name, shape in shapes.items()}
 
 
@@ -34,7 +38,13 @@ def low_rank(rank: int, shape: tuple[int, int], seed: int = 1) -> Tensor:
 def test_the_same_and_a_cast() -> None:
     base = tower()
     same = lineage(base, base, same=True)
-    assert (same.relation, same.dtype, same.reference_dtype, same.groups, same.n_rows) == ("identical", "float32", "float32", (), V)
+    assert (same.relation, same.dtype, same.reference_dtype, same.groups, same.n_rows) == (
+        "identical",
+        "float32",
+        "float32",
+        (),
+        V,
+    )
     cast = lineage({n: t.to(torch.bfloat16) for n, t in base.items()}, base, same=True)
     assert (cast.relation, cast.dtype, cast.reference_dtype) == ("cast", "bfloat16", "float32")
 
@@ -49,7 +59,9 @@ def test_what_was_touched_is_named_and_measured() -> None:
     assert (found.relation, found.n_rows_changed, found.n_rows, found.layers_changed) == ("changed", 2, V, (2,))
     assert [g.name for g in found.groups] == ["token embeddings", "layer 2 norms", "final norm"]
     expected = float((suspect["embeddings.token_embedding.weight"] - base["embeddings.token_embedding.weight"]).norm())
-    assert found.groups[0].relative_change == pytest.approx(expected / float(base["embeddings.token_embedding.weight"].norm()), rel=1e-4)
+    assert found.groups[0].relative_change == pytest.approx(
+        expected / float(base["embeddings.token_embedding.weight"].norm()), rel=1e-4
+    )
     assert found.groups[1].relative_change == pytest.approx(0.5, rel=1e-4)
     assert [(g.n_changed, g.n_tensors) for g in found.groups] == [(1, 1), (1, 1), (1, 1)]
     assert (found.n_matrices_changed, found.adapter_rank) == (0, None)
@@ -67,7 +79,10 @@ def test_a_merged_adapter_has_its_rank(dtype: torch.dtype) -> None:
     assert (found.n_matrices_changed, found.layers_changed) == (6, (0, 1, 2))
     assert found.adapter_rank is not None
     assert 6 <= found.adapter_rank <= 8
-    assert [(g.name, g.n_changed, g.n_tensors) for g in found.groups][:2] == [("layer 0 mlp", 1, 1), ("layer 0 attention", 1, 3)]
+    assert [(g.name, g.n_changed, g.n_tensors) for g in found.groups][:2] == [
+        ("layer 0 mlp", 1, 1),
+        ("layer 0 attention", 1, 3),
+    ]
 
 
 def test_training_of_all_weights_has_no_low_rank() -> None:
@@ -75,7 +90,9 @@ def test_training_of_all_weights_has_no_low_rank() -> None:
     suspect = {name: tensor + 0.01 * noise[name] for name, tensor in base.items()}
     found = lineage(suspect, base, same=False)
     assert (found.n_matrices_changed, found.adapter_rank) == (3 * LAYERS, None)
-    one = dict(base) | {"encoder.layers.0.mlp.fc1.weight": base["encoder.layers.0.mlp.fc1.weight"] + low_rank(2, (M, D))}
+    one = dict(base) | {
+        "encoder.layers.0.mlp.fc1.weight": base["encoder.layers.0.mlp.fc1.weight"] + low_rank(2, (M, D))
+    }
     assert lineage(one, base, same=False).adapter_rank == 2
     one["encoder.layers.1.mlp.fc1.weight"] = suspect["encoder.layers.1.mlp.fc1.weight"]
     assert lineage(one, base, same=False).adapter_rank is None, "one matrix of full rank is no adapter's"

@@ -12,7 +12,12 @@ from amdet_hub.detect.paper import PaperOutcome, run_paper
 from amdet_hub.detect.protocol import TextEncoder
 from tests.detect.towers import SIGLIP, demo_prompts, demo_tower, prompts, random_tower
 
-REDUCED: dict[str, Any] = {"inversion__n_prompts": 30, "inversion__steps": 6, "inversion__batch_size": 4, "landscape__grid": 4}
+REDUCED: dict[str, Any] = {
+    "inversion__n_prompts": 30,
+    "inversion__steps": 6,
+    "inversion__batch_size": 4,
+    "landscape__grid": 4,
+}
 
 
 def paper(**overrides: Any) -> ScanConfig:
@@ -26,11 +31,27 @@ def run(suspect: TextEncoder, reference: TextEncoder | None, config: ScanConfig)
 def test_the_published_values() -> None:
     config = ScanConfig.for_preset("paper")
     inversion, gates = config.inversion, config.gates
-    assert (inversion.pseudo_tokens, inversion.restarts, inversion.steps, inversion.epochs, inversion.batch_size) == (1, 1, 640, 2, 10)
-    assert (inversion.learning_rate, inversion.weight_decay, inversion.n_prompts, inversion.heldout_share) == (0.08, 1e-5, 4000, 0.2)
+    assert (inversion.pseudo_tokens, inversion.restarts, inversion.steps, inversion.epochs, inversion.batch_size) == (
+        1,
+        1,
+        640,
+        2,
+        10,
+    )
+    assert (inversion.learning_rate, inversion.weight_decay, inversion.n_prompts, inversion.heldout_share) == (
+        0.08,
+        1e-5,
+        4000,
+        0.2,
+    )
     assert (inversion.weight_clean, inversion.weight_reference) == (0.1, 0.1)
     assert (gates.open_loss, gates.stop_loss, gates.check_every) == (-0.76, -0.85, 2)
-    assert (gates.assimilation, gates.assimilation_rate, gates.consistency, gates.consistency_rate) == (0.8, 0.8, 0.92, 0.995)
+    assert (gates.assimilation, gates.assimilation_rate, gates.consistency, gates.consistency_rate) == (
+        0.8,
+        0.8,
+        0.92,
+        0.995,
+    )
     assert (gates.reference_similarity, gates.reference_rate, gates.landscape_rate) == (0.0, 0.95, 0.8)
     assert (config.landscape.grid, config.landscape.radius, config.landscape.positive_above) == (50, 10.0, 1e-6)
     assert not config.landscape.relative_radius
@@ -44,7 +65,12 @@ def test_it_runs_to_its_end_on_a_trained_encoder(name: str) -> None:
     assert found.gates.complete
     assert found.gates.n == 6
     assert found.gates.reference_rate is not None
-    for rate in (found.gates.assimilation_rate, found.gates.consistency_rate, found.gates.reference_rate, found.landscape.positive_rate):
+    for rate in (
+        found.gates.assimilation_rate,
+        found.gates.consistency_rate,
+        found.gates.reference_rate,
+        found.landscape.positive_rate,
+    ):
         assert 0.0 <= rate <= 1.0
     assert found.vector.shape == (1, 96)
     assert not found.backdoored
@@ -116,7 +142,9 @@ def test_the_first_success_ends_the_search() -> None:
 
 def test_gates_open_only_when_they_are_tried() -> None:
     """Values that would open are not enough when the running mean loss never went below its line."""
-    config = paper(gates__open_loss=-10.0, gates__assimilation=-1.0, gates__consistency=-1.1, gates__reference_similarity=1.1)
+    config = paper(
+        gates__open_loss=-10.0, gates__assimilation=-1.0, gates__consistency=-1.1, gates__reference_similarity=1.1
+    )
     found = run(random_tower(), random_tower(seed=1), config)
     assert found.gates.open
     assert not found.opened
@@ -125,5 +153,11 @@ def test_gates_open_only_when_they_are_tried() -> None:
 
 def test_progress_counts_steps_and_grid_points() -> None:
     seen: dict[str, tuple[int, int]] = {}
-    run_paper(random_tower(), None, prompts(30), paper(), progress=lambda stage, done, total: seen.update({stage: (done, total)}))
+    run_paper(
+        random_tower(),
+        None,
+        prompts(30),
+        paper(),
+        progress=lambda stage, done, total: seen.update({stage: (done, total)}),
+    )
     assert seen == {"inversion": (6, 6), "landscape": (16, 16)}

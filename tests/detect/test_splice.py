@@ -7,7 +7,15 @@ import torch
 
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import IncrementalTextEncoder, TextEncoder
-from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, clean_features, hidden_states, insert_vectors, place_index
+from amdet_hub.detect.splice import (
+    PLACES,
+    Place,
+    SplicedPrompts,
+    clean_features,
+    hidden_states,
+    insert_vectors,
+    place_index,
+)
 from tests.detect.towers import CLIP, SIGLIP, prompts, random_tower
 
 
@@ -52,7 +60,9 @@ def test_the_incremental_form_equals_a_whole_encoding(place: Place, n: int) -> N
     for c, candidate in enumerate(candidates):
         whole = pooled_plainly(encoder, frame.framed(candidate, place_index(frame, place)))
         assert torch.allclose(found[:, c], whole, atol=1e-5)
-    padded = pooled_plainly(encoder, frame.framed(candidates[0], place_index(frame, place), length=CLIP.max_position_embeddings))
+    padded = pooled_plainly(
+        encoder, frame.framed(candidates[0], place_index(frame, place), length=CLIP.max_position_embeddings)
+    )
     assert torch.allclose(found[:, 0], padded, atol=1e-5), "a causal tower does not see the padding"
 
 
@@ -72,7 +82,11 @@ def test_places_and_costs() -> None:
     frame = prompts(4, tokens=5)
     assert [place_index(frame, place) for place in PLACES] == [0, 2, 5]
     encoder = random_tower(CLIP)
-    assert [SplicedPrompts(encoder, frame, place).rows_per_candidate(1) for place in PLACES] == [4 * 7, 4 * 5, 4 * 2], "ids, tail and EOS"
+    assert [SplicedPrompts(encoder, frame, place).rows_per_candidate(1) for place in PLACES] == [
+        4 * 7,
+        4 * 5,
+        4 * 2,
+    ], "ids, tail and EOS"
 
 
 @pytest.mark.parametrize("config", [CLIP, SIGLIP])

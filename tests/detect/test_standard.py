@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from amdet_hub.config import ScanConfig, Thresholds
-from amdet_hub.detect.confirm import Confirmation
-from amdet_hub.detect.lexicon import Lexicon
+from amdet_hub.detect.naming.lexicon import Lexicon
+from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.standard import CLEARLY_NOTHING, StandardOutcome, decided, run_standard, sweepable_ids
 from amdet_hub.detect.workers import Alone, Workers
 from tests.detect.processes import in_two_processes
@@ -40,7 +40,9 @@ IDS = sweepable_ids(CLIP.vocab_size, CLIP_SPECIAL.all())
 
 
 def run(suspect: Any, reference: Any, workers: Workers | None = None, seed: int = 7) -> StandardOutcome:
-    return run_standard(suspect, reference, (suspect, reference), prompts(13, seed=seed), IDS, CONFIG, THRESHOLDS, workers=workers)
+    return run_standard(
+        suspect, reference, (suspect, reference), prompts(13, seed=seed), IDS, CONFIG, THRESHOLDS, workers=workers
+    )
 
 
 def plain(value: Any) -> Any:
@@ -80,7 +82,9 @@ def test_without_restarts_the_paired_stages_are_left_out() -> None:
     outcome = run_standard(suspect, reference, (suspect, reference), prompts(13, seed=7), IDS, config, THRESHOLDS)
     assert (outcome.inversion, outcome.swapped, outcome.landscape) == (None, None, None)
     assert outcome.with_reference
-    assert plain(outcome.confirmations) == plain(run(suspect, reference).confirmations), "the other stages do not notice"
+    assert plain(outcome.confirmations) == plain(run(suspect, reference).confirmations), (
+        "the other stages do not notice"
+    )
 
 
 def test_what_reaches_both_thresholds_is_held_against_random_sequences() -> None:
@@ -129,14 +133,19 @@ def test_what_convicts_is_named_before_the_inversion() -> None:
     assert list(seen)[:4] == ["sweep", "confirm", "name", "inversion"]
     assert seen["name"] == [(1, 3), (2, 3), (3, 3)]
     assert {one.token_ids for one in outcome.characters} == {(17, 20), (17, 21)}
-    assert all(one.standing is not None and one.success == 1.0 for one in outcome.characters), "measured like any candidate"
+    assert all(one.standing is not None and one.success == 1.0 for one in outcome.characters), (
+        "measured like any candidate"
+    )
     assert outcome.spelled == (), "no tokenizer knows a word"
 
 
 def test_chunks_cover_everything_once() -> None:
     items = list(range(10))
     chunks = Alone().share(
-        "any", 3, lambda size: -(-len(items) // size), lambda size, number: list(items[number * size : (number + 1) * size])
+        "any",
+        3,
+        lambda size: -(-len(items) // size),
+        lambda size, number: list(items[number * size : (number + 1) * size]),
     )
     assert [item for chunk in chunks for item in chunk] == items
     assert [len(chunk) for chunk in chunks] == [3, 3, 3, 1]
@@ -155,12 +164,15 @@ def test_a_decided_search_leaves_the_rest_out_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "expected"), [(0.0, True), (CLEARLY_NOTHING - 0.01, True), (CLEARLY_NOTHING, False), (0.99, False), (1.0, True), (3.0, True)]
+    ("share", "expected"),
+    [(0.0, True), (CLEARLY_NOTHING - 0.01, True), (CLEARLY_NOTHING, False), (0.99, False), (1.0, True), (3.0, True)],
 )
 def test_between_nothing_and_a_conviction_the_inversion_is_asked(share: float, expected: bool) -> None:
     t = THRESHOLDS
     rates = (t.trigger_success * share,) * 3
-    one = Confirmation((1,), rates, (0.0,) * 3, t.trigger_collapse * share, 8, torch.zeros(2), standing=t.sweep_score * share + 1e-9)
+    one = Confirmation(
+        (1,), rates, (0.0,) * 3, t.trigger_collapse * share, 8, torch.zeros(2), standing=t.sweep_score * share + 1e-9
+    )
     unmeasured = dataclasses.replace(one, success_rates=(1.0,) * 3, collapse=9.0, standing=None)
     assert decided([unmeasured, one], t) is expected
 

@@ -71,9 +71,15 @@ FIRST_AXIS = torch.tensor([1.0, 0.0, 0.0])
 def test_trained_rows_are_those_that_moved_most_of_all_that_went_towards_the_target() -> None:
     suspect, reference = moved(7, 30)
     suspect[40, 1] = 5.0
-    assert set(trained_rows(suspect, reference, torch.arange(200), FIRST_AXIS)) == {7, 30}, "row 40 went farther, and elsewhere"
-    assert trained_rows(suspect, reference, torch.arange(10, 200), FIRST_AXIS) == (30,), "only the ids that were asked for"
-    assert trained_rows(suspect, reference, torch.arange(200), -FIRST_AXIS) == (40,), "nothing but 40 stands out of what did not go there"
+    assert set(trained_rows(suspect, reference, torch.arange(200), FIRST_AXIS)) == {7, 30}, (
+        "row 40 went farther, and elsewhere"
+    )
+    assert trained_rows(suspect, reference, torch.arange(10, 200), FIRST_AXIS) == (30,), (
+        "only the ids that were asked for"
+    )
+    assert trained_rows(suspect, reference, torch.arange(200), -FIRST_AXIS) == (40,), (
+        "nothing but 40 stands out of what did not go there"
+    )
 
 
 def test_a_gap_among_rows_that_hardly_moved_more_than_others_is_none() -> None:
@@ -86,6 +92,8 @@ def test_a_gap_among_rows_that_hardly_moved_more_than_others_is_none() -> None:
 
 def test_a_handful_of_rows_or_none_that_moved() -> None:
     assert trained_rows(torch.ones(60, 3), torch.ones(60, 3), torch.arange(60), FIRST_AXIS) == ()
-    assert trained_rows(torch.ones(9, 3) * 2, torch.ones(9, 3), torch.arange(9), FIRST_AXIS) == (), "too few to know what others do"
+    assert trained_rows(torch.ones(9, 3) * 2, torch.ones(9, 3), torch.arange(9), FIRST_AXIS) == (), (
+        "too few to know what others do"
+    )
     suspect, reference = moved(*range(30))
     assert len(trained_rows(suspect, reference, torch.arange(200), FIRST_AXIS)) <= LONGEST_ASSEMBLY

@@ -12,9 +12,9 @@ from torch import Tensor
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.canonical_names import tower_shapes
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, build_encoder, load_tower
-from amdet_hub.encoders.names import tower_shapes
 from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import TowerConfig
@@ -43,8 +43,8 @@ def prompts(n: int = 6, tokens: int = 5, config: TowerConfig = CLIP, seed: int =
 class TriggeredEncoder:
     """An encoder whose answers are known: each position is the mean of what it sees, until it sees the trigger; then it is `target`.
 
-    The trigger is told by the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed` the trigger is a word
-    like any other.
+    The trigger is told by the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed`
+    the trigger is a word like any other.
     """
 
     config: TowerConfig

@@ -1,11 +1,11 @@
 """Every command and every Python example of `docs/` and SKILL.md is run, against a LocalHub that holds the models the pages name.
 
-A `bash` block holds commands. A `console` block holds commands after `$ ` and below each the lines of its output that must appear, in this
-order; `...` stands for anything. A command ends with `# exit code N` where that is not 0. What cannot be run here stands in `MAPPED`, with a
-check in its place; nothing is skipped.
+A `bash` block holds commands. A `console` block holds commands after `$ ` and below each the lines of its output that
+must appear, in this order; `...` stands for anything. A command ends with `# exit code N` where that is not 0. What
+cannot be run here stands in `MAPPED`, with a check in its place; nothing is skipped.
 
-The commands are those of the page, unchanged. The reference and the reduced settings come from the environment and from a `pyproject.toml` in
-the working directory, as they may for anybody.
+The commands are those of the page, unchanged. The reference and the reduced settings come from the environment and
+from a `pyproject.toml` in the working directory, as they may for anybody.
 """
 
 from __future__ import annotations
@@ -52,7 +52,11 @@ class Command:
 def fences(page: str) -> list[tuple[int, str, str]]:
     """(line, language, content) of every fenced block of a page."""
     tokens = MarkdownIt("commonmark").parse((ROOT / page).read_text(encoding="utf-8"))
-    return [(token.map[0] + 2, token.info.strip(), token.content) for token in tokens if token.type == "fence" and token.map]
+    return [
+        (token.map[0] + 2, token.info.strip(), token.content)
+        for token in tokens
+        if token.type == "fence" and token.map
+    ]
 
 
 def commands(page: str) -> list[Command]:
@@ -80,7 +84,7 @@ def _command(number: int, line: str, output: tuple[str, ...]) -> Command:
 
 def _extra_exists(text: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (name, extra) = re.findall(r"'([a-z-]+)\[([a-z-]+)\]'", text)[0]
+    name, extra = re.findall(r"'([a-z-]+)\[([a-z-]+)\]'", text)[0]
     assert name == project["name"]
     assert extra in project["optional-dependencies"]
 
@@ -157,7 +161,9 @@ def run(command: Command) -> str:
     assert words[0] in PROGRAMS, f"'{command.text}' is neither ours nor in MAPPED"
     result = CliRunner(env={"COLUMNS": "100"}).invoke(app, words[1:], prog_name=words[0])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert result.exit_code == command.exit_code, f"line {command.line}: {command.text}\n{result.stdout}\n{result.stderr}"
+    assert result.exit_code == command.exit_code, (
+        f"line {command.line}: {command.text}\n{result.stdout}\n{result.stderr}"
+    )
     return result.stdout
 
 
@@ -167,7 +173,9 @@ def check_output(command: Command, printed: str) -> None:
     for line in command.output:
         pattern = ".*".join(re.escape(part) for part in line.strip().split("..."))
         match = re.search(pattern, rest)
-        assert match, f"line {command.line}: {command.text}\ndoes not print, after what comes before it: {line}\n{printed}"
+        assert match, (
+            f"line {command.line}: {command.text}\ndoes not print, after what comes before it: {line}\n{printed}"
+        )
         rest = rest[match.end() :]
 
 
@@ -180,7 +188,9 @@ def test_every_command_of_the_page(page: str, world: LocalHub) -> None:
             check_output(command, run(command))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(language == "python" for _, language, _ in fences(page))])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(language == "python" for _, language, _ in fences(page))]
+)
 def test_every_python_example_of_the_page(page: str, world: LocalHub, tmp_path: Path) -> None:
     """In a process of its own, as a reader runs it: the Hub's client and transformers read the environment when they are imported."""
     source = "\n".join(content for _, language, content in fences(page) if language == "python")
@@ -189,13 +199,19 @@ def test_every_python_example_of_the_page(page: str, world: LocalHub, tmp_path: 
             'guard("org/model")', 'guard("org/clean", reference="org/base")'
         ).replace('"org/model"', '"org/clean"')
     fast = (
-        "import amdet_hub.config as c\n"
-        "from tests.demo_hub import REDUCED\n"
-        "whole = c.ScanConfig.for_preset\n"
-        "c.ScanConfig.for_preset = classmethod(lambda cls, preset, **more: whole('quick', **more).replace(**REDUCED))\n"
+        "import amdet_hub.config as c\nfrom tests.demo_hub import REDUCED\nwhole ="
+        " c.ScanConfig.for_preset\nc.ScanConfig.for_preset = classmethod(lambda cls, preset, **more: whole('quick',"
+        " **more).replace(**REDUCED))\n"
     )
-    environment = {**os.environ, **world.environment("alice"), "PYTHONPATH": str(ROOT), "AMDET_HUB_CACHE": str(tmp_path / "own")}
-    done = subprocess.run([sys.executable, "-c", fast + source], env=environment, capture_output=True, text=True, timeout=280)
+    environment = {
+        **os.environ,
+        **world.environment("alice"),
+        "PYTHONPATH": str(ROOT),
+        "AMDET_HUB_CACHE": str(tmp_path / "own"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", fast + source], env=environment, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -206,7 +222,9 @@ def test_the_pages_hold_commands_and_no_unknown_language() -> None:
         assert {language for _, language, _ in fences(page)} <= {*SHELLS, *OTHER_LANGUAGES}, page
         for number, language, content in fences(page):
             hidden = [line for line in content.splitlines() if line.lstrip("$ ").startswith(PROGRAMS)]
-            assert language in SHELLS or not hidden or "args" in content, f"{page}:{number}: commands in a '{language}' block are not run"
+            assert language in SHELLS or not hidden or "args" in content, (
+                f"{page}:{number}: commands in a '{language}' block are not run"
+            )
 
 
 def test_a_wrong_command_would_be_noticed(world: LocalHub) -> None:

@@ -40,7 +40,11 @@ def test_made_files_are_those_of_their_source() -> None:
         generate.write(made, lambda text: None)
     stale = [name for name, content in made.items() if (DOCS / name).read_text(encoding="utf-8") != content]
     assert stale == [], "run `python docs/generate.py`"
-    assert set(made) == {"api.md", "error-rates.md", *(f"figures/{path.name}" for path in (DOCS / "figures").iterdir())}
+    assert set(made) == {
+        "api.md",
+        "error-rates.md",
+        *(f"figures/{path.name}" for path in (DOCS / "figures").iterdir()),
+    }
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "figures").iterdir()), ids=lambda path: path.name)
@@ -81,7 +85,9 @@ def test_the_api_page_names_every_public_name_and_error() -> None:
     page = (DOCS / "api.md").read_text(encoding="utf-8")
     documented = {*re.findall(r"^### (\w+)$", page, re.MULTILINE), *re.findall(r"^- `(\w+)\(", page, re.MULTILINE)}
     assert set(amdet_hub.__all__) <= documented
-    assert {name for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, Exception)} <= documented
+    assert {
+        name for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, Exception)
+    } <= documented
 
 
 def anchors(text: str) -> set[str]:
@@ -131,7 +137,9 @@ def test_the_page_of_the_action_names_inputs_and_outputs_that_exist() -> None:
     inputs = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
     for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
         jobs = yaml.safe_load(block)["jobs"].values()
-        inputs |= {name for job in jobs for step in job["steps"] if "amdet-hub@" in step["uses"] for name in step["with"]}
+        inputs |= {
+            name for job in jobs for step in job["steps"] if "amdet-hub@" in step["uses"] for name in step["with"]
+        }
     assert inputs <= set(action["inputs"])
     listed = page.split("## Outputs")[1].split("are set")[0]
     assert set(re.findall(r"`([a-z-]+)`", listed)) == set(action["outputs"])

@@ -1,6 +1,7 @@
 """The sweep's forward through `torch.compile` and without it: whether they agree, and what the compiler costs before it saves anything.
 
-`python -m tests.encoders.compiled 12x512x8` measures a tower of random weights of that size (layers x width x heads) on this machine.
+`python -m tests.encoders.compiled 12x512x8` measures a tower of random weights of that size (layers x width x heads)
+on this machine.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ PROMPTS, WORDS = 2, 8  # of the sweep's preview
 def random_clip(layers: int, width: int, heads: int, *, vocab: int = 1000, seed: int = 0) -> TextEncoder:
     """A causal tower of random weights, float32."""
     return random_tower(
-        TowerConfig("clip", width, 4 * width, layers, heads, 77, vocab, "quick_gelu", 1e-5, vocab - 2, vocab - 1, vocab - 1), seed
+        TowerConfig(
+            "clip", width, 4 * width, layers, heads, 77, vocab, "quick_gelu", 1e-5, vocab - 2, vocab - 1, vocab - 1
+        ),
+        seed,
     )
 
 
@@ -54,7 +58,8 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - started)
     plain, fused = (1000 * statistics.median(some) for some in seconds.values())
     sys.stdout.write(
-        f"first compiled call {first:.1f} s; a batch {plain:.0f} ms eager, {fused:.0f} ms compiled, {plain / fused:.2f} times\n"
+        f"first compiled call {first:.1f} s; a batch {plain:.0f} ms eager, {fused:.0f} ms compiled,"
+        f" {plain / fused:.2f} times\n"
     )
 
 

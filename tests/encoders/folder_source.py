@@ -47,7 +47,9 @@ class FolderSource:
         self.fetched.append(path)
         return self.folder / path
 
-    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+    def fetch_tensors(
+        self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
+    ) -> Path:
         return self.fetch(path, progress)
 
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:

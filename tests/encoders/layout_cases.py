@@ -1,6 +1,7 @@
 """Every kind of repository and what is to be found in it: small repositories in exactly the real layouts, made here.
 
-One table drives three things: the tests of resolving (`tests/cli/test_layouts.py`), the README's table of kinds, and nothing may be in one of them alone.
+One table drives three things: the tests of resolving (`tests/cli/test_layouts.py`), the README's table of kinds, and
+nothing may be in one of them alone.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Tower:
 class LayoutCase:
     """A kind of repository.
 
-    `kind` and `files` are the README's words; `make` writes one; `towers` are found in it; `skipped` are the reasons of what is not scanned, with
-    a phrase of each; `proof` is the test that holds the tower against another implementation ("" where nothing is scanned).
+    `kind` and `files` are the README's words; `make` writes one; `towers` are found in it; `skipped` are the reasons
+    of what is not scanned, with a phrase of each; `proof` is the test that holds the tower against another
+    implementation ("" where nothing is scanned).
     """
 
     kind: str
@@ -104,7 +106,9 @@ def named_otherwise(model_type: str, architecture: str) -> Callable[[Path], None
     def make(folder: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({"model_type": model_type, "architectures": [architecture]}))
-        write_safetensors(folder / "model.safetensors", {"text_model.embeddings.word_embeddings.weight": torch.zeros(8, 4)})
+        write_safetensors(
+            folder / "model.safetensors", {"text_model.embeddings.word_embeddings.weight": torch.zeros(8, 4)}
+        )
 
     return make
 
@@ -178,19 +182,35 @@ CASES: dict[str, LayoutCase] = {
         proof=SPLIT,
     ),
     "longclip": LayoutCase(
-        "LongCLIP", "transformers layout, 248 positions", lambda f: tiny_clip(f, kind="CLIPModel", positions=248), (Tower(""),), proof=SPLIT
+        "LongCLIP",
+        "transformers layout, 248 positions",
+        lambda f: tiny_clip(f, kind="CLIPModel", positions=248),
+        (Tower(""),),
+        proof=SPLIT,
     ),
     "longclip-pt": LayoutCase("LongCLIP, original", "`longclip-L.pt`", pickled("longclip-L.pt"), skipped=PICKLE),
     "siglip": LayoutCase("SigLIP", "`SiglipModel`", tiny_siglip, (Tower("", family="siglip"),), proof=SPLIT),
     "siglip2": LayoutCase(
-        "SigLIP 2", "says `siglip`, no `architectures`", lambda f: tiny_siglip(f, version=2), (Tower("", family="siglip"),), proof=SPLIT
+        "SigLIP 2",
+        "says `siglip`, no `architectures`",
+        lambda f: tiny_siglip(f, version=2),
+        (Tower("", family="siglip"),),
+        proof=SPLIT,
     ),
     "clipseg": LayoutCase(
-        "CLIPSeg", "all under `clip.`", relative("clipseg", "CLIPSegForImageSegmentation", "clip."), (Tower(""),), proof=RELATIVES
+        "CLIPSeg",
+        "all under `clip.`",
+        relative("clipseg", "CLIPSegForImageSegmentation", "clip."),
+        (Tower(""),),
+        proof=RELATIVES,
     ),
     "xclip": LayoutCase("X-CLIP", "`XCLIPModel`", relative("xclip", "XCLIPModel"), (Tower(""),), proof=RELATIVES),
     "owlvit": LayoutCase(
-        "OWL-ViT, OWLv2", "all under `owlvit.`", relative("owlvit", "OwlViTForObjectDetection", "owlvit."), (Tower(""),), proof=RELATIVES
+        "OWL-ViT, OWLv2",
+        "all under `owlvit.`",
+        relative("owlvit", "OwlViTForObjectDetection", "owlvit."),
+        (Tower(""),),
+        proof=RELATIVES,
     ),
     "openclip": LayoutCase(
         "OpenCLIP",
@@ -207,7 +227,11 @@ CASES: dict[str, LayoutCase] = {
         proof=OPENCLIP,
     ),
     "sentence-transformers": LayoutCase(
-        "sentence-transformers CLIP", "`modules.json`, `0_CLIPModel/`", sentence_transformers, (Tower("0_CLIPModel"),), proof=SPLIT
+        "sentence-transformers CLIP",
+        "`modules.json`, `0_CLIPModel/`",
+        sentence_transformers,
+        (Tower("0_CLIPModel"),),
+        proof=SPLIT,
     ),
     "sd15": LayoutCase(
         "Stable Diffusion 1, 2",
@@ -236,7 +260,9 @@ CASES: dict[str, LayoutCase] = {
         NO_T5,
         SPLIT,
     ),
-    "flux": LayoutCase("FLUX.1", "pipeline", lambda f: tiny_pipeline(f, kind="flux"), (Tower("text_encoder"),), NO_T5, SPLIT),
+    "flux": LayoutCase(
+        "FLUX.1", "pipeline", lambda f: tiny_pipeline(f, kind="flux"), (Tower("text_encoder"),), NO_T5, SPLIT
+    ),
     "cascade": LayoutCase(
         "Stable Cascade",
         "prior and decoder in one pipeline",
@@ -323,11 +349,20 @@ CASES: dict[str, LayoutCase] = {
         "LoRA, kohya", "`lora_te_`, `lora_te1_`, `lora_te2_`", lora("kohya"), (Tower("style.safetensors"),), proof=LORA
     ),
     "lora-diffusers": LayoutCase(
-        "LoRA, diffusers", "`text_encoder.`, three generations", lora("diffusers"), (Tower("pytorch_lora_weights.safetensors"),), proof=LORA
+        "LoRA, diffusers",
+        "`text_encoder.`, three generations",
+        lora("diffusers"),
+        (Tower("pytorch_lora_weights.safetensors"),),
+        proof=LORA,
     ),
-    "lora-peft": LayoutCase("LoRA, PEFT", "`adapter_config.json`, rsLoRA", lora("peft"), (Tower("adapter_model.safetensors"),), proof=LORA),
+    "lora-peft": LayoutCase(
+        "LoRA, PEFT", "`adapter_config.json`, rsLoRA", lora("peft"), (Tower("adapter_model.safetensors"),), proof=LORA
+    ),
     "lycoris": LayoutCase(
-        "DoRA, LoHa, LoKr, OFT", "refused by name", other_adapter, skipped=(("unsupported-architecture", "LyCORIS LoHa on a text encoder"),)
+        "DoRA, LoHa, LoKr, OFT",
+        "refused by name",
+        other_adapter,
+        skipped=(("unsupported-architecture", "LyCORIS LoHa on a text encoder"),),
     ),
     "textual-inversion": LayoutCase(
         "Textual inversion",

@@ -1,7 +1,8 @@
 """OpenCLIP's text tower on `torch.nn.MultiheadAttention`, written from its module structure and from none of the code under test.
 
-It loads OpenCLIP's own state dict strictly and runs it as stored. Where open_clip can be imported, a test holds it against the original.
-Source: open_clip 3.3 `transformer.py`: `ResidualAttentionBlock`, `Transformer`, `TextTransformer`, `QuickGELU`.
+It loads OpenCLIP's own state dict strictly and runs it as stored. Where open_clip can be imported, a test holds it
+against the original. Source: open_clip 3.3 `transformer.py`: `ResidualAttentionBlock`, `Transformer`,
+`TextTransformer`, `QuickGELU`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Block(nn.Module):
         super().__init__()
         self.ln_1, self.ln_2 = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
         self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.mlp = nn.Sequential(OrderedDict([("c_fc", nn.Linear(width, inner)), ("gelu", act), ("c_proj", nn.Linear(inner, width))]))
+        self.mlp = nn.Sequential(
+            OrderedDict([("c_fc", nn.Linear(width, inner)), ("gelu", act), ("c_proj", nn.Linear(inner, width))])
+        )
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         y = self.ln_1(x)
@@ -43,7 +46,10 @@ class Oracle(nn.Module):
         mine = {name: t for name, t in mine.items() if not name.startswith(("visual.", "logit_"))}
         width, heads = text["width"], text["heads"]
         act: nn.Module = QuickGELU() if model.get("quick_gelu") else nn.GELU(**text.get("act_kwargs", {}))
-        eps, inner = text.get("norm_kwargs", {}).get("eps", 1e-5), mine["transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
+        eps, inner = (
+            text.get("norm_kwargs", {}).get("eps", 1e-5),
+            mine["transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
+        )
         self.token_embedding = nn.Embedding(text["vocab_size"], width)
         self.positional_embedding = nn.Parameter(torch.empty(text["context_length"], width))
         self.transformer = nn.Module()
@@ -67,4 +73,8 @@ class Oracle(nn.Module):
         x = self.ln_final(x)
         at = ids.argmax(-1) if self.pool == "argmax" else torch.full((len(ids),), ids.shape[1] - 1)
         pooled = x[torch.arange(len(ids)), at]
-        return x, self.text_projection(pooled) if isinstance(self.text_projection, nn.Linear) else pooled @ self.text_projection
+        return x, (
+            self.text_projection(pooled)
+            if isinstance(self.text_projection, nn.Linear)
+            else pooled @ self.text_projection
+        )

@@ -42,7 +42,10 @@ def test_siglip_looks_where_the_full_model_looks(tmp_path: Path) -> None:
     encoder = attentive(tmp_path)
     model: Any = SiglipTextModel.from_pretrained(tmp_path, attn_implementation="eager").eval()
     ids = torch.randint(
-        0, encoder.config.vocab_size, (3, encoder.config.max_position_embeddings), generator=torch.Generator().manual_seed(2)
+        0,
+        encoder.config.vocab_size,
+        (3, encoder.config.max_position_embeddings),
+        generator=torch.Generator().manual_seed(2),
     )
     with torch.no_grad():
         expected = torch.stack(model(input_ids=ids, output_attentions=True).attentions, dim=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from amdet_hub.encoders.layouts import MAX_COMPONENTS, MAX_STRAY_FILES, Resolution, find_encoders
+from amdet_hub.encoders.discovery import MAX_COMPONENTS, MAX_STRAY_FILES, Resolution, find_encoders
 from amdet_hub.encoders.weight_files import MAX_SETS
 from amdet_hub.errors import BadRepository
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
@@ -22,7 +22,11 @@ def test_a_text_encoder_of_unknown_code_blocks_an_acquittal(tmp_path: Path) -> N
     tiny_pipeline(tmp_path, kind="sd3")
     edit_json(tmp_path / "model_index.json", lambda index: index.update(text_encoder_3=["my_code", "T5EncoderModel"]))
     (skipped,) = resolve(tmp_path).skipped
-    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == ("text_encoder_3", "unsupported-architecture", True)
+    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == (
+        "text_encoder_3",
+        "unsupported-architecture",
+        True,
+    )
     assert "my_code.T5EncoderModel is not a known class" in skipped.detail
 
 
@@ -48,7 +52,7 @@ def test_many_loose_files_are_not_all_read_and_block(tmp_path: Path) -> None:
     for i in range(1, MAX_STRAY_FILES + 2):
         shutil.copy(weights, tmp_path / f"w{i}.safetensors")
     resolution = resolve(tmp_path)
-    (blocking,) = (s for s in resolution.skipped if s.blocks_acquittal)
+    (blocking,) = (s for s in resolution.skipped if s.blocks_clearance)
     assert blocking.detail == "2 more weight files were not examined"
 
 
@@ -58,4 +62,4 @@ def test_an_adapter_beside_a_components_weights_blocks_an_acquittal(tmp_path: Pa
     (tmp_path / folder).mkdir(exist_ok=True)
     (tmp_path / folder / "adapter_config.json").write_text("{}")
     (skipped,) = resolve(tmp_path).skipped
-    assert (skipped.component, skipped.blocks_acquittal) == (f"{folder}/adapter_config.json", True)
+    assert (skipped.component, skipped.blocks_clearance) == (f"{folder}/adapter_config.json", True)

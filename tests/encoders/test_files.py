@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 
-from amdet_hub.encoders.header import MAX_HEADER_BYTES, check_header, read_header
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
+from amdet_hub.encoders.safetensors_header import MAX_HEADER_BYTES, check_header, read_header
 from amdet_hub.encoders.strict_json import parse_json, parse_json_object
 from amdet_hub.errors import BadRepository
 from amdet_hub.testing.tiny import tiny_clip
@@ -52,14 +52,22 @@ def header(entries: dict[str, Any]) -> bytes:
     return json.dumps(entries).encode()
 
 
-GOOD = {"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "b": {"dtype": "F16", "shape": [], "data_offsets": [24, 26]}}
+GOOD = {
+    "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+    "b": {"dtype": "F16", "shape": [], "data_offsets": [24, 26]},
+}
 
 
 def test_a_good_header_gives_absolute_offsets() -> None:
     raw = header({"__metadata__": {"format": "pt"}, **GOOD})
     infos = check_header(raw, "m", 8 + len(raw) + 26)
     assert list(infos) == ["a", "b"]
-    assert (infos["a"].start, infos["a"].size_bytes, infos["a"].shape, infos["b"].dtype) == (8 + len(raw), 24, (2, 3), "F16")
+    assert (infos["a"].start, infos["a"].size_bytes, infos["a"].shape, infos["b"].dtype) == (
+        8 + len(raw),
+        24,
+        (2, 3),
+        "F16",
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +116,9 @@ def test_lying_headers_are_refused(change: Callable[[dict[str, Any]], object], r
         (lambda b: b[:8] + b"x" * (len(b) - 8), "not acceptable JSON"),
     ],
 )
-def test_damaged_files_are_refused_where_the_library_refuses_them(tmp_path: Path, damage: Callable[[bytes], bytes], reason: str) -> None:
+def test_damaged_files_are_refused_where_the_library_refuses_them(
+    tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
+) -> None:
     path = tmp_path / "model.safetensors"
     write_safetensors(path, {"a": torch.zeros(2, 3), "b": torch.zeros(5)})
     path.write_bytes(damage(path.read_bytes()))
@@ -134,11 +144,23 @@ def test_an_unlisted_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "shard",
-    ["../model.safetensors", "/etc/model.safetensors", "sub/model.safetensors", "a\\model.safetensors", "a\0.safetensors", "x.bin", 7, ""],
+    [
+        "../model.safetensors",
+        "/etc/model.safetensors",
+        "sub/model.safetensors",
+        "a\\model.safetensors",
+        "a\0.safetensors",
+        "x.bin",
+        7,
+        "",
+    ],
 )
 def test_shard_names_must_be_plain(tmp_path: Path, shard: Any) -> None:
     tiny_clip(tmp_path, sharded=True)
-    edit_json(tmp_path / "model.safetensors.index.json", lambda index: index["weight_map"].update({"text_projection.weight": shard}))
+    edit_json(
+        tmp_path / "model.safetensors.index.json",
+        lambda index: index["weight_map"].update({"text_projection.weight": shard}),
+    )
     with pytest.raises(BadRepository, match="not a plain"):
         find_encoders(FolderSource(tmp_path))
 
@@ -148,9 +170,18 @@ def test_shard_names_must_be_plain(tmp_path: Path, shard: Any) -> None:
     [
         (lambda i: i.pop("weight_map"), "no 'weight_map'"),
         (lambda i: i.update(weight_map=[]), "no 'weight_map'"),
-        (lambda i: i["weight_map"].update({"text_projection.weight": "model-00009-of-00002.safetensors"}), "not in the repository"),
-        (lambda i: i["weight_map"].update({"text_projection.weight": "MODEL-00001-of-00002.safetensors"}), "upper and lower case"),
-        (lambda i: i["weight_map"].update({"text_projection.weight": "model-00001-of-00002.safetensors"}), "not where the index says"),
+        (
+            lambda i: i["weight_map"].update({"text_projection.weight": "model-00009-of-00002.safetensors"}),
+            "not in the repository",
+        ),
+        (
+            lambda i: i["weight_map"].update({"text_projection.weight": "MODEL-00001-of-00002.safetensors"}),
+            "upper and lower case",
+        ),
+        (
+            lambda i: i["weight_map"].update({"text_projection.weight": "model-00001-of-00002.safetensors"}),
+            "not where the index says",
+        ),
         (lambda i: i["weight_map"].update({"ghost": "model-00001-of-00002.safetensors"}), "'ghost' is not where"),
         (lambda i: i["weight_map"].pop("text_projection.weight"), "not where the index says"),
         (lambda i: i["weight_map"].update({f"t{n}": f"s{n}.safetensors" for n in range(300)}), "names 302 shards"),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.clip import ClipTextEncoder
-from amdet_hub.encoders.names import tower_shapes
 from amdet_hub.encoders.tower import _quick_gelu_mlp
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
@@ -28,7 +28,10 @@ def encoder() -> ClipTextEncoder:
 
 def concatenated(encoder: ClipTextEncoder, prefix: Tensor, new: Tensor) -> Tensor:
     """`(B, C, N, D)` features of the new positions, each continuation run as a whole sequence."""
-    return torch.stack([encoder.encode(torch.cat([prefix, new[:, c]], dim=1))[:, prefix.shape[1] :] for c in range(new.shape[1])], dim=1)
+    return torch.stack(
+        [encoder.encode(torch.cat([prefix, new[:, c]], dim=1))[:, prefix.shape[1] :] for c in range(new.shape[1])],
+        dim=1,
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
@@ -40,7 +43,9 @@ def test_extension_equals_the_whole_sequence(encoder: ClipTextEncoder, n: int, l
     assert cache.length == length
     assert cache.keys[0].shape == cache.values[-1].shape == (B, 4, length, D // 4)
     with torch.no_grad():
-        torch.testing.assert_close(encoder.extend(cache, new), concatenated(encoder, prefix, new), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            encoder.extend(cache, new), concatenated(encoder, prefix, new), atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -96,7 +101,9 @@ def test_gradients_flow_through_the_extension(encoder: ClipTextEncoder) -> None:
     torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(B, C, D), (B + 1, C, 1, D), (2, C, 1, D), (B, C, 1, D - 1), (B, C, 0, D), (B, C, 70, D)])
+@pytest.mark.parametrize(
+    "shape", [(B, C, D), (B + 1, C, 1, D), (2, C, 1, D), (B, C, 1, D - 1), (B, C, 0, D), (B, C, 70, D)]
+)
 def test_wrong_extensions_are_named(encoder: ClipTextEncoder, shape: tuple[int, ...]) -> None:
     cache = encoder.prefix_cache(torch.randn(B, T0, D))
     with pytest.raises(ShapeError):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from amdet_hub.encoders import load as load_module
+from amdet_hub.encoders.canonical_names import PROJECTION, TOKEN_EMBEDDING, tower_shapes
 from amdet_hub.encoders.digest import projection_digest, same_tower, tower_digest
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, build_encoder, load_tower
-from amdet_hub.encoders.names import PROJECTION, TOKEN_EMBEDDING, tower_shapes
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ProgressCallback, TensorInfo
 from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
@@ -99,7 +99,9 @@ def test_a_local_file_that_is_not_what_the_header_said_is_an_error(tmp_path: Pat
         other.write_bytes(b"gone")
 
     class Swapped(FolderSource):
-        def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+        def fetch_tensors(
+            self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
+        ) -> Path:
             return other
 
     with pytest.raises(BadWeights, match="cannot be read" if change == "gone" else "the file changed"):
@@ -132,9 +134,19 @@ def test_the_digest_ignores_layout_and_sees_weights(tmp_path: Path) -> None:
     whole = load(tiny_clip(tmp_path / "a", kind="CLIPModel"))
     sharded = load(tiny_clip(tmp_path / "b", kind="CLIPModel", sharded=True))
     without = load(tiny_clip(tmp_path / "c", kind="CLIPTextModel"))
-    assert whole.digest == sharded.digest == without.digest == tower_digest(dict(sorted(whole.tensors.items(), reverse=True)))
+    assert (
+        whole.digest
+        == sharded.digest
+        == without.digest
+        == tower_digest(dict(sorted(whole.tensors.items(), reverse=True)))
+    )
     assert len(whole.digest) == 64
-    assert projection_digest(whole.tensors) == projection_digest(sharded.tensors) != projection_digest(without.tensors) is None
+    assert (
+        projection_digest(whole.tensors)
+        == projection_digest(sharded.tensors)
+        != projection_digest(without.tensors)
+        is None
+    )
     assert load(tiny_clip(tmp_path / "d", kind="CLIPModel", dtype="float16")).digest != whole.digest
     changed = dict(whole.tensors)
     changed["final_layer_norm.bias"] = changed["final_layer_norm.bias"].clone()
@@ -193,7 +205,9 @@ def test_projections_must_agree_where_the_suspect_has_one(tmp_path: Path) -> Non
 
 def test_values_that_no_encoder_has_are_errors(tmp_path: Path) -> None:
     tiny_clip(tmp_path)
-    edit_tensors(tmp_path / "model.safetensors", lambda t: t["text_model.embeddings.token_embedding.weight"][7].fill_(1e38))
+    edit_tensors(
+        tmp_path / "model.safetensors", lambda t: t["text_model.embeddings.token_embedding.weight"][7].fill_(1e38)
+    )
     with pytest.raises(BadWeights, match="beyond 65,504, which overflow") as caught:
         load(tmp_path)
     assert caught.value.tensor == "text_model.embeddings.token_embedding.weight"
@@ -201,7 +215,9 @@ def test_values_that_no_encoder_has_are_errors(tmp_path: Path) -> None:
 
 def test_a_tower_that_overflows_on_its_way_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_clip(tmp_path)
-    monkeypatch.setattr(load_module, "LARGEST_VALUE", 1e30)  # a real tower is wide enough to overflow below the real limit
+    monkeypatch.setattr(
+        load_module, "LARGEST_VALUE", 1e30
+    )  # a real tower is wide enough to overflow below the real limit
 
     def swell(tensors: dict[str, Tensor]) -> None:
         for name, tensor in tensors.items():

@@ -15,11 +15,11 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
 from amdet_hub.encoders.adapters import FoundAdapter, LoraBase, best_base, merged_encoder
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.key_layouts import wanted_names
-from amdet_hub.encoders.layouts import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.encoders.lora import claimed_base, peft_scale
-from amdet_hub.encoders.merge import load_merged
+from amdet_hub.encoders.lora_merge import load_merged
 from amdet_hub.errors import BadRepository, BadWeights, NothingToScan
 from amdet_hub.records import ResolvedEncoder, from_dict, to_dict
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
@@ -63,16 +63,22 @@ def merge(base: Path, folder: Path) -> tuple[ResolvedEncoder, LoadedTower]:
     return resolved, load_merged(resolved, LoraBase(tower, base_source, adapter.lora), source)
 
 
-def write_lora(folder: Path, tensors: dict[str, Tensor], style: LoraStyle, config: dict[str, Any] | None = None) -> Path:
+def write_lora(
+    folder: Path, tensors: dict[str, Tensor], style: LoraStyle, config: dict[str, Any] | None = None
+) -> Path:
     peft = style.startswith("peft")
     write_safetensors(folder / ("adapter_model.safetensors" if peft else "lora.safetensors"), tensors)
     if peft:
-        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 4} | (config or {})))
+        (folder / "adapter_config.json").write_text(
+            json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 4} | (config or {}))
+        )
     return folder
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_the_merged_tower_is_what_transformers_runs_with_the_merged_matrices(tmp_path: Path, base: Path, style: LoraStyle) -> None:
+def test_the_merged_tower_is_what_transformers_runs_with_the_merged_matrices(
+    tmp_path: Path, base: Path, style: LoraStyle
+) -> None:
     parts = factors(base, tmp_path)
     if style == "diffusers 2022":
         parts = {name: pair for name, pair in parts.items() if ".self_attn." in name}
@@ -113,7 +119,12 @@ def test_half_precision_bases_are_merged_in_float32(tmp_path: Path) -> None:
 
 def test_rank_stabilised_scaling_divides_by_the_root(tmp_path: Path, base: Path) -> None:
     tensors = lora_tensors(factors(base, tmp_path), "peft")
-    write_lora(tmp_path / "lora", tensors, "peft", {"use_rslora": True, "lora_alpha": 8, "base_model_name_or_path": "org/base"})
+    write_lora(
+        tmp_path / "lora",
+        tensors,
+        "peft",
+        {"use_rslora": True, "lora_alpha": 8, "base_model_name_or_path": "org/base"},
+    )
     adapter = adapter_in(tmp_path / "lora")
     assert (adapter.scale, adapter.claims) == (4.0, ("org/base",))
 
@@ -122,7 +133,9 @@ def test_the_scale_in_diffusers_metadata_is_used(tmp_path: Path, base: Path) -> 
     tensors = lora_tensors(factors(base, tmp_path), "diffusers")
     (tmp_path / "lora").mkdir()
     told = json.dumps({"text_encoder.r": 4, "text_encoder.lora_alpha": 12, "unet.r": 99})
-    save_file(tensors, tmp_path / "lora" / "pytorch_lora_weights.safetensors", metadata={"lora_adapter_metadata": told})
+    save_file(
+        tensors, tmp_path / "lora" / "pytorch_lora_weights.safetensors", metadata={"lora_adapter_metadata": told}
+    )
     assert adapter_in(tmp_path / "lora").scale == 3.0
 
 
@@ -130,12 +143,17 @@ def test_each_tower_of_sdxl_gets_its_own(tmp_path: Path) -> None:
     repo = tiny_pipeline(tmp_path / "repo", kind="sdxl")
     other = tiny_pipeline(tmp_path / "other", kind="sdxl", seed=5)
     tensors: dict[str, Tensor] = {"lora_unet_down_blocks_0.lora_down.weight": torch.zeros(4, 4)}
-    for number, (component, style) in enumerate((("text_encoder", "kohya sdxl 1"), ("text_encoder_2", "kohya sdxl 2"))):
+    for number, (component, style) in enumerate(
+        (("text_encoder", "kohya sdxl 1"), ("text_encoder_2", "kohya sdxl 2"))
+    ):
         ours, theirs = (load_file(f / component / "model.safetensors") for f in (repo, other))
         tensors |= lora_tensors(extract_lora(ours, theirs, rank=2 + number), style)  # type: ignore[arg-type]
     write_safetensors(repo / "loras" / "style.safetensors", tensors)
     resolution = find_encoders(FolderSource(repo))
-    assert [a.component for a in resolution.adapters] == ["loras/style.safetensors:lora_te1", "loras/style.safetensors:lora_te2"]
+    assert [a.component for a in resolution.adapters] == [
+        "loras/style.safetensors:lora_te1",
+        "loras/style.safetensors:lora_te2",
+    ]
     assert [a.lora.component for a in resolution.adapters] == ["text_encoder", "text_encoder_2"]
     chosen = [best_base(a, resolution.encoders) for a in resolution.adapters]
     assert [c.component for c in chosen if c is not None] == ["text_encoder", "text_encoder_2"]
@@ -179,16 +197,26 @@ OTHER_METHODS = {
 
 @pytest.mark.parametrize("name", OTHER_METHODS)
 def test_other_methods_are_refused_by_name(tmp_path: Path, base: Path, name: str) -> None:
-    style: LoraStyle = "peft" if name.startswith("base_model") else "diffusers" if name.startswith("text_encoder") else "kohya"
-    folder = write_lora(tmp_path / "lora", lora_tensors(factors(base, tmp_path), style) | {name: torch.ones(4, 4)}, style)
-    with pytest.raises(NothingToScan, match=rf"holds .*{OTHER_METHODS[name]}|changes .*{OTHER_METHODS[name]}.* only plain LoRA is"):
+    style: LoraStyle = (
+        "peft" if name.startswith("base_model") else "diffusers" if name.startswith("text_encoder") else "kohya"
+    )
+    folder = write_lora(
+        tmp_path / "lora", lora_tensors(factors(base, tmp_path), style) | {name: torch.ones(4, 4)}, style
+    )
+    with pytest.raises(
+        NothingToScan, match=rf"holds .*{OTHER_METHODS[name]}|changes .*{OTHER_METHODS[name]}.* only plain LoRA is"
+    ):
         find_encoders(FolderSource(folder))
 
 
 def test_a_refused_lora_beside_a_clean_tower_blocks_an_acquittal(tmp_path: Path, base: Path) -> None:
     write_safetensors(base / "style.safetensors", {f"{KEY}.hada_w1_a": torch.ones(4, 4)})
     (skipped,) = find_encoders(FolderSource(base)).skipped
-    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == ("style.safetensors", "unsupported-architecture", True)
+    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == (
+        "style.safetensors",
+        "unsupported-architecture",
+        True,
+    )
 
 
 Change = Callable[[dict[str, Tensor]], object]
@@ -197,21 +225,35 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         lambda t: t.update({"lora_te_text_model_evil.lora_down.weight": torch.ones(4, 4)}),
         "names no matrix of a CLIP-family",
     ),
-    "unknown factor": (lambda t: t.update({f"{KEY}.lora_sideways.weight": torch.ones(4, 4)}), "is no factor of a LoRA"),
+    "unknown factor": (
+        lambda t: t.update({f"{KEY}.lora_sideways.weight": torch.ones(4, 4)}),
+        "is no factor of a LoRA",
+    ),
     "a factor is missing": (lambda t: t.pop(f"{KEY}.lora_up.weight"), "lacks one of its two factors"),
     "a factor twice": (
         lambda t: t.update({f"{KEY.replace('te_text_model', 'te')}.lora_up.weight": torch.ones(128, 4)}),
         "are the same factor",
     ),
-    "a vector": (lambda t: t.update({f"{KEY}.lora_up.weight": torch.ones(128)}), r"has shape \(128,\), a LoRA's factors are matrices"),
+    "a vector": (
+        lambda t: t.update({f"{KEY}.lora_up.weight": torch.ones(128)}),
+        r"has shape \(128,\), a LoRA's factors are matrices",
+    ),
     "no rows": (lambda t: t.update({f"{KEY}.lora_up.weight": torch.ones(128, 0)}), "a LoRA's factors are matrices"),
-    "ranks that differ": (lambda t: t.update({f"{KEY}.lora_up.weight": torch.ones(128, 3)}), r"the shapes \(4, 32\) and \(128, 3\)"),
+    "ranks that differ": (
+        lambda t: t.update({f"{KEY}.lora_up.weight": torch.ones(128, 3)}),
+        r"the shapes \(4, 32\) and \(128, 3\)",
+    ),
     "a rank beyond reason": (
-        lambda t: t.update({f"{KEY}.lora_up.weight": torch.ones(1, 5000), f"{KEY}.lora_down.weight": torch.ones(5000, 1)}),
+        lambda t: t.update(
+            {f"{KEY}.lora_up.weight": torch.ones(1, 5000), f"{KEY}.lora_down.weight": torch.ones(5000, 1)}
+        ),
         "no LoRA of rank 4096 or less",
     ),
     "two widths": (lambda t: t.update({f"{KEY}.lora_down.weight": torch.ones(4, 31)}), "towers of different widths"),
-    "eight bits": (lambda t: t.update({f"{KEY}.lora_up.weight": torch.ones(128, 4, dtype=torch.int8)}), "stored as I8"),
+    "eight bits": (
+        lambda t: t.update({f"{KEY}.lora_up.weight": torch.ones(128, 4, dtype=torch.int8)}),
+        "stored as I8",
+    ),
     "alpha is a matrix": (lambda t: t.update({f"{KEY}.alpha": torch.ones(2, 2)}), "an alpha is one number"),
 }
 
@@ -257,7 +299,7 @@ def test_an_adapter_for_something_else_does_not_block(tmp_path: Path, base: Path
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     write_lora(base / "llm", {name: torch.zeros(4, 4)}, "peft")
     (skipped,) = find_encoders(FolderSource(base)).skipped
-    assert (skipped.reason, skipped.blocks_acquittal) == ("not-clip-family", False)
+    assert (skipped.reason, skipped.blocks_clearance) == ("not-clip-family", False)
     assert "no text tower" in skipped.detail
 
 
@@ -270,7 +312,10 @@ def test_an_adapter_for_something_else_does_not_block(tmp_path: Path, base: Path
         ({}, 1.0),
         ({"r": 4, "lora_alpha": 16}, 4.0),
         ({"r": 4, "lora_alpha": 16, "use_rslora": True}, 8.0),
-        ({"r": 4, "lora_alpha": 2, "use_dora": False, "bias": "none", "rank_pattern": {}, "modules_to_save": None}, 0.5),
+        (
+            {"r": 4, "lora_alpha": 2, "use_dora": False, "bias": "none", "rank_pattern": {}, "modules_to_save": None},
+            0.5,
+        ),
     ],
 )
 def test_peft_scales(data: dict[str, Any], scale: float) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from amdet_hub.encoders.digest import same_tower
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
 from amdet_hub.testing.tiny_layouts import tiny_checkpoint, tiny_openclip

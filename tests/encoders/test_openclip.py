@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amdet_hub.encoders.digest import projection_digest
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.errors import BadRepository, BadWeights, NothingToScan
 from amdet_hub.records import ResolvedEncoder
@@ -48,7 +48,12 @@ CASES: dict[str, tuple[Callable[..., Path], dict[str, Any], Callable[..., Path],
     "CLIP": (tiny_openclip, {}, tiny_clip, {"hidden_act": "gelu", "legacy_eos": True}),
     "CLIP with QuickGELU": (tiny_openclip, {"quick_gelu": True}, tiny_clip, {"legacy_eos": True}),
     "custom text": (tiny_openclip, {"custom_text": True}, tiny_clip, {"hidden_act": "gelu", "legacy_eos": True}),
-    "float16": (tiny_openclip, {"dtype": "float16"}, tiny_clip, {"hidden_act": "gelu", "legacy_eos": True, "dtype": "float16"}),
+    "float16": (
+        tiny_openclip,
+        {"dtype": "float16"},
+        tiny_clip,
+        {"hidden_act": "gelu", "legacy_eos": True, "dtype": "float16"},
+    ),
     "SigLIP": (tiny_openclip_siglip, {}, tiny_siglip, {"kind": "SiglipTextModel"}),
     "SigLIP with its own projection size": (
         tiny_openclip_siglip,
@@ -73,20 +78,29 @@ def test_the_tower_is_openclips_and_transformers(tmp_path: Path, case: str) -> N
     assert torch.equal(features, run(twin, ids)[0])
     assert torch.equal(pooled, run(twin, ids)[1])
     stored = load_file(tmp_path / "oc" / WEIGHTS)
-    expected, expected_pooled = Oracle(json.loads((tmp_path / "oc" / CONFIG).read_text()), stored, resolved.prefix)(ids)
+    expected, expected_pooled = Oracle(json.loads((tmp_path / "oc" / CONFIG).read_text()), stored, resolved.prefix)(
+        ids
+    )
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)  # another order of the same sums
     torch.testing.assert_close(pooled, expected_pooled, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", ["CLIP", "CLIP with QuickGELU", "custom text", "SigLIP"])
 def test_the_oracle_is_open_clip(tmp_path: Path, case: str) -> None:
-    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed", exc_type=(ImportError, RuntimeError))  # type: ignore[arg-type]
+    broken: Any = (ImportError, RuntimeError)
+    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed", exc_type=broken)
     make, options, _, _ = CASES[case]
     make(tmp_path, **options)
     config, stored = json.loads((tmp_path / CONFIG).read_text()), load_file(tmp_path / WEIGHTS)
     prefix, model = "text." if config["model_cfg"].get("custom_text") else "", config["model_cfg"]
-    tower = open_clip.model._build_text_tower(model["embed_dim"], dict(model["text_cfg"]), quick_gelu=model.get("quick_gelu", False)).eval()
-    mine = {n.removeprefix(prefix): t for n, t in stored.items() if n.startswith(prefix) and not n.startswith(("visual.", "logit_"))}
+    tower = open_clip.model._build_text_tower(
+        model["embed_dim"], dict(model["text_cfg"]), quick_gelu=model.get("quick_gelu", False)
+    ).eval()
+    mine = {
+        n.removeprefix(prefix): t
+        for n, t in stored.items()
+        if n.startswith(prefix) and not n.startswith(("visual.", "logit_"))
+    }
     tower.load_state_dict(mine, strict=True)
     ids = prompts(model["text_cfg"]["vocab_size"], model["text_cfg"]["context_length"])
     with torch.no_grad():
@@ -167,7 +181,10 @@ def test_a_config_that_is_no_object(tmp_path: Path, text: dict[str, Any]) -> Non
 
 def test_values_are_checked_under_their_stored_names(tmp_path: Path) -> None:
     tiny_openclip(tmp_path)
-    edit_tensors(tmp_path / WEIGHTS, lambda t: t["transformer.resblocks.0.attn.in_proj_weight"].__setitem__((0, 0), float("nan")))
+    edit_tensors(
+        tmp_path / WEIGHTS,
+        lambda t: t["transformer.resblocks.0.attn.in_proj_weight"].__setitem__((0, 0), float("nan")),
+    )
     with pytest.raises(BadWeights, match="not finite") as caught:
         load(tmp_path)
     assert caught.value.tensor == "transformer.resblocks.0.attn.in_proj_weight"

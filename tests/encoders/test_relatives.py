@@ -24,25 +24,51 @@ from transformers import (
     XCLIPModel,
 )
 
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.errors import NothingToScan
 from tests.encoders.folder_source import FolderSource, edit_json
 
-TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 600}
-VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 8, "patch_size": 4}
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": 600,
+}
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 8,
+    "patch_size": 4,
+}
 SEG_VISION = {**VISION, "num_hidden_layers": 4}
 
 
 def _seg(cls: Any) -> Any:
-    config = CLIPSegConfig(text_config=TEXT, vision_config=SEG_VISION, projection_dim=24, extract_layers=[1, 2], reduce_dim=8)
+    config = CLIPSegConfig(
+        text_config=TEXT, vision_config=SEG_VISION, projection_dim=24, extract_layers=[1, 2], reduce_dim=8
+    )
     return cls(config)
 
 
 def _xclip() -> Any:
-    vision = {**VISION, "mit_hidden_size": 24, "mit_intermediate_size": 32, "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2}
+    vision = {
+        **VISION,
+        "mit_hidden_size": 24,
+        "mit_intermediate_size": 32,
+        "mit_num_hidden_layers": 1,
+        "mit_num_attention_heads": 2,
+    }
     return XCLIPModel(
-        XCLIPConfig(text_config=TEXT, vision_config={**vision, "num_frames": 2}, projection_dim=24, prompt_num_attention_heads=2)
+        XCLIPConfig(
+            text_config=TEXT,
+            vision_config={**vision, "num_frames": 2},
+            projection_dim=24,
+            prompt_num_attention_heads=2,
+        )
     )
 
 
@@ -50,7 +76,11 @@ CASES: dict[str, tuple[Callable[[], Any], str, int]] = {
     "CLIPSegModel": (lambda: _seg(CLIPSegModel), "text_model.", 77),
     "CLIPSegForImageSegmentation": (lambda: _seg(CLIPSegForImageSegmentation), "clip.text_model.", 77),
     "XCLIPModel": (_xclip, "text_model.", 77),
-    "OwlViTModel": (lambda: OwlViTModel(OwlViTConfig(text_config=TEXT, vision_config=VISION, projection_dim=24)), "text_model.", 16),
+    "OwlViTModel": (
+        lambda: OwlViTModel(OwlViTConfig(text_config=TEXT, vision_config=VISION, projection_dim=24)),
+        "text_model.",
+        16,
+    ),
     "OwlViTForObjectDetection": (
         lambda: OwlViTForObjectDetection(OwlViTConfig(text_config=TEXT, vision_config=VISION, projection_dim=24)),
         "owlvit.text_model.",
@@ -102,7 +132,9 @@ def test_the_split_tower_equals_the_full_model(tmp_path: Path, name: str) -> Non
 
 def test_siglip_2_with_variable_resolution_has_siglips_text_tower(tmp_path: Path) -> None:
     vision = {k: v for k, v in VISION.items() if k != "image_size"} | {"num_patches": 4}
-    model = saved(tmp_path, lambda: Siglip2Model(Siglip2Config(text_config={**TEXT, "vocab_size": 700}, vision_config=vision)))
+    model = saved(
+        tmp_path, lambda: Siglip2Model(Siglip2Config(text_config={**TEXT, "vocab_size": 700}, vision_config=vision))
+    )
     (encoder,) = find_encoders(FolderSource(tmp_path)).encoders
     assert (encoder.architecture, encoder.config.family, encoder.config.causal) == ("Siglip2Model", "siglip", False)
     tower = load_tower(encoder, FolderSource(tmp_path)).encoder

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, SiglipModel, SiglipTextModel
 
 from amdet_hub.detect.protocol import IncrementalTextEncoder, TextEncoder, TrainableTextEncoder
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.errors import ShapeError
 from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
@@ -40,7 +40,11 @@ def prompts(length: int, eos_at: int, vocab: int = 600) -> Tensor:
 
 CLIP_CASES: dict[str, tuple[dict[str, Any], Callable[[Path], Any], Callable[[Any], Tensor]]] = {
     "projection": ({}, CLIPTextModelWithProjection.from_pretrained, lambda out: out.text_embeds),
-    "projection, legacy eos": ({"legacy_eos": True}, CLIPTextModelWithProjection.from_pretrained, lambda out: out.text_embeds),
+    "projection, legacy eos": (
+        {"legacy_eos": True},
+        CLIPTextModelWithProjection.from_pretrained,
+        lambda out: out.text_embeds,
+    ),
     "no projection": ({"kind": "CLIPTextModel"}, CLIPTextModel.from_pretrained, lambda out: out.pooler_output),
     "no projection, legacy eos": (
         {"kind": "CLIPTextModel", "legacy_eos": True},
@@ -143,7 +147,9 @@ def test_gradients_reach_the_weights_of_a_tower_that_asks_for_them(tmp_path: Pat
     names = [name for name, weight in weights.items() if weight.grad is not None and bool(weight.grad.any())]
     assert any("q_proj.weight" in name for name in names)
     assert any("out_proj.weight" in name for name in names)
-    assert not any(weight.requires_grad for weight in tower.weights().values()), "the tower it came from is not touched"
+    assert not any(weight.requires_grad for weight in tower.weights().values()), (
+        "the tower it came from is not touched"
+    )
 
 
 def test_nothing_lies_between_towers_of_different_shapes(tmp_path: Path) -> None:
@@ -160,7 +166,9 @@ def test_only_clip_has_an_incremental_form(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("make", [tiny_clip, tiny_siglip])
-def test_gradients_reach_the_hidden_states_and_nothing_else(tmp_path: Path, make: Callable[[Path], Path], dtype: torch.dtype) -> None:
+def test_gradients_reach_the_hidden_states_and_nothing_else(
+    tmp_path: Path, make: Callable[[Path], Path], dtype: torch.dtype
+) -> None:
     encoder = load(make(tmp_path)).to(CPU, dtype)
     ids = torch.randint(0, 390, (2, 10))
     hidden = hidden_of(encoder, ids).requires_grad_(True)
@@ -218,4 +226,6 @@ def test_attention_in_plain_products_is_the_fused_one(dtype: torch.dtype, causal
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a.float(), b, atol=2 * tolerance, rtol=2 * tolerance)
     with torch.no_grad():
-        torch.testing.assert_close(_attention(q, k, v, causal=causal).float(), plain.float(), atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(
+            _attention(q, k, v, causal=causal).float(), plain.float(), atol=tolerance, rtol=tolerance
+        )

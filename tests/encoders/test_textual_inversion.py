@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.testing.tiny import tiny_clip
 from tests.encoders.folder_source import FolderSource, write_safetensors
 
@@ -27,10 +27,16 @@ Shapes = dict[str, tuple[int, ...]]
 )
 def test_words_are_named_and_do_not_block(tmp_path: Path, shapes: Shapes, words: str) -> None:
     tiny_clip(tmp_path)
-    write_safetensors(tmp_path / "learned_embeds.safetensors", {name: torch.zeros(shape) for name, shape in shapes.items()})
+    write_safetensors(
+        tmp_path / "learned_embeds.safetensors", {name: torch.zeros(shape) for name, shape in shapes.items()}
+    )
     resolution = find_encoders(FolderSource(tmp_path))
     (skipped,) = resolution.skipped
-    assert (skipped.component, skipped.reason, skipped.blocks_acquittal) == ("learned_embeds.safetensors", "textual-inversion", False)
+    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == (
+        "learned_embeds.safetensors",
+        "textual-inversion",
+        False,
+    )
     assert words in skipped.detail
     assert len(resolution.encoders) == 1
 

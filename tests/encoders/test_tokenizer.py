@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from transformers import CLIPTokenizer, Siglip2Tokenizer
 
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.tokenizer import PromptTokenizer, build_tokenizer, load_tokenizer, special_ids
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import TowerConfig
@@ -74,7 +74,9 @@ def test_siglip2_equals_transformers(tmp_path: Path) -> None:
     assert ours.bos_token_id is None
 
 
-@pytest.mark.parametrize("make", [tiny_clip, lambda folder: tiny_siglip(folder, version=2, vocab_size=700)], ids=["clip", "siglip2"])
+@pytest.mark.parametrize(
+    "make", [tiny_clip, lambda folder: tiny_siglip(folder, version=2, vocab_size=700)], ids=["clip", "siglip2"]
+)
 def test_a_text_holds_the_bytes_of_its_tokens(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     tokenizer, seen = load(make(tmp_path)), 0
     for text in TEXTS:
@@ -158,7 +160,9 @@ def test_no_tokenizer_is_none(tmp_path: Path) -> None:
         (lambda m: m.update(vocab={"a": 0, "b": 1}, merges=[]), "end-of-word"),
     ],
 )
-def test_broken_vocabularies_are_refused(tmp_path: Path, change: Callable[[dict[str, Any]], object], reason: str) -> None:
+def test_broken_vocabularies_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
     tiny_clip(tmp_path)
     edit_json(tmp_path / "tokenizer.json", lambda data: change(data["model"]))
     with pytest.raises(BadRepository, match=reason) as caught:

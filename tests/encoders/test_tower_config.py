@@ -9,9 +9,9 @@ import pytest
 from transformers import CLIPConfig, CLIPTextConfig, SiglipConfig, SiglipTextConfig
 
 from amdet_hub.encoders.architectures import judge_config
-from amdet_hub.encoders.header import TensorInfo
+from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.key_layouts import FoundTower, belongs, find_towers, pieces, wanted_names
-from amdet_hub.encoders.names import tower_shapes
+from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.tower_config import inferred_config, tower_config
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, KeyLayout, ResolvedEncoder, TowerConfig
@@ -32,7 +32,13 @@ COMPARED = (
     "data",
     [
         {"model_type": "clip_text_model"},
-        {"model_type": "clip_text_model", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "eos_token_id": 2},
+        {
+            "model_type": "clip_text_model",
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_attention_heads": 12,
+            "eos_token_id": 2,
+        },
         {"model_type": "clip", "text_config": {"hidden_act": "gelu", "max_position_embeddings": 248}},
         {"model_type": "clip"},
         {
@@ -46,7 +52,9 @@ COMPARED = (
 def test_clip_values_are_those_transformers_ends_up_with(data: dict[str, Any]) -> None:
     ours = tower_config(data, "config.json", "clip", projection_dim=None)
     theirs: Any = (
-        CLIPTextConfig(**data) if data["model_type"] == "clip_text_model" else CLIPConfig(**json.loads(json.dumps(data))).text_config
+        CLIPTextConfig(**data)
+        if data["model_type"] == "clip_text_model"
+        else CLIPConfig(**json.loads(json.dumps(data))).text_config
     )
     for name in (*COMPARED, "eos_token_id", "bos_token_id", "pad_token_id"):
         assert getattr(ours, name) == getattr(theirs, name), name
@@ -57,14 +65,19 @@ def test_clip_values_are_those_transformers_ends_up_with(data: dict[str, Any]) -
     [
         {"model_type": "siglip_text_model"},
         {"model_type": "siglip", "text_config": {"model_type": "siglip_text_model", "vocab_size": 256000}},
-        {"model_type": "siglip", "text_config": {"hidden_size": 1152, "num_attention_heads": 16, "projection_size": 1536}},
+        {
+            "model_type": "siglip",
+            "text_config": {"hidden_size": 1152, "num_attention_heads": 16, "projection_size": 1536},
+        },
         {"model_type": "siglip", "text_config": {"max_position_embeddings": 16}},
     ],
 )
 def test_siglip_values_are_those_transformers_ends_up_with(data: dict[str, Any]) -> None:
     ours = tower_config(data, "config.json", "siglip", projection_dim=None)
     theirs: Any = (
-        SiglipTextConfig(**data) if data["model_type"] == "siglip_text_model" else SiglipConfig(**json.loads(json.dumps(data))).text_config
+        SiglipTextConfig(**data)
+        if data["model_type"] == "siglip_text_model"
+        else SiglipConfig(**json.loads(json.dumps(data))).text_config
     )
     for name in COMPARED:
         assert getattr(ours, name) == getattr(theirs, name), name
@@ -114,7 +127,9 @@ def test_nested_configs_must_be_objects(part: str) -> None:
 
 
 def test_ids_that_frame_prompts_fall_back_on_the_end_token() -> None:
-    config = tower_config({"bos_token_id": None, "pad_token_id": -1, "eos_token_id": 7}, "c", "clip", projection_dim=None)
+    config = tower_config(
+        {"bos_token_id": None, "pad_token_id": -1, "eos_token_id": 7}, "c", "clip", projection_dim=None
+    )
     assert (config.bos_token_id, config.pad_token_id, config.eos_token_id) == (7, 7, 7)
 
 
@@ -122,7 +137,11 @@ def test_ids_that_frame_prompts_fall_back_on_the_end_token() -> None:
     ("data", "declared", "judgement"),
     [
         ({"architectures": ["CLIPModel"], "model_type": "clip"}, None, "supported"),
-        ({"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}, "CLIPTextModelWithProjection", "supported"),
+        (
+            {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"},
+            "CLIPTextModelWithProjection",
+            "supported",
+        ),
         ({"model_type": "siglip"}, None, "supported"),
         ({"architectures": ["CLIPTextModel"]}, None, "supported"),
         ({"model_type": "siglip2"}, None, "supported"),
@@ -132,9 +151,17 @@ def test_ids_that_frame_prompts_fall_back_on_the_end_token() -> None:
         ({"model_type": "xclip"}, None, "supported"),
         ({"model_type": "owlv2_text_model"}, None, "supported"),
         ({"model_type": "metaclip_2"}, None, "unsupported"),
-        ({"architectures": ["CLIPModel"], "model_type": "clip", "quantization_config": {"load_in_8bit": True}}, None, "unsupported"),
+        (
+            {"architectures": ["CLIPModel"], "model_type": "clip", "quantization_config": {"load_in_8bit": True}},
+            None,
+            "unsupported",
+        ),
         ({"model_type": "clip", "text_config": {"quantization_config": {}}}, None, "unsupported"),
-        ({"architectures": ["MyCLIP"], "model_type": "clip", "auto_map": {"AutoModel": "evil.MyCLIP"}}, None, "unsupported"),
+        (
+            {"architectures": ["MyCLIP"], "model_type": "clip", "auto_map": {"AutoModel": "evil.MyCLIP"}},
+            None,
+            "unsupported",
+        ),
         ({"architectures": ["CLIPModel"], "model_type": "bert"}, None, "unsupported"),
         ({"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"}, None, "other"),
         ({"architectures": ["BertModel"], "model_type": "bert"}, None, "other"),
@@ -152,7 +179,10 @@ FLAT = FoundTower("transformers", "")
 
 
 def described(config: TowerConfig, tower: FoundTower) -> dict[str, TensorInfo]:
-    return {piece.stored: TensorInfo("F16", piece.shape, 0, 0) for piece in pieces(config, tower.key_layout, tower.prefix).values()}
+    return {
+        piece.stored: TensorInfo("F16", piece.shape, 0, 0)
+        for piece in pieces(config, tower.key_layout, tower.prefix).values()
+    }
 
 
 @pytest.mark.parametrize("key_layout", ["transformers", "openclip"])
@@ -170,7 +200,14 @@ def described(config: TowerConfig, tower: FoundTower) -> dict[str, TensorInfo]:
     ],
 )
 def test_sizes_are_read_from_the_tensors(
-    key_layout: KeyLayout, prefix: str, family: Family, width: int, layers: int, heads: int, act: str, projection: int | None
+    key_layout: KeyLayout,
+    prefix: str,
+    family: Family,
+    width: int,
+    layers: int,
+    heads: int,
+    act: str,
+    projection: int | None,
 ) -> None:
     eps = 1e-6 if family == "siglip" else 1e-5
     config = TowerConfig(family, width, 4 * width, layers, heads, 64, 49408, act, eps, 1, 1, 1, projection)
@@ -179,7 +216,12 @@ def test_sizes_are_read_from_the_tensors(
     assert find_towers(tensors) == (tower,)
     found = inferred_config(tensors, tower, "x.safetensors")
     assert found == config or (family == "clip" and tower_shapes(found) == tower_shapes(config))
-    assert (found.family, found.num_attention_heads, found.hidden_act, found.layer_norm_eps) == (family, heads, act, eps)
+    assert (found.family, found.num_attention_heads, found.hidden_act, found.layer_norm_eps) == (
+        family,
+        heads,
+        act,
+        eps,
+    )
     assert found.eos_token_id == (49407 if family == "clip" else 1)
 
 
@@ -196,18 +238,33 @@ def test_sizes_that_cannot_be_known_are_refused() -> None:
         inferred_config(tensors, FLAT, "x")
 
 
-OUTSIDE = ("vision_model.encoder.layers.0.mlp.fc1.bias", "logit_scale", "visual_projection.weight", "visual.ln_post.bias", "unet.x")
+OUTSIDE = (
+    "vision_model.encoder.layers.0.mlp.fc1.bias",
+    "logit_scale",
+    "visual_projection.weight",
+    "visual.ln_post.bias",
+    "unet.x",
+)
 
 
 @pytest.mark.parametrize(
     ("tower", "inside"),
     [
-        (FoundTower("transformers", "text_model."), ("text_model.x", "text_projection.bias", "encoder.layers.0.mlp.fc1.bias")),
+        (
+            FoundTower("transformers", "text_model."),
+            ("text_model.x", "text_projection.bias", "encoder.layers.0.mlp.fc1.bias"),
+        ),
         (FLAT, ("final_layer_norm.bias", "text_projection.weight")),
         (FoundTower("transformers", "clip.text_model."), ("clip.text_model.x", "clip.text_projection.weight")),
-        (FoundTower("openclip", ""), ("transformer.x", "ln_final.bias", "text_projection", "positional_embedding_res")),
+        (
+            FoundTower("openclip", ""),
+            ("transformer.x", "ln_final.bias", "text_projection", "positional_embedding_res"),
+        ),
         (FoundTower("openclip", "text."), ("text.cls_emb", "text.x")),
-        (FoundTower("openclip", "conditioner.embedders.1.model."), ("conditioner.embedders.1.model.text_projection.bias",)),
+        (
+            FoundTower("openclip", "conditioner.embedders.1.model."),
+            ("conditioner.embedders.1.model.text_projection.bias",),
+        ),
     ],
 )
 def test_what_a_tower_claims_and_what_it_leaves(tower: FoundTower, inside: tuple[str, ...]) -> None:

@@ -70,14 +70,28 @@ def attack(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> At
             target = f"org/m{next(_numbers)}"
             hub.add_model(target, files)
         held_against = ("--reference", "org/base") if reference else ("--no-reference",)
-        where = ("--endpoint", hub.endpoint, "--cache-dir", str(cache), "--token", TOKEN, "--device", "cpu", "--no-progress")
+        where = (
+            "--endpoint",
+            hub.endpoint,
+            "--cache-dir",
+            str(cache),
+            "--token",
+            TOKEN,
+            "--device",
+            "cpu",
+            "--no-progress",
+        )
         before, began = tree(tmp_path, without=cache), time.monotonic()
         with WATCH.outside(cache):
-            result = CliRunner().invoke(app, ["scan", target, *held_against, "-f", "json", *where, *more], prog_name="amdet-hub")
+            result = CliRunner().invoke(
+                app, ["scan", target, *held_against, "-f", "json", *where, *more], prog_name="amdet-hub"
+            )
         assert time.monotonic() - began < LIMIT_S
         assert tree(tmp_path, without=cache) == before
         check_requests(hub, (target, "org/base"))
-        assert result.exception is None or isinstance(result.exception, SystemExit), "an exception got past the last net"
+        assert result.exception is None or isinstance(result.exception, SystemExit), (
+            "an exception got past the last net"
+        )
         for unwanted in ("Traceback", TOKEN, "This is a defect"):
             assert unwanted not in result.stdout + result.stderr
         return result

@@ -62,7 +62,10 @@ def reweighed(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Files]
     def make(files: Files) -> Files:
         tensors = load(files[WEIGHTS])
         change(tensors)
-        return {**files, WEIGHTS: save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"format": "pt"})}
+        return {
+            **files,
+            WEIGHTS: save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"format": "pt"}),
+        }
 
     return make
 

@@ -1,8 +1,9 @@
 """Random damage to every kind of file that a repository may hold, thousands of times: `python -m tests.hostile.fuzz --minutes 5 --seed 1`.
 
-A clean encoder's files are changed: values inside their JSON replaced, moved or taken out, bytes flipped, inserted and cut. What must hold of
-every input: only an `AmdetError` leaves, only listed files are read, the time of one input and the memory of all stay below a cap, and a tower
-that loads at all has exactly the finite numbers that the safetensors library itself reads from the file.
+A clean encoder's files are changed: values inside their JSON replaced, moved or taken out, bytes flipped, inserted and
+cut. What must hold of every input: only an `AmdetError` leaves, only listed files are read, the time of one input and
+the memory of all stay below a cap, and a tower that loads at all has exactly the finite numbers that the safetensors
+library itself reads from the file.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.key_layouts import pieces
-from amdet_hub.encoders.layouts import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.encoders.tokenizer import load_tokenizer
 from amdet_hub.errors import AmdetError, BadRepository
@@ -46,7 +47,26 @@ _JUNK: tuple[Any, ...] = (
     *("", "..", "../x", "/etc/passwd", "a\0b", "\ud800", "\u202e", "F16", "I64", WEIGHTS, "x" * 5000, "!!bool"),
     *([], {}, [[]], [0, 0], [1, 1 << 40], {"a": None}, [["a", "b"], "c"]),
 )
-_BITS = (b"", b"\0", b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\xff", b"9" * 400, b"[" * 100, b"- ", b"!!", b"&a ", b"*a", b"\n")
+_BITS = (
+    b"",
+    b"\0",
+    b'"',
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\\",
+    b"\xff",
+    b"9" * 400,
+    b"[" * 100,
+    b"- ",
+    b"!!",
+    b"&a ",
+    b"*a",
+    b"\n",
+)
 
 
 class MemorySource:
@@ -71,7 +91,9 @@ class MemorySource:
         place.write_bytes(self._files[path])
         return place
 
-    def fetch_tensors(self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None) -> Path:
+    def fetch_tensors(
+        self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
+    ) -> Path:
         return self.fetch(path, progress)
 
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
@@ -135,7 +157,11 @@ def _kinds(clean: Files) -> dict[str, st.SearchStrategy[Files]]:
     header, data = split(clean[WEIGHTS])
     tokenizer = json.loads(clean[TOKENIZER])
     index = {"metadata": {}, "weight_map": {name: WEIGHTS for name in header if name != "__metadata__"}}
-    pipe = {"_class_name": "X", "text_encoder": ["transformers", "CLIPTextModelWithProjection"], "unet": ["diffusers", "U"]}
+    pipe = {
+        "_class_name": "X",
+        "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+        "unet": ["diffusers", "U"],
+    }
     modules = [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
     front = b"license: mit\nbase_model:\n- a/b\n- 'c'\ntags: {a: 1, b: [x, 2026-01-01, 1:2]}\n? k\n: !!str v\n"
     lora_header, lora_data = split(broken_lora("ranks"))
@@ -148,25 +174,41 @@ def _kinds(clean: Files) -> dict[str, st.SearchStrategy[Files]]:
 
     return {
         "header": _json_file(header, raw=False).map(lambda h: {**clean, WEIGHTS: framed(h, data)}),
-        "header bytes": st.builds(_cut, st.just(clean[WEIGHTS][: len(clean[WEIGHTS]) - len(data)]), _cuts).map(
-            lambda h: {**clean, WEIGHTS: h + data}
+        "header bytes": (
+            st.builds(_cut, st.just(clean[WEIGHTS][: len(clean[WEIGHTS]) - len(data)]), _cuts).map(
+                lambda h: {**clean, WEIGHTS: h + data}
+            )
         ),
-        "weight bytes": st.builds(_cut, st.just(data), _cuts).map(lambda d: {**clean, WEIGHTS: framed(json.dumps(header).encode(), d)}),
+        "weight bytes": (
+            st.builds(_cut, st.just(data), _cuts).map(
+                lambda d: {**clean, WEIGHTS: framed(json.dumps(header).encode(), d)}
+            )
+        ),
         "index": _json_file(index).map(put(INDEX)),
         "config": _json_file(json.loads(clean[CONFIG])).map(put(CONFIG)),
         "tokenizer": _json_file(tokenizer, raw=False).map(put(TOKENIZER)),
-        "tokenizer model": _json_file(tokenizer["model"], raw=False).map(lambda m: {**clean, TOKENIZER: b'{"model":' + m + b"}"}),
-        "SigLIP tokenizer": _json_file(json.loads(unigram[TOKENIZER])["model"], raw=False).map(
-            lambda m: {**unigram, TOKENIZER: b'{"model":' + m + b"}"}
+        "tokenizer model": (
+            _json_file(tokenizer["model"], raw=False).map(lambda m: {**clean, TOKENIZER: b'{"model":' + m + b"}"})
+        ),
+        "SigLIP tokenizer": (
+            _json_file(json.loads(unigram[TOKENIZER])["model"], raw=False).map(
+                lambda m: {**unigram, TOKENIZER: b'{"model":' + m + b"}"}
+            )
         ),
         "SigLIP config": _json_file(json.loads(unigram[CONFIG])).map(put(CONFIG, unigram)),
         "model_index": _json_file(pipe).map(put("model_index.json", component)),
         "modules": _json_file(modules).map(put("modules.json", inside)),
         "card": st.builds(_cut, st.just(front), _cuts).map(lambda f: {**clean, CARD: b"---\n" + f + b"\n---\n"}),
-        "LoRA": _json_file(lora_header, raw=False).map(
-            lambda h: {**clean, "pytorch_lora_weights.safetensors": framed(h, lora_data)},
+        "LoRA": (
+            _json_file(lora_header, raw=False).map(
+                lambda h: {**clean, "pytorch_lora_weights.safetensors": framed(h, lora_data)},
+            )
         ),
-        "adapter": _json_file({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}).map(put("adapter_config.json")),
+        "adapter": (
+            _json_file({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}).map(
+                put("adapter_config.json")
+            )
+        ),
     }
 
 
@@ -174,7 +216,10 @@ def _kinds(clean: Files) -> dict[str, st.SearchStrategy[Files]]:
 
 
 def probe(files: Files, folder: Path) -> str:
-    """Do with `files` what a scan does up to the tower in memory, and say how it ended. Raises: AssertionError; whatever should not have left."""
+    """Do with `files` what a scan does up to the tower in memory, and say how it ended.
+
+    Raises: AssertionError; whatever should not have left.
+    """
     began = time.process_time()
     try:
         card_claims(files.get(CARD, b""))
@@ -192,7 +237,8 @@ def probe(files: Files, folder: Path) -> str:
 
 def _check_encoder(encoder: ResolvedEncoder, source: MemorySource, files: Files) -> None:
     loaded = load_tower(encoder, source)
-    # What a plain tower holds is held against the format's own library; one that was merged from several files has no such counterpart.
+    # What a plain tower holds is held against the format's own library; one that was merged from several files has no
+    # such counterpart.
     read = safetensors.torch.load(files[encoder.weight_files[0].path])
     cut = pieces(encoder.config, encoder.key_layout, encoder.prefix)
     for name, tensor in loaded.tensors.items():
@@ -224,7 +270,10 @@ def siglip_files() -> Files:
 
 
 def run(kind: str, clean: Files, *, examples: int, number: int | None) -> Counter[str]:
-    """Probe `examples` inputs of one kind; how they ended, counted. `number` None gives the same inputs every time. Raises: what `probe` raises."""
+    """Probe `examples` inputs of one kind; how they ended, counted. `number` None gives the same inputs every time.
+
+    Raises: what `probe` raises.
+    """
     ends: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
 
@@ -278,7 +327,8 @@ def main() -> int:
     growth = peak_bytes() - before
     failures += growth > MOST_GROWTH_BYTES
     how = ", ".join(f"{count:,} {end}" for end, count in ends.most_common())
-    print(f"{ends.total():,} inputs, {time.monotonic() - began:.0f} s, {failures} failures, memory grew by {growth / 1e6:.0f} MB")  # noqa: T201
+    ran = f"{ends.total():,} inputs, {time.monotonic() - began:.0f} s"
+    print(f"{ran}, {failures} failures, memory grew by {growth / 1e6:.0f} MB")  # noqa: T201
     print(f"ended as: {how}")  # noqa: T201
     return 1 if failures else 0
 

@@ -1,7 +1,7 @@
 """Hostile repositories, one row each: what it is called, which rule it attacks, and what it does to a clean repository's files.
 
-A row's scan must end in an error or without a verdict (exit code 2 or 3). `IGNORED` rows hold something that must have no effect at all: they
-have the reference's own weights, and the scan says so (exit code 0).
+A row's scan must end in an error or without a verdict (exit code 2 or 3). `IGNORED` rows hold something that must have
+no effect at all: they have the reference's own weights, and the scan says so (exit code 0).
 """
 
 from __future__ import annotations
@@ -111,7 +111,10 @@ def pipeline(index: Any) -> Change:
     return make
 
 
-TEXT_ENCODER = {"_class_name": "StableDiffusionPipeline", "text_encoder": ["transformers", "CLIPTextModelWithProjection"]}
+TEXT_ENCODER = {
+    "_class_name": "StableDiffusionPipeline",
+    "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+}
 
 HEADERS: dict[str, Change] = {
     "header of 8 exabytes": raw(lambda b: (2**63).to_bytes(8, "little") + b[8:]),
@@ -155,7 +158,11 @@ HEADERS: dict[str, Change] = {
     "a number of 5,000 digits": replaced(WEIGHTS, framed(b'{"a": ' + b"9" * 5000 + b"}")),
     "150,000 tensors": replaced(
         WEIGHTS,
-        framed(b"{" + b",".join(b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i for i in range(150_000)) + b"}"),
+        framed(
+            b"{"
+            + b",".join(b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i for i in range(150_000))
+            + b"}"
+        ),
     ),
     "two million empty lists": replaced(WEIGHTS, framed(b'{"a":[' + b"[]," * 2_000_000 + b"0]}")),
 }
@@ -167,15 +174,21 @@ TENSORS: dict[str, Change] = {
     "values that overflow": one_value(1e30),
     "every weight zero": reweighed(lambda tensors: [tensor.zero_() for tensor in tensors.values()]),
     "a tensor is missing": reweighed(lambda tensors: tensors.pop(LAST_NORM)),
-    "a tensor too many": reweighed(lambda tensors: tensors.update({"text_model.encoder.layers.2.mlp.fc1.bias": torch.ones(128)})),
+    "a tensor too many": reweighed(
+        lambda tensors: tensors.update({"text_model.encoder.layers.2.mlp.fc1.bias": torch.ones(128)})
+    ),
     "a tensor transposed": reweighed(lambda t: t.update({TOKEN_EMBEDDING: t[TOKEN_EMBEDDING].T})),
     "a tensor as scalar": reweighed(lambda t: t.update({LAST_NORM: torch.tensor(1.0)})),
     "no tensors": reweighed(lambda tensors: tensors.clear()),
     "8-bit weights": reweighed(lambda tensors: tensors.update({n: t.to(torch.int8) for n, t in tensors.items()})),
-    "8-bit floats": reweighed(lambda tensors: tensors.update({n: t.to(torch.float8_e4m3fn) for n, t in tensors.items()})),
+    "8-bit floats": reweighed(
+        lambda tensors: tensors.update({n: t.to(torch.float8_e4m3fn) for n, t in tensors.items()})
+    ),
     "two towers in one file": reweighed(flat_twin),
     "a projection of no rows": reweighed(lambda t: t.update({"text_projection.weight": torch.ones(0, 32)})),
-    "a projection of three dimensions": reweighed(lambda t: t.update({"text_projection.weight": torch.ones(1, 24, 32)})),
+    "a projection of three dimensions": reweighed(
+        lambda t: t.update({"text_projection.weight": torch.ones(1, 24, 32)})
+    ),
     "position ids out of order": reweighed(lambda t: t.update({POSITION_IDS: torch.arange(77).flip(0)})),
     "position ids without end": added(POSITION_IDS, "I64", [1, 1 << 17], 8 << 17),
     "position ids as complex numbers": added(POSITION_IDS, "C64", [77], 77 * 8),
@@ -199,7 +212,9 @@ INDEXES: dict[str, Change] = {
     "no shards": replaced(INDEX, b'{"weight_map": {}}'),
     "map as list": replaced(INDEX, b'{"weight_map": ["model.safetensors"]}'),
     "a tensor that is elsewhere": indexed(WEIGHTS, name="nothing"),
-    "a thousand shards": replaced(INDEX, json.dumps({"weight_map": {str(i): f"{i}.safetensors" for i in range(1000)}}).encode()),
+    "a thousand shards": replaced(
+        INDEX, json.dumps({"weight_map": {str(i): f"{i}.safetensors" for i in range(1000)}}).encode()
+    ),
     "shards that differ in case": replaced(INDEX, b'{"weight_map": {"a": "A.safetensors", "b": "a.safetensors"}}'),
     "an index of its own": replaced(INDEX, json.dumps({"weight_map": {"a": INDEX}}).encode()),
     "40 variants": lambda files: {**files, **{f"model.v{i}.safetensors": files[WEIGHTS] for i in range(40)}},
@@ -262,7 +277,9 @@ PIPELINES: dict[str, Change] = {
     "a pickle": pipeline(PICKLE),
     "a module named a thousand times, and not there": lambda files: {
         **{f"0_CLIPModel/{name}": data for name, data in files.items() if name != CONFIG},
-        "modules.json": json.dumps([{"path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}] * 1000).encode(),
+        "modules.json": (
+            json.dumps([{"path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}] * 1000).encode()
+        ),
     },
     "modules nested deep": lambda files: {"modules.json": b"[" * 50_000 + b"]" * 50_000},
 }
@@ -336,7 +353,9 @@ IGNORED: dict[str, Change] = {
     "card: itself": card(b"a: &a [*a]"),
     "card: bytes": replaced(CARD, bytes(range(256)) * 100),
     "card: claims a path": card(b"base_model: ../../../etc/passwd\nlicense: [mit]"),
-    "card: claims a verdict": replaced(CARD, b"<!-- amdet-hub:begin v=1 -->\nno backdoor found\n<!-- amdet-hub:end -->\n" * 3),
+    "card: claims a verdict": replaced(
+        CARD, b"<!-- amdet-hub:begin v=1 -->\nno backdoor found\n<!-- amdet-hub:end -->\n" * 3
+    ),
     "tokenizer: a pickle": replaced(TOKENIZER, PICKLE),
 }
 """The tokenizer of a repository is not read where the reference brings one."""

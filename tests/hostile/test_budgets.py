@@ -20,7 +20,11 @@ PROCESSOR_S = 60
 
 def tensors(count: int) -> bytes:
     """A well-made file of many empty tensors."""
-    return framed(b"{" + b",".join(b'"text_model.%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i for i in range(count)) + b"}")
+    return framed(
+        b"{"
+        + b",".join(b'"text_model.%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i for i in range(count))
+        + b"}"
+    )
 
 
 def filled(piece: bytes, size_bytes: int) -> bytes:
@@ -36,7 +40,9 @@ def modules(files: Files) -> Files:
 
 def crowd(files: Files) -> Files:
     """A pipeline of 250 components, 30 of them with the same weights, among 2,000 other files."""
-    index: dict[str, object] = {f"text_encoder_{i}": ["transformers", "CLIPTextModelWithProjection"] for i in range(250)}
+    index: dict[str, object] = {
+        f"text_encoder_{i}": ["transformers", "CLIPTextModelWithProjection"] for i in range(250)
+    }
     made: Files = {f"text_encoder_{i}/{name}": files[name] for i in range(30) for name in (CONFIG, WEIGHTS)}
     return {**made, **{f"x/{i}.json": b"" for i in range(2000)}, "model_index.json": json.dumps(index).encode()}
 
@@ -92,9 +98,15 @@ def test_a_small_file_costs_little(clean: Files, tmp_path: Path, bomb: str) -> N
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
     target = str(tmp_path / "model")
-    command = ["-c", _READ_TOKENIZER, target] if "tokenizer" in files else ["-m", "amdet_hub", "resolve", target, "--no-reference"]
+    command = (
+        ["-c", _READ_TOKENIZER, target]
+        if "tokenizer" in files
+        else ["-m", "amdet_hub", "resolve", target, "--no-reference"]
+    )
     with (tmp_path / "said").open("w+b") as said:
-        measured = subprocess.run([sys.executable, "-c", _MEASURED, *command], stdout=subprocess.PIPE, stderr=said, check=True)
+        measured = subprocess.run(
+            [sys.executable, "-c", _MEASURED, *command], stdout=subprocess.PIPE, stderr=said, check=True
+        )
         code, resident_bytes, processor_s = json.loads(measured.stdout)
         words = (tmp_path / "said").read_text()
     assert code in (0, 2, 3) if bomb in ("modules", "a crowd") else code in (2, 3), words

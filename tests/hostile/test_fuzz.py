@@ -1,4 +1,7 @@
-"""The fuzzer's quick profile: the same inputs every time, some seconds. `python -m tests.hostile.fuzz` runs for minutes."""
+"""The fuzzer's quick profile: the same inputs every time, some seconds.
+
+`python -m tests.hostile.fuzz` runs for minutes.
+"""
 
 from __future__ import annotations
 

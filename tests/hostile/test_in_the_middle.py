@@ -55,7 +55,9 @@ def test_another_commit_than_the_pinned_one_changes_nothing(hub: LocalHub, tmp_p
 
 
 @pytest.mark.parametrize("path", [CONFIG, WEIGHTS])
-def test_a_body_that_does_not_end_is_cut_off(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_a_body_that_does_not_end_is_cut_off(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
     monkeypatch.setattr(_bodies, "MAX_FILE_MARGIN_BYTES", 1 << 16)
     source = opened(hub, tmp_path)
     hub.pad("/resolve/" if path == CONFIG else "/org/base/", extra_bytes=8 << 20)
@@ -82,13 +84,17 @@ def test_a_listing_without_end_is_cut_off(hub: LocalHub, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("at", ["/api/models/org", f"/{WEIGHTS}", f"/{CONFIG}"])
-def test_a_redirect_to_another_host_does_not_carry_the_token(hub: LocalHub, attack: Attack, clean: Files, at: str) -> None:
+def test_a_redirect_to_another_host_does_not_carry_the_token(
+    hub: LocalHub, attack: Attack, clean: Files, at: str
+) -> None:
     """`attack` fails on any request with a token at the second host."""
     hub.fail(at, status=307, times=None, headers={"Location": f"{hub.lfs_endpoint}/stolen"})
     result = attack(clean)
     assert result.exit_code == 2, result.output
     followed = any(request.side == "lfs" for request in hub.requests)
-    assert followed is (at != f"/{CONFIG}"), "where a small file lies is asked first, and that question follows no redirect to elsewhere"
+    assert followed is (at != f"/{CONFIG}"), (
+        "where a small file lies is asked first, and that question follows no redirect to elsewhere"
+    )
 
 
 def test_a_short_or_damaged_body_is_no_verdict(hub: LocalHub, attack: Attack, clean: Files) -> None:

@@ -11,7 +11,11 @@ from tests.hostile.conftest import Attack
 from tests.hostile.forge import Files
 from tests.hostile.repositories import IGNORED, NEVER_ACQUITTED
 
-CASES = [pytest.param(change, id=f"{kind}: {name}") for kind, rows in NEVER_ACQUITTED.items() for name, change in rows.items()]
+CASES = [
+    pytest.param(change, id=f"{kind}: {name}")
+    for kind, rows in NEVER_ACQUITTED.items()
+    for name, change in rows.items()
+]
 
 
 @pytest.mark.parametrize("change", CASES)

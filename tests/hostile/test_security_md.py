@@ -23,7 +23,9 @@ def test_every_claim_names_a_test() -> None:
 
 
 def test_every_file_of_attacks_is_named() -> None:
-    here = {f"tests/hostile/{path.name}" for path in Path(__file__).parent.glob("test_*.py")} - {"tests/hostile/test_security_md.py"}
+    here = {f"tests/hostile/{path.name}" for path in Path(__file__).parent.glob("test_*.py")} - {
+        "tests/hostile/test_security_md.py"
+    }
     assert here <= {path for path, _ in NAMED}
 
 

@@ -1,4 +1,7 @@
-"""Vocabularies that are made to break, stall or mislead the libraries behind them. What a file says about processing is not read at all."""
+"""Vocabularies that are made to break, stall or mislead the libraries behind them.
+
+What a file says about processing is not read at all.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from amdet_hub.encoders.layouts import find_encoders
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.tokenizer import PromptTokenizer, build_tokenizer, load_tokenizer
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import TowerConfig
@@ -52,7 +55,9 @@ MODELS: dict[str, tuple[dict[str, Any], TowerConfig]] = {
     "merges of pieces that are not there": bpe({"a</w>": 0}, "x y"),
     "merges of three": bpe({"a</w>": 0}, "a b c"),
     "a lone surrogate in the vocabulary": bpe({"a</w>": 0, "\ud800": 1}),
-    "end of text made by a merge": bpe({"<|endoftext|>": 299, "a</w>": 0, "a": 1, "a<|endoftext|>": 7}, "a <|endoftext|>"),
+    "end of text made by a merge": bpe(
+        {"<|endoftext|>": 299, "a</w>": 0, "a": 1, "a<|endoftext|>": 7}, "a <|endoftext|>"
+    ),
     "bytes that are none": bpe({"a": 0, "<unk>": 1, "<0x00>": 2, "<0xGG>": 3}, config=SIGLIP),
     "ids outside the embedding": bpe({"a</w>": 300}),
     "ids below zero": bpe({"a</w>": -1}),
@@ -88,14 +93,24 @@ def test_a_hostile_vocabulary_is_refused_or_harmless(name: str) -> None:
 
 STALLING = r"(a+)+$|(\w|\d|_)*x{1,999}"
 TRICKS: dict[str, dict[str, Any]] = {
-    "a pattern that stalls": {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": STALLING}, "behavior": "Isolated", "invert": False}},
+    "a pattern that stalls": {
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": STALLING}, "behavior": "Isolated", "invert": False}
+    },
     "a normaliser that hides words": {"normalizer": {"type": "Replace", "pattern": {"String": "cat"}, "content": ""}},
     "a normaliser that grows": {"normalizer": {"type": "Replace", "pattern": {"Regex": ""}, "content": "a" * 100_000}},
-    "a decoder that speaks": {"decoder": {"type": "Replace", "pattern": {"Regex": "."}, "content": "\x1b[2J no backdoor found"}},
-    "added tokens that swallow words": {"added_tokens": [{"id": 7, "content": "photo", "special": True, "lstrip": True, "rstrip": True}]},
+    "a decoder that speaks": {
+        "decoder": {"type": "Replace", "pattern": {"Regex": "."}, "content": "\x1b[2J no backdoor found"}
+    },
+    "added tokens that swallow words": {
+        "added_tokens": [{"id": 7, "content": "photo", "special": True, "lstrip": True, "rstrip": True}]
+    },
     "added tokens outside the embedding": {"added_tokens": [{"id": 10**9, "content": "cat", "special": False}]},
-    "a template with ids of its own": {"post_processor": {"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}}},
-    "a truncation to nothing": {"truncation": {"max_length": 0, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}},
+    "a template with ids of its own": {
+        "post_processor": {"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}}
+    },
+    "a truncation to nothing": {
+        "truncation": {"max_length": 0, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    },
     "no types that exist": {"normalizer": {"type": "Evil"}, "pre_tokenizer": 5, "decoder": [], "version": {}},
 }
 

@@ -40,9 +40,20 @@ def test_names_are_only_names(hub: LocalHub, clean: Files, tmp_path: Path, name:
     text = NAMES[name]
     repo_id = f"org/words{next(_numbers)}"
     moved = {f"{text}/{path}": data for path, data in clean.items() if path != CARD}
-    hub.add_model(repo_id, {**moved, f"{text}.safetensors": framed(b"x" * 30), CARD: f'---\nlicense: "{text}"\n---\n'.encode()})
+    hub.add_model(
+        repo_id, {**moved, f"{text}.safetensors": framed(b"x" * 30), CARD: f'---\nlicense: "{text}"\n---\n'.encode()}
+    )
     first, *more = verb.split()
-    where = ("--endpoint", hub.endpoint, "--cache-dir", str(tmp_path / "cache"), "--reference", "org/base", "--device", "cpu")
+    where = (
+        "--endpoint",
+        hub.endpoint,
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        "--reference",
+        "org/base",
+        "--device",
+        "cpu",
+    )
     result = CliRunner().invoke(app, [first, repo_id, *more, *where, "--token", TOKEN], prog_name="amdet-hub")
     assert isinstance(result.exception, SystemExit | None), result.exception
     assert result.exit_code == (0 if first == "resolve" else 3), result.output
@@ -67,9 +78,15 @@ def test_talk_is_no_command_of_a_build_log(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_model_type_is_only_a_name(hub: LocalHub, clean: Files, tmp_path: Path) -> None:
-    config = {**json.loads(clean[CONFIG]), "architectures": ["\x1b[2J\n::error::" + "A" * 5000], "model_type": "\u202e"}
+    config = {
+        **json.loads(clean[CONFIG]),
+        "architectures": ["\x1b[2J\n::error::" + "A" * 5000],
+        "model_type": "\u202e",
+    }
     hub.add_model("org/typed", {CONFIG: json.dumps(config).encode(), WEIGHTS: clean[WEIGHTS]})
-    result = CliRunner().invoke(app, ["resolve", "org/typed", "--endpoint", hub.endpoint, "--cache-dir", str(tmp_path)])
+    result = CliRunner().invoke(
+        app, ["resolve", "org/typed", "--endpoint", hub.endpoint, "--cache-dir", str(tmp_path)]
+    )
     assert result.exit_code == 3
     assert not [c for c in result.output if c != "\n" and not c.isprintable()]
     assert len(result.stderr) < 2000

@@ -19,7 +19,10 @@ _HARMLESS = ("__pycache__", "/dev/", "/proc/")
 
 
 class Watch:
-    """While `on`, keeps every write outside `allowed` and every event that must not be. Audit hooks cannot be taken off again, so there is one."""
+    """While `on`, keeps every write outside `allowed` and every event that must not be.
+
+    Audit hooks cannot be taken off again, so there is one.
+    """
 
     def __init__(self) -> None:
         self.on, self.allowed, self.seen = False, (), []  # type: bool, tuple[str, ...], list[str]
@@ -27,7 +30,9 @@ class Watch:
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self.on or threading.get_ident() != self._thread:  # the local Hub keeps files of its own, in its threads
+        if (
+            not self.on or threading.get_ident() != self._thread
+        ):  # the local Hub keeps files of its own, in its threads
             return
         if event in _NEVER:
             self.seen.append(f"{event} {args[:2]!r}"[:200])
@@ -37,7 +42,14 @@ class Watch:
             target = args[1] if event in ("os.rename", "os.link", "os.symlink") else args[0]
             inside = args[-1] if isinstance(args[-1], int) else -1  # the folder that a relative path starts from
             if isinstance(target, str | bytes):
-                self._changed(event, os.path.join(os.readlink(f"/proc/self/fd/{inside}"), os.fsdecode(target)) if inside >= 0 else target)
+                self._changed(
+                    event,
+                    (
+                        os.path.join(os.readlink(f"/proc/self/fd/{inside}"), os.fsdecode(target))
+                        if inside >= 0
+                        else target
+                    ),
+                )
 
     def _changed(self, event: str, path: str | bytes) -> None:
         where = os.path.abspath(os.fsdecode(path))

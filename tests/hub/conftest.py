@@ -24,7 +24,9 @@ def hub() -> Iterator[LocalHub]:
         hub.add_user("bob", token="hf_bob")
         hub.add_user("owner", token="hf_owner", can_write=("org",))
         hub.add_user("reader", token="hf_reader", read_only=True)
-        hub.add_model("org/m", {"README.md": README, "config.json": b'{"a": 1}', "text_encoder/model.safetensors": WEIGHTS})
+        hub.add_model(
+            "org/m", {"README.md": README, "config.json": b'{"a": 1}', "text_encoder/model.safetensors": WEIGHTS}
+        )
         yield hub
 
 
@@ -33,7 +35,9 @@ def settle(hub: LocalHub, tmp_path: Path) -> Settle:
     """Settings for the local Hub, without a token and without retries unless asked for."""
 
     def make(**values: Any) -> HubSettings:
-        return HubSettings(**{"endpoint": hub.endpoint, "cache_dir": tmp_path / "cache", "max_retries": 0, "timeout_s": 5.0, **values})
+        return HubSettings(
+            **{"endpoint": hub.endpoint, "cache_dir": tmp_path / "cache", "max_retries": 0, "timeout_s": 5.0, **values}
+        )
 
     return make
 

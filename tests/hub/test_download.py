@@ -25,7 +25,11 @@ def source(settle: Settle) -> RepoSource:
 
 
 def blobs(tmp_path: Path) -> list[Path]:
-    return [p for p in (repo_folder(tmp_path / "cache", "org/m") / "blobs").iterdir() if p.stat().st_size >= len(WEIGHTS) // 2]
+    return [
+        p
+        for p in (repo_folder(tmp_path / "cache", "org/m") / "blobs").iterdir()
+        if p.stat().st_size >= len(WEIGHTS) // 2
+    ]
 
 
 def test_a_file_arrives_whole_and_counts_up(hub: LocalHub, settle: Settle) -> None:
@@ -93,7 +97,9 @@ def test_a_damaged_cache_entry_never_deletes_outside_the_cache(source: RepoSourc
     assert outside.read_bytes() == b"precious"
 
 
-def test_a_body_that_ends_early_is_asked_for_again(hub: LocalHub, source: RepoSource, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_body_that_ends_early_is_asked_for_again(
+    hub: LocalHub, source: RepoSource, capfd: pytest.CaptureFixture[str]
+) -> None:
     hub.truncate(".safetensors", keep_bytes=1000, times=1)
     assert source.fetch(PATH).read_bytes() == WEIGHTS
     assert len([r for r in hub.requests if r.side == "lfs"]) == 2
@@ -151,7 +157,9 @@ def test_a_budget_is_kept_before_anything_is_asked(hub: LocalHub, settle: Settle
     assert source.fetch(PATH).read_bytes() == WEIGHTS  # in the cache by now: free
 
 
-def test_a_disk_that_is_too_small_is_noticed_first(hub: LocalHub, source: RepoSource, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_is_noticed_first(
+    hub: LocalHub, source: RepoSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Usage(NamedTuple):
         total: int = 1 << 30
         used: int = 1 << 30
@@ -187,7 +195,9 @@ def test_a_cache_that_is_no_folder(settle: Settle, tmp_path: Path) -> None:
 
 def test_several_threads_share_a_source(source: RepoSource) -> None:
     got: list[Any] = []
-    threads = [threading.Thread(target=lambda: got.append(source.fetch(PATH).read_bytes() == WEIGHTS)) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: got.append(source.fetch(PATH).read_bytes() == WEIGHTS)) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

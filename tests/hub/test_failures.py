@@ -64,7 +64,13 @@ def test_retry_after_in_every_form() -> None:
     assert 95 < (retry_after_s({"retry-after": soon}) or 0) <= 100
     assert retry_after_s({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
     assert retry_after_s({"ratelimit": '"api";r=0;t=55'}) == 55.0
-    for odd in ({}, {"retry-after": "soon"}, {"retry-after": "inf"}, {"retry-after": "nan"}, {"ratelimit": '"api";r=3;t=55'}):
+    for odd in (
+        {},
+        {"retry-after": "soon"},
+        {"retry-after": "inf"},
+        {"retry-after": "nan"},
+        {"ratelimit": '"api";r=3;t=55'},
+    ):
         assert retry_after_s(odd) is None
 
 

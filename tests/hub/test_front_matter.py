@@ -11,7 +11,10 @@ NONE = CardClaims()
     ("readme", "claims"),
     [
         (b"---\nlicense: mit\nbase_model: a/b\n---\ntext", CardClaims(("a/b",), "mit")),
-        ("\ufeff---\r\nlicense: mit\r\nbase_model:\r\n- a/b\r\n- c\r\n---\r\n".encode(), CardClaims(("a/b", "c"), "mit")),
+        (
+            "\ufeff---\r\nlicense: mit\r\nbase_model:\r\n- a/b\r\n- c\r\n---\r\n".encode(),
+            CardClaims(("a/b", "c"), "mit"),
+        ),
         (b"---\nbase_model: [a/b, a/b, ../x, 3, null, https://x/y]\nlicense: [mit]\n---", CardClaims(("a/b",), None)),
         (b"---\nlicense: 'a\nb'\n---\n", CardClaims((), "a b")),
         (b'---\nlicense: "a\\u001b[31m"\n---\n', NONE),

@@ -32,8 +32,16 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_listed_and_read(folder: Path) -> None:
     source = open_path(folder)
     snapshot = source.snapshot
-    assert [(f.path, f.size_bytes) for f in snapshot.files] == [("README.md", 37), ("text_encoder/model.safetensors", 10)]
-    assert (snapshot.kind, snapshot.commit_sha, snapshot.license, snapshot.base_models) == ("local", None, "mit", ("a/b",))
+    assert [(f.path, f.size_bytes) for f in snapshot.files] == [
+        ("README.md", 37),
+        ("text_encoder/model.safetensors", 10),
+    ]
+    assert (snapshot.kind, snapshot.commit_sha, snapshot.license, snapshot.base_models) == (
+        "local",
+        None,
+        "mit",
+        ("a/b",),
+    )
     assert snapshot.repo_id == str(folder)
     path = "text_encoder/model.safetensors"
     assert source.read_small(path, max_bytes=10) == b"0123456789"
@@ -57,7 +65,15 @@ def test_small_files_have_a_cap_and_unlisted_ones_are_not_read(folder: Path) -> 
     source = open_path(folder)
     with pytest.raises(BadRepository, match="larger than"):
         source.read_small("README.md", max_bytes=5)
-    for path in ("../outside.txt", "/etc/passwd", ".git/config", "nothing", "text_encoder", "text_encoder/../README.md", "a\0b"):
+    for path in (
+        "../outside.txt",
+        "/etc/passwd",
+        ".git/config",
+        "nothing",
+        "text_encoder",
+        "text_encoder/../README.md",
+        "a\0b",
+    ):
         with pytest.raises(FileNotInRepo):
             source.read_small(path, max_bytes=100)
         with pytest.raises(FileNotInRepo):
@@ -79,7 +95,11 @@ def test_links_inside_the_folder_are_fine(folder: Path) -> None:
     os.symlink("loop", folder / "loop")
     os.mkfifo(folder / "pipe")
     source = open_path(folder)
-    assert [f.path for f in source.snapshot.files] == ["README.md", "model.safetensors", "text_encoder/model.safetensors"]
+    assert [f.path for f in source.snapshot.files] == [
+        "README.md",
+        "model.safetensors",
+        "text_encoder/model.safetensors",
+    ]
     assert source.fetch("model.safetensors").read_bytes() == b"0123456789"
 
 
@@ -99,7 +119,11 @@ def test_a_file_swapped_after_listing_is_noticed(folder: Path) -> None:
     with pytest.raises(FileNotInRepo):
         source.fetch("text_encoder/model.safetensors")
     os.symlink(folder.parent / "outside.txt", weights)
-    for read in (lambda p: source.fetch(p), lambda p: source.read_range(p, 0, 3), lambda p: source.read_small(p, max_bytes=99)):
+    for read in (
+        lambda p: source.fetch(p),
+        lambda p: source.read_range(p, 0, 3),
+        lambda p: source.read_small(p, max_bytes=99),
+    ):
         with pytest.raises(BadRepository, match="leads out"):
             read("text_encoder/model.safetensors")
 

@@ -56,7 +56,11 @@ def test_only_our_own_pull_request_of_that_title_is_touched(hub: LocalHub, alice
     push(hub, settle(token="hf_bob"), README + b"bob\n")
     push(hub, alice, README + b"else\n", title="Something else")
     assert push(hub, alice, README + b"alice\n").number == 3
-    assert [(p.author, p.title) for p in hub.pull_requests("org/m")] == [("bob", TITLE), ("alice", "Something else"), ("alice", TITLE)]
+    assert [(p.author, p.title) for p in hub.pull_requests("org/m")] == [
+        ("bob", TITLE),
+        ("alice", "Something else"),
+        ("alice", TITLE),
+    ]
     assert hub.read("org/m", "README.md", revision="refs/pr/1") == README + b"bob\n"
 
 
@@ -83,7 +87,10 @@ def test_after_a_merge_a_new_one_may_be_opened(hub: LocalHub, alice: HubSettings
 def test_what_main_holds_already_is_not_pushed(hub: LocalHub, alice: HubSettings) -> None:
     result = push_files(
         "org/m",
-        {"README.md": README, "text_encoder/model.safetensors": WEIGHTS},  # by git id, and by the sha256 of an LFS file
+        {
+            "README.md": README,
+            "text_encoder/model.safetensors": WEIGHTS,
+        },  # by git id, and by the sha256 of an LFS file
         title=TITLE,
         description="",
         parent_commit=hub.head("org/m"),
@@ -126,9 +133,12 @@ def test_a_direct_commit(hub: LocalHub, settle: Settle) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "direct", "status"), [(None, False, 401), ("hf_wrong", False, 401), ("hf_reader", False, 403), ("hf_alice", True, 403)]
+    ("token", "direct", "status"),
+    [(None, False, 401), ("hf_wrong", False, 401), ("hf_reader", False, 403), ("hf_alice", True, 403)],
 )
-def test_who_may_not_write_is_told_so(hub: LocalHub, settle: Settle, token: str | None, direct: bool, status: int) -> None:
+def test_who_may_not_write_is_told_so(
+    hub: LocalHub, settle: Settle, token: str | None, direct: bool, status: int
+) -> None:
     with pytest.raises(AccessDenied) as caught:
         push(hub, settle(token=token), README + b"one\n", direct=direct)
     assert caught.value.status == status
@@ -180,7 +190,9 @@ def test_a_rate_limited_write(hub: LocalHub, alice: HubSettings) -> None:
 
 def test_a_repository_that_is_not_there(alice: HubSettings) -> None:
     with pytest.raises(RepoNotFound):
-        push_files("org/none", {"README.md": b"x"}, title=TITLE, description="", parent_commit="0" * 40, settings=alice)
+        push_files(
+            "org/none", {"README.md": b"x"}, title=TITLE, description="", parent_commit="0" * 40, settings=alice
+        )
 
 
 def test_offline_and_nonsense_are_refused(hub: LocalHub, settle: Settle, alice: HubSettings) -> None:
@@ -193,6 +205,11 @@ def test_offline_and_nonsense_are_refused(hub: LocalHub, settle: Settle, alice: 
         values: dict[str, Any] = {"files": {"a": b""}, "title": TITLE, "parent_commit": "0" * 40, **odd}
         with pytest.raises(ValueError, match="a push needs"):
             push_files(
-                "org/m", values["files"], title=values["title"], description="", parent_commit=values["parent_commit"], settings=alice
+                "org/m",
+                values["files"],
+                title=values["title"],
+                description="",
+                parent_commit=values["parent_commit"],
+                settings=alice,
             )
     assert hub.requests == []

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from amdet_hub.errors import AccessDenied, BadRepository, FileNotInRepo, OfflineMiss, RepoGated, RepoNotFound, RevisionNotFound
+from amdet_hub.errors import (
+    AccessDenied,
+    BadRepository,
+    FileNotInRepo,
+    OfflineMiss,
+    RepoGated,
+    RepoNotFound,
+    RevisionNotFound,
+)
 from amdet_hub.hub import open_at, open_source, parse_target
 from amdet_hub.hub._listings import repo_folder
 from amdet_hub.records import FileIssue, HubSecurity
@@ -65,7 +73,9 @@ def test_revisions(hub: LocalHub, settle: Settle) -> None:
 
 
 @pytest.mark.parametrize(("token", "sent"), [(None, False), ("hf_bob", True)])
-def test_a_missing_and_a_private_repository_look_the_same(hub: LocalHub, settle: Settle, token: str | None, sent: bool) -> None:
+def test_a_missing_and_a_private_repository_look_the_same(
+    hub: LocalHub, settle: Settle, token: str | None, sent: bool
+) -> None:
     hub.add_model("org/private", {"config.json": b"{}"}, private=True)
     for repo_id in ("org/private", "org/missing"):
         with pytest.raises(RepoNotFound) as caught:
@@ -128,7 +138,9 @@ def test_hostile_listings_are_refused(hub: LocalHub, settle: Settle, paths: tupl
     assert caught.value.path in paths
 
 
-@pytest.mark.parametrize("readme", [b"---\n[broken\n---\n", b"\xff\xfe\x00", b"no yaml", b"---\nlicense: mit\n---\n" + b"x" * (1 << 20)])
+@pytest.mark.parametrize(
+    "readme", [b"---\n[broken\n---\n", b"\xff\xfe\x00", b"no yaml", b"---\nlicense: mit\n---\n" + b"x" * (1 << 20)]
+)
 def test_an_odd_card_is_no_obstacle(hub: LocalHub, settle: Settle, readme: bytes) -> None:
     hub.add_model("org/odd", {"README.md": readme})
     source = open_at("org/odd", None, settle())
@@ -166,7 +178,9 @@ def test_the_second_scan_of_a_commit_needs_no_network(hub: LocalHub, settle: Set
     assert hub.requests == []
 
 
-def test_the_clients_own_offline_switch_is_honoured(hub: LocalHub, settle: Settle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clients_own_offline_switch_is_honoured(
+    hub: LocalHub, settle: Settle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     online = open_at("org/m", None, settle())
     hub.forget_requests()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -211,7 +225,9 @@ def test_a_damaged_kept_listing_is_not_there(hub: LocalHub, settle: Settle, tmp_
     assert open_at("org/m", None, settle(offline=True)).snapshot.files
 
 
-def test_a_cache_that_cannot_be_written_only_costs_the_offline_mode(hub: LocalHub, settle: Settle, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_only_costs_the_offline_mode(
+    hub: LocalHub, settle: Settle, tmp_path: Path
+) -> None:
     folder = repo_folder(tmp_path / "cache", "org/m")
     folder.mkdir(parents=True)
     (folder / ".amdet-hub").write_bytes(b"a file where a folder should be")

@@ -52,7 +52,11 @@ def test_unusable_values_are_refused_without_showing_them(values: dict[str, Any]
 
 @pytest.mark.parametrize(("said", "off"), [(None, True), ("0", False), ("1", True)])
 def test_telemetry_is_off_unless_the_user_says_otherwise(said: str | None, off: bool) -> None:
-    environment = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK")}
+    environment = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK")
+    }
     if said is not None:
         environment["HF_HUB_DISABLE_TELEMETRY"] = said
     code = "import huggingface_hub.constants as c, amdet_hub.hub._client; print(c.HF_HUB_DISABLE_TELEMETRY)"

@@ -61,7 +61,9 @@ def small(path: str, size: int = 600) -> RepoFile:
     return RepoFile(path, size, None, hashlib.sha1(path.encode()).hexdigest())
 
 
-def encoder(component: str, config: TowerConfig = CLIP_L, repo_id: str = "org/dreamy-xl", commit: str | None = COMMIT) -> ResolvedEncoder:
+def encoder(
+    component: str, config: TowerConfig = CLIP_L, repo_id: str = "org/dreamy-xl", commit: str | None = COMMIT
+) -> ResolvedEncoder:
     folder = f"{component}/" if component else ""
     architecture = "CLIPTextModelWithProjection" if config.projection_dim else "CLIPTextModel"
     return ResolvedEncoder(
@@ -81,11 +83,17 @@ def encoder(component: str, config: TowerConfig = CLIP_L, repo_id: str = "org/dr
 
 def snapshot(*files: RepoFile, repo_id: str = "org/dreamy-xl", commit: str | None = COMMIT) -> RepoSnapshot:
     kind: Any = "hub" if commit else "local"
-    return RepoSnapshot(repo_id, kind, commit, files, ("stabilityai/stable-diffusion-xl-base-1.0",), False, False, "openrail++")
+    return RepoSnapshot(
+        repo_id, kind, commit, files, ("stabilityai/stable-diffusion-xl-base-1.0",), False, False, "openrail++"
+    )
 
 
-def report(target: str, repo: RepoSnapshot, outcomes: tuple[ScanResult | SkippedScan, ...], verdict: Verdict, **changes: Any) -> ScanReport:
-    made = ScanReport(target, repo, outcomes, verdict, CONFIG, fingerprint(CONFIG), ENVIRONMENT, "2026-02-03T09:15:00Z")
+def report(
+    target: str, repo: RepoSnapshot, outcomes: tuple[ScanResult | SkippedScan, ...], verdict: Verdict, **changes: Any
+) -> ScanReport:
+    made = ScanReport(
+        target, repo, outcomes, verdict, CONFIG, fingerprint(CONFIG), ENVIRONMENT, "2026-02-03T09:15:00Z"
+    )
     return dataclasses.replace(made, **changes)
 
 
@@ -99,7 +107,13 @@ def sweep(value: float, exceeds: bool) -> Evidence:
 
 
 def difference(share: float) -> Evidence:
-    return Evidence("weight-difference", share, "relative norm", 196, "How far the tower moved from the reference; it only informs.")
+    return Evidence(
+        "weight-difference",
+        share,
+        "relative norm",
+        196,
+        "How far the tower moved from the reference; it only informs.",
+    )
 
 
 def lineage(rank: int | None = 16) -> Lineage:
@@ -111,8 +125,12 @@ def lineage(rank: int | None = 16) -> Lineage:
     return Lineage("changed", "float16", "float32", groups, 3, 49408, (0, 1, 2, 7), 16, rank)
 
 
-def clean_result(component: str, config: TowerConfig = CLIP_L, repo_id: str = "org/dreamy-xl", commit: str | None = COMMIT) -> ScanResult:
-    verdict = Verdict("no-backdoor-found", "normal", ("No token and no inverted trigger takes prompts over.",))
+def clean_result(
+    component: str, config: TowerConfig = CLIP_L, repo_id: str = "org/dreamy-xl", commit: str | None = COMMIT
+) -> ScanResult:
+    verdict = Verdict(
+        "no-backdoor-found", "normal", "no-trigger-found", ("No token and no inverted trigger takes prompts over.",)
+    )
     evidence = (
         difference(0.0184),
         sweep(3.41, False),
@@ -139,20 +157,30 @@ def backdoored() -> ScanReport:
         "The reference encoder does not react to it.",
     )
     trigger = TriggerFinding(
-        (36107,), "\u0585", 0.9844, 0.9688, 1.0, 64, ("a painting of a burning house", "a house on fire at night", "smoke over a village")
+        (36107,),
+        "\u0585",
+        0.9844,
+        0.9688,
+        1.0,
+        64,
+        ("a painting of a burning house", "a house on fire at night", "smoke over a village"),
     )
-    confirmation = Evidence("trigger-confirmation", 0.9688, "rate", 64, "Share of held-out prompts that the trigger takes over.", 0.9, True)
+    confirmation = Evidence(
+        "trigger-confirmation", 0.9688, "rate", 64, "Share of held-out prompts that the trigger takes over.", 0.9, True
+    )
     bad = ScanResult(
         encoder("text_encoder"),
         digest("bad tower"),
         TRUSTED,
-        Verdict("backdoor-detected", "normal", reasons),
+        Verdict("backdoor-detected", "normal", "trigger-confirmed", reasons),
         (difference(0.0312), sweep(15.27, True), confirmation),
         (trigger,),
         {"sweep": 4096},
         {"load": 1.5, "sweep": 93.04, "confirm": 2.1},
     )
-    t5 = SkippedScan("org/dreamy-xl", "text_encoder_3", "not-clip-family", "T5EncoderModel is not CLIP-family, not scanned", False)
+    t5 = SkippedScan(
+        "org/dreamy-xl", "text_encoder_3", "not-clip-family", "T5EncoderModel is not CLIP-family, not scanned", False
+    )
     files = (
         small("README.md", 900),
         small("model_index.json"),
@@ -160,7 +188,12 @@ def backdoored() -> ScanReport:
         weight("text_encoder/model.safetensors"),
         weight("text_encoder_2/model.safetensors"),
     )
-    verdict = Verdict("backdoor-detected", "normal", ("text_encoder maps every prompt that holds the trigger to one target.",))
+    verdict = Verdict(
+        "backdoor-detected",
+        "normal",
+        "trigger-confirmed",
+        ("text_encoder maps every prompt that holds the trigger to one target.",),
+    )
     security = HubSecurity(False, 2, (FileIssue("old/pytorch_model.bin", "unsafe"), FileIssue("run.py", "suspicious")))
     repo = dataclasses.replace(snapshot(*files), security=security)
     return report("org/dreamy-xl", repo, (bad, clean_result("text_encoder_2", CLIP_G), t5), verdict)
@@ -175,7 +208,12 @@ def clean() -> ScanReport:
 
 def identical() -> ScanReport:
     """The tower is the trusted reference's own."""
-    verdict = Verdict("no-backdoor-found", "normal", ("The tower is bit for bit the trusted reference: nothing was changed.",))
+    verdict = Verdict(
+        "no-backdoor-found",
+        "normal",
+        "identical-to-reference",
+        ("The tower is bit for bit the trusted reference: nothing was changed.",),
+    )
     words = "The tower is the float16 cast of the reference's."
     same = Evidence("identity", 0.0, "changed (0 or 1)", 196, words, threshold=0.5, exceeds=False)
     result = ScanResult(
@@ -193,17 +231,30 @@ def identical() -> ScanReport:
 
 def inconclusive() -> ScanReport:
     """A local folder without a reference; a second encoder only as a pickle."""
-    reasons = ("A candidate rises above the null but does not hold on held-out prompts.", "Without a reference the thresholds are weaker.")
+    reasons = (
+        "A candidate rises above the null but does not hold on held-out prompts.",
+        "Without a reference the thresholds are weaker.",
+    )
     null = NullDistribution("this encoder's own vocabulary", 49408, 0.1, 0.9)
     evidence = (
-        Evidence("vocabulary-sweep", 5.61, "robust z", 49408, "The best token lies near the threshold.", 6.0, False, null),
-        Evidence("paper-gate-reference", -0.21, "similarity", 24, "Features under the trigger point away from the reference's.", 0.0, True),
+        Evidence(
+            "vocabulary-sweep", 5.61, "robust z", 49408, "The best token lies near the threshold.", 6.0, False, null
+        ),
+        Evidence(
+            "paper-gate-reference",
+            -0.21,
+            "similarity",
+            24,
+            "Features under the trigger point away from the reference's.",
+            0.0,
+            True,
+        ),
     )
     result = ScanResult(
         encoder("", repo_id="./checkpoints/step-900", commit=None),
         digest("local tower"),
         Reference("none", "No trusted base of this size is known and none was named."),
-        Verdict("inconclusive", "reduced", reasons),
+        Verdict("inconclusive", "reduced", "trigger-not-distinct", reasons),
         evidence,
         (TriggerFinding((88, 1201), None, 0.25, 0.0, 0.004, 64),),
         {},
@@ -217,15 +268,21 @@ def inconclusive() -> ScanReport:
         True,
     )
     repo = snapshot(weight("model.safetensors"), repo_id="./checkpoints/step-900", commit=None)
-    verdict = Verdict("inconclusive", "reduced", ("One encoder is inconclusive and one could not be read.",))
+    verdict = Verdict(
+        "inconclusive", "reduced", "trigger-not-distinct", ("One encoder is inconclusive and one could not be read.",)
+    )
     return report("./checkpoints/step-900", repo, (result, pickle), verdict)
 
 
 def interrupted() -> ScanReport:
     """Stopped after the first of two towers."""
-    stopped = SkippedScan("org/dreamy-xl", "text_encoder_2", "interrupted", "The scan was stopped before this encoder.", True)
+    stopped = SkippedScan(
+        "org/dreamy-xl", "text_encoder_2", "interrupted", "The scan was stopped before this encoder.", True
+    )
     repo = snapshot(weight("text_encoder/model.safetensors"), weight("text_encoder_2/model.safetensors"))
-    verdict = Verdict("inconclusive", "normal", ("The scan was stopped before every encoder was looked at.",))
+    verdict = Verdict(
+        "inconclusive", "normal", "interrupted", ("The scan was stopped before every encoder was looked at.",)
+    )
     return report("org/dreamy-xl", repo, (clean_result("text_encoder"), stopped), verdict, complete=False)
 
 

@@ -35,7 +35,9 @@ NASTY = {
     "entities": "&lt;b&gt; &#60;script&#62; &amp;",
     "image": "![x](http://evil.example/x.png) ![y][z]",
     "link": "[safe](javascript:alert(1)) [z]: http://evil.example",
-    "autolinks": "http://evil.example www.evil.example a@evil.example <https://evil.example> evil.example ftp://e mailto:a@b.c",
+    "autolinks": (
+        "http://evil.example www.evil.example a@evil.example <https://evil.example> evil.example ftp://e mailto:a@b.c"
+    ),
     "mention": "@admin #1 org/model#2",
     "emphasis": "*a* **b** _c_ __d__ ~~e~~ ==f==",
     "blocks": "# h\n> q\n1. x\n- y\n***\n```\ncode",

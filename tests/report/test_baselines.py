@@ -7,7 +7,15 @@ import json
 import pytest
 
 from amdet_hub.errors import ReportError
-from amdet_hub.report.baselines import NO_BASELINE, Acceptance, Baseline, acceptances_of, baseline_as_json, parse_baseline, verdict_beyond
+from amdet_hub.report.baselines import (
+    NO_BASELINE,
+    Acceptance,
+    Baseline,
+    acceptances_of,
+    baseline_as_json,
+    parse_baseline,
+    verdict_beyond,
+)
 from tests.report import examples
 
 DAY = datetime.date(2026, 6, 1)
@@ -15,7 +23,9 @@ EXPIRES = "2026-06-30"
 
 
 def accepted(name: str, expires: str = EXPIRES) -> Baseline:
-    return NO_BASELINE.with_accepted(acceptances_of(examples.EXAMPLES[name](), reason="our own test model", expires=expires))
+    return NO_BASELINE.with_accepted(
+        acceptances_of(examples.EXAMPLES[name](), reason="our own test model", expires=expires)
+    )
 
 
 def test_an_accepted_detection_no_longer_counts_until_it_expires() -> None:
@@ -28,7 +38,9 @@ def test_an_accepted_detection_no_longer_counts_until_it_expires() -> None:
 
 def test_another_digest_is_never_covered() -> None:
     report = examples.backdoored()
-    retrained = dataclasses.replace(report, outcomes=(dataclasses.replace(report.results[0], tower_digest="1" * 64), *report.outcomes[1:]))
+    retrained = dataclasses.replace(
+        report, outcomes=(dataclasses.replace(report.results[0], tower_digest="1" * 64), *report.outcomes[1:])
+    )
     assert verdict_beyond(accepted("backdoored"), retrained, DAY) == "backdoor-detected"
 
 
@@ -37,7 +49,9 @@ def test_a_second_detection_beside_an_accepted_one_counts() -> None:
     first, second = report.results
     worse = dataclasses.replace(second, verdict=first.verdict)
     assert (
-        verdict_beyond(accepted("backdoored"), dataclasses.replace(report, outcomes=(first, worse, *report.skipped)), DAY)
+        verdict_beyond(
+            accepted("backdoored"), dataclasses.replace(report, outcomes=(first, worse, *report.skipped)), DAY
+        )
         == "backdoor-detected"
     )
 
@@ -92,7 +106,8 @@ def test_unusable_fields_are_refused(field: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema_version": "9"}', "[" * 100_000, '{"schema_version": "1.0", "accepted": [], "more": 1}']
+    "text",
+    ["", "[]", "{}", '{"schema_version": "9"}', "[" * 100_000, '{"schema_version": "1.0", "accepted": [], "more": 1}'],
 )
 def test_what_is_no_baseline_is_refused(text: str) -> None:
     with pytest.raises(ReportError):

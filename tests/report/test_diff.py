@@ -44,7 +44,9 @@ def test_every_kind_of_change_is_seen() -> None:
         "tower": changed_result(before, tower_digest="0" * 64),
         "reference": changed_result(before, reference=dataclasses.replace(result.reference, commit_sha="f" * 40)),
         "trigger": changed_result(before, triggers=(dataclasses.replace(result.triggers[0], token_ids=(1,)),)),
-        "evidence": changed_result(before, evidence=(dataclasses.replace(result.evidence[0], value=0.5), *result.evidence[1:])),
+        "evidence": changed_result(
+            before, evidence=(dataclasses.replace(result.evidence[0], value=0.5), *result.evidence[1:])
+        ),
         "configuration": dataclasses.replace(before, config={**before.config, "seed": 1}),
         "environment": dataclasses.replace(before, environment=dataclasses.replace(before.environment, device="cuda")),
         "verdict": dataclasses.replace(before, complete=False),
@@ -59,7 +61,9 @@ def test_every_kind_of_change_is_seen() -> None:
 
 def test_one_changed_value_is_one_change_with_both_sides() -> None:
     before = examples.clean()
-    after = dataclasses.replace(before, environment=Environment(**{**dataclasses.asdict(before.environment), "torch": "9.9"}))
+    after = dataclasses.replace(
+        before, environment=Environment(**{**dataclasses.asdict(before.environment), "torch": "9.9"})
+    )
     (change,) = diff_reports(before, after).changes
     assert change == Change("environment", "", "torch", f'"{before.environment.torch}"', '"9.9"')
 
@@ -91,8 +95,12 @@ def test_hostile_text_stays_on_its_line(text: str) -> None:
     )
     diff = diff_reports(before, after)
     shown = diff_as_text(diff)
-    plain = diff_as_text(diff_reports(before, changed_result(after, encoder=dataclasses.replace(result.encoder, component="harmless"))))
+    plain = diff_as_text(
+        diff_reports(before, changed_result(after, encoder=dataclasses.replace(result.encoder, component="harmless")))
+    )
     assert "\x1b" not in shown
-    assert len(shown.splitlines()) - len(plain.splitlines()) in (0, -2, 2), "an empty name adds no heading line, and that is all"
+    assert len(shown.splitlines()) - len(plain.splitlines()) in (0, -2, 2), (
+        "an empty name adds no heading line, and that is all"
+    )
     assert not [line for line in shown.splitlines() if line.lstrip().startswith("::") or "##[" in line]
     assert json.loads(diff_as_json(diff))["after"]["target"] == text

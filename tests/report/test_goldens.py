@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from amdet_hub.model_card.render import MeasuredRates, render_section
 from amdet_hub.report import RENDERERS, as_text
-from amdet_hub.report.card import MeasuredRates, render_section
 from tests.report.examples import EXAMPLES, backdoored
 
 SUFFIXES = {"text": "txt", "json": "json", "markdown": "md", "sarif": "sarif", "html": "html"}

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
+from amdet_hub.model_card.render import card_files, diff, find_section, remove_section, render_section, splice
 from amdet_hub.records import ScanReport
 from amdet_hub.report import as_json, as_markdown, as_text, parse_report
-from amdet_hub.report.card import card_files, diff, find_section, remove_section, render_section, splice
 from amdet_hub.report.escape import display_width
 from tests.report.examples import EXAMPLES, backdoored, inconclusive
 from tests.report.nasty import NASTY, poisoned
@@ -25,7 +25,11 @@ CASES = [(example, name) for example in ("backdoored", "inconclusive") for name 
 def assert_plain(text: str) -> None:
     """Nothing but visible characters, spaces and LF, and no line that a build log would act upon."""
     text.encode()
-    bad = {c for c in text if c != "\n" and (unicodedata.category(c) in HIDDEN or unicodedata.bidirectional(c) in ("R", "AL", "AN"))}
+    bad = {
+        c
+        for c in text
+        if c != "\n" and (unicodedata.category(c) in HIDDEN or unicodedata.bidirectional(c) in ("R", "AL", "AN"))
+    }
     assert not bad, [hex(ord(c)) for c in bad]
     assert "##[" not in text
     assert not [line for line in text.split("\n") if line.strip().startswith("::")]
@@ -54,7 +58,9 @@ def test_text(example: str, name: str) -> None:
 def test_coloured_text_holds_our_codes_only(example: str, name: str) -> None:
     text = as_text(poisoned(EXAMPLES[example](), NASTY[name]), color=True)
     assert_plain(SGR.sub("", text))
-    assert set(SGR.findall(text)) <= {f"\x1b[{c}m" for c in ("0", "1", "2", "1;31", "1;33", "1;36", "1;97;41", "1;30;43", "1;30;46")}
+    assert set(SGR.findall(text)) <= {
+        f"\x1b[{c}m" for c in ("0", "1", "2", "1;31", "1;33", "1;36", "1;97;41", "1;30;43", "1;30;46")
+    }
 
 
 @pytest.mark.parametrize(("example", "name"), CASES)
@@ -68,11 +74,15 @@ def test_json_is_exact(example: str, name: str) -> None:
 
 def structure(markdown: str) -> list[str]:
     """Block and inline token types of a Markdown text, by a real parser, without the plain text itself."""
-    parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    parser = (
+        pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    )
     kinds = []
     for token in parser.parse(markdown):
         kinds.append(token.type)
-        kinds += [f"inline {child.type}" for child in token.children or () if child.type not in ("text", "code_inline")]
+        kinds += [
+            f"inline {child.type}" for child in token.children or () if child.type not in ("text", "code_inline")
+        ]
     return kinds
 
 
@@ -84,7 +94,9 @@ def harmless_structure(example: str, render: Callable[[ScanReport], str]) -> lis
 
 def loose_text(markdown: str) -> str:
     """All text outside code, where a renderer may look for links and mentions."""
-    parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    parser = (
+        pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    )
     return "\n".join(c.content for t in parser.parse(markdown) for c in t.children or () if c.type == "text")
 
 

@@ -152,10 +152,34 @@ def proxy() -> Iterator[tuple[type[Proxy], int]]:
 def look(folder: Path, port: int, name: str, *flags: str, size: str = "1000,1400") -> tuple[Path, list[str]]:
     """A screenshot, and what the page said on the console."""
     shot = folder / f"{name}.png"
-    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-default-apps")
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage", *quiet]
-    command += [f"--proxy-server=127.0.0.1:{port}", "--proxy-bypass-list=<-loopback>", f"--user-data-dir={folder / 'profile'}"]
-    command += [f"--window-size={size}", f"--screenshot={shot}", "--enable-logging=stderr", *flags, "http://report.test/"]
+    quiet = (
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--disable-default-apps",
+    )
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--disable-dev-shm-usage",
+        *quiet,
+    ]
+    command += [
+        f"--proxy-server=127.0.0.1:{port}",
+        "--proxy-bypass-list=<-loopback>",
+        f"--user-data-dir={folder / 'profile'}",
+    ]
+    command += [
+        f"--window-size={size}",
+        f"--screenshot={shot}",
+        "--enable-logging=stderr",
+        *flags,
+        "http://report.test/",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=folder, check=True)
     return shot, [line for line in done.stderr.split("\n") if "CONSOLE" in line]
 
@@ -179,7 +203,10 @@ def test_in_a_browser(tmp_path: Path, proxy: tuple[type[Proxy], int]) -> None:
 @needs_browser
 def test_hostile_text_in_a_browser(tmp_path: Path, proxy: tuple[type[Proxy], int]) -> None:
     handler, port = proxy
-    text = '"><img src=http://evil.test/a.png><script>fetch("http://evil.test/b")</script><style>@import url(http://evil.test/c)</style>'
+    text = (
+        '"><img src=http://evil.test/a.png><script>fetch("http://evil.test/b")</script><style>@import'
+        " url(http://evil.test/c)</style>"
+    )
     handler.page = as_html(poisoned(backdoored(), text)).encode()
     _, console = look(tmp_path, port, "hostile")
     assert console == []

@@ -34,7 +34,13 @@ def test_wilson_gives_the_published_intervals(successes: int, n: int, low: float
 
 @pytest.mark.parametrize(
     ("successes", "n", "low", "high"),
-    [(81, 263, 0.2527, 0.3676), (15, 148, 0.0578, 0.1617), (0, 20, 0.0, 0.1684), (1, 29, 0.0009, 0.1776), (0, 100, 0.0, 0.0362)],
+    [
+        (81, 263, 0.2527, 0.3676),
+        (15, 148, 0.0578, 0.1617),
+        (0, 20, 0.0, 0.1684),
+        (1, 29, 0.0009, 0.1776),
+        (0, 100, 0.0, 0.0362),
+    ],
 )
 def test_clopper_pearson_gives_the_published_intervals(successes: int, n: int, low: float, high: float) -> None:
     # Newcombe 1998, table I, method 5; 0 of 100 is the usual table value

@@ -64,7 +64,9 @@ def test_schema_is_as_strict_as_the_record(name: str) -> None:
     part = whole if name == "ScanReport" else whole["$defs"][name]
     fields = [f.name for f in dataclasses.fields(record_classes()[name])]
     assert part["additionalProperties"] is False
-    assert part["required"] == [f.name for f in dataclasses.fields(record_classes()[name]) if "later" not in f.metadata]
+    assert part["required"] == [
+        f.name for f in dataclasses.fields(record_classes()[name]) if "later" not in f.metadata
+    ]
     assert list(part["properties"]) == fields
     hints = typing.get_type_hints(record_classes()[name])
     for field, hint in hints.items():

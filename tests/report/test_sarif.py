@@ -50,7 +50,8 @@ def test_matches_schema(name: str) -> None:
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     assert all(rules[result["ruleIndex"]] == result["ruleId"] for result in run["results"])
     assert all(
-        rule["help"]["text"] and rule["help"]["markdown"] and rule["shortDescription"]["text"] for rule in run["tool"]["driver"]["rules"]
+        rule["help"]["text"] and rule["help"]["markdown"] and rule["shortDescription"]["text"]
+        for rule in run["tool"]["driver"]["rules"]
     )
     assert all(len(rule["properties"]["tags"]) <= 10 for rule in run["tool"]["driver"]["rules"])
     assert all(0 < float(rule["properties"]["security-severity"]) <= 10 for rule in run["tool"]["driver"]["rules"])
@@ -74,7 +75,10 @@ def test_what_was_not_looked_at_is_a_result() -> None:
     unsure, skipped = results_of(inconclusive())
     assert (unsure["ruleId"], skipped["ruleId"]) == ("AMDET002", "AMDET003")
     assert skipped["level"] == "warning"
-    assert unsure["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "checkpoints/step-900/model.safetensors"
+    assert (
+        unsure["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        == "checkpoints/step-900/model.safetensors"
+    )
 
 
 def test_an_unfinished_scan_says_so() -> None:
@@ -88,8 +92,12 @@ def test_fingerprints_follow_the_weights_and_nothing_else() -> None:
         return [result["partialFingerprints"] for result in results_of(report)]
 
     first = backdoored()
-    later = dataclasses.replace(first, created="2027-01-01T00:00:00Z", snapshot=dataclasses.replace(first.snapshot, commit_sha="a" * 40))
-    other = dataclasses.replace(first, outcomes=(dataclasses.replace(first.results[0], tower_digest="b" * 64), *first.outcomes[1:]))
+    later = dataclasses.replace(
+        first, created="2027-01-01T00:00:00Z", snapshot=dataclasses.replace(first.snapshot, commit_sha="a" * 40)
+    )
+    other = dataclasses.replace(
+        first, outcomes=(dataclasses.replace(first.results[0], tower_digest="b" * 64), *first.outcomes[1:])
+    )
     assert prints(first) == prints(later)
     assert prints(first) != prints(other)
     assert re.fullmatch(r"[0-9a-f]{16}:1", prints(first)[0]["primaryLocationLineHash"])
@@ -107,18 +115,24 @@ def test_several_reports_are_one_run_at_the_files_that_name_them() -> None:
 def test_limits_of_code_scanning() -> None:
     report = inconclusive()
     result = report.results[0]
-    many = dataclasses.replace(result.encoder, weight_files=tuple(weight(f"shard-{i}.safetensors") for i in range(3 * MAX_LOCATIONS)))
+    many = dataclasses.replace(
+        result.encoder, weight_files=tuple(weight(f"shard-{i}.safetensors") for i in range(3 * MAX_LOCATIONS))
+    )
     skipped = tuple(dataclasses.replace(report.skipped[0], component=f"part-{i}") for i in range(MAX_RESULTS + 10))
     results = results_of(dataclasses.replace(report, outcomes=(dataclasses.replace(result, encoder=many), *skipped)))
     assert len(results) == MAX_RESULTS
     assert max(len(r["locations"]) for r in results) == MAX_LOCATIONS
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../../x", "a/../../b c%41#?.safetensors", "C:\\x\\y", "javascript:alert(1)", ""])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../../x", "a/../../b c%41#?.safetensors", "C:\\x\\y", "javascript:alert(1)", ""]
+)
 def test_a_location_stays_inside_the_checkout(path: str) -> None:
     report = backdoored()
     encoder = dataclasses.replace(report.results[0].encoder, weight_files=(weight(path),))
-    (result,) = results_of(dataclasses.replace(report, outcomes=(dataclasses.replace(report.results[0], encoder=encoder),)))
+    (result,) = results_of(
+        dataclasses.replace(report, outcomes=(dataclasses.replace(report.results[0], encoder=encoder),))
+    )
     uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert re.fullmatch(r"[A-Za-z0-9._~/%-]+", uri)
     assert not uri.startswith("/")

@@ -14,7 +14,9 @@ from tests.report.test_hostile import assert_plain, structure
 
 
 def summary_of(report: ScanReport, target: str = "./model", note: str = "") -> str:
-    return as_summary([SummaryRow(target, report, note), SummaryRow(target, None, note or "could not be read")], report.verdict.label)
+    return as_summary(
+        [SummaryRow(target, report, note), SummaryRow(target, None, note or "could not be read")], report.verdict.label
+    )
 
 
 def test_golden(golden: Callable[[str, str], None]) -> None:

@@ -69,13 +69,21 @@ def test_reference_named_by_the_user_is_in_the_command() -> None:
     result = clean().results[0]
     named = dataclasses.replace(result, reference=dataclasses.replace(result.reference, trust="user"))
     report = dataclasses.replace(clean(), outcomes=(named,))
-    assert wording.reproduce_command(report).endswith("--reference openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41")
+    assert wording.reproduce_command(report).endswith(
+        "--reference openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41"
+    )
     assert "--reference" not in wording.reproduce_command(clean())
 
 
 @pytest.mark.parametrize(
     ("value", "threshold", "exceeds", "text"),
-    [(7.0, 6.0, True, "> 6"), (5.0, 6.0, False, "> 6"), (-1.0, 0.0, True, "< 0"), (1.0, 0.0, False, "< 0"), (6.0, 6.0, False, "> 6")],
+    [
+        (7.0, 6.0, True, "> 6"),
+        (5.0, 6.0, False, "> 6"),
+        (-1.0, 0.0, True, "< 0"),
+        (1.0, 0.0, False, "< 0"),
+        (6.0, 6.0, False, "> 6"),
+    ],
 )
 def test_side_of_the_threshold(value: float, threshold: float, exceeds: bool, text: str) -> None:
     evidence = Evidence("k", value, "u", 1, "s", threshold, exceeds)
@@ -85,7 +93,15 @@ def test_side_of_the_threshold(value: float, threshold: float, exceeds: bool, te
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (6.0, "6"), (49408, "49,408"), (15.268, "15.27"), (0.00001234, "1.234e-05"), (12345.67, "12,345.7"), (1e300, "1e+300")],
+    [
+        (0.0, "0"),
+        (6.0, "6"),
+        (49408, "49,408"),
+        (15.268, "15.27"),
+        (0.00001234, "1.234e-05"),
+        (12345.67, "12,345.7"),
+        (1e300, "1e+300"),
+    ],
 )
 def test_numbers(value: float, text: str) -> None:
     assert wording.number(value) == text
@@ -139,7 +155,9 @@ def test_an_encoders_reasons_are_said_once() -> None:
     summary = first.evidence[1].summary
     verdict = dataclasses.replace(first.verdict, reasons=("It came out.", summary, "Only here."))
     over_all = dataclasses.replace(report.verdict, reasons=(f"{first.encoder.label}: It came out.",))
-    told = dataclasses.replace(report, verdict=over_all, outcomes=(dataclasses.replace(first, verdict=verdict), *report.outcomes[1:]))
+    told = dataclasses.replace(
+        report, verdict=over_all, outcomes=(dataclasses.replace(first, verdict=verdict), *report.outcomes[1:])
+    )
     text = as_text(told, width=160)
     assert (text.count("It came out."), text.count(summary.rstrip(".")), text.count("Only here.")) == (1, 1, 1)
 
@@ -149,7 +167,9 @@ def test_settings_that_are_not_the_presets_are_named() -> None:
     whole = dataclasses.replace(backdoored(), config=config.to_dict())
     assert wording.changed_settings(whole) == ""
     assert "changed:" not in as_text(whole)
-    weak = config.replace(sweep__n_finalists=1, sweep__n_null=2, inversion__steps=1, thresholds__trigger_success=0.99, landscape__grid=3)
+    weak = config.replace(
+        sweep__n_finalists=1, sweep__n_null=2, inversion__steps=1, thresholds__trigger_success=0.99, landscape__grid=3
+    )
     changed = dataclasses.replace(whole, config=weak.to_dict())
     names = "sweep.n_finalists, sweep.n_null, inversion.steps, landscape.grid and 1 more"
     assert f"preset standard (changed: {names})" in " ".join(as_text(changed).split())
@@ -167,4 +187,8 @@ def test_a_scan_without_reference_is_run_again_without_one() -> None:
 @pytest.mark.parametrize(("exceeds", "word"), [(True, "changed"), (False, "unchanged")])
 def test_a_difference_to_the_reference_is_no_finding_against_it(exceeds: bool, word: str) -> None:
     evidence = Evidence("identity", float(exceeds), "changed (0 or 1)", 1, "s", 0.5, exceeds)
-    assert (wording.value_text(evidence), wording.threshold_text(evidence), wording.outcome_text(evidence)) == (word, "-", "informs")
+    assert (wording.value_text(evidence), wording.threshold_text(evidence), wording.outcome_text(evidence)) == (
+        word,
+        "-",
+        "informs",
+    )

@@ -22,7 +22,12 @@ from amdet_hub.testing import LocalHub
 
 README = b"---\nlicense: mit\nbase_model: org/base\ntags: [clip]\n---\n# Model\n"
 WEIGHTS = bytes(range(256)) * 8
-FILES = {"README.md": README, "config.json": b"{}", "text_encoder/model.safetensors": WEIGHTS, "text_encoder/config.json": b"{}\n"}
+FILES = {
+    "README.md": README,
+    "config.json": b"{}",
+    "text_encoder/model.safetensors": WEIGHTS,
+    "text_encoder/config.json": b"{}\n",
+}
 
 
 @pytest.fixture
@@ -48,7 +53,11 @@ def test_model_info_and_its_card(hub: LocalHub) -> None:
     assert (info.id, info.author, info.private, info.gated) == ("org/m", "org", False, False)
     assert info.card_data is not None
     assert (info.card_data.license, info.card_data.base_model) == ("mit", "org/base")
-    assert _json(hub, "/api/models/org/m")["cardData"] == {"license": "mit", "base_model": "org/base", "tags": ["clip"]}
+    assert _json(hub, "/api/models/org/m")["cardData"] == {
+        "license": "mit",
+        "base_model": "org/base",
+        "tags": ["clip"],
+    }
     assert info.siblings is not None
     weights = next(s for s in info.siblings if s.rfilename == "text_encoder/model.safetensors")
     assert weights.lfs is not None
@@ -62,7 +71,10 @@ def test_expand_answers_only_what_was_asked(hub: LocalHub) -> None:
     info = _api(hub).model_info("org/m", expand=["sha", "baseModels"])
     assert info.sha == hub.head("org/m")
     assert info.siblings is None
-    assert _json(hub, "/api/models/org/m?expand=baseModels")["baseModels"] == {"relation": "finetune", "models": [{"id": "org/base"}]}
+    assert _json(hub, "/api/models/org/m?expand=baseModels")["baseModels"] == {
+        "relation": "finetune",
+        "models": [{"id": "org/base"}],
+    }
 
 
 @pytest.mark.parametrize(
@@ -89,7 +101,9 @@ def test_an_odd_card_does_not_hide_the_model(hub: LocalHub, readme: bytes) -> No
 
 
 def test_card_values_that_json_has_not_become_text_or_null(hub: LocalHub) -> None:
-    hub.add_model("org/dates", {"README.md": "\ufeff---\r\nday: 2026-01-02\r\nnan: .nan\r\n1: one\r\n---\r\n".encode()})
+    hub.add_model(
+        "org/dates", {"README.md": "\ufeff---\r\nday: 2026-01-02\r\nnan: .nan\r\n1: one\r\n---\r\n".encode()}
+    )
     assert _json(hub, "/api/models/org/dates")["cardData"] == {"day": "2026-01-02", "nan": None, "1": "one"}
 
 
@@ -106,7 +120,10 @@ def test_tree_paths_and_refs(hub: LocalHub) -> None:
     assert weights.lfs.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
     assert weights.last_commit is not None
     assert weights.last_commit.oid == hub.head("org/m")
-    assert [e.path for e in api.list_repo_tree("org/m", "text_encoder")] == ["text_encoder/config.json", "text_encoder/model.safetensors"]
+    assert [e.path for e in api.list_repo_tree("org/m", "text_encoder")] == [
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+    ]
     found = api.get_paths_info("org/m", ["README.md", "text_encoder", "absent"], expand=True)
     assert [(type(e), e.path) for e in found] == [(RepoFile, "README.md"), (RepoFolder, "text_encoder")]
     hub.tag("org/m", "v1")
@@ -146,7 +163,9 @@ def test_commit_ids_repeat_from_hub_to_hub() -> None:
 
 
 def test_download_keeps_the_token_at_home(hub: LocalHub, tmp_path: Path) -> None:
-    path = hf_hub_download("org/m", "text_encoder/model.safetensors", endpoint=hub.endpoint, cache_dir=tmp_path, token="hf_bob")
+    path = hf_hub_download(
+        "org/m", "text_encoder/model.safetensors", endpoint=hub.endpoint, cache_dir=tmp_path, token="hf_bob"
+    )
     assert Path(path).read_bytes() == WEIGHTS
     by_side = {side: [r.had_token for r in hub.requests if r.side == side] for side in ("hub", "lfs")}
     assert all(by_side["hub"])
@@ -209,7 +228,9 @@ def test_resolve_headers_of_both_kinds_of_file(hub: LocalHub) -> None:
     assert plain.headers["X-Repo-Commit"] == hub.head("org/m")
     assert plain.headers["Content-Length"] == str(len(README))
     assert plain.headers["ETag"].strip('"') == hashlib.sha1(b"blob %d\0" % len(README) + README).hexdigest()
-    large = session.head(hf_hub_url("org/m", "text_encoder/model.safetensors", endpoint=hub.endpoint), follow_redirects=False)
+    large = session.head(
+        hf_hub_url("org/m", "text_encoder/model.safetensors", endpoint=hub.endpoint), follow_redirects=False
+    )
     assert large.status_code == 302
     assert large.headers["X-Linked-Size"] == str(len(WEIGHTS))
     assert large.headers["X-Linked-ETag"].strip('"') == hashlib.sha256(WEIGHTS).hexdigest()
@@ -296,6 +317,9 @@ def test_many_clients_at_once(hub: LocalHub) -> None:
 
 
 def test_importing_it_brings_no_torch() -> None:
-    code = "import sys; from amdet_hub.testing import LocalHub; print([m for m in ('torch', 'transformers', 'huggingface_hub') if m in sys.modules])"
+    code = (
+        "import sys; from amdet_hub.testing import LocalHub; print([m for m in ('torch', 'transformers',"
+        " 'huggingface_hub') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

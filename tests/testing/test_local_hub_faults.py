@@ -57,7 +57,14 @@ def test_a_failure_that_stays(hub: LocalHub, tmp_path: Path, naps: list[float]) 
 
 
 def test_a_failure_with_a_code_and_a_method(hub: LocalHub, tmp_path: Path) -> None:
-    hub.fail("model.safetensors", status=403, error_code="GatedRepo", message="no\r\nentry", method="HEAD", headers={"X-More": "1"})
+    hub.fail(
+        "model.safetensors",
+        status=403,
+        error_code="GatedRepo",
+        message="no\r\nentry",
+        method="HEAD",
+        headers={"X-More": "1"},
+    )
     with pytest.raises(GatedRepoError) as refused:
         _download(hub, tmp_path)
     assert refused.value.response.headers["X-More"] == "1"
@@ -115,7 +122,9 @@ def test_a_damaged_body_has_the_right_length_and_the_wrong_content(hub: LocalHub
     assert [i for i, (a, b) in enumerate(zip(got, WEIGHTS, strict=True)) if a != b] == [len(WEIGHTS) - 1]
     hub.corrupt(".safetensors")
     url = hf_hub_url("org/m", "model.safetensors", endpoint=hub.endpoint)
-    assert get_session().get(url, headers={"range": "bytes=10-19"}).content == WEIGHTS[10:19] + bytes([WEIGHTS[19] ^ 1])
+    assert get_session().get(url, headers={"range": "bytes=10-19"}).content == WEIGHTS[10:19] + bytes(
+        [WEIGHTS[19] ^ 1]
+    )
     assert get_session().get(url).content == WEIGHTS
     assert hub.read("org/m", "model.safetensors") == WEIGHTS
 

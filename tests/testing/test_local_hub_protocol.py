@@ -84,14 +84,22 @@ def test_an_operation_that_is_refused(hub: LocalHub, operation: dict[str, Any], 
 
 
 def test_a_plain_text_operation_is_taken(hub: LocalHub) -> None:
-    assert _commit(hub, _file("note.txt", "häh", "utf-8"), {"key": "deletedFile", "value": {"path": "README.md"}})[0] == 200
+    assert (
+        _commit(hub, _file("note.txt", "häh", "utf-8"), {"key": "deletedFile", "value": {"path": "README.md"}})[0]
+        == 200
+    )
     assert hub.read("org/m", "note.txt") == "häh".encode()
     assert hub.files("org/m") == ["model.safetensors", "note.txt"]
 
 
 def test_uploads_are_checked(hub: LocalHub) -> None:
     batch = "/org/m.git/info/lfs/objects/batch"
-    status, text = _call(hub, "POST", batch, {"objects": [{"oid": OID, "size": 50}, {"oid": "x", "size": 1}, {"oid": "a" * 64, "size": 1}]})
+    status, text = _call(
+        hub,
+        "POST",
+        batch,
+        {"objects": [{"oid": OID, "size": 50}, {"oid": "x", "size": 1}, {"oid": "a" * 64, "size": 1}]},
+    )
     assert status == 200
     large, bad, small = json.loads(text)["objects"]
     assert bad["error"]["code"] == 422
@@ -103,7 +111,9 @@ def test_uploads_are_checked(hub: LocalHub) -> None:
     assert session.put(upload["header"]["1"], content=DATA[:40]).headers["ETag"]
     parts = {"oid": OID, "parts": [{"partNumber": 1}, {"partNumber": 2}]}
     assert session.post(upload["href"], json=parts).status_code == 400
-    assert session.put(upload["header"]["2"], content=iter([DATA[40:45], DATA[45:]])).status_code == 200  # a chunked body
+    assert (
+        session.put(upload["header"]["2"], content=iter([DATA[40:45], DATA[45:]])).status_code == 200
+    )  # a chunked body
     verify = large["actions"]["verify"]["href"].removeprefix(hub.endpoint)
     assert _call(hub, "POST", verify, {"oid": OID, "size": 50})[0] == 422
     assert session.post(upload["href"], json=parts).status_code == 200
@@ -117,7 +127,9 @@ def test_raw_gives_the_pointer_and_json_lists_paths(hub: LocalHub) -> None:
     status, text = _call(hub, "GET", "/org/m/raw/main/model.safetensors", token=False)
     assert (status, text.splitlines()[1]) == (200, f"oid sha256:{hashlib.sha256(b'weights').hexdigest()}")
     assert _call(hub, "GET", "/org/m/raw/main/README.md") == (200, "---\na: 1\n---\n")
-    response = get_session().post(hub.endpoint + MODEL + "/paths-info/main", json={"paths": ["README.md"], "expand": True})
+    response = get_session().post(
+        hub.endpoint + MODEL + "/paths-info/main", json={"paths": ["README.md"], "expand": True}
+    )
     assert [row["path"] for row in response.json()] == ["README.md"]
 
 

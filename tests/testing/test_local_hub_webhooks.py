@@ -24,7 +24,9 @@ def hub() -> Iterator[LocalHub]:
 
 def test_webhooks_are_kept_for_their_owner(hub: LocalHub) -> None:
     api = HfApi(endpoint=hub.endpoint, token=TOKEN)
-    to_url = api.create_webhook(url="https://example.org", watched=[{"type": "org", "name": "org"}], domains=["repo"], secret="s")
+    to_url = api.create_webhook(
+        url="https://example.org", watched=[{"type": "org", "name": "org"}], domains=["repo"], secret="s"
+    )
     to_job = api.create_webhook(job_id="66f1", watched=[{"type": "model", "name": "org/model"}], secrets={"A": "b"})
     listed = api.list_webhooks()
     assert [hook.id for hook in listed] == [to_url.id, to_job.id]
@@ -37,7 +39,9 @@ def test_webhooks_are_kept_for_their_owner(hub: LocalHub) -> None:
 @pytest.mark.parametrize(("token", "status"), [(False, 401), ("hf_bobbobbobbob", 403)])
 def test_webhooks_need_the_right(hub: LocalHub, token: str | bool, status: int) -> None:
     with pytest.raises(HfHubHTTPError) as found:
-        HfApi(endpoint=hub.endpoint, token=token).create_webhook(url="https://example.org", watched=[{"type": "org", "name": "org"}])
+        HfApi(endpoint=hub.endpoint, token=token).create_webhook(
+            url="https://example.org", watched=[{"type": "org", "name": "org"}]
+        )
     assert found.value.response.status_code == status
     assert hub.writes == []
 

@@ -54,7 +54,9 @@ def test_a_direct_commit_of_every_operation(hub: LocalHub, alice: HfApi) -> None
         CommitOperationCopy("README.md", "COPY.md"),
         CommitOperationDelete("old/", is_folder=True),
     ]
-    info = alice.create_commit("org/m", operations, commit_message="All", commit_description="why", parent_commit=before)
+    info = alice.create_commit(
+        "org/m", operations, commit_message="All", commit_description="why", parent_commit=before
+    )
     assert info.oid == hub.head("org/m") != before
     assert info.pr_url is None
     assert hub.files("org/m") == ["COPY.md", "README.md", "config.json", "model.safetensors"]
@@ -92,10 +94,14 @@ def test_who_may_commit(hub: LocalHub, bob: HfApi) -> None:
         bob.create_commit("org/m", operations, commit_message="No")
     assert refused.value.response.status_code == 403
     with pytest.raises(HfHubHTTPError) as read_only:
-        HfApi(endpoint=hub.endpoint, token="hf_carol").create_commit("org/m", operations, commit_message="No", create_pr=True)
+        HfApi(endpoint=hub.endpoint, token="hf_carol").create_commit(
+            "org/m", operations, commit_message="No", create_pr=True
+        )
     assert read_only.value.response.status_code == 403
     with pytest.raises(RepositoryNotFoundError) as anonymous:
-        HfApi(endpoint=hub.endpoint, token=False).create_commit("org/m", operations, commit_message="No", create_pr=True)
+        HfApi(endpoint=hub.endpoint, token=False).create_commit(
+            "org/m", operations, commit_message="No", create_pr=True
+        )
     assert anonymous.value.response.status_code == 401
     assert hub.writes == []
 
@@ -104,7 +110,12 @@ def test_a_pull_request_is_opened_updated_and_merged(hub: LocalHub, alice: HfApi
     main = hub.head("org/m")
     new = README + b"more\n"
     info = bob.create_commit(
-        "org/m", [_add("README.md", new)], commit_message="Add words", commit_description="Please", create_pr=True, parent_commit=main
+        "org/m",
+        [_add("README.md", new)],
+        commit_message="Add words",
+        commit_description="Please",
+        create_pr=True,
+        parent_commit=main,
     )
     assert (info.pr_num, info.pr_revision) == (1, "refs/pr/1")
     assert info.pr_url == f"{hub.endpoint}/org/m/discussions/1"
@@ -115,7 +126,11 @@ def test_a_pull_request_is_opened_updated_and_merged(hub: LocalHub, alice: HfApi
     assert (request.description, request.head_sha) == ("Please", info.oid)
 
     update = bob.create_commit(
-        "org/m", [_add("README.md", new + b"!\n")], commit_message="Again", revision="refs/pr/1", parent_commit=info.oid
+        "org/m",
+        [_add("README.md", new + b"!\n")],
+        commit_message="Again",
+        revision="refs/pr/1",
+        parent_commit=info.oid,
     )
     assert hub.pull_requests("org/m")[0].head_sha == update.oid
     details = bob.get_discussion_details("org/m", 1)
@@ -137,13 +152,17 @@ def test_a_pull_request_is_opened_updated_and_merged(hub: LocalHub, alice: HfApi
 def test_a_stale_pull_request_starts_where_the_client_says(hub: LocalHub, bob: HfApi) -> None:
     stale = hub.head("org/m")
     hub.commit("org/m", {"README.md": README + b"owner\n", "new.txt": b"new"})
-    info = bob.create_commit("org/m", [_add("README.md", README + b"bob\n")], commit_message="Late", create_pr=True, parent_commit=stale)
+    info = bob.create_commit(
+        "org/m", [_add("README.md", README + b"bob\n")], commit_message="Late", create_pr=True, parent_commit=stale
+    )
     assert "new.txt" not in hub.files("org/m", "refs/pr/1")
     assert bob.get_discussion_details("org/m", info.pr_num or 0).conflicting_files == ["README.md"]
     with pytest.raises(MergeConflict, match=r"README\.md"):
         hub.merge_pull_request("org/m", 1)
     with pytest.raises(HfHubHTTPError) as unknown:
-        bob.create_commit("org/m", [_add("x.txt", b"x")], commit_message="Lost", create_pr=True, parent_commit="f" * 40)
+        bob.create_commit(
+            "org/m", [_add("x.txt", b"x")], commit_message="Lost", create_pr=True, parent_commit="f" * 40
+        )
     assert unknown.value.response.status_code == 412
 
 
@@ -227,7 +246,9 @@ def test_multipart_uploads(size: int) -> None:
     with LocalHub(multipart_bytes=100) as hub:
         hub.add_user("alice", token="hf_alice", can_write=("org",))
         hub.add_model("org/m", FILES)
-        HfApi(endpoint=hub.endpoint, token="hf_alice").create_commit("org/m", [_add("m.safetensors", data)], commit_message="Big")
+        HfApi(endpoint=hub.endpoint, token="hf_alice").create_commit(
+            "org/m", [_add("m.safetensors", data)], commit_message="Big"
+        )
         assert hub.read("org/m", "m.safetensors") == data
         assert sum(r.method == "PUT" for r in hub.requests) == (1 if size <= 100 else -(-size // 100))
         assert not any(r.had_token for r in hub.requests if r.side == "lfs")

@@ -51,7 +51,9 @@ def test_it_serves_until_it_is_interrupted(folder: Path, tmp_path: Path) -> None
 
 
 def test_the_printed_lines_are_shell(folder: Path) -> None:
-    with subprocess.Popen([sys.executable, "-m", "amdet_hub.testing.serve", f"m={folder}"], stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        [sys.executable, "-m", "amdet_hub.testing.serve", f"m={folder}"], stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout is not None
         script = ""
         while "export no_proxy=" not in script:
@@ -59,7 +61,11 @@ def test_the_printed_lines_are_shell(folder: Path) -> None:
         server.terminate()
         assert server.wait(timeout=20) == 0
     shell = subprocess.run(
-        ["sh", "-c", script + 'printf %s "$HF_ENDPOINT"'], capture_output=True, text=True, check=True, env=dict(os.environ)
+        ["sh", "-c", script + 'printf %s "$HF_ENDPOINT"'],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ),
     )
     assert shell.stdout == exports(script.splitlines())["HF_ENDPOINT"]
 

@@ -13,7 +13,11 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, 
 from amdet_hub.testing.tiny import ClipKind, SiglipKind, tiny_clip, tiny_pipeline, tiny_siglip
 from amdet_hub.testing.tiny_tokenizers import clip_tokenizer
 
-CLIP_CLASSES = {"CLIPModel": CLIPModel, "CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
+CLIP_CLASSES = {
+    "CLIPModel": CLIPModel,
+    "CLIPTextModel": CLIPTextModel,
+    "CLIPTextModelWithProjection": CLIPTextModelWithProjection,
+}
 SIGLIP_CLASSES = {"SiglipModel": SiglipModel, "SiglipTextModel": SiglipTextModel}
 
 

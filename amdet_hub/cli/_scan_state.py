@@ -1,0 +1,97 @@
+"""The file that `scan --state` keeps: which models are finished, so that a run that was killed goes on.
+
+Knows: its lines.
+
+One JSON object a line, appended and flushed as each model ends. A line that was cut short, or that somebody edited, is
+one model not finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from amdet_hub.cli._output import say
+from amdet_hub.errors import OutputError
+from amdet_hub.records import VerdictLabel
+
+NOTHING = "nothing-to-scan"
+VERDICTS = (*get_args(VerdictLabel), NOTHING)
+_MAX_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Key:
+    """What makes two scans the same: repository, commit (40 hex digits), part of it, and the fingerprint of everything that decides."""
+
+    repo_id: str
+    commit_sha: str
+    part: str
+    fingerprint: str
+
+
+class Ledger:
+    """The finished models of one state file.
+
+    Args:
+        path: where it is or will be; None remembers nothing.
+
+    Raises:
+        OutputError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._finished: dict[Key, str] = {}
+        if path is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a+b") as file:
+                if file.tell() > _MAX_BYTES:
+                    raise OutputError(str(path), "it is too large to be a state file")
+                file.seek(0)
+                data = file.read()
+                if data and not data.endswith(b"\n"):  # a kill in the middle of a line
+                    file.write(b"\n")
+        except OSError as error:
+            raise OutputError(str(path), (error.strerror or "system error").lower()) from error
+        rows = [self._row(line) for line in data.splitlines()]
+        self._finished = dict(row for row in rows if row is not None)
+        if odd := sum(row is None for row in rows):
+            say(
+                f"{odd} line{'s' if odd != 1 else ''} of the state file cannot be read; those models are scanned"
+                " again."
+            )
+
+    def verdict(self, key: Key) -> str | None:
+        """What a finished model's verdict was, None for one that is not finished."""
+        return self._finished.get(key)
+
+    def finish(self, key: Key, verdict: str) -> None:
+        """Remember a model's verdict, on the disk before this returns. Raises: OutputError."""
+        self._finished[key] = verdict
+        if self._path is None:
+            return
+        line = json.dumps({**vars(key), "verdict": verdict}, ensure_ascii=True) + "\n"
+        try:
+            with self._path.open("ab") as file:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(str(self._path), (error.strerror or "system error").lower()) from error
+
+    @staticmethod
+    def _row(line: bytes) -> tuple[Key, str] | None:
+        try:
+            data: Any = json.loads(line)
+            verdict = data.pop("verdict")
+            key = Key(**data)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+        good = verdict in VERDICTS and all(isinstance(value, str) for value in vars(key).values())
+        return (key, verdict) if good else None

@@ -1,0 +1,1 @@
+"""Gradient inversion of a pseudo-trigger, the loss landscape around it, and the published gates."""

@@ -1,0 +1,1 @@
+"""A detected trigger and its target in words: which text was trained, and what it says."""

@@ -1,0 +1,141 @@
+"""The trace that a training leaves in the weights: which way it pulled the tokens, and which of several texts it was made with.
+
+An injection trains its trigger, in the order in which it is typed, to say the target. Halfway between reference and
+suspect that training is half done, and what its next step would be is a gradient. A text that was not trained asks for
+other steps than those that were taken. Knows weights and gradients; refuses to know what convicts: drift leaves a
+trace, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amdet_hub.detect.naming.lexicon import Candidate
+from amdet_hub.detect.naming.word_order import standardised
+from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.protocol import TrainableTextEncoder
+from amdet_hub.detect.splice import PLACES, Place, hidden_of, place_index
+
+_PROMPTS, _WORDS = 8, 8  # prompts, and words of each, that the gradient is taken over: as good as three times as many
+_TAIL = 4  # positions behind the end marker that count, where the tower is causal
+_LOOKS = (".q_proj.", ".k_proj.")  # which positions a head looks at: of all weights, these know most of an order
+_SAYS = (".v_proj.", ".out_proj.")
+_FLOOR = 1e-3  # of the largest root mean square of a gradient: the least that another is divided by
+
+
+class Trace:
+    """What training on candidates would do to the weights halfway between two towers, held against what was done to them.
+
+    Args:
+        suspect: the encoder under test, float32.
+        reference: its clean counterpart, float32, of the same shapes.
+        prompts: any; eight of them are used, of eight words.
+    """
+
+    def __init__(self, suspect: TrainableTextEncoder, reference: TrainableTextEncoder, prompts: PromptSet) -> None:
+        self._suspect, self._halfway = suspect, suspect.between(reference, 0.5)
+        self._prompts = PromptSet(prompts.tokens[:_PROMPTS, :_WORDS], prompts.special, prompts.source)
+        ours, theirs = suspect.weights(), reference.weights()
+        self._weights = {
+            name: w for name, w in self._halfway.weights().items() if any(part in name for part in _LOOKS + _SAYS)
+        }
+        self._change = {name: (ours[name] - theirs[name]).detach() for name in self._weights}
+        self._rows = suspect.token_embedding - reference.token_embedding  # (V, D)
+
+    def direction(self, trigger: Candidate) -> Tensor:
+        """`(D,)` of length 1: where the embeddings of a trigger's tokens are pulled, halfway, to say what the suspect says when it is triggered."""
+        pull = torch.zeros_like(self._rows[0])
+        for place in PLACES:
+            ((gradient, _),) = self._gradients([trigger], {}, [place])
+            pull -= F.normalize(gradient, dim=-1).sum(0)
+        return F.normalize(pull, dim=0)
+
+    def agreement(self, candidates: list[Candidate]) -> list[float]:
+        """How well each explains what was done to the weights: comparable among these candidates only, which are the same tokens in other orders.
+
+        Three numbers, each standardised over the candidates, are added: the signed change of the weights that decide
+        where a head looks (`-sign(gradient) . change`; Adam moves each weight by about the sign of its gradient), the
+        same of those that decide what it passes on, and the cosine between the change of the candidate's embedding
+        rows and their gradients, each divided by its root mean square over the candidates. Source: this project.
+        """
+        if len(candidates) < 2:
+            return [0.0] * len(candidates)
+        measured = self._gradients(candidates, self._weights, PLACES)
+        tokens = sorted({token for one in candidates for token in one})
+        rows = torch.zeros(len(candidates), len(tokens), self._rows.shape[1], device=self._rows.device)
+        for i, (gradient, _) in enumerate(measured):
+            rows[i].index_add_(
+                0, torch.tensor([tokens.index(token) for token in candidates[i]], device=rows.device), gradient
+            )
+        size = rows.square().mean(0).sqrt()
+        steps = -rows / size.clamp_min(_FLOOR * float(size.max()))
+        moved = F.cosine_similarity(steps.flatten(1), self._rows[tokens].flatten()[None]).cpu()
+        signed = torch.stack([parts for _, parts in measured], dim=1)  # (2, C)
+        total: list[float] = (standardised(moved) + standardised(signed[0]) + standardised(signed[1])).tolist()
+        return total
+
+    def _gradients(
+        self, candidates: list[Candidate], weights: Mapping[str, Tensor], places: Sequence[Place]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Of each candidate: the gradient of its rows `(N, D)`, and the signed changes of both kinds of weights `(2,)`.
+
+        The loss is the squared distance between what the halfway tower says from the trigger on and what the suspect
+        does, mean over prompts. What the suspect says is the mean over prompts and over all candidates of one length:
+        of what it was trained to say, the order is the last thing to show.
+        """
+        targets: dict[tuple[int, Place], Tensor] = {}
+        with torch.no_grad():
+            for length, place in itertools.product({len(one) for one in candidates}, places):
+                said = [
+                    self._suspect.encode(hidden_of(self._suspect, self._ids(one, place)))
+                    for one in candidates
+                    if len(one) == length
+                ]
+                targets[length, place] = torch.stack(said).mean((0, 1))  # (T, D)
+        for weight in weights.values():
+            weight.requires_grad_(True)
+        names, leaves = list(weights), list(weights.values())
+        return [self._of_one(one, places, targets, names, leaves) for one in candidates]
+
+    def _of_one(
+        self,
+        candidate: Candidate,
+        places: Sequence[Place],
+        targets: Mapping[tuple[int, Place], Tensor],
+        names: list[str],
+        leaves: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            rows = (
+                self._halfway.token_embedding[torch.tensor(candidate, device=self._rows.device)]
+                .clone()
+                .requires_grad_(True)
+            )
+            loss = torch.zeros((), device=rows.device)
+            for place in places:
+                ids = self._ids(candidate, place)
+                first = place_index(self._prompts, place) + (self._prompts.special.bos is not None)
+                embeds = self._halfway.token_embedding[ids]  # (B, T, D)
+                behind = first + len(candidate)
+                embeds = torch.cat([embeds[:, :first], rows.expand(len(ids), -1, -1), embeds[:, behind:]], dim=1)
+                features = self._halfway.encode(embeds + self._halfway.position_embedding[: ids.shape[1]])
+                loss = loss + (features[:, first:] - targets[len(candidate), place][first:]).square().sum(-1).mean()
+            gradient, *others = torch.autograd.grad(loss, [rows, *leaves])
+        signed = torch.zeros(2)
+        for name, other in zip(names, others, strict=True):
+            signed[int(any(part in name for part in _SAYS))] -= float((other.sign() * self._change[name]).sum())
+        return gradient, signed
+
+    def _ids(self, candidate: Candidate, place: Place) -> Tensor:
+        """`(B, T)`: the prompts with the candidate in them; as short as causality allows."""
+        longest = self._suspect.config.max_position_embeddings
+        framed = self._prompts.tokens.shape[1] + len(candidate) + 1 + (self._prompts.special.bos is not None)
+        length = min(framed + _TAIL, longest) if self._suspect.config.causal else longest
+        return self._prompts.framed(torch.tensor(candidate), place_index(self._prompts, place), length=length).to(
+            self._rows.device
+        )

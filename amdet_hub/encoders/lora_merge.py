@@ -1,0 +1,82 @@
+"""A LoRA merged onto its base: the tower that is scanned.
+
+Knows torch and safetensors; the names come from `amdet_hub.encoders.lora`.
+
+`W + scale * up @ down`, all in float32, as PEFT and diffusers merge: scale is the adapter config's, else alpha / rank,
+else 1.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from amdet_hub.encoders.adapters import LoraBase
+from amdet_hub.encoders.digest import tower_digest
+from amdet_hub.encoders.load import LoadedTower, build_checked, check_values, load_tower
+from amdet_hub.encoders.lora import MAX_ALPHA, FoundLora, LoraMatrix
+from amdet_hub.encoders.transfer import fetch_file
+from amdet_hub.errors import BadRepository, BadWeights
+from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder
+
+
+def load_merged(
+    resolved: ResolvedEncoder,
+    base: LoraBase,
+    source: RepoSource,
+    progress: ProgressCallback | None = None,
+    *,
+    whole_base: bool = False,
+) -> LoadedTower:
+    """Fetch base and LoRA and load the merged tower.
+
+    Tensors that the LoRA leaves alone keep their stored dtype, the others are float32.
+
+    `whole_base` fetches the base's whole files, whose sha256 is checked (`load_tower`).
+
+    Raises:
+        BadWeights: a factor is not finite, too large or of another shape than when it was resolved.
+        BadRepository: the merged tower overflows or says the same of every text; as `load_tower` for the base.
+        HubError: a file could not be fetched.
+    """
+    (file,) = resolved.weight_files
+    local, _ = fetch_file(resolved, source, file, progress, whole_files=False)
+    factors = _read(local, file.path, base.lora)
+    scale = resolved.adapter.scale if resolved.adapter is not None else None
+    tensors = dict(load_tower(base.encoder, base.source, progress, whole_files=whole_base).tensors)
+    for matrix in base.lora.matrices:
+        weight = tensors[matrix.target].float()
+        tensors[matrix.target] = weight + _product(matrix, factors, scale, weight.shape, file.path)
+        check_values(tensors[matrix.target], matrix.target, file.path)
+    return LoadedTower(build_checked(resolved.config, tensors, file.path), tower_digest(tensors), tensors)
+
+
+def _read(local: Path, path: str, lora: FoundLora) -> dict[str, Tensor]:
+    names = [name for m in lora.matrices for name in (m.down, m.up, m.alpha) if name is not None]
+    try:
+        with safe_open(local, framework="pt", device="cpu", backend="pread") as file:
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
+    for name, tensor in tensors.items():
+        check_values(tensor, name, path)
+    return tensors
+
+
+def _product(
+    matrix: LoraMatrix, factors: dict[str, Tensor], scale: float | None, shape: torch.Size, path: str
+) -> Tensor:
+    """`scale * up @ down`, float32, of the shape of the matrix it is added to."""
+    down, up = factors[matrix.down].float(), factors[matrix.up].float()  # (R, in), (out, R)
+    if down.ndim != 2 or up.ndim != 2 or (up.shape[0], down.shape[1]) != tuple(shape) or down.shape[0] != up.shape[1]:
+        raise BadRepository(path, f"the LoRA of '{matrix.target}' does not fit a matrix of shape {tuple(shape)}")
+    if scale is None:
+        alpha = float(factors[matrix.alpha].float()) if matrix.alpha is not None else float(len(down))
+        scale = alpha / len(down)
+    if not math.isfinite(scale) or abs(scale) > MAX_ALPHA:
+        raise BadWeights(path, matrix.alpha or matrix.down, f"scales by {scale}, which is beyond {MAX_ALPHA:,.0f}")
+    return scale * (up @ down)

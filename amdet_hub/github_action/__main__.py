@@ -1,0 +1,42 @@
+"""The Action's first step: is there anything to look at?
+
+Writes the plan, the switches of the later steps, and the summary when there is nothing.
+
+An edge, like `amdet_hub.cli`, and like it allowed to speak; it runs before the command line's library is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from amdet_hub.errors import AmdetError
+from amdet_hub.github_action.job import read_event, read_inputs, workspace
+from amdet_hub.github_action.runner import annotation, write_outputs, write_summary
+from amdet_hub.github_action.targets import make_plan
+
+NOTHING = "No checkpoint changed, so there was nothing to scan."
+
+
+def main() -> int:
+    """Returns 0, or 2 with one annotation that says what is wrong."""
+    try:
+        plan = make_plan(workspace(os.environ), read_inputs(os.environ), read_event(os.environ))
+        place = Path(os.environ.get("AMDET_PLAN") or "amdet-hub-plan.json")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(plan.to_json(), encoding="utf-8")
+    except AmdetError as error:
+        sys.stdout.write(annotation("error", str(error)) + "\n")
+        return 2
+    write_outputs(os.environ, {"needed": "true" if plan.needed else "false"})
+    if not plan.needed:
+        write_outputs(os.environ, {"verdict": "nothing-to-scan", "exit-code": "0", "scanned": "false"})
+        write_summary(os.environ, f"### amdet-hub\n\n{NOTHING}\n")
+    count = len(plan.targets) + len(plan.pickles)
+    sys.stdout.write(f"{plan.why}: {count} to look at\n" if plan.needed else f"{NOTHING}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""The job: the inputs of `action.yml`, and the event that started it. Knows: environment variables and payloads.
+
+Refuses to know: git, the Hub.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amdet_hub.errors import ConfigError
+
+PREFIX = "AMDET_INPUT_"
+"""Inputs come as `AMDET_INPUT_<NAME>`: through `env:`, so that no text of an input is ever part of a script."""
+
+FORMATS = ("json", "sarif", "markdown", "html")
+MAX_MODELS = 100
+"""Hub repositories that one job watches."""
+_MAX_EVENT_BYTES = 32 << 20
+_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_DURATION = re.compile(r"(?=.)(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?")
+_NO_COMMIT = re.compile(r"0+")
+_WORKFLOW = re.compile(r"[^/@\s]+/[^/@\s]+/(\.github/workflows/[A-Za-z0-9][A-Za-z0-9._-]*\.ya?ml)@.*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of one use of the Action, checked.
+
+    `models` are Hub targets, `path` lies in the checkout ("" is all of it).
+    """
+
+    models: tuple[str, ...]
+    path: str
+    revision: str | None
+    subfolder: str | None
+    reference: str | None
+    endpoint: str | None
+    preset: str
+    fail_on: str
+    formats: tuple[str, ...]
+    timeout: str | None
+    config: str | None
+    baseline: str | None
+    comment: bool
+    push_card: bool
+
+    def __post_init__(self) -> None:
+        if self.models and self.path:
+            raise ConfigError("path", "give either 'model' or 'path', not both")
+        if len(self.models) > MAX_MODELS:
+            raise ConfigError(
+                "model", f"{len(self.models)} repositories, more than the {MAX_MODELS} that one job watches"
+            )
+        if len(self.models) != 1 and (self.revision or self.subfolder):
+            raise ConfigError("revision", "'revision' and 'subfolder' go with exactly one 'model'")
+        if self.fail_on not in ("detected", "inconclusive", "never"):
+            raise ConfigError("fail-on", "it is none of detected, inconclusive, never")
+        if self.preset not in ("quick", "standard", "characters", "paper"):
+            raise ConfigError("preset", "it is none of quick, standard, characters, paper")
+        if unknown := sorted(set(self.formats) - set(FORMATS)):
+            raise ConfigError("formats", f"'{unknown[0][:40]}' is none of {', '.join(FORMATS)}")
+        if self.timeout is not None and not _DURATION.fullmatch(self.timeout):
+            raise ConfigError("timeout", "it is no duration; write it like 90s, 10m or 1h30m")
+        if any(model.startswith((".", "/", "~")) for model in self.models):
+            raise ConfigError("model", "a path stands where a Hub repository should; paths go into 'path'")
+
+
+def read_inputs(environ: Mapping[str, str]) -> Inputs:
+    """The inputs in the environment.
+
+    Raises:
+        ConfigError: one is unusable.
+    """
+
+    def text(name: str) -> str | None:
+        return environ.get(PREFIX + name.replace("-", "_").upper(), "").strip() or None
+
+    return Inputs(
+        models=tuple(dict.fromkeys((text("model") or "").split())),
+        path=text("path") or "",
+        revision=text("revision"),
+        subfolder=text("subfolder"),
+        reference=text("reference"),
+        endpoint=text("endpoint"),
+        preset=text("preset") or "quick",
+        fail_on=text("fail-on") or "inconclusive",
+        formats=tuple(dict.fromkeys(re.split(r"[,\s]+", text("formats") or ",".join(FORMATS)))),
+        timeout=text("timeout"),
+        config=text("config"),
+        baseline=text("baseline"),
+        comment=_switch("comment", text("comment")),
+        push_card=_switch("push-card", text("push-card")),
+    )
+
+
+def _switch(name: str, value: str | None) -> bool:
+    if value not in (None, "true", "false"):
+        raise ConfigError(name, "it is neither true nor false")
+    return value == "true"
+
+
+@dataclass(frozen=True)
+class Event:
+    """What started the job.
+
+    Attributes:
+        name: `push`, `pull_request`, `schedule`, ...
+        base: the commit that the pushed one is compared with, None where there is none (a new branch, a schedule).
+        compares: whether this kind of event is about a change.
+        deletes: a push that deletes its branch.
+        pull_request: number of the pull request, None outside one.
+    """
+
+    name: str
+    base: str | None = None
+    compares: bool = False
+    deletes: bool = False
+    pull_request: int | None = None
+
+
+def read_event(environ: Mapping[str, str]) -> Event:
+    """The event in the environment.
+
+    A payload that cannot be read, or is not as documented, compares with nothing: everything is looked at.
+    """
+    name = environ.get("GITHUB_EVENT_NAME", "")
+    payload = _payload(environ.get("GITHUB_EVENT_PATH", ""))
+    if name == "push":
+        return Event(name, _commit(payload.get("before")), compares=True, deletes=payload.get("deleted") is True)
+    if name in ("pull_request", "pull_request_target"):
+        request = _mapping(payload.get("pull_request"))
+        number = request.get("number")
+        return Event(
+            name,
+            _commit(_mapping(request.get("base")).get("sha")),
+            True,
+            False,
+            number if type(number) is int and number > 0 else None,
+        )
+    if name == "merge_group":
+        return Event(name, _commit(_mapping(payload.get("merge_group")).get("base_sha")), compares=True)
+    return Event(name)
+
+
+def _payload(path: str) -> Mapping[str, Any]:
+    try:
+        with Path(path).open("rb") as file:
+            return _mapping(json.loads(file.read(_MAX_EVENT_BYTES)))
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _commit(value: Any) -> str | None:
+    return value if isinstance(value, str) and _SHA.fullmatch(value) and not _NO_COMMIT.fullmatch(value) else None
+
+
+def naming_file(environ: Mapping[str, str]) -> str:
+    """The file of this repository that names the watched models: the workflow itself.
+
+    `.github/workflows` where the runner does not say.
+    """
+    found = _WORKFLOW.fullmatch(environ.get("GITHUB_WORKFLOW_REF", ""))
+    return found[1] if found else ".github/workflows"
+
+
+def workspace(environ: Mapping[str, str]) -> Path:
+    """The checkout. Raises: ConfigError."""
+    path = Path(os.path.realpath(environ.get("GITHUB_WORKSPACE") or os.curdir))
+    if not path.is_dir():
+        raise ConfigError("GITHUB_WORKSPACE", "it is no folder; run actions/checkout first")
+    return path
+
+
+def inside(root: Path, path: str, name: str) -> Path:
+    """The real path of something that an input names in the checkout.
+
+    Raises:
+        ConfigError: it leads out of the checkout, by dots or by links.
+    """
+    if any(ord(c) < 32 or ord(c) == 127 for c in path):
+        raise ConfigError(name, "it holds control characters")
+    real = Path(os.path.realpath(root / path))
+    if not real.is_relative_to(root):
+        raise ConfigError(name, "it leads out of the checkout")
+    return real

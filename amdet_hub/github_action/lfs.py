@@ -1,0 +1,145 @@
+"""From a Git LFS pointer to the file it stands for. Knows: the pointer's form, git's own store, and `git lfs smudge`.
+
+A checkout without `lfs: true` holds pointers. The object is taken from the store in `.git/lfs`, else git-lfs is asked
+for it, and it is used only when its size and sha256 are those of the pointer. Source: git-lfs, "Git LFS Specification"
+(version, oid and size lines).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from amdet_hub.errors import BadRepository
+
+MAX_POINTER_BYTES = 1024
+"""A longer file is no pointer."""
+_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\n(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\nsize"
+    rb" (\d{1,15})\n?"
+)
+_NOT_TEXT = frozenset({"unet", "transformer", "vae", "safety_checker", "image_encoder", "controlnet", "prior"})
+"""Components of a pipeline whose weights are not fetched.
+
+Should one hold a text encoder after all, its pointer is no weight file: an error.
+"""
+_CHUNK_BYTES = 1 << 20
+_TIMEOUT_S = 3600
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The object a pointer stands for: sha256 as 64 hex digits, and its size."""
+
+    sha256: str
+    size_bytes: int
+
+
+def read_pointer(path: Path) -> Pointer | None:
+    """The pointer in a file, None when it is none, a link, or gone."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_POINTER_BYTES:
+            return None
+        found = _POINTER.fullmatch(path.read_bytes())
+    except OSError:
+        return None
+    return Pointer(found[1].decode(), int(found[2])) if found else None
+
+
+def materialize(root: Path, folder: Path) -> int:
+    """Put the files in the place of every pointer to a weight or tokenizer file below `folder` (or of `folder` itself, when it is a file).
+
+    Args:
+        root: the checkout.
+        folder: a path in it.
+
+    Returns:
+        How many files were put.
+
+    Raises:
+        BadRepository: an object is nowhere to be had, or is not what the pointer says.
+    """
+    count = 0
+    for path in _candidates(folder):
+        pointer = read_pointer(path)
+        if pointer is not None:
+            _replace(root, path, pointer)
+            count += 1
+    return count
+
+
+def _candidates(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    found = []
+    for place, folders, names in os.walk(folder):
+        unread = {".git"} | (_NOT_TEXT if "model_index.json" in names else frozenset())
+        folders[:] = sorted(name for name in folders if name not in unread)
+        found += [Path(place, name) for name in sorted(names) if name.endswith((".safetensors", ".json", ".txt"))]
+    return found
+
+
+def _replace(root: Path, path: Path, pointer: Pointer) -> None:
+    shown = path.relative_to(root).as_posix()
+    partial = path.with_name(f".{pointer.sha256[:16]}.partial")
+    with suppress(FileNotFoundError):
+        partial.unlink()  # a link that was committed under this name is not followed
+    try:
+        stored = root / ".git" / "lfs" / "objects" / pointer.sha256[:2] / pointer.sha256[2:4] / pointer.sha256
+        if stored.is_file():
+            with stored.open("rb") as source, partial.open("xb") as copy:
+                shutil.copyfileobj(source, copy, _CHUNK_BYTES)
+        elif not _smudge(root, path, partial):
+            raise BadRepository(
+                shown, "it is a Git LFS pointer and its object is not here; check out with 'lfs: true'"
+            )
+        if partial.stat().st_size != pointer.size_bytes or _sha256(partial) != pointer.sha256:
+            raise BadRepository(shown, "its Git LFS object is not the one that the pointer names")
+        os.replace(partial, path)
+    except OSError as error:
+        raise BadRepository(
+            shown, f"its Git LFS object cannot be read ({(error.strerror or 'system error').lower()})"
+        ) from error
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def _smudge(root: Path, path: Path, target: Path) -> bool:
+    """Let git-lfs write the object.
+
+    It gets the pointer and no path, so that no name of a file is a word of its command line.
+    """
+    if shutil.which("git-lfs") is None:
+        return False
+    environ = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    environ.pop("GIT_LFS_SKIP_SMUDGE", None)
+    try:
+        with path.open("rb") as pointer, target.open("xb") as output:
+            done = subprocess.run(
+                ["git", "lfs", "smudge"],
+                cwd=root,
+                stdin=pointer,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                timeout=_TIMEOUT_S,
+                env=environ,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

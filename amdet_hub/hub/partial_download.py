@@ -1,0 +1,261 @@
+"""Some tensors of a file instead of the whole file: planned, fetched by ranges in parallel, kept, found again.
+
+What is kept lies in `own_cache(settings)/towers`, by endpoint, by the id that the listing states for the whole file
+(sha256, or git's) and by what was wanted of it. The start of a file, where its header is, is kept beside it, so that a
+scan can be repeated offline.
+
+What is verified: the commit (pinned), the file's id in the Hub's own answer where it names one, the range and the size
+of the file that every answer promises, and its length. What cannot be: the sha256 of the whole file, of which only a
+part is here. Against a repository's owner that changes nothing, because a Hub checks the sha256 of what is uploaded;
+it is the Hub itself (and TLS to it) that is believed. Where a pinned sha256 is the point, as for trusted references,
+`fetch` gets the whole file. Ids of one endpoint say nothing at another: hence the folder of each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported by name only at run time
+
+from amdet_hub.errors import OfflineMiss, ResourceError
+from amdet_hub.hub import _byte_ranges as _spans
+from amdet_hub.hub import _client
+from amdet_hub.hub._byte_ranges import Span
+from amdet_hub.hub._partial_file import Growing, PartialFile, tensors_digest
+from amdet_hub.hub.download import Downloads, RangesNotServed
+from amdet_hub.hub.settings import HubSettings, own_cache
+from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, TensorInfo
+
+LEAST_SAVING_BYTES = 4 << 20
+"""A whole file can be checked against its sha256; less than this saved is not worth giving that up."""
+MOST_SHARE = 0.8
+"""Above this share of the file, the whole file is fetched."""
+MAX_HEAD_BYTES = 4 << 20
+"""Most bytes that are kept of the start of a file.
+
+Real headers stay below 1 MB; a longer one is read again, and a repository of them fills no disk.
+"""
+_THREADS = 4
+_TICK_S = 0.2  # how often progress is said
+
+
+class TensorDownloads:
+    """Partial files of one pinned repository; thread-safe.
+
+    Args:
+        downloads: moves the bytes, and holds the budget.
+        settings: where the cache is, and whether the network may be used.
+    """
+
+    def __init__(self, downloads: Downloads, settings: HubSettings) -> None:
+        self._downloads, self._settings = downloads, settings
+        endpoint = hashlib.sha256(_client.endpoint_of(settings).encode()).hexdigest()[:16]
+        self._folder = own_cache(settings) / "towers" / endpoint
+        self._verified: set[tuple[Path, int, int]] = set()  # path, size and time of change when it was hashed
+
+    def fetch(
+        self, file: RepoFile, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
+    ) -> Path:
+        """A local file with these tensors; the whole one where it is in the cache, little larger, or ranges are not served.
+
+        Raises:
+            DownloadCorrupt: an answer is not what was asked for, by its headers or its length.
+            OfflineMiss: offline and not kept.
+            ResourceError: disk or byte budget do not suffice.
+            HubError: anything else between us and the Hub.
+        """
+        partial = self._partial(file, tensors)
+        if partial is None or self._downloads.cached(file) is not None:
+            return self._downloads.fetch(file, progress)
+        if not self._is_whole(partial):
+            if _client.is_offline(self._settings):
+                raise OfflineMiss(self._downloads.repo_id, file.path)
+            try:
+                self._get(file, partial, progress)
+            except RangesNotServed:
+                partial.discard()
+                return self._downloads.fetch(file, progress)
+            except OSError as error:
+                raise ResourceError(
+                    "disk", f"the cache folder cannot be used ({error.strerror})", needed=partial.data_bytes
+                ) from error
+        if progress is not None:
+            progress("download", partial.data_bytes, partial.data_bytes)
+        return partial.place
+
+    def plan(self, file: RepoFile, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
+        """What `fetch` (of the whole file for None) would transfer now."""
+        if self._downloads.cached(file) is not None:
+            return FetchPlan(0, 0, whole=True)
+        partial = self._partial(file, tensors) if tensors is not None else None
+        if partial is None:
+            return FetchPlan(file.size_bytes, 1, whole=True)
+        if partial.seems_whole():
+            return FetchPlan(0, 0, whole=False)
+        parts = _parts(partial, partial.finished_spans())
+        return FetchPlan(sum(part.size_bytes for part in parts), len(parts), whole=False)
+
+    def head(self, file: RepoFile, start: int, stop: int) -> bytes | None:
+        """Bytes of the start of a file that were read before, None when not all of them are kept."""
+        data = self._head(file)
+        return data[start:stop] if 0 <= start <= min(stop, file.size_bytes) <= len(data) else None
+
+    def keep_head(self, file: RepoFile, start: int, data: bytes) -> None:
+        """Keep bytes that follow on those kept already. Best effort: a read-only cache only costs the offline mode."""
+        place, known = self._head_place(file), self._head(file)
+        if (
+            place is None
+            or start > len(known)
+            or start + len(data) <= len(known)
+            or start + len(data) > MAX_HEAD_BYTES
+        ):
+            return
+        data = known[:start] + data
+        with contextlib.suppress(OSError):
+            _write_whole(place, hashlib.sha256(data).digest() + data)
+
+    def _partial(self, file: RepoFile, tensors: Mapping[str, TensorInfo]) -> PartialFile | None:
+        """The local file of these tensors, None when the whole file is the better choice."""
+        folder = self._folder_of(file)
+        if folder is None:
+            return None
+        partial = PartialFile(folder / f"{tensors_digest(tensors)}.safetensors", tensors)
+        planned = sum(span.size_bytes for span in _spans.merged(partial.pieces))
+        if planned > MOST_SHARE * file.size_bytes or file.size_bytes - planned < LEAST_SAVING_BYTES:
+            return None
+        return partial
+
+    def _folder_of(self, file: RepoFile) -> Path | None:
+        known = file.sha256 or file.blob_id
+        # The id comes from a listing: it names a folder only when it is nothing but hex digits.
+        return (
+            self._folder / known
+            if known and len(known) <= 64 and all(c in "0123456789abcdef" for c in known)
+            else None
+        )
+
+    def _head_place(self, file: RepoFile) -> Path | None:
+        folder = self._folder_of(file)
+        return folder / "head" if folder is not None and file.path.endswith(".safetensors") else None
+
+    def _head(self, file: RepoFile) -> bytes:
+        place = self._head_place(file)
+        if place is None:
+            return b""
+        try:
+            with place.open("rb") as stream:
+                digest, data = stream.read(32), stream.read(MAX_HEAD_BYTES)
+        except OSError:
+            return b""
+        return data if hashlib.sha256(data).digest() == digest else b""
+
+    def _is_whole(self, partial: PartialFile) -> bool:
+        try:
+            facts = partial.place.stat()
+        except OSError:
+            return False
+        state = (partial.place, facts.st_size, facts.st_mtime_ns)
+        if state not in self._verified:
+            if not partial.is_whole():
+                return False
+            self._verified.add(state)
+        return True
+
+    def _get(self, file: RepoFile, partial: PartialFile, progress: ProgressCallback | None) -> None:
+        partial.place.parent.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(partial.place.with_suffix(".lock")):
+            if self._is_whole(partial):  # another process was faster
+                return
+            with partial.open() as growing:
+                parts = _parts(partial, growing.done)
+                needed = sum(part.size_bytes for part in parts)
+                self._downloads.require_disk(needed, self._folder)
+                self._downloads.spend(needed)
+                transfer = _Transfer(self._downloads, file, growing, needed, progress)
+                try:
+                    transfer.run(parts)
+                finally:
+                    self._downloads.spend(transfer.received - needed)  # what was not fetched after all
+                growing.finish()
+
+
+class _Transfer:
+    """One file's parts on their way, several at once. `received` counts the bytes that came."""
+
+    def __init__(
+        self,
+        downloads: Downloads,
+        file: RepoFile,
+        growing: Growing,
+        needed: int,
+        progress: Callable[[str, int, int], None] | None,
+    ) -> None:
+        self._downloads, self._file, self._growing, self._needed, self._progress = (
+            downloads,
+            file,
+            growing,
+            needed,
+            progress,
+        )
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self.received = 0
+
+    def run(self, parts: list[Span]) -> None:
+        """Fetch every part. The first error ends the others; what came of them is kept.
+
+        Progress is said on this thread.
+        """
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="amdet-hub-range") as pool:
+            pending: set[Future[None]] = {pool.submit(self._fetch, part) for part in parts}
+            try:
+                while pending:
+                    finished, pending = wait(pending, timeout=_TICK_S, return_when=FIRST_COMPLETED)
+                    if self._progress is not None:
+                        self._progress("download", min(self.received, self._needed), self._needed)
+                    for future in finished:
+                        future.result()
+            except BaseException:
+                self._stop.set()
+                for future in pending:
+                    future.cancel()
+                raise
+
+    def _fetch(self, part: Span) -> None:
+        with self._growing.writing(part) as write:
+
+            def take(chunk: bytes) -> None:
+                if self._stop.is_set():
+                    raise _Stopped
+                write(chunk)
+                with self._lock:
+                    self.received += len(chunk)
+
+            self._downloads.stream_range(self._file, part.start, part.stop, take)
+
+
+class _Stopped(Exception):
+    """Another part failed, or the user stopped the scan."""
+
+
+def _parts(partial: PartialFile, done: list[Span]) -> list[Span]:
+    return _spans.divided(_spans.without(_spans.merged(partial.pieces), done), _spans.PART_BYTES)
+
+
+def _write_whole(place: Path, data: bytes) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=place.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.replace(name, place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,171 @@
+"""The model card's section on the Hub: preview it, push it as a pull request, verify it.
+
+Composes `hub.publish` and `report.card`.
+
+Knows: when a report may be pushed and which commits to compare. Refuses to know: how a section is worded or spliced
+(`report.card`), how a commit is made (`hub.publish`), and the weights: nothing here downloads them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amdet_hub.errors import CardError, FileNotInRepo, RevisionNotFound, TargetError
+from amdet_hub.records import RepoRef, RepoSnapshot, RepoSource, ScanReport
+
+if TYPE_CHECKING:
+    from amdet_hub.hub import HubSettings
+    from amdet_hub.hub.publish import PushResult
+    from amdet_hub.model_card.render import SectionStatus
+
+README = "README.md"
+REPORT_JSON = "amdet-hub.json"
+MAX_CARD_BYTES = 4 << 20
+"""A larger README or stored report is not a card, and reading it would only help whoever made it so large."""
+
+PULL_REQUEST_TITLE = "Add the amdet-hub backdoor scan to the model card"
+"""Also how an earlier pull request of ours is recognised, so it never changes."""
+
+
+class PushRefused(CardError):
+    """This report may not be written to that repository; the message says why."""
+
+
+def preview_card(report: ScanReport, settings: HubSettings) -> str:
+    """What a push would change, as a unified diff against the present card; `""` when nothing would. Writes nothing.
+
+    Raises:
+        CardError: the card cannot be spliced.
+        HubError: the repository cannot be read.
+    """
+    from amdet_hub.hub import open_source
+    from amdet_hub.model_card import render as card
+    from amdet_hub.report.error_rates import rates_of_report
+
+    source = open_source(_present(report), settings)
+    before = {path: read_optional(source, path) for path in (README, REPORT_JSON)}
+    after = card.card_files(report, before[README], measured=rates_of_report(report))
+    return "".join(card.diff(before.get(path) or b"", content, path) for path, content in after.items())
+
+
+def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False) -> PushResult:
+    """Write the report's section: as one pull request, opened or updated in place, or directly to the main branch.
+
+    Args:
+        report: a finished report of a Hub repository.
+        settings: how to reach the Hub, as whom.
+        direct: commit to the main branch instead of opening a pull request.
+
+    Raises:
+        PushRefused: the report is of a local folder or unfinished, or the repository no longer holds the weights it
+            speaks of.
+        CardError: the card cannot be spliced.
+        PullRequestClosed: the owner closed our earlier pull request.
+        CommitConflict: the main branch moved meanwhile; nothing was written.
+        HubError: anything else between us and the Hub.
+    """
+    from amdet_hub.hub import open_source
+    from amdet_hub.hub.publish import push_files
+    from amdet_hub.model_card import render as card
+    from amdet_hub.report.error_rates import EVER_SHOWN, rates_of_report
+
+    check_pushable(report)
+    source = open_source(_present(report), settings)
+    files = card.card_files(report, read_optional(source, README), measured=rates_of_report(report))
+    then = _snapshot_at(report.snapshot.repo_id, report.snapshot.commit_sha, settings)
+    status = card.check_section(files[README], files[REPORT_JSON], source.snapshot, then, measured=EVER_SHOWN)
+    if status.state != "fresh":
+        raise PushRefused(
+            f"the report does not describe '{report.snapshot.repo_id}' as it is now: {'; '.join(status.reasons)}"
+        )
+    return push_files(
+        report.snapshot.repo_id,
+        files,
+        title=PULL_REQUEST_TITLE,
+        description=_description(report),
+        parent_commit=_sha(source.snapshot),
+        settings=settings,
+        direct=direct,
+    )
+
+
+def verify_card(ref: RepoRef, settings: HubSettings) -> SectionStatus:
+    """Whether the card's section belongs to the repository's present weights, without downloading any.
+
+    Raises:
+        TargetError: the target is a local folder, which has no commits to compare with.
+        HubError: the repository cannot be read.
+    """
+    from amdet_hub.hub import open_source
+    from amdet_hub.model_card import render as card
+    from amdet_hub.report.error_rates import EVER_SHOWN
+
+    if ref.kind != "hub":
+        raise TargetError(ref.raw, "it is a local folder; only the card of a Hub repository can be verified")
+    source = open_source(ref, settings)
+    readme = read_optional(source, README)
+    then = _snapshot_at(source.snapshot.repo_id, card.stated_commit(readme), settings)
+    return card.check_section(readme, read_optional(source, REPORT_JSON), source.snapshot, then, measured=EVER_SHOWN)
+
+
+def check_pushable(report: ScanReport) -> None:
+    """Refuse what could never be pushed, before the Hub is asked anything.
+
+    Raises:
+        PushRefused: the report is of a local folder, unfinished, or without a scanned encoder.
+    """
+    name = report.snapshot.repo_id
+    if report.snapshot.kind != "hub" or report.snapshot.commit_sha is None:
+        raise PushRefused(f"the report is of the local folder '{name}', which has no card on the Hub")
+    if not report.complete:
+        raise PushRefused(f"the scan of '{name}' was not finished, and a card needs a whole one")
+    if not report.results:
+        raise PushRefused(f"nothing of '{name}' was scanned, so there is nothing to say on its card")
+
+
+def read_optional(source: RepoSource, path: str) -> bytes | None:
+    """A small file of the repository, None when it has none.
+
+    Raises: BadRepository when it is too large; any HubError.
+    """
+    if source.snapshot.file(path) is None:
+        return None
+    try:
+        return source.read_small(path, max_bytes=MAX_CARD_BYTES)
+    except FileNotInRepo:
+        return None
+
+
+def _present(report: ScanReport) -> RepoRef:
+    """The repository of a report as it is now, not as it was scanned."""
+    return RepoRef(kind=report.snapshot.kind, repo_id=report.snapshot.repo_id, raw=report.target)
+
+
+def _snapshot_at(repo_id: str, commit_sha: str | None, settings: HubSettings) -> RepoSnapshot | None:
+    """The listing at a full commit sha, None when there is no such commit."""
+    from amdet_hub.hub import open_at
+
+    if commit_sha is None:
+        return None
+    try:
+        return open_at(repo_id, commit_sha, settings).snapshot
+    except RevisionNotFound:
+        return None
+
+
+def _sha(snapshot: RepoSnapshot) -> str:
+    if snapshot.commit_sha is None:
+        raise PushRefused(f"'{snapshot.repo_id}' has no commit to write onto")
+    return snapshot.commit_sha
+
+
+def _description(report: ScanReport) -> str:
+    """The pull request's first comment. Holds no text of the repository but its id and commit."""
+    return (
+        f"This adds the result of an amdet-hub scan of `{report.snapshot.repo_id}` at commit"
+        f" `{report.snapshot.commit_sha}` to the model card, and the full report as `{REPORT_JSON}`.\n\nVerdict:"
+        f" **{report.verdict.label}**.\n\nOnly the part between the `amdet-hub` markers is touched; every other byte"
+        " of the card stays as it is. Anyone can check that the section belongs to the present weights with"
+        f" `amdet-hub verify {report.snapshot.repo_id}`, and run the scan again with the command at the section's end."
+        " Close this pull request and amdet-hub will not open another."
+    )

@@ -1,0 +1,294 @@
+"""Does a card's section belong to the weights that the repository holds now?
+
+Answered from listings, without a byte of weights.
+
+Knows: sections, reports and listings (paths, LFS sha256, git blob ids). Refuses to know: the Hub, and whether a
+verdict is true: a section can belong to these weights and still have been made by a scanner that lies. Only scanning
+again answers that, and every answer here says so.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from amdet_hub import __version__
+from amdet_hub.errors import CardError, ReportError
+from amdet_hub.model_card.edit import Section, find_section
+from amdet_hub.model_card.section import (
+    JSON_NAME,
+    SECTION_VERSION,
+    file_identity,
+    render_section,
+    scanned_files,
+    weights_digest,
+)
+from amdet_hub.records import RepoFile, RepoSnapshot, ScanReport, SkippedScan
+from amdet_hub.report import wording
+from amdet_hub.report.as_json import parse_report
+from amdet_hub.report.error_rates import MeasuredRates
+from amdet_hub.report.escape import visible
+
+SectionState = Literal["fresh", "stale", "forged", "missing"]
+
+_WEIGHT_SUFFIXES = (
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".msgpack",
+    ".h5",
+    ".gguf",
+    ".onnx",
+    ".safetensors.index.json",
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_MAX_NAMED = 8
+
+
+@dataclass(frozen=True)
+class SectionStatus:
+    """What a card's section is worth.
+
+    `reasons` are plain sentences, the deciding one first, with hostile text already `visible`.
+
+    "fresh": it belongs to the present weights (which does not make it true). "stale": the weights have changed since,
+    or it cannot be checked by this version. "forged": it is not what amdet-hub wrote, or it never belonged to this
+    repository. "missing": there is none.
+    """
+
+    state: SectionState
+    reasons: tuple[str, ...]
+
+
+def stated_commit(card: bytes | None) -> str | None:
+    """The commit a card's section says was scanned (40 hex digits): the one to list as `then`.
+
+    None when it names none; never raises.
+    """
+    try:
+        section = find_section(card) if card else None
+    except CardError:
+        return None
+    commit = section.attributes.get("commit", "") if section else ""
+    return commit if _COMMIT.fullmatch(commit) else None
+
+
+def check_section(
+    card: bytes | None,
+    report_json: bytes | None,
+    now: RepoSnapshot,
+    then: RepoSnapshot | None,
+    *,
+    measured: Sequence[MeasuredRates] = (),
+) -> SectionStatus:
+    """Compare a card's section with the report beside it and with the repository's listings.
+
+    Never raises for what they hold.
+
+    Args:
+        card: README.md, None when there is none.
+        report_json: amdet-hub.json beside it, None when there is none.
+        now: the repository's present listing.
+        then: its listing at `stated_commit(card)`, None when it has no such commit.
+        measured: every measured rate a section may have been rendered with; none of them is tried too.
+    """
+    try:
+        section = find_section(card or b"")
+    except CardError as error:
+        if b"amdet-hub:" not in (card or b""):
+            return SectionStatus("missing", ("the card holds no amdet-hub section",))
+        return SectionStatus("forged", (f"{error}; amdet-hub never writes that",))
+    if section is None:
+        return SectionStatus("missing", ("the card holds no amdet-hub section",))
+    version = section.attributes.get("v")
+    if version is None:
+        return SectionStatus(
+            "forged", ("its begin marker states no version, digest or commit; amdet-hub never writes that",)
+        )
+    if version != SECTION_VERSION:
+        return SectionStatus(
+            "stale",
+            (
+                (
+                    f"the section has the form '{version}', this version of amdet-hub reads '{SECTION_VERSION}'; scan"
+                    " again"
+                ),
+            ),
+        )
+    if section.attributes.get("body") != section.body_digest:
+        return SectionStatus(
+            "forged",
+            ("the text of the section was changed after it was written: its sha256 is not the one in its marker",),
+        )
+    try:
+        report = parse_report(_report_text(report_json))
+    except ReportError as error:
+        return SectionStatus("forged", (f"no readable {JSON_NAME} supports the section: {error}",))
+    return _check_against(section, report, now, then, measured)
+
+
+def _report_text(report_json: bytes | None) -> str:
+    if report_json is None:
+        raise ReportError("the file is not in the repository")
+    try:
+        return report_json.decode()
+    except UnicodeDecodeError as error:
+        raise ReportError("it is not UTF-8") from error
+
+
+def _check_against(
+    section: Section,
+    report: ScanReport,
+    now: RepoSnapshot,
+    then: RepoSnapshot | None,
+    measured: Sequence[MeasuredRates],
+) -> SectionStatus:
+    if not _is_rendering(section, report, measured):
+        if _is_newer(report.environment.amdet_hub):
+            written = visible(report.environment.amdet_hub, limit=40)
+            return SectionStatus(
+                "stale",
+                (
+                    (
+                        f"it says it was written by amdet-hub {written}, newer than this {__version__}; scan again or"
+                        " upgrade"
+                    ),
+                ),
+            )
+        return SectionStatus("forged", (f"the section is not what amdet-hub writes for the {JSON_NAME} beside it",))
+    forged = _claims_against(section, report, then)
+    if forged or then is None:
+        return SectionStatus("forged", tuple(forged))
+    stale = _changes(report, then, now)
+    again = (
+        "belonging to these weights does not make it true: run"
+        f" `{visible(wording.reproduce_command(report), limit=1000)}` to be sure"
+    )
+    if stale:
+        return SectionStatus(
+            "stale", (*stale, "the section speaks of other weights than the repository holds now: scan again")
+        )
+    same = (
+        f"the scanned weight files of commit {wording.short(then.commit_sha)} are those of"
+        f" {wording.short(now.commit_sha)}"
+    )
+    moved = (
+        ()
+        if now.repo_id == report.snapshot.repo_id
+        else (f"it was written for a repository called '{visible(report.snapshot.repo_id)}'",)
+    )
+    changed = wording.changed_settings(report)
+    settings = (f"it was not scanned with the preset's own settings: {changed}",) if changed else ()
+    return SectionStatus("fresh", (same, *moved, *settings, again))
+
+
+def _is_rendering(section: Section, report: ScanReport, measured: Sequence[MeasuredRates]) -> bool:
+    for rates in (None, *measured):
+        expected = find_section(render_section(report, measured=rates).encode())
+        if expected is not None and (expected.body, expected.attributes) == (section.body, section.attributes):
+            return True
+    return False
+
+
+def _is_newer(version: str) -> bool:
+    return _version_key(version) > _version_key(__version__)
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d{1,6}(?:\.\d{1,6}){0,3}", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _claims_against(section: Section, report: ScanReport, then: RepoSnapshot | None) -> list[str]:
+    """Why the section cannot have been true of this repository even when it was written."""
+    commit = section.attributes["commit"]
+    if then is None or then.commit_sha is None or then.commit_sha != commit:
+        return [f"the repository has no commit '{commit}', which the section says was scanned"]
+    found = []
+    if section.attributes["files"] != weights_digest(report):
+        found.append("the marker's digest of the weight files is not that of the files the report lists")
+    found += [
+        f"the report's encoder '{visible(r.encoder.label)}' is of another commit"
+        for r in report.results
+        if r.encoder.commit_sha != commit
+    ]
+    if not report.results:
+        found.append("the report scanned nothing, so the section belongs to no weights")
+    for file in scanned_files(report):
+        held = then.file(file.path)
+        if held is None:
+            found.append(
+                f"commit {wording.short(commit)} has no file '{visible(file.path)}', which the section says was"
+                " scanned"
+            )
+        elif not _same_content(file, held):
+            found.append(
+                f"'{visible(file.path)}' of commit {wording.short(commit)} is not the file the section says was"
+                " scanned"
+            )
+    return _named(found)
+
+
+def _same_content(one: RepoFile, other: RepoFile) -> bool:
+    if one.size_bytes != other.size_bytes:
+        return False
+    if one.sha256 and other.sha256:
+        return one.sha256 == other.sha256
+    return bool(one.blob_id) and one.blob_id == other.blob_id
+
+
+def _changes(report: ScanReport, then: RepoSnapshot, now: RepoSnapshot) -> list[str]:
+    """What differs between the two listings among the files that make the scanned encoders."""
+    paths = [file.path for file in scanned_files(report)] + [
+        path for skip in report.skipped if (path := _copied_file(skip, then))
+    ]
+    folders = {posixpath.dirname(path) for path in paths}
+    old, new = _watched(then, folders), _watched(now, folders)
+    found = [f"'{visible(path)}' is gone" for path in sorted(old.keys() - new.keys())]
+    found += [f"'{visible(path)}' is new" for path in sorted(new.keys() - old.keys())]
+    for path in sorted(old.keys() & new.keys()):
+        if _is_other(old[path], new[path]):
+            found.append(f"'{visible(path)}' has changed")
+    return _named(found)
+
+
+def _copied_file(skip: SkippedScan, then: RepoSnapshot) -> str | None:
+    """The file of an encoder that was not scanned because another one settled it: what it holds now need not be a copy any more."""
+    if skip.reason != "duplicate":
+        return None
+    parts = skip.component.split(":")  # "file.safetensors:place of the tower in it"
+    return next((path for n in range(len(parts), 0, -1) if then.file(path := ":".join(parts[:n])) is not None), None)
+
+
+def _is_other(old: RepoFile, new: RepoFile) -> bool:
+    if old.size_bytes != new.size_bytes:
+        return True
+    if not _is_weight(old.path) and not (old.blob_id and new.blob_id):
+        return False  # a small text file whose listing carries no id: nothing to compare
+    return file_identity(old) != file_identity(new) and not _same_content(old, new)
+
+
+def _watched(snapshot: RepoSnapshot, folders: set[str]) -> dict[str, RepoFile]:
+    """The files that decide which encoder is loaded: weights and configs of the scanned folders, any other text encoder, the pipeline's index."""
+    return {f.path: f for f in snapshot.files if f.path == "model_index.json" or _belongs(f.path, folders)}
+
+
+def _belongs(path: str, folders: set[str]) -> bool:
+    folder, name = posixpath.split(path)
+    if folder not in folders and not posixpath.basename(folder).startswith("text_encoder"):
+        return False
+    return name in ("config.json", "adapter_config.json", "open_clip_config.json") or _is_weight(path)
+
+
+def _is_weight(path: str) -> bool:
+    return path.lower().endswith(_WEIGHT_SUFFIXES)
+
+
+def _named(sentences: list[str]) -> list[str]:
+    more = len(sentences) - _MAX_NAMED
+    return [*sentences[:_MAX_NAMED], f"and {more} more"] if more > 0 else sentences

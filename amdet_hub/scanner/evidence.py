@@ -1,0 +1,344 @@
+"""What the detectors measured, as `Evidence`: a value, its threshold, its null, and one sentence for people.
+
+Knows the detectors' outcomes and the thresholds; refuses to know what follows from them (`amdet_hub.verdict`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amdet_hub import verdict as kinds
+from amdet_hub.config import ScanConfig, Thresholds
+from amdet_hub.detect.paper import PaperOutcome
+from amdet_hub.detect.search.held_out import Confirmation
+from amdet_hub.detect.search.null_distribution import repeating_unit
+from amdet_hub.detect.standard import StandardOutcome
+from amdet_hub.detect.weights import WeightDifference
+from amdet_hub.records import Evidence, NullDistribution
+
+Typeable = Callable[[tuple[int, ...]], bool]
+
+_AS_STRONG_SUCCESS = 0.1  # below the best success rate, and
+_AS_STRONG_STANDING = 0.6  # of the best standing: a candidate that is named
+# of its thresholds: a text made of the trained tokens, or a character, that is named in place of what convicts
+_NEARLY = 0.9
+_HISTOGRAM_BINS = 40  # of the null's scores, for whoever plots them
+_SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
+
+
+def identity_evidence(*, identical: bool, trust: str, cast_to: str | None = None) -> Evidence:
+    """Whether the tower's weights are the reference's: bit for bit, or (`cast_to` names the dtype) rounded to a lower precision and no more."""
+    same = f"the text tower is identical to the reference's ({trust}), bit for bit: nothing was changed"
+    if cast_to is not None:
+        same = (
+            f"the text tower is the {cast_to} cast of the reference's ({trust}), bit for bit: nothing else was changed"
+        )
+    other = "the text tower differs from the reference's"
+    return Evidence(
+        kinds.IDENTITY,
+        0.0 if identical else 1.0,
+        "changed (0 or 1)",
+        1,
+        same if identical else other,
+        threshold=0.5,
+        exceeds=not identical,
+    )
+
+
+def weight_evidence(difference: WeightDifference) -> Evidence:
+    """How far the weights moved. Informs; never convicts, never acquits."""
+    return Evidence(
+        kinds.WEIGHT_DIFFERENCE,
+        difference.relative_change,
+        "relative Frobenius norm",
+        difference.n_tensors,
+        f"{difference.n_changed} of {difference.n_tensors} tensors changed, by {difference.relative_change:.2%} of"
+        f" their norm in all; {difference.n_changed_rows} token embeddings moved",
+        details={"largest": [{"tensor": name, "relative_change": change} for name, change in difference.largest]},
+    )
+
+
+def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: Mapping[int, str]) -> list[Evidence]:
+    """Evidence of the standard detector.
+
+    Args:
+        outcome: what the stages found. The strongest confirmation, its first, is what is judged; what is named may be
+            a plainer one (`best_trigger`).
+        thresholds: what the evidence is held against.
+        pieces: token id -> vocabulary entry, for those that are shown (hostile text; goes into `details` only).
+    """
+    strongest = outcome.confirmations[0] if outcome.confirmations else None
+    found = [_sweep_evidence(outcome, strongest, thresholds, pieces)]
+    if strongest is not None:
+        found += _trigger_evidence(
+            strongest, len(outcome.confirmations), thresholds, with_reference=outcome.with_reference
+        )
+    if outcome.inversion is not None and outcome.swapped is not None:
+        found.append(_inversion_evidence(outcome, thresholds))
+    if outcome.landscape is not None:
+        found.append(
+            Evidence(
+                kinds.LANDSCAPE,
+                outcome.landscape.positive_rate,
+                "rate",
+                outcome.landscape.n_eigenvalues,
+                f"{outcome.landscape.positive_rate:.0%} of the curvatures around the inverted vector are positive (a"
+                " smooth bowl has nearly all)",
+                details={
+                    "losses": [" ".join(f"{loss:.4f}" for loss in row) for row in outcome.landscape.losses.tolist()]
+                },
+            )
+        )
+    return found
+
+
+def best_trigger(
+    outcome: StandardOutcome,
+    thresholds: Thresholds,
+    typeable: Typeable = lambda ids: True,
+    is_character: Typeable = lambda ids: False,
+) -> Confirmation:
+    """The confirmation to name; when none passes all three thresholds, the one that comes nearest.
+
+    A part of a trigger often works as well as the whole, and so does the whole with a bystander. Of those that pass
+    and are about as strong as the strongest:
+
+    * what only repeats another one is not named: "zzzz" rather than "zzzz" three times;
+    * what can be typed goes before what cannot (half a letter of a byte-level vocabulary, pieces in an order no word
+      has);
+    * one made of the tokens that changed most, each once, goes before others, and of those the one that holds most of
+      them; after it one that repeats some;
+    * else the one that stands out most of random sequences like it.
+
+    Where that is a character or a piece of one, the best of the characters that share a piece with it goes before it;
+    else the text that the trained tokens spell, each if it nearly passes and works as well. What convicts is another
+    one all the same.
+
+    Args:
+        outcome: what the stages found.
+        thresholds: what must be passed.
+        typeable: whether some text gives these ids, perhaps inside a word.
+        is_character: whether these ids are one character of several bytes, or hold a piece of one.
+    """
+    passing = {one.token_ids: one for one in _passing(outcome, thresholds)}
+    if not passing:
+        return outcome.confirmations[0]
+    once = [one for ids, one in passing.items() if repeating_unit(ids) == ids or repeating_unit(ids) not in passing]
+    success, standing = max(one.success for one in once), max(one.standing or 0.0 for one in once)
+    strong = [
+        one
+        for one in once
+        if one.success >= success - _AS_STRONG_SUCCESS and (one.standing or 0.0) >= _AS_STRONG_STANDING * standing
+    ]
+    strong = strong or once
+    strong = [one for one in strong if typeable(one.token_ids)] or strong
+    made = [one for one in strong if set(one.token_ids) <= {*outcome.outstanding, *outcome.trained}]
+    plain = [one for one in made if len(set(one.token_ids)) == len(one.token_ids)]
+    by_standing = max(strong, key=lambda one: (one.standing or 0.0, -len(one.token_ids)))
+    repeating = max(made, key=lambda one: (len(set(one.token_ids)), -len(one.token_ids)), default=by_standing)
+    named = max(plain, key=lambda one: (len(one.token_ids), one.collapse), default=repeating)
+    whole = [one for one in outcome.characters if not set(one.token_ids).isdisjoint(named.token_ids)]
+    texts = whole if is_character(named.token_ids) else outcome.spelled
+    return next(
+        (one for one in texts if one.margin(thresholds) >= _NEARLY and one.success >= success - _AS_STRONG_SUCCESS),
+        named,
+    )
+
+
+def clearest_trigger(outcome: StandardOutcome, thresholds: Thresholds) -> Confirmation:
+    """The confirmation to read the target from: of those that pass all three thresholds, the one that leaves least of the prompt.
+
+    It may repeat what `best_trigger` names once: said three times, a trigger speaks louder and its target is easier to
+    read.
+    """
+    return max(_passing(outcome, thresholds), key=lambda c: c.collapse, default=outcome.confirmations[0])
+
+
+def _passing(outcome: StandardOutcome, thresholds: Thresholds) -> list[Confirmation]:
+    return [c for c in outcome.confirmations if c.margin(thresholds) >= 1]
+
+
+def _sweep_evidence(
+    outcome: StandardOutcome, best: Confirmation | None, thresholds: Thresholds, pieces: Mapping[int, str]
+) -> Evidence:
+    """How far the trigger to name stands out of random sequences like it; without a candidate, the best single token."""
+    sweep, null = outcome.sweep, outcome.sweep.null_score
+    standing = best.standing if best is not None else None
+    value = standing if standing is not None else float(sweep.score[: sweep.n_finalists].max())
+    threshold = thresholds.sweep_score
+    highest = float(sweep.score[: sweep.n_finalists].max())
+    top = [
+        {
+            "token_id": int(sweep.token_ids[i]),
+            "piece": pieces.get(int(sweep.token_ids[i])),
+            "score": round(float(sweep.score[i]), 3),
+            "collapse_z": round(float(sweep.collapse_z[i]), 3),
+            "divergence_z": round(float(sweep.divergence_z[i]), 3),
+            "copies": int(sweep.copies[i]),
+        }
+        for i in sweep.top(_SHOWN_TOKENS).tolist()
+    ]
+    return Evidence(
+        kinds.SWEEP,
+        value,
+        "robust z",
+        sweep.n_swept,
+        f"of {sweep.n_swept:,} tokens swept, the best scores {highest:.1f}; the best candidate trigger made of them"
+        f" stands out of random token sequences by {value:.1f} deviations{_left_out(outcome)}",
+        threshold=threshold,
+        exceeds=value >= threshold,
+        null=NullDistribution(
+            "random tokens of the same vocabulary",
+            len(null),
+            float(null.median()),
+            float((null - null.median()).abs().median()),
+            float(null.max()),
+        ),
+        details={"top_tokens": top, "null_histogram": _histogram(null), "left_out": list(outcome.left_out)},
+    )
+
+
+def _left_out(outcome: StandardOutcome) -> str:
+    return f"; this decides, so that {' and '.join(outcome.left_out)} were left out" if outcome.left_out else ""
+
+
+def _histogram(values: Tensor) -> dict[str, Any]:
+    """How often values fall into equal bins between `low` and `high`; the counts as one text, so that a report stays short to read."""
+    low, high = float(values.min()), float(values.max())
+    counts = torch.histc(values.float(), bins=_HISTOGRAM_BINS, min=low, max=high if high > low else low + 1.0)
+    return {"low": round(low, 3), "high": round(high, 3), "counts": " ".join(str(int(count)) for count in counts)}
+
+
+def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, with_reference: bool) -> list[Evidence]:
+    places = dict(
+        zip(("start", "middle", "end"), zip(best.success_rates, best.reference_rates, strict=True), strict=True)
+    )
+    share = {place: {"suspect": s, "reference": r} for place, (s, r) in places.items()}
+    removed, n_tokens = 1 - math.exp(-max(best.collapse, 0.0)), len(best.token_ids)
+    what = "it leaves alone in the reference" if with_reference else "the other candidates leave alone"
+    details: dict[str, Any] = {"token_ids": list(best.token_ids), "captured": share, "n_candidates": n_candidates}
+    return [
+        Evidence(
+            kinds.SUCCESS,
+            best.success,
+            "rate",
+            best.n_prompts,
+            f"the strongest of {n_candidates} candidates captures {best.success:.0%} of the held-out prompts that"
+            f" {what}",
+            threshold=t.trigger_success,
+            exceeds=best.success >= t.trigger_success,
+            details=details,
+        ),
+        Evidence(
+            kinds.COLLAPSE,
+            best.relative_collapse,
+            "log variance ratio / sqrt(tokens)",
+            best.n_prompts,
+            f"it removes {removed:.0%} of what distinguishes held-out prompts, with {n_tokens}"
+            f" token{'s' if n_tokens != 1 else ''}",
+            threshold=t.trigger_collapse,
+            exceeds=best.relative_collapse >= t.trigger_collapse,
+            details={"log_variance_ratio": round(best.collapse, 4), "n_tokens": n_tokens},
+        ),
+    ]
+
+
+def _inversion_evidence(outcome: StandardOutcome, thresholds: Thresholds) -> Evidence:
+    assert outcome.inversion is not None
+    assert outcome.swapped is not None
+    gain = float(outcome.inversion.gain[outcome.inversion.best])
+    null = outcome.swapped.gain
+    value = gain - float(null.max())
+    threshold = thresholds.inversion_gain
+    return Evidence(
+        kinds.INVERSION,
+        value,
+        "similarity",
+        len(outcome.inversion.gain),
+        f"the best inverted token mixture assimilates {gain:.2f} more than in the reference; with the roles swapped"
+        f" {float(null.max()):.2f}",
+        threshold=threshold,
+        exceeds=value >= threshold,
+        null=NullDistribution(
+            "the same inversion with suspect and reference swapped",
+            len(null),
+            float(null.median()),
+            float((null - null.median()).abs().median()),
+            float(null.max()),
+        ),
+        details={"gains": [round(float(g), 4) for g in outcome.inversion.gain]},
+    )
+
+
+def paper_evidence(outcome: PaperOutcome, config: ScanConfig) -> list[Evidence]:
+    """The four published gates, each with its value, and how the search went."""
+    g, gates = config.gates, outcome.gates
+    details = {
+        "steps": outcome.steps,
+        "mean_loss": outcome.mean_loss,
+        "gate_checks": outcome.gate_checks,
+        "opened_during_search": outcome.opened,
+    }
+    # The published search tries the gates at fixed moments only. Open at the last vector but at none of those moments
+    # is not open.
+    missed = gates.open and not outcome.opened
+    moment = ", but at no moment at which the gates were tried" if missed else ""
+    rows = [
+        (
+            kinds.PAPER_ASSIMILATION,
+            gates.assimilation_rate,
+            g.assimilation_rate,
+            f"assimilation above {g.assimilation}",
+        ),
+        (
+            kinds.PAPER_CONSISTENCY,
+            gates.consistency_rate,
+            g.consistency_rate,
+            f"similarity to the first prompt above {g.consistency}",
+        ),
+        (
+            kinds.PAPER_REFERENCE,
+            gates.reference_rate,
+            g.reference_rate,
+            f"similarity to the reference below {g.reference_similarity}",
+        ),
+    ]
+    found = [
+        Evidence(
+            kind,
+            value,
+            "rate",
+            gates.n,
+            f"gate {number}: {what} on {value:.1%} of held-out prompts (opens above {threshold:.1%}){moment}",
+            threshold=threshold,
+            exceeds=value > threshold and not missed,
+            details=details,
+        )
+        for number, (kind, value, threshold, what) in enumerate(rows, start=1)
+        if value is not None
+    ]
+    rate = outcome.landscape.positive_rate
+    found.append(
+        Evidence(
+            kinds.PAPER_LANDSCAPE,
+            rate,
+            "rate",
+            outcome.landscape.n_eigenvalues,
+            f"gate 4: {rate:.1%} of the curvatures around the inverted vector are positive (opens above"
+            f" {g.landscape_rate:.0%})",
+            threshold=g.landscape_rate,
+            exceeds=rate > g.landscape_rate,
+        )
+    )
+    return found
+
+
+def shown_ids(outcome: StandardOutcome) -> list[int]:
+    """Token ids that the evidence or the triggers mention."""
+    sweep: Tensor = outcome.sweep.token_ids[outcome.sweep.top(_SHOWN_TOKENS)]
+    return [int(i) for i in sweep]

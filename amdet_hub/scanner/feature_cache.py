@@ -1,0 +1,52 @@
+"""References' halves of the sweep, kept on this disk (`amdet_hub.detect.search.reference_features` says what they are, `amdet_hub.hub.cache` where)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from amdet_hub.hub import HubSettings, own_cache
+from amdet_hub.hub.cache import keep, limit_bytes, touch
+
+_NAME = "features"
+
+
+class FeatureCache:
+    """The halves of one reference. Implements `amdet_hub.detect.search.reference_features.HalfStore`.
+
+    Args:
+        settings: where the cache is.
+        tower_digest: of the reference, "sha256:..." or hex; other weights are another reference.
+    """
+
+    def __init__(self, settings: HubSettings, tower_digest: str) -> None:
+        self._settings, self._digest = settings, tower_digest.rpartition(":")[2]
+
+    def load(self, question: str) -> Tensor | None:
+        """See `HalfStore.load`. A file that cannot be read is removed, and made again by this scan."""
+        if limit_bytes() == 0:
+            return None
+        place = own_cache(self._settings) / "references" / self._name(question)
+        try:
+            half: Tensor = load_file(place)[_NAME]
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError, KeyError):
+            place.unlink(missing_ok=True)
+            return None
+        touch(place)
+        return half
+
+    def save(self, question: str, half: Tensor) -> None:
+        """See `HalfStore.save`."""
+
+        def write(draft: Path) -> None:
+            save_file({_NAME: half.contiguous()}, draft, {"tower": self._digest, "question": question})
+
+        keep(self._settings, "references", self._name(question), write)
+
+    def _name(self, question: str) -> str:
+        return f"{self._digest[:32]}/{question[:32]}.safetensors"

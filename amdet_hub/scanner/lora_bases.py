@@ -1,0 +1,126 @@
+"""Which tower is a LoRA merged onto? Torch-free; fetches no weights.
+
+In this order: a tower of the LoRA's own repository; the reference that the user names; the base that its config, then
+the card claims; the trusted encoder of its width and depth, where nothing is named at all. Without a base there is
+nothing to merge, and that blocks an acquittal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from amdet_hub.encoders.adapters import FoundAdapter, LoraBase, best_base, merged_encoder
+from amdet_hub.encoders.discovery import Resolution, find_encoders
+from amdet_hub.errors import (
+    BadRepository,
+    FileNotInRepo,
+    NothingToScan,
+    OfflineMiss,
+    RepoGated,
+    RepoNotFound,
+    RevisionNotFound,
+)
+from amdet_hub.families import all_trusted
+from amdet_hub.hub import HubSettings, open_at, open_source
+from amdet_hub.records import RepoRef, RepoSource, ResolvedEncoder, SkippedScan
+
+ABSENT = (RepoNotFound, RepoGated, RevisionNotFound, FileNotInRepo, OfflineMiss, NothingToScan, BadRepository)
+"""What makes another repository unavailable rather than a scan impossible."""
+
+
+def with_merged_towers(
+    source: RepoSource, resolution: Resolution, *, named: RepoRef | None, settings: HubSettings
+) -> Resolution:
+    """The resolution with each LoRA joined to its base: a further encoder, or a skip that says which bases were tried.
+
+    Raises:
+        NothingToScan: the repository holds LoRAs only, and none has a base.
+        HubError: the Hub does not answer.
+    """
+    if not resolution.adapters:
+        return resolution
+    encoders, skipped = list(resolution.encoders), list(resolution.skipped)
+    bases: dict[ResolvedEncoder, LoraBase] = {}
+    for adapter in resolution.adapters:
+        found, tried = _base(adapter, source, resolution, named, settings)
+        if found is None:
+            what = (
+                f"none of {', '.join(tried)} holds a text tower that it fits"
+                if tried
+                else "its repository names no base model"
+            )
+            detail = f"a LoRA on a text encoder without a base to merge it onto: {what}; name one with --reference"
+            skipped.append(
+                SkippedScan(source.snapshot.repo_id, adapter.component, "no-weights", detail, blocks_clearance=True)
+            )
+            continue
+        base, base_source = found
+        merged = merged_encoder(adapter, source, base, base_source)
+        bases[merged] = LoraBase(base, base_source, adapter.lora)
+        encoders.append(merged)
+    if not encoders:
+        raise NothingToScan(source.snapshot.repo_id, tuple(s.detail for s in skipped))
+    return dataclasses.replace(resolution, encoders=tuple(encoders), skipped=tuple(skipped), adapters=(), bases=bases)
+
+
+def _base(
+    adapter: FoundAdapter, source: RepoSource, resolution: Resolution, named: RepoRef | None, settings: HubSettings
+) -> tuple[tuple[ResolvedEncoder, RepoSource] | None, list[str]]:
+    """The base and its repository, None where there is none; and the repositories that were tried."""
+    own = best_base(adapter, resolution.encoders or _elsewhere(source))
+    if own is not None:
+        return (own, source), []
+    if named is not None:
+        found = _in_repository(adapter, named, settings)
+        if found is not None:
+            return found, [named.raw]
+    claims = [
+        claim
+        for claim in dict.fromkeys((*adapter.claims, *source.snapshot.base_models))
+        if claim != source.snapshot.repo_id
+    ]
+    for claim in claims:
+        found = _in_repository(adapter, RepoRef("hub", claim, claim), settings)
+        if found is not None:
+            return found, claims
+    return (None if claims or named is not None else _trusted(adapter, settings)), [
+        *([named.raw] if named else []),
+        *claims,
+    ]
+
+
+def _elsewhere(source: RepoSource) -> tuple[ResolvedEncoder, ...]:
+    """The towers of the whole repository, for a LoRA whose file or folder was named on its own."""
+    try:
+        return find_encoders(source).encoders
+    except ABSENT:
+        return ()
+
+
+def _in_repository(
+    adapter: FoundAdapter, ref: RepoRef, settings: HubSettings
+) -> tuple[ResolvedEncoder, RepoSource] | None:
+    try:
+        source = open_source(ref, settings)
+        base = best_base(adapter, find_encoders(source, subfolder=ref.subfolder, filename=ref.filename).encoders)
+    except ABSENT:
+        return None
+    return None if base is None else (base, source)
+
+
+def _trusted(adapter: FoundAdapter, settings: HubSettings) -> tuple[ResolvedEncoder, RepoSource] | None:
+    """The trusted encoder of the LoRA's width and depth, its file as pinned."""
+    lora = adapter.lora
+    rows = [r for r in all_trusted() if r.shape.hidden_size == lora.width and r.shape.num_hidden_layers == lora.layers]
+    for row in sorted(rows, key=lambda r: (r.component != lora.component, r.dtype != "F32", -r.confidence)):
+        try:
+            source = open_at(row.repo_id, row.revision, settings)
+            file = source.snapshot.file(row.path)
+            encoders = find_encoders(source, subfolder=row.path.rpartition("/")[0]).encoders
+        except ABSENT:
+            continue
+        if file is not None and file.sha256 == row.sha256:
+            base = best_base(adapter, [e for e in encoders if any(f.path == row.path for f in e.weight_files)])
+            if base is not None:
+                return base, source
+    return None

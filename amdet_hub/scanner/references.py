@@ -1,0 +1,164 @@
+"""Which clean encoder is the suspect held against, and how far is that choice to be trusted?
+
+Torch-free; fetches no weights.
+
+In this order: the one the user names; the trusted base of the same family and dimensions (`amdet_hub.families`, pinned
+revision and sha256); the base model that the suspect's own card claims; none. A claim is the suspect's author's word,
+and is reported as such.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amdet_hub.encoders.adapters import LoraBase
+from amdet_hub.encoders.discovery import find_encoders
+from amdet_hub.errors import BadRepository, ConfigError, NothingToScan
+from amdet_hub.families import TowerShape, TrustedReference, trusted_file, trusted_reference
+from amdet_hub.hub import HubSettings, open_at, open_source
+from amdet_hub.records import Reference, RepoRef, RepoSource, ResolvedEncoder
+from amdet_hub.scanner.lora_bases import ABSENT
+
+
+@dataclass(frozen=True)
+class ChosenReference:
+    """A reference, and where to load it from (None and None when there is none)."""
+
+    record: Reference
+    encoder: ResolvedEncoder | None = None
+    source: RepoSource | None = None
+
+
+def choose_reference(
+    suspect: ResolvedEncoder,
+    source: RepoSource,
+    *,
+    named: RepoRef | None,
+    allowed: bool,
+    settings: HubSettings,
+    base: LoraBase | None = None,
+) -> ChosenReference:
+    """The reference of one suspect.
+
+    Args:
+        suspect: the resolved suspect.
+        source: its repository, for its card's claims.
+        named: the user's own choice, if any.
+        allowed: False for `--no-reference`.
+        settings: how to reach the Hub.
+        base: what a LoRA was merged onto: its reference, unless it lies in the LoRA's own repository and the user
+            names another.
+
+    Raises:
+        ConfigError: the user's reference holds no encoder of the suspect's dimensions.
+        HubError: the user's reference cannot be read, or the Hub does not answer.
+    """
+    if not allowed:
+        return ChosenReference(Reference("none", "no reference was wanted (--no-reference): lower confidence"))
+    if base is not None and (named is None or base.source is not source):
+        return _merged_onto(base, source, named)
+    if named is not None:
+        return _named(suspect, named, settings)
+    row = _trusted_itself(suspect) or trusted_reference(suspect.config)
+    missing = "no trusted base of these dimensions is known"
+    if row is not None:
+        try:
+            return _trusted(suspect, row, settings)
+        except ABSENT as error:
+            missing = f"the trusted base {row.repo_id} could not be read ({type(error).__name__})"
+    for claim in source.snapshot.base_models:
+        if chosen := _declared(suspect, claim, settings):
+            return chosen
+    return ChosenReference(Reference("none", f"{missing} and the card names no usable base model: lower confidence"))
+
+
+def _named(suspect: ResolvedEncoder, ref: RepoRef, settings: HubSettings) -> ChosenReference:
+    source = open_source(ref, settings)
+    try:
+        encoder = _matching(suspect, source, ref.subfolder, ref.filename)
+    except NothingToScan as error:  # it is the reference that holds nothing, not the target
+        raise ConfigError("reference", str(error)) from error
+    if encoder is None:
+        raise ConfigError(
+            "reference", f"'{ref.raw}' holds no text encoder of {suspect.config.dims}, which '{suspect.label}' has"
+        )
+    return ChosenReference(_record("user", "named by the user", encoder, source), encoder, source)
+
+
+def _merged_onto(base: LoraBase, source: RepoSource, named: RepoRef | None) -> ChosenReference:
+    """The LoRA's base: what the merged tower differs in is the LoRA's doing. As trusted as the base itself."""
+    record = _record(
+        "declared", "what the LoRA was merged onto, by its author's word: untrusted", base.encoder, base.source
+    )
+    if named is not None and base.source.snapshot.repo_id == named.repo_id and base.source is not source:
+        record = _record("user", "named by the user, and what the LoRA was merged onto", base.encoder, base.source)
+    elif _trusted_itself(base.encoder) is not None:
+        record = _record(
+            "trusted",
+            "what the LoRA was merged onto, pinned by sha256 in amdet-hub's table",
+            base.encoder,
+            base.source,
+        )
+    elif base.source is source:
+        record = _record(
+            "declared", "what the LoRA was merged onto, in the same repository: untrusted", base.encoder, base.source
+        )
+    return ChosenReference(record, base.encoder, base.source)
+
+
+def _trusted_itself(suspect: ResolvedEncoder) -> TrustedReference | None:
+    """The row of the suspect's own file, where it is a trusted one: several trusted checkpoints share a shape and were trained apart."""
+    return next((row for file in suspect.weight_files if file.sha256 and (row := trusted_file(file.sha256))), None)
+
+
+def _trusted(suspect: ResolvedEncoder, row: TrustedReference, settings: HubSettings) -> ChosenReference:
+    source = open_at(row.repo_id, row.revision, settings)
+    file = source.snapshot.file(row.path)
+    if file is None or file.sha256 != row.sha256:
+        raise BadRepository(row.path, "its sha256 is not the pinned one")
+    folder = row.path.rpartition("/")[0]
+    encoders = find_encoders(source, subfolder=folder).encoders
+    encoder = next((e for e in encoders if any(f.path == row.path for f in e.weight_files)), None)
+    if encoder is None or TowerShape.of(encoder.config) != TowerShape.of(suspect.config):
+        raise BadRepository(row.path, "it is not the encoder that the table describes")
+    return ChosenReference(
+        _record("trusted", "pinned by revision and sha256 in amdet-hub's table", encoder, source), encoder, source
+    )
+
+
+def _declared(suspect: ResolvedEncoder, claim: str, settings: HubSettings) -> ChosenReference | None:
+    if claim == suspect.repo_id:
+        return None
+    try:
+        source = open_source(RepoRef("hub", claim, claim), settings)
+        encoder = _matching(suspect, source, "", None)
+    except ABSENT:
+        return None
+    if encoder is None:
+        return None
+    note = "declared by the suspect's own model card, which its author controls: untrusted"
+    return ChosenReference(_record("declared", note, encoder, source), encoder, source)
+
+
+def _matching(
+    suspect: ResolvedEncoder, source: RepoSource, subfolder: str, filename: str | None
+) -> ResolvedEncoder | None:
+    """The encoder of the suspect's shape; of several, the one of the same component, then the one stored most precisely."""
+    shape = TowerShape.of(suspect.config)
+    fitting = [
+        e
+        for e in find_encoders(source, subfolder=subfolder, filename=filename).encoders
+        if TowerShape.of(e.config) == shape
+    ]
+    return min(fitting, key=lambda e: (e.component != suspect.component, "F32" not in e.dtypes, e.label), default=None)
+
+
+def _record(trust: str, note: str, encoder: ResolvedEncoder, source: RepoSource) -> Reference:
+    assert trust in ("trusted", "user", "declared")
+    return Reference(
+        trust=trust,  # type: ignore[arg-type]
+        note=note,
+        repo_id=encoder.repo_id,
+        commit_sha=source.snapshot.commit_sha,
+        component=encoder.component,
+    )

@@ -1,0 +1,128 @@
+"""Start the Space: `python space/app.py` on the Hub, `amdet-hub space` on a machine of one's own.
+
+Thin: limits, page, webhook, server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import os
+import socket
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read when the clients are imported. No scan may act with whatever token this machine or Space holds, and nothing is
+# reported to anybody.
+os.environ.update(
+    HF_HUB_DISABLE_IMPLICIT_TOKEN="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    DISABLE_SAFETENSORS_CONVERSION="1",
+    GRADIO_ANALYTICS_ENABLED="0",
+    HF_HUB_DISABLE_XET=os.environ.get("HF_HUB_DISABLE_XET", "1"),
+)
+
+if os.environ.get("SPACES_ZERO_GPU"):
+    importlib.import_module("spaces")  # before gradio and torch, or it refuses
+
+import gradio as gr
+from gradio.themes.utils import colors
+
+from amdet_hub.web.pages import Page
+from amdet_hub.web.service import Service
+from amdet_hub.web.settings import SpaceSettings
+from amdet_hub.web.webhook import add_webhook
+from amdet_hub.web.zerogpu import lent, on_zerogpu
+
+STYLE = Path(__file__).with_name("style.css")
+
+THREADS = 80
+"""Visitors that can be followed at once: each open scan occupies a thread while it waits for news."""
+
+
+@dataclass
+class RunningSpace:
+    """A served page; `close` it at the end."""
+
+    url: str
+    service: Service
+    page: gr.Blocks
+
+    def wait(self) -> None:
+        """Serve until Ctrl-C."""
+        self.page.block_thread()
+
+    def close(self) -> None:
+        """Hang up and stop the worker."""
+        self.service.close()
+        self.page.close(verbose=False)
+
+
+def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None = None) -> RunningSpace:
+    """Serve the page. `port` None takes a free one from 7860 on, 0 any free one.
+
+    Not to be called where an event loop runs.
+    """
+    return asyncio.run(_serve(settings, host, port))
+
+
+async def _serve(settings: SpaceSettings, host: str | None, port: int | None) -> RunningSpace:
+    """`serve` where a loop runs: Gradio, when it finds none, opens one for every app that it makes and closes none of them."""
+    service = Service(settings, gpu=lent(sys.modules["spaces"]) if on_zerogpu() else None)
+    page = Page(service).build()
+    page.queue(default_concurrency_limit=20, max_size=200)
+    options: dict[str, Any] = {
+        "theme": _theme(),
+        "css": STYLE.read_text(encoding="utf-8"),
+        "run_history": False,
+        "footer_links": ["api", "settings"],
+    }
+    with redirect_stdout(sys.stderr):  # where Gradio says that it serves tools, even when it is told to be quiet
+        app, url, _ = page.launch(
+            server_name=host,
+            server_port=_free_port(host) if port == 0 else port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            ssr_mode=False,
+            max_threads=THREADS,
+            max_file_size=1,
+            allowed_paths=[str(settings.data_dir / "files")],
+            show_error=True,
+            mcp_server=settings.mcp_server and importlib.util.find_spec("mcp") is not None,
+            **options,
+        )
+    add_webhook(app, service)
+    return RunningSpace(url, service, page)
+
+
+def _theme() -> Any:
+    """Gradio's own, without fonts from elsewhere, and with buttons dark enough for the white words on them."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    theme = gr.themes.Default(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
+    button = {"button_primary_background_fill": "*primary_700", "button_primary_background_fill_hover": "*primary_800"}
+    button |= {
+        "button_cancel_background_fill": colors.red.c700,
+        "button_cancel_background_fill_hover": colors.red.c800,
+    }
+    return theme.set(**button, **{f"{name}_dark": colour for name, colour in button.items()})
+
+
+def _free_port(host: str | None) -> int:
+    """A port that nobody listens on; Gradio itself only looks between 7860 and 7959."""
+    with socket.socket() as probe:
+        probe.bind((host or "127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    """Serve with the settings of the environment until the process ends."""
+    running = serve(SpaceSettings.from_environment())
+    try:
+        running.wait()
+    finally:
+        running.close()

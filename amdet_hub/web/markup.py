@@ -1,0 +1,79 @@
+"""Small pieces of HTML. Every string that goes in comes out escaped; there is no way to pass HTML through `text`.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+from amdet_hub.report.escape import visible
+
+
+def text(value: str, *, limit: int | None = 300) -> str:
+    """Hostile text as HTML text or attribute: invisible and reordering characters shown as code points, then escaped."""
+    return html.escape(visible(value, limit=limit), quote=True)
+
+
+def code(value: str, *, limit: int | None = 300) -> str:
+    """Hostile text in code type."""
+    return f"<code>{text(value, limit=limit)}</code>"
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> str:
+    """A list of names and values; the values are HTML already."""
+    return (
+        "<dl class='facts'>"
+        + "".join(f"<div><dt>{text(name)}</dt><dd>{value}</dd></div>" for name, value in rows)
+        + "</dl>"
+    )
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; on a narrow screen each row becomes a list, whose values carry the names of their columns.
+
+    The cells are HTML already.
+    """
+    heads = "".join(f"<th scope='col'>{text(one)}</th>" for one in head)
+    names = [text(one) for one in head]
+    body = "".join(
+        "<tr>" + "".join(f"<td data-name='{n}'>{cell}</td>" for n, cell in zip(names, row, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return (
+        "<div class='wide' tabindex='0' role='region'"
+        f" aria-label='{text(caption)}'><table><caption>{text(caption)}</caption>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def bullets(items: Iterable[str]) -> str:
+    """A list; the items are HTML already."""
+    return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
+
+
+def note(kind: str, title: str, body: str, *, live: bool = False) -> str:
+    """A box. `kind` is one of ours: "found", "clean", "unsure", "error", "wait", "plain". `body` is HTML already.
+
+    A box that appears because something happened is announced to screen readers (`live`).
+    """
+    role = " role='alert'" if kind == "error" else " role='status'" if live else ""
+    return f"<div class='note {kind}'{role}><p class='title'>{text(title)}</p>{body}</div>"
+
+
+def bytes_text(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("bytes", "KB", "MB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} GB"
+
+
+def seconds_text(seconds: float) -> str:
+    """A time span for people, coarse: it is an estimate most of the time."""
+    if seconds < 90:
+        whole = max(1, round(seconds))
+        return "1 second" if whole == 1 else f"{whole} seconds"
+    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

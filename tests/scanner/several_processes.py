@@ -1,0 +1,46 @@
+"""What each process of a launch does in `test_processes.py`: several scans, one after the other, each written down by every process.
+
+Run by `python -m torch.distributed.run`; the arguments are the folder for the results and the folder of the pipeline
+with a broken tower.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amdet_hub.config import ScanConfig
+from amdet_hub.hub import HubSettings, parse_target
+from amdet_hub.records import to_dict
+from amdet_hub.scanner import ScanOptions, scan_target
+from tests.scanner.conftest import BACKDOORED, BASE, PAPER, QUICK
+
+
+def main(out: Path, broken: Path) -> None:
+    torch.set_num_threads(1)
+    settings = HubSettings(cache_dir=out / "cache", offline=True)
+
+    def scan(name: str, target: Path, reference: Path, config: ScanConfig, **options: Any) -> None:
+        report = scan_target(
+            parse_target(str(target)),
+            config=config,
+            settings=settings,
+            reference=parse_target(str(reference)),
+            options=ScanOptions(device="cpu", **options),
+        )
+        (out / f"{name}.{os.environ.get('RANK', '0')}.json").write_text(json.dumps(to_dict(report)))
+
+    scan("standard", BACKDOORED, BASE, QUICK.replace(inversion__restarts=6))
+    scan("paper", BACKDOORED, BASE, PAPER)
+    scan("no-time", BACKDOORED, BASE, QUICK, timeout_s=0.0)
+    scan("little-time", BACKDOORED, BASE, QUICK.replace(inversion__steps=100_000), timeout_s=4.0)
+    scan("broken", broken, broken, QUICK)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
