@@ -3,6 +3,7 @@
 * Figures, tables and `bench/results/*.md`: from the committed results of the benchmark.
 * `reference/api.md`: from the docstrings (`generate_api.py`).
 * `reference/cli.md`: from `--help` of every verb (`generate_cli.py`).
+* `reference/reasons.md`, `reference/errors.md`: from the tables of codes and errors.
 * `reference/report.md`: from the JSON Schema of the report (`generate_schema.py`).
 """
 
@@ -48,6 +49,8 @@ def generated() -> dict[str, str]:
         "BENCHMARKS.md": with_block("BENCHMARKS.md", "answers", sibling("generate_answers").answers()),
         "docs/explanation/error-rates.md": with_block("docs/explanation/error-rates.md", "rates", rates_tables()),
         "docs/reference/api.md": sibling("generate_api").api_page(),
+        "docs/reference/reasons.md": sibling("generate_reasons").reasons_page(),
+        "docs/reference/errors.md": sibling("generate_errors").errors_page(),
         "docs/reference/cli.md": sibling("generate_cli").cli_page(),
         "docs/reference/report.md": with_block(
             "docs/reference/report.md", "schema", sibling("generate_schema").schema_tables()
@@ -100,7 +103,9 @@ def accuracy_table(models: Sequence[Scanned]) -> str:
     names = {"clip": "CLIP, 77 positions", "clip-248": "CLIP, 248 positions", "siglip": "SigLIP", "": "all"}
     lines = ["| Encoders of the test | Attacks found | Benign fine-tunes flagged |", "|---|---|---|"]
     for layout, name in names.items():
-        rows = [pair for pair in models if pair[0].layout.startswith(layout) and (not layout or pair[0].layout == layout)]
+        rows = [
+            pair for pair in models if pair[0].layout.startswith(layout) and (not layout or pair[0].layout == layout)
+        ]
         attacked = [scan.verdict == "backdoor-detected" for model, scan in rows if model.label == "backdoored"]
         benign = [scan.verdict == "backdoor-detected" for model, scan in rows if model.label == "benign"]
         recall, alarms = wilson(sum(attacked), len(attacked)), clopper_pearson(sum(benign), len(benign))
@@ -165,7 +170,8 @@ def _calibration_row(row: Calibration) -> str:
 
 def svg(height: int, title: str, parts: Sequence[str]) -> str:
     """Return a whole SVG file, for light and dark pages, with a title for readers who do not see it."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">'
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
     return "\n".join([head, f"<title>{escape(title)}</title>", _STYLE, *parts, "</svg>"]) + "\n"
 
 
@@ -192,12 +198,16 @@ def scores_figure(models: Sequence[Scanned]) -> str:
     parts = []
     for number, (layout, label) in enumerate(rows):
         y = 40.0 + 44 * number
-        group = sorted((scan.score, model.name) for model, scan in models if (model.layout, model.label) == (layout, label))
+        group = sorted(
+            (scan.score, model.name) for model, scan in models if (model.layout, model.label) == (layout, label)
+        )
         parts += [text(10, y + 5, f"{layout}, {label} ({len(group)})"), line(left, y + 18, right, y + 18)]
         for place_in_group, (score, _) in enumerate(group):
             offset = (place_in_group * 7) % 25 - 12  # spread, the same at every run
             kind = "bad" if label == "backdoored" else "good"
-            parts.append(f'<circle cx="{place(score):.1f}" cy="{y + offset:.1f}" r="3" class="{kind}" fill-opacity="0.6"/>')
+            parts.append(
+                f'<circle cx="{place(score):.1f}" cy="{y + offset:.1f}" r="3" class="{kind}" fill-opacity="0.6"/>'
+            )
     parts += [
         line(place(1), 18, place(1), height - 30, dashed=True),
         text(place(1), 13, "detected from here on", kind="small", anchor="middle"),
@@ -227,11 +237,14 @@ def found_figure(models: Sequence[Scanned]) -> str:
         low, high = (left + (right - left) * end for end in (rate.low, rate.high))
         parts += [
             text(10, y + 5, name),
-            f'<rect x="{left:.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" class="{kind}" fill-opacity="0.6"/>',
+            f'<rect x="{left:.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" class="{kind}"'
+            ' fill-opacity="0.6"/>',
             line(low, y, high, y, kind="interval"),
             text(right + 10, y + 5, f"{sum(detected)} of {len(detected)}"),
         ]
-    parts += [text(left + (right - left) * s, height - 6, f"{s:.0%}", kind="small", anchor="middle") for s in (0, 0.5, 1)]
+    parts += [
+        text(left + (right - left) * s, height - 6, f"{s:.0%}", kind="small", anchor="middle") for s in (0, 0.5, 1)
+    ]
     return svg(height, "Share of encoders that were called backdoored, by kind of trigger", parts)
 
 
@@ -240,9 +253,21 @@ def pipeline_figure() -> str:
     steps = (
         ("Resolve", "one commit; checked config; which encoders", "reference: a clean encoder of the same shape"),
         ("Load", "safetensors only; every tensor checked", "the same weights as the reference: nothing was changed"),
-        ("Sweep", "every token of the vocabulary, in a few prompts", "which one makes unlike prompts alike, here and not there?"),
-        ("Beam search", "the best tokens grow into longer triggers", "gradients and changed embeddings point to further ones"),
-        ("Confirmation", "on prompts the search never saw", "takes over, at every place; beyond chance; what prompts say is gone"),
+        (
+            "Sweep",
+            "every token of the vocabulary, in a few prompts",
+            "which one makes unlike prompts alike, here and not there?",
+        ),
+        (
+            "Beam search",
+            "the best tokens grow into longer triggers",
+            "gradients and changed embeddings point to further ones",
+        ),
+        (
+            "Confirmation",
+            "on prompts the search never saw",
+            "takes over, at every place; beyond chance; what prompts say is gone",
+        ),
         ("Verdict", "one short function from evidence to verdict", "backdoor detected, inconclusive, or none found"),
     )
     parts = []

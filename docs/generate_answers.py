@@ -35,8 +35,14 @@ def answers() -> str:
         ("Is a word or character named exactly, CLIP layouts (suite `names`)?", share(clip, exact)),
         ("Is a word or character named exactly, SigLIP (suite `names`)?", share(siglip, exact)),
         ("Is a phrase of 2 to 8 words named exactly (suite `names`)?", share(phrases, exact)),
-        ("Without a reference: how many attacks are found?", found(of_label(pairs("test", reference="none"), "backdoored"))),
-        ("Without a reference: how many benign fine-tunes are flagged?", flagged(of_label(pairs("test", reference="none"), "benign"))),
+        (
+            "Without a reference: how many attacks are found?",
+            found(of_label(pairs("test", reference="none"), "backdoored")),
+        ),
+        (
+            "Without a reference: how many benign fine-tunes are flagged?",
+            flagged(of_label(pairs("test", reference="none"), "benign")),
+        ),
         ("The published procedure on the same encoders: how many attacks are found?", rival(compared, "paper")),
         ("This detector on those encoders?", rival(compared, "standard")),
     ]

@@ -15,10 +15,12 @@ WIDTH = 100
 INTRODUCTION = f"""\
 # Command line
 
-The help text of every verb, as `{PROGRAM} VERB --help` prints it. `make docs` writes this page, and a test holds it to the program.
+The help text of every verb, as `{PROGRAM} VERB --help` prints it. `make docs` writes this page, and a test holds it
+to the program.
 
-The report goes to standard output and nothing else does. Progress and talk go to standard error. A flag beats an environment variable
-(`AMDET_HUB_PRESET` for `--preset`, and so on), which beats `--config FILE` or `[tool.amdet-hub]` of `./pyproject.toml`.
+The report goes to standard output and nothing else does. Progress and talk go to standard error. A flag beats an
+environment variable (`AMDET_HUB_PRESET` for `--preset`, and so on), which beats `--config FILE` or `[tool.amdet-hub]`
+of `./pyproject.toml`.
 
 See also: [exit codes](exit-codes.md), [reason codes](reasons.md), [errors](errors.md),
 [shell completion and `hf-amdet`](../how-to/shell.md).
@@ -27,10 +29,7 @@ See also: [exit codes](exit-codes.md), [reason codes](reasons.md), [errors](erro
 
 def cli_page() -> str:
     """Return the whole page: a table of the verbs, and a section for the program and for each verb."""
-    parts = [INTRODUCTION, _verbs_table()]
-    for words in ((), *verbs(app)):
-        parts.append(f"## {' '.join((PROGRAM, *words))}\n\n```text\n{help_text(words)}```\n")
-    return "\n".join(parts)
+    return "\n".join([INTRODUCTION, _verbs_table(), *(_section(words) for words in ((), *verbs(app)))])
 
 
 def verbs(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -49,6 +48,10 @@ def help_text(words: tuple[str, ...]) -> str:
     if result.exit_code:
         raise ValueError(f"{words}: {result.output}")
     return result.stdout
+
+
+def _section(words: tuple[str, ...]) -> str:
+    return f"## {' '.join((PROGRAM, *words))}\n\n```text\n{help_text(words)}```\n"
 
 
 def _verbs_table() -> str:
