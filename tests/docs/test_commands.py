@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -148,7 +147,6 @@ def world(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loc
         (tmp_path / folder).mkdir()
         for path, data in files_of("base").items():
             (tmp_path / folder / path).write_bytes(data)
-    shutil.copytree(ROOT / "bench" / "results", tmp_path / "bench" / "results")
     for name, value in {
         "AMDET_HUB_ENDPOINT": hub.endpoint,
         "AMDET_HUB_CACHE_DIR": str(tmp_path / "cache"),
