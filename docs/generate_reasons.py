@@ -20,8 +20,8 @@ INTRODUCTION = """\
 # Reason codes and findings
 
 Every verdict and every part that was not scanned carries a code. It stands in the text report, as `verdict.code` and
-`reason` in [JSON](report.md), as `ruleId` in SARIF, and in the answers of the Action, the hook, the watch and the MCP
-server. A code does not change between versions; the sentences around it may. The code of a repository's verdict is
+`reason` in [JSON](report.md), and as `ruleId` in SARIF. The Action, the hook, the watch and the MCP server answer with
+it too. A code does not change between versions; the sentences around it may. The code of a repository's verdict is
 that of the part that decided it.
 """
 

@@ -1,9 +1,9 @@
 """Runs every command and Python example of `docs/`, README.md and SKILL.md, against a LocalHub with the pages' models.
 
 A `bash` block holds commands. A `console` block holds commands after `$ ` and below each the lines of its output that
-must appear, in this order; `...` stands for anything. A command ends with `# exit code N` where that is not 0.
-Commands that cannot be run here stand in `MAPPED`, with a check in their place; nothing is skipped.
-A `sh` block of README.md is parsed by `tests/test_readme.py` and not run.
+must appear, in this order; `...` stands for anything, and a space for any white space. A command ends with
+`# exit code N` where that is not 0. Commands that cannot be run here stand in `MAPPED`, with a check in their place;
+nothing is skipped. A `sh` block of README.md is parsed by `tests/test_readme.py` and not run.
 
 The commands are those of the page, unchanged. The reference and the reduced settings come from the environment and
 from a `pyproject.toml` in the working directory, as they may for anybody.
@@ -173,7 +173,8 @@ def check_output(command: Command, printed: str) -> None:
     """Every shown line is printed, in this order."""
     rest = printed
     for line in command.output:
-        pattern = ".*".join(re.escape(part) for part in line.strip().split("..."))
+        parts = (re.escape(part).replace("\\ ", " ") for part in line.strip().split("..."))
+        pattern = re.sub(" +", r"\\s+", ".*".join(parts))
         match = re.search(pattern, rest)
         assert match, (
             f"line {command.line}: {command.text}\ndoes not print, after what comes before it: {line}\n{printed}"
