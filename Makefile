@@ -38,11 +38,12 @@ format: $(VENV)/installed-dev ## let ruff put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/installed ## write the made parts of docs/ anew: figures, rates, the API page
+docs: $(VENV)/installed-docs ## write the generated parts of docs/, and build the site into build/site, offline; a broken link fails
 	$(BIN)/python docs/generate.py
+	$(BIN)/zensical build --clean --strict
 
 clean: ## remove .venv and every cache
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build/site .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The stamps: an install is repeated only when what it was made from has changed. The build backend is installed first and used without
 # build isolation, so that it is pinned like everything else.
@@ -55,6 +56,11 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
 $(VENV)/installed-space: $(VENV)/installed
 	@echo "Installing what the web page needs"
 	@$(INSTALL) --no-build-isolation -c constraints.txt -e '.[space]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@echo "Installing what the site needs"
+	@$(INSTALL) --no-build-isolation -c constraints.txt -e '.[docs]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -1,27 +1,29 @@
-"""Everything in this folder that is made from something else: `python docs/generate.py` writes it anew, and a test holds it to its source.
+"""Writes every generated file of the documentation anew: `python docs/generate.py`. A test holds each to its source.
 
-* `figures/*.svg` and the table in `error-rates.md`: from the committed results of the benchmark,
-  `bench/results/test.jsonl`.
-* `api.md`: from the docstrings (`generate_api.py`).
+* Figures, tables and `bench/results/*.md`: from the committed results of the benchmark.
+* `reference/api.md`: from the docstrings (`generate_api.py`).
+* `reference/cli.md`: from `--help` of every verb (`generate_cli.py`).
+* `reference/reasons.md`, `reference/errors.md`: from the tables of codes and errors.
+* `reference/report.md`: from the JSON Schema of the report (`generate_schema.py`).
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from types import ModuleType
 
 from amdet_hub.bench.results import DetectorResult, ModelResult, read_results
-from amdet_hub.bench.tables import headline_table, operating_table
-from amdet_hub.report.intervals import wilson
+from amdet_hub.bench.tables import headline_table, operating_table, report
+from amdet_hub.families import CALIBRATIONS, Calibration
+from amdet_hub.report.intervals import clopper_pearson, wilson
 
-DOCS = Path(__file__).parent
-RESULTS = DOCS.parent / "bench" / "results" / "test.jsonl"
-TABLE = re.compile(
-    r"(<!-- made by docs/generate.py: begin -->\n).*?(<!-- made by docs/generate.py: end -->)", re.DOTALL
-)
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench" / "results"
 
 WIDTH, ROW = 720, 26
 _STYLE = """<style>
@@ -36,71 +38,156 @@ text { fill: #f0f6fc } .interval { stroke: #f0f6fc } .small { fill: #9198a1 } .b
 </style>"""
 
 
-def made() -> dict[str, str]:
-    """Every made file of this folder: its path in it, and its text."""
-    sys.path.insert(0, str(DOCS))
-    try:
-        from generate_api import api_page  # type: ignore[import-not-found,unused-ignore]
-    finally:
-        sys.path.remove(str(DOCS))
+def generated() -> dict[str, str]:
+    """Return the text of every generated file by its path in the repository."""
     models = scanned()
-    rates = (DOCS / "error-rates.md").read_text(encoding="utf-8")
     return {
-        "figures/how-it-works.svg": pipeline_figure(),
-        "figures/scores.svg": scores_figure(models),
-        "figures/found.svg": found_figure(models),
-        "error-rates.md": TABLE.sub(lambda found: found[1] + rates_table() + found[2], rates),
-        "api.md": api_page(),
+        "docs/figures/how-it-works.svg": pipeline_figure(),
+        "docs/figures/scores.svg": scores_figure(models),
+        "docs/figures/found.svg": found_figure(models),
+        "README.md": with_block("README.md", "accuracy", accuracy_table(models)),
+        "BENCHMARKS.md": with_block("BENCHMARKS.md", "answers", sibling("generate_answers").answers()),
+        "docs/explanation/error-rates.md": with_block("docs/explanation/error-rates.md", "rates", rates_tables()),
+        "docs/reference/api.md": sibling("generate_api").api_page(),
+        "docs/reference/reasons.md": sibling("generate_reasons").reasons_page(),
+        "docs/reference/errors.md": sibling("generate_errors").errors_page(),
+        "docs/reference/cli.md": sibling("generate_cli").cli_page(),
+        "docs/reference/report.md": with_block(
+            "docs/reference/report.md", "schema", sibling("generate_schema").schema_tables()
+        ),
+        "bench/results/test.md": suite_page("test"),
+        "bench/results/names.md": suite_page("names"),
+        "bench/results/calibration.md": calibration_page(),
     }
 
+
+def sibling(name: str) -> ModuleType:
+    """Import another script of this folder."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+
+
+def with_block(path: str, name: str, content: str) -> str:
+    """Return the file with its block `name` replaced: what stands between its two comment markers."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    block = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.DOTALL)
+    replaced, count = block.subn(lambda found: f"{found[1]}{content}{found[2]}", text)
+    if count != 1:
+        raise ValueError(f"{path} holds {count} blocks '{name}'")
+    return replaced
+
+
+# ---------------------------------------------------------------- tables
 
 Scanned = tuple[ModelResult, DetectorResult]
 
 
 def scanned() -> list[Scanned]:
-    """Every test model that counts (benign, or with an attack that works), with its scan by the standard detector and the right reference."""
+    """Return every test model that counts, with its scan by the standard detector and the right reference.
+
+    Benign models count, and attacked ones whose attack works.
+    """
     found = []
-    for model in read_results(RESULTS).results:
+    for model in read_results(RESULTS / "test.jsonl").results:
         scan = next((s for s in model.scans if (s.detector, s.reference) == ("standard", "right")), None)
         if scan is not None and model.kept:
             found.append((model, scan))
     return found
 
 
-def rates_table() -> str:
-    """The two tables of BENCHMARKS.md that a reader asks for first, as `amdet-hub bench report` prints them."""
-    results = read_results(RESULTS).results
-    return (
-        f"\nThe paper's kinds of attack:\n\n{headline_table(results).strip()}\n\nEverything that was"
-        f" tried:\n\n{operating_table(results).strip()}\n\n"
+def accuracy_table(models: Sequence[Scanned]) -> str:
+    """Return the README's table: attacks found and false alarms by layout."""
+    names = {"clip": "CLIP, 77 positions", "clip-248": "CLIP, 248 positions", "siglip": "SigLIP", "": "all"}
+    lines = ["| Encoders of the test | Attacks found | Benign fine-tunes flagged |", "|---|---|---|"]
+    for layout, name in names.items():
+        rows = [
+            pair for pair in models if pair[0].layout.startswith(layout) and (not layout or pair[0].layout == layout)
+        ]
+        attacked = [scan.verdict == "backdoor-detected" for model, scan in rows if model.label == "backdoored"]
+        benign = [scan.verdict == "backdoor-detected" for model, scan in rows if model.label == "benign"]
+        recall, alarms = wilson(sum(attacked), len(attacked)), clopper_pearson(sum(benign), len(benign))
+        if recall is None or alarms is None:
+            continue
+        lines.append(
+            f"| {name} | {sum(attacked)} of {len(attacked)} (95 % interval {recall.low:.1%} to {recall.high:.1%}) "
+            f"| {sum(benign)} of {len(benign)} (95 % interval {alarms.low:.1%} to {alarms.high:.1%}) |"
+        )
+    command = "`amdet-hub bench report bench/results/test.jsonl`"
+    return "\n".join(lines) + f"\n\nCounted by {command}; preset `quick`, compared with the right reference.\n"
+
+
+def rates_tables() -> str:
+    """Return the two tables of the benchmark that a reader asks for first."""
+    results = read_results(RESULTS / "test.jsonl").results
+    first, second = headline_table(results).strip(), operating_table(results).strip()
+    return f"\nThe paper's kinds of attack:\n\n{first}\n\nEverything that was tried:\n\n{second}\n\n"
+
+
+def suite_page(suite: str) -> str:
+    """Return the page of a suite: what `amdet-hub bench report` prints of its results."""
+    command = f"amdet-hub bench report bench/results/{suite}.jsonl"
+    printed = report(read_results(RESULTS / f"{suite}.jsonl").results)
+    return f"# Results of the suite `{suite}`\n\nPrinted by `{command}`; a test holds this page to it.\n\n{printed}"
+
+
+def calibration_page() -> str:
+    """Return the page of the thresholds in use, with the models that they were chosen on."""
+    lines = [
+        "# Thresholds and their calibration",
+        "",
+        "The rows of `CALIBRATIONS` in `amdet_hub/families.py`; a test holds this page to them.",
+        "`amdet-hub bench calibrate bench/results/calibration.jsonl --check` computes them again from the results.",
+        "",
+        "| family | reference | standing | success | collapse | backdoored (missed) | benign (wrong) "
+        "| highest benign score | lowest backdoored score |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [_calibration_row(row) for row in CALIBRATIONS]
+    return "\n".join(lines) + "\n"
+
+
+def _calibration_row(row: Calibration) -> str:
+    limits = row.thresholds
+    cells = (
+        row.family,
+        "with" if row.with_reference else "without",
+        limits.sweep_score,
+        limits.trigger_success,
+        limits.trigger_collapse,
+        f"{row.n_backdoored} ({row.n_missed})",
+        f"{row.n_benign} ({row.n_wrong})",
+        row.highest_benign,
+        row.lowest_backdoored,
     )
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 # ---------------------------------------------------------------- figures
 
 
 def svg(height: int, title: str, parts: Sequence[str]) -> str:
-    """A whole SVG file, light and dark, with a title for those who do not see it."""
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
-        ' role="img">'
-    )
+    """Return a whole SVG file, for light and dark pages, with a title for readers who do not see it."""
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
     return "\n".join([head, f"<title>{escape(title)}</title>", _STYLE, *parts, "</svg>"]) + "\n"
 
 
 def text(x: float, y: float, words: str, *, kind: str = "", anchor: str = "start") -> str:
-    """Words at a point; `anchor` is "start", "middle" or "end"."""
+    """Return words at a point; `anchor` is "start", "middle" or "end"."""
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, *, dashed: bool = False, kind: str = "line") -> str:
-    """A thin line."""
+    """Return a thin line."""
     dash = ' stroke-dasharray="4 4"' if dashed else ""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"{dash}/>'
 
 
 def scores_figure(models: Sequence[Scanned]) -> str:
-    """One dot for every test model: its score, above or below the line that convicts."""
+    """Draw one dot for every test model: its score, and the line from which on it is detected."""
     left, right, most = 190.0, WIDTH - 30.0, 1.5
     rows = sorted({(model.layout, model.label) for model, _ in models})
     height = 60 + 44 * len(rows)
@@ -123,17 +210,20 @@ def scores_figure(models: Sequence[Scanned]) -> str:
             )
     parts += [
         line(place(1), 18, place(1), height - 30, dashed=True),
-        text(place(1), 13, "convicts from here on", kind="small", anchor="middle"),
+        text(place(1), 13, "detected from here on", kind="small", anchor="middle"),
     ]
     parts += [text(place(s), height - 10, f"{s:g}", kind="small", anchor="middle") for s in (0, 0.5, 1, 1.5)]
     return svg(height, "Scores of every encoder of the test, by layout and truth", parts)
 
 
 def found_figure(models: Sequence[Scanned]) -> str:
-    """How many attacked encoders were found, by kind of trigger, with 95 % intervals; and how many benign ones were accused."""
+    """Draw how many attacked encoders were found, by kind of trigger, and how many benign ones were flagged.
+
+    The thin lines are 95 % intervals.
+    """
     groups: dict[str, list[bool]] = {}
     for model, scan in models:
-        name = model.trigger_kind if model.label == "backdoored" else "benign encoders, accused"
+        name = model.trigger_kind if model.label == "backdoored" else "benign encoders, flagged"
         groups.setdefault(name, []).append(scan.verdict == "backdoor-detected")
     rows = sorted(groups.items(), key=lambda item: (item[0].startswith("benign"), -len(item[1]), item[0]))
     left, right, height = 250.0, WIDTH - 90.0, 40 + ROW * len(rows)
@@ -147,10 +237,8 @@ def found_figure(models: Sequence[Scanned]) -> str:
         low, high = (left + (right - left) * end for end in (rate.low, rate.high))
         parts += [
             text(10, y + 5, name),
-            (
-                f'<rect x="{left:.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" class="{kind}"'
-                ' fill-opacity="0.6"/>'
-            ),
+            f'<rect x="{left:.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" class="{kind}"'
+            ' fill-opacity="0.6"/>',
             line(low, y, high, y, kind="interval"),
             text(right + 10, y + 5, f"{sum(detected)} of {len(detected)}"),
         ]
@@ -161,7 +249,7 @@ def found_figure(models: Sequence[Scanned]) -> str:
 
 
 def pipeline_figure() -> str:
-    """The way from a model id to a verdict."""
+    """Draw the way from a model id to a verdict."""
     steps = (
         ("Resolve", "one commit; checked config; which encoders", "reference: a clean encoder of the same shape"),
         ("Load", "safetensors only; every tensor checked", "the same weights as the reference: nothing was changed"),
@@ -171,7 +259,7 @@ def pipeline_figure() -> str:
             "which one makes unlike prompts alike, here and not there?",
         ),
         (
-            "Accretion",
+            "Beam search",
             "the best tokens grow into longer triggers",
             "gradients and changed embeddings point to further ones",
         ),
@@ -197,14 +285,14 @@ def pipeline_figure() -> str:
 
 
 def write(files: Mapping[str, str], say: Callable[[str], object]) -> None:
-    """Write what differs."""
+    """Write every file whose content differs, and name it."""
     for name, content in files.items():
-        path = DOCS / name
-        path.parent.mkdir(exist_ok=True)
+        path = ROOT / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != content:
             path.write_text(content, encoding="utf-8")
             say(f"wrote {name}\n")
 
 
 if __name__ == "__main__":
-    write(made(), sys.stdout.write)
+    write(generated(), sys.stdout.write)

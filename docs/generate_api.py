@@ -50,11 +50,8 @@ def api_page() -> str:
     lines = [
         "# Python API",
         "",
-        (
-            "Made from the docstrings by `python docs/generate.py`; a test holds it to the code. Everything here is"
-            " typed, and importing `amdet_hub`"
-        ),
-        "imports no torch. What is not on this page may change without notice.",
+        "Made from the docstrings by `python docs/generate.py`; a test holds it to the code. All is typed.",
+        "Importing `amdet_hub` imports no torch. Names that are not on this page may change without notice.",
         "",
     ]
     for heading, module, names in PAGES:

@@ -1,8 +1,9 @@
-"""Every command and every Python example of `docs/` and SKILL.md is run, against a LocalHub that holds the models the pages name.
+"""Runs every command and Python example of `docs/`, README.md and SKILL.md, against a LocalHub with the pages' models.
 
 A `bash` block holds commands. A `console` block holds commands after `$ ` and below each the lines of its output that
-must appear, in this order; `...` stands for anything. A command ends with `# exit code N` where that is not 0. What
-cannot be run here stands in `MAPPED`, with a check in its place; nothing is skipped.
+must appear, in this order; `...` stands for anything, and a space for any white space. A command ends with
+`# exit code N` where that is not 0. Commands that cannot be run here stand in `MAPPED`, with a check in their place;
+nothing is skipped. A `sh` block of README.md is parsed by `tests/test_readme.py` and not run.
 
 The commands are those of the page, unchanged. The reference and the reduced settings come from the environment and
 from a `pyproject.toml` in the working directory, as they may for anybody.
@@ -13,7 +14,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -30,7 +30,10 @@ from amdet_hub.testing import LocalHub
 from tests.demo_hub import FAST_TOML, TOKEN, files_of
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = (*sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").glob("*.md")), "SKILL.md")
+PAGES = (*sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md")), "README.md", "SKILL.md")
+GENERATED = "docs/reference/cli.md"
+"""The help texts, whose examples are those of the program."""
+
 SHELLS = ("bash", "console")
 OTHER_LANGUAGES = ("python", "text", "json", "yaml", "toml", "")
 """Everything else a fence may be; a new language must be thought about here."""
@@ -144,7 +147,6 @@ def world(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loc
         (tmp_path / folder).mkdir()
         for path, data in files_of("base").items():
             (tmp_path / folder / path).write_bytes(data)
-    shutil.copytree(ROOT / "bench" / "results", tmp_path / "bench" / "results")
     for name, value in {
         "AMDET_HUB_ENDPOINT": hub.endpoint,
         "AMDET_HUB_CACHE_DIR": str(tmp_path / "cache"),
@@ -171,7 +173,8 @@ def check_output(command: Command, printed: str) -> None:
     """Every shown line is printed, in this order."""
     rest = printed
     for line in command.output:
-        pattern = ".*".join(re.escape(part) for part in line.strip().split("..."))
+        parts = (re.escape(part).replace("\\ ", " ") for part in line.strip().split("..."))
+        pattern = re.sub(" +", r"\\s+", ".*".join(parts))
         match = re.search(pattern, rest)
         assert match, (
             f"line {command.line}: {command.text}\ndoes not print, after what comes before it: {line}\n{printed}"
@@ -192,7 +195,7 @@ def test_every_command_of_the_page(page: str, world: LocalHub) -> None:
     "page", [page for page in PAGES if any(language == "python" for _, language, _ in fences(page))]
 )
 def test_every_python_example_of_the_page(page: str, world: LocalHub, tmp_path: Path) -> None:
-    """In a process of its own, as a reader runs it: the Hub's client and transformers read the environment when they are imported."""
+    """In a process of its own, as readers run it: the Hub's client and transformers read the environment at import."""
     source = "\n".join(content for _, language, content in fences(page) if language == "python")
     if page == "SKILL.md":  # an excerpt of somebody's program
         source = "from transformers import CLIPTextModelWithProjection as CLIPTextModel\n" + source.replace(
@@ -218,11 +221,12 @@ def test_every_python_example_of_the_page(page: str, world: LocalHub, tmp_path: 
 def test_the_pages_hold_commands_and_no_unknown_language() -> None:
     count = {page: len(commands(page)) for page in PAGES}
     assert sum(count.values()) >= 40
-    for page in PAGES:
-        assert {language for _, language, _ in fences(page)} <= {*SHELLS, *OTHER_LANGUAGES}, page
+    for page in set(PAGES) - {GENERATED}:
+        parsed = ("sh",) if page == "README.md" else ()
+        assert {language for _, language, _ in fences(page)} <= {*SHELLS, *OTHER_LANGUAGES, *parsed}, page
         for number, language, content in fences(page):
             hidden = [line for line in content.splitlines() if line.lstrip("$ ").startswith(PROGRAMS)]
-            assert language in SHELLS or not hidden or "args" in content, (
+            assert language in (*SHELLS, *parsed) or not hidden or "args" in content, (
                 f"{page}:{number}: commands in a '{language}' block are not run"
             )
 

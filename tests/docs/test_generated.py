@@ -1,4 +1,4 @@
-"""The made parts of `docs/` are what `python docs/generate.py` makes, and every link leads somewhere.
+"""The generated parts of the documentation are those of their sources, and the pages are complete.
 
 `AMDET_HUB_REGENERATE_GOLDENS=1 pytest tests/docs/test_generated.py` writes them anew.
 """
@@ -8,20 +8,24 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
-from markdown_it import MarkdownIt
+from click.testing import CliRunner
 
 import amdet_hub
 from amdet_hub import errors
+from amdet_hub.cli.app import app
+from amdet_hub.records.reason_codes import REASONS
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+PAGES = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
 
 
 def load(name: str) -> ModuleType:
@@ -33,18 +37,30 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def test_made_files_are_those_of_their_source() -> None:
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def sections(name: str) -> set[str]:
+    return set(re.findall(r"^#+ ([a-z-]+)$", page(name), re.MULTILINE))
+
+
+def test_generated_files_are_those_of_their_source() -> None:
     generate = load("generate")
-    made = generate.made()
+    made = generate.generated()
     if os.environ.get("AMDET_HUB_REGENERATE_GOLDENS") == "1":
         generate.write(made, lambda text: None)
-    stale = [name for name, content in made.items() if (DOCS / name).read_text(encoding="utf-8") != content]
+    stale = [name for name, content in made.items() if (ROOT / name).read_text(encoding="utf-8") != content]
     assert stale == [], "run `python docs/generate.py`"
-    assert set(made) == {
-        "api.md",
-        "error-rates.md",
-        *(f"figures/{path.name}" for path in (DOCS / "figures").iterdir()),
-    }
+    assert {f"docs/figures/{path.name}" for path in (DOCS / "figures").iterdir()} <= set(made)
+
+
+def test_a_page_of_results_is_what_the_command_prints() -> None:
+    """The smaller suite stands for both: the pages are made by one function."""
+    printed = CliRunner().invoke(app, ["bench", "report", str(ROOT / "bench/results/names.jsonl")])
+    assert printed.exit_code == 0
+    shown = (ROOT / "bench/results/names.md").read_text(encoding="utf-8")
+    assert shown.endswith(f"\n\n{printed.stdout.strip()}\n")
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "figures").iterdir()), ids=lambda path: path.name)
@@ -63,83 +79,64 @@ def test_figures_are_whole_small_and_for_everybody(path: Path) -> None:
 
 
 def test_the_figures_count_what_the_benchmark_counts() -> None:
-    generate = load("generate")
-    models = generate.scanned()
-    found = (DOCS / "figures/found.svg").read_text(encoding="utf-8")
-    shown = [tuple(map(int, pair)) for pair in re.findall(r">(\d+) of (\d+)<", found)]
+    models = load("generate").scanned()
+    shown = [tuple(map(int, pair)) for pair in re.findall(r">(\d+) of (\d+)<", page("figures/found.svg"))]
     assert sum(n for _, n in shown) == len(models)
     assert sum(k for k, _ in shown) == sum(scan.verdict == "backdoor-detected" for _, scan in models)
-    assert (DOCS / "figures/scores.svg").read_text(encoding="utf-8").count("<circle") == len(models)
+    assert page("figures/scores.svg").count("<circle") == len(models)
 
 
-def test_every_percentage_of_the_page_of_rates_is_in_the_benchmarks() -> None:
-    page, benchmarks = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/error-rates.md", "BENCHMARKS.md"))
-    rows = [line for line in page.splitlines() if line.startswith("| ") and any(c.isdigit() for c in line)]
+def test_the_rates_are_rows_of_the_results() -> None:
+    results = (ROOT / "bench/results/test.md").read_text(encoding="utf-8")
+    shown = page("explanation/error-rates.md").splitlines()
+    rows = [line for line in shown if line.startswith("| ") and any(c.isdigit() for c in line)]
     assert len(rows) >= 5
-    assert [row for row in rows if row not in benchmarks] == []
-    prose = "\n".join(line for line in page.splitlines() if not line.startswith("|"))
-    assert [figure for figure in re.findall(r"\d+(?:\.\d+)? ?%", prose) if figure not in benchmarks] == []
+    assert [row for row in rows if row not in results] == []
 
 
-def test_the_api_page_names_every_public_name_and_error() -> None:
-    page = (DOCS / "api.md").read_text(encoding="utf-8")
-    documented = {*re.findall(r"^### (\w+)$", page, re.MULTILINE), *re.findall(r"^- `(\w+)\(", page, re.MULTILINE)}
+def test_every_public_name_and_error_is_on_a_page() -> None:
+    api = page("reference/api.md")
+    documented = {*re.findall(r"^### (\w+)$", api, re.MULTILINE), *re.findall(r"^- `(\w+)\(", api, re.MULTILINE)}
     assert set(amdet_hub.__all__) <= documented
-    assert {
-        name for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, Exception)
-    } <= documented
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.AmdetError)]
+    assert {cls.__name__ for cls in classes} <= documented
+    assert {cls.code for cls in classes} <= sections("reference/errors.md")
 
 
-def anchors(text: str) -> set[str]:
-    headings = re.findall(r"^#+ +(.*?) *$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+def test_every_reason_code_and_finding_has_a_section() -> None:
+    from amdet_hub import verdict
+
+    kinds = {value for name, value in vars(verdict).items() if name.isupper() and isinstance(value, str)}
+    assert len(kinds) >= 8
+    assert {*REASONS, *kinds} <= sections("reference/reasons.md")
 
 
-@pytest.mark.parametrize("page", [*(f"docs/{name}" for name in PAGES), "SKILL.md"])
-def test_links_lead_somewhere(page: str) -> None:
-    path = ROOT / page
-    tokens = MarkdownIt("commonmark").enable("table").parse(path.read_text(encoding="utf-8"))
-    children = [child for token in tokens for child in token.children or ()]
-    links = [str(c.attrGet("href")) for c in children if c.type == "link_open"] + [
-        str(c.attrGet("src")) for c in children if c.type == "image"
-    ]
-    for link in links:
-        if "://" in link:
-            continue
-        name, _, anchor = link.partition("#")
-        target = (path.parent / name).resolve() if name else path
-        assert target.is_file(), link
-        if anchor:
-            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+def nav_pages(items: list[dict[str, Any]]) -> list[str]:
+    found: list[str] = []
+    for item in items:
+        for value in item.values():
+            found += [value] if isinstance(value, str) else nav_pages(value)
+    return found
 
 
-def test_every_page_is_in_the_index_and_the_index_in_the_readme() -> None:
-    index = (DOCS / "README.md").read_text(encoding="utf-8")
-    assert [name for name in PAGES if name != "README.md" and f"({name})" not in index] == []
+def test_every_page_is_in_the_navigation_the_index_and_the_list_for_language_models() -> None:
+    site = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]
+    assert sorted(nav_pages(site["nav"])) == sorted(PAGES)
+    others = PAGES - {"README.md"}
+    assert {name for name in others if f"({name})" in page("README.md")} == others
+    assert set(re.findall(r"\]\(([^)]+)\)", page("llms.txt"))) == {
+        name.removesuffix("md")[:-1] + "/" for name in others
+    }
     assert "(docs/README.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_exit_codes_are_those_of_the_readme() -> None:
-    def rows(page: str) -> dict[str, str]:
-        return dict(re.findall(r"^\| (\d+) \| (.*?) \|$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE))
-
-    shown, known = rows("docs/exit-codes.md"), rows("README.md")
-    assert set(shown) == set(known)
-    assert all(shown[code].startswith(known[code].split(";")[0]) for code in known)
-
-
 def test_the_page_of_the_action_names_inputs_and_outputs_that_exist() -> None:
-    path = ROOT / "action.yml"
-    if not path.is_file():
-        pytest.skip("action.yml is not part of this checkout")
-    action = yaml.safe_load(path.read_text(encoding="utf-8"))
-    page = (DOCS / "action.md").read_text(encoding="utf-8")
-    inputs = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
-    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    text = page("how-to/github-action.md")
+    inputs = set(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE))
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
         jobs = yaml.safe_load(block)["jobs"].values()
-        inputs |= {
-            name for job in jobs for step in job["steps"] if "amdet-hub@" in step["uses"] for name in step["with"]
-        }
+        inputs |= {n for job in jobs for step in job["steps"] if "amdet-hub@" in step["uses"] for n in step["with"]}
     assert inputs <= set(action["inputs"])
-    listed = page.split("## Outputs")[1].split("are set")[0]
+    listed = text.split("## Outputs")[1].split("are set")[0]
     assert set(re.findall(r"`([a-z-]+)`", listed)) == set(action["outputs"])

@@ -1,4 +1,4 @@
-"""`action.yml` and our workflows: pinned, least privilege, no expression in a script, and the inputs and outputs that were promised."""
+"""`action.yml` and workflows: pinned, least privilege, no expression in a script, promised inputs and outputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ def steps(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def test_there_are_the_workflows() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["action-selftest", "ci", "release", "scan-checkpoints", "space"]
+    assert [path.stem for path in WORKFLOWS] == [
+        "action-selftest",
+        "ci",
+        "docs",
+        "release",
+        "scan-checkpoints",
+        "space",
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -94,9 +101,11 @@ def test_the_oldest_dependencies() -> None:
         floors('[project]\ndependencies = ["x"]')
 
 
-def test_the_readme_shows_the_same_pins() -> None:
+def test_the_page_of_the_action_shows_the_same_pins() -> None:
     contributing = (ROOT / "CONTRIBUTING.md").read_text()
-    found = re.findall(r"uses: ([\w./-]+)@([0-9a-f]{40}) # (v[\d.]+)", (ROOT / "README.md").read_text())
+    found = re.findall(
+        r"uses: ([\w./-]+)@([0-9a-f]{40}) # (v[\d.]+)", (ROOT / "docs/how-to/github-action.md").read_text()
+    )
     assert len(found) >= 3
     for name, commit, version in found:
         assert f"| {'/'.join(name.split('/')[:2])} | {version} | `{commit}` |" in contributing
