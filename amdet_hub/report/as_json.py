@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from amdet_hub.errors import ReportError
 from amdet_hub.records import SCHEMA_VERSION, RepoFile, ScanReport, ScanResult, fingerprint, from_dict, to_dict
 from amdet_hub.report.escape import visible
+from amdet_hub.verdict import judge_repository
 
 MAX_REPORT_BYTES = 32 * 1024 * 1024
 """Largest stored report that is read. A scan of four towers with every detail is below 4 MiB."""
@@ -52,7 +53,7 @@ def dump_ascii(data: Any) -> str:
 
 
 def parse_report(text: str) -> ScanReport:
-    """The report that `as_json` made `text` from.
+    """The report that `as_json` made `text` from, of this version of the form or of 1.0.
 
     Raises:
         ReportError: too large, not JSON, a key written twice, a number that is no number, an unknown `schema_version`,
@@ -62,7 +63,9 @@ def parse_report(text: str) -> ScanReport:
     if not isinstance(data, dict):
         raise ReportError("not a scan report: the outermost JSON value is not an object")
     version = data.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version == "1.0":
+        data = _upgraded(data)
+    elif version != SCHEMA_VERSION:
         shown = f"'{visible(version, limit=40)}'" if isinstance(version, str) else "none"
         raise ReportError(
             f"not a scan report this version can read: schema_version is {shown}, expected '{SCHEMA_VERSION}'"
@@ -71,6 +74,22 @@ def parse_report(text: str) -> ScanReport:
     _check_formats(report)
     _check_verdict(report)
     return report
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """Data of a 1.0 report in the form of 1.1: verdicts get the code `not-stated`, a renamed field its new name.
+
+    Malformed data stays malformed, for `from_dict` to name.
+    """
+    outcomes = data.get("outcomes")
+    parts = [part for part in outcomes if isinstance(part, dict)] if isinstance(outcomes, list) else []
+    for part in parts:
+        for name in [name for name in part if name.startswith("blocks_")]:
+            part["blocks_clearance"] = part.pop(name)
+    for verdict in (part.get("verdict") for part in (data, *parts)):
+        if isinstance(verdict, dict):
+            verdict["code"] = "not-stated"
+    return data | {"schema_version": SCHEMA_VERSION}
 
 
 def schema() -> dict[str, Any]:
@@ -158,15 +177,9 @@ def _check_rates(result: ScanResult, where: str) -> None:
 
 
 def _check_verdict(report: ScanReport) -> None:
-    labels = {r.verdict.label for r in report.results}
-    label = report.verdict.label
-    if label == "backdoor-detected" and label not in labels:
-        raise ReportError("the verdict is 'backdoor-detected', but no encoder of the report has that verdict")
-    acquitted = (
-        bool(labels)
-        and labels == {"no-backdoor-found"}
-        and report.complete
-        and not any(s.blocks_clearance for s in report.skipped)
-    )
-    if label == "no-backdoor-found" and not acquitted:
-        raise ReportError("the verdict is 'no-backdoor-found', but its own outcomes do not allow that")
+    """Refuse a verdict that the outcomes do not give. "inconclusive" claims nothing, so only a detection excludes it."""
+    stated, judged = report.verdict.label, judge_repository(report.outcomes).label
+    if judged != "backdoor-detected" and (stated == "inconclusive" or not report.complete):
+        judged = "inconclusive"
+    if stated != judged:
+        raise ReportError(f"the verdict is '{stated}', but the report's own outcomes give '{judged}'")

@@ -104,7 +104,9 @@ def verdict_beyond(baseline: Baseline, report: ScanReport, day: datetime.date) -
     if len(rest) == len(report.outcomes):
         return report.verdict.label
     label = judge_repository(rest).label
-    return "no-backdoor-found" if label == "nothing-to-scan" else label
+    if label == "backdoor-detected":
+        return label
+    return "inconclusive" if label == "inconclusive" or not report.complete else "no-backdoor-found"
 
 
 def acceptances_of(report: ScanReport, *, reason: str, expires: str) -> tuple[Acceptance, ...]:

@@ -56,7 +56,7 @@ def thresholds_figure(evidence: Sequence[Evidence]) -> str:
 def _has_ratio(evidence: Evidence) -> bool:
     if evidence.threshold is None or evidence.threshold <= 0 or evidence.kind == IDENTITY:
         return False
-    return wording.threshold_text(evidence).startswith(">")
+    return wording.threshold_text(evidence).startswith("above")
 
 
 def _ratio_row(evidence: Evidence, ratio: float, most: float) -> str:

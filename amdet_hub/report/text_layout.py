@@ -17,10 +17,7 @@ _CODES = {
     "red": "1;31",
     "yellow": "1;33",
     "cyan": "1;36",
-    "banner-red": "1;97;41",
-    "banner-yellow": "1;30;43",
 }
-_CODES["banner-cyan"] = "1;30;46"
 _GAP = "  "
 _BREAKS = "-/_."  # a word that must be cut is cut after one of these where it can be
 
@@ -76,13 +73,6 @@ def hanging(label: str, text: str, *, indent: int, label_width: int, width: int)
 def pad(text: str, columns: int) -> str:
     """`text` filled with spaces to `columns`."""
     return text + " " * (columns - display_width(text))
-
-
-def rule(title: str, tail: str, width: int) -> list[str]:
-    """A line of `width` columns with a title on the left and a word on the right; a long title takes more lines, the word stays last."""
-    *above, title = wrap(title, width - display_width(tail) - 8)
-    dashes = width - display_width(title) - display_width(tail) - 5
-    return [*(f"-- {line}" for line in above), f"-- {title} {'-' * dashes} {tail}"]
 
 
 def column_widths(rows: Sequence[Sequence[str]], *, indent: int, width: int, last_minimum: int) -> list[int]:
