@@ -77,12 +77,13 @@ def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False
         raise PushRefused(
             f"the report does not describe '{report.snapshot.repo_id}' as it is now: {'; '.join(status.reasons)}"
         )
+    assert source.snapshot.commit_sha is not None  # a Hub repository, as `check_pushable` says
     return push_files(
         report.snapshot.repo_id,
         files,
         title=PULL_REQUEST_TITLE,
         description=_description(report),
-        parent_commit=_sha(source.snapshot),
+        parent_commit=source.snapshot.commit_sha,
         settings=settings,
         direct=direct,
     )
@@ -148,12 +149,6 @@ def _snapshot_at(repo_id: str, commit_sha: str | None, settings: HubSettings) ->
         return open_at(repo_id, commit_sha, settings).snapshot
     except RevisionNotFound:
         return None
-
-
-def _sha(snapshot: RepoSnapshot) -> str:
-    if snapshot.commit_sha is None:
-        raise PushRefused(f"'{snapshot.repo_id}' has no commit to write onto")
-    return snapshot.commit_sha
 
 
 def _description(report: ScanReport) -> str:

@@ -157,8 +157,7 @@ def _encoder_result(report: ScanReport, result: ScanResult, anchor: str | None) 
 
 def _skipped_result(report: ScanReport, skipped: SkippedScan, anchor: str | None) -> dict[str, Any]:
     name = _quoted(skipped.component) if skipped.component else _NO_COMPONENT
-    held = report.snapshot.file(skipped.component) or _is_folder(report, skipped.component)
-    path = anchor or _shown_path(report, _first_file(report, skipped.component if held else ""))
+    path = anchor or _shown_path(report, _first_file(report, skipped.component))
     message = f"Not scanned: {name} of {_about(report)}. {_sentence(skipped.detail)}"
     return _result(skipped.reason, "warning", message, [path], (skipped.component,))
 
@@ -186,13 +185,10 @@ def _result(
     }
 
 
-def _is_folder(report: ScanReport, path: str) -> bool:
-    return any(file.path.startswith(f"{path}/") for file in report.snapshot.files)
-
-
-def _first_file(report: ScanReport, folder: str) -> str:
-    """The largest file of a folder ("" = all), which is where its weights are."""
-    inside = [f for f in report.snapshot.files if not folder or f.path == folder or f.path.startswith(f"{folder}/")]
+def _first_file(report: ScanReport, component: str) -> str:
+    """The largest file of a component, which is where its weights are; of all files where it names none."""
+    files = report.snapshot.files
+    inside = [f for f in files if f"{f.path}/".startswith(f"{component}/")] or files
     return max(inside, key=lambda f: (f.size_bytes, f.path)).path if inside else _FALLBACK_PATH
 
 
@@ -224,8 +220,7 @@ def _about(report: ScanReport) -> str:
 
 
 def _sentence(text: str) -> str:
-    shown = _plain(text, 500).rstrip()
-    return shown if shown.endswith((".", "!", "?")) else f"{shown}."
+    return wording.sentence(_plain(text, 500))
 
 
 def _plain(text: str, limit: int = 300) -> str:

@@ -91,27 +91,22 @@ def _details(report: ScanReport) -> list[str]:
 
 
 def _picture(result: ScanResult) -> str:
-    lines = []
-    for trigger in result.triggers[:1]:
-        rates = (trigger.success_start_rate, trigger.success_middle_rate, trigger.success_end_rate)
-        for place, rate in zip(("start", "middle", "end"), rates, strict=True):
-            lines.append(f"{f'prompts taken over, {place}':<28} {_bar(rate)} {wording.percent(rate)}")
-    lines += [
-        _ratio_line(e)
-        for e in result.evidence
-        if e.threshold is not None and e.threshold > 0 and wording.threshold_text(e).startswith("above")
+    lines = [
+        f"{f'prompts taken over {place}':<33} {_bar(rate)} {wording.percent(rate)}"
+        for trigger in result.triggers[:1]
+        for place, rate in wording.places(trigger)
     ]
-    return "\n".join(lines)
+    ratios = ((e, wording.threshold_ratio(e)) for e in result.evidence)
+    return "\n".join([*lines, *(_ratio_line(e, ratio) for e, ratio in ratios if ratio is not None)])
 
 
-def _ratio_line(evidence: Evidence) -> str:
+def _ratio_line(evidence: Evidence, ratio: float) -> str:
     """A bar of twice the threshold; `|` marks the threshold in its middle."""
-    filled = round(min(1.0, max(0.0, evidence.value / (2 * (evidence.threshold or 1.0)))) * _BAR_COLUMNS)
-    cells = ["█" if i < filled else "░" for i in range(_BAR_COLUMNS)]
+    cells = list(_bar(ratio / 2))
     cells[_BAR_COLUMNS // 2] = "|"
     line = wording.threshold_text(evidence)
     words = f"{wording.value_text(evidence)}, threshold {line}: {wording.outcome_text(evidence)}"
-    return f"{code_text(evidence.kind, limit=28):<28} {''.join(cells)} {code_text(words, limit=120)}"
+    return f"{code_text(evidence.kind, limit=28):<33} {''.join(cells)} {code_text(words, limit=120)}"
 
 
 def _bar(rate: float) -> str:

@@ -16,7 +16,7 @@ from amdet_hub.records import REASONS, ReasonCode, ScanReport, ScanResult, Skipp
 from amdet_hub.report import facts, wording
 from amdet_hub.report.escape import display_width, unactionable, visible
 from amdet_hub.report.facts import Markup, Row
-from amdet_hub.report.text_layout import Paint, column_widths, hanging, table_row, wrap
+from amdet_hub.report.text_layout import hanging, wrap
 from amdet_hub.verdict import IDENTITY, SUCCESS
 
 # No green: nothing a scan finds deserves it.
@@ -26,10 +26,10 @@ _COLOURS: Final[dict[VerdictLabel, str]] = {
     "inconclusive": "yellow",
     "nothing-to-scan": "cyan",
 }
+_CODES: Final = {"bold": "1", "red": "1;31", "yellow": "1;33", "cyan": "1;36"}
 _MIN_WIDTH, _MAX_WIDTH = 60, 160
-_INDENT, _LABEL = 2, 11
-_MAX_BLOCKS = 5
-"""Parts that block and have a block of their own."""
+_LABEL = 11
+_MAX_BLOCKS = 5  # of parts that block
 
 
 def _quoted(text: str, limit: int) -> str:
@@ -48,7 +48,7 @@ def as_text(report: ScanReport, *, color: bool = False, width: int = 100, verbos
         width: columns of the terminal.
         verbose: every finding, file and version in place of one screen.
     """
-    page = _Page(report, Paint(color), min(max(width, _MIN_WIDTH), _MAX_WIDTH), verbose)
+    page = _Page(report, color, min(max(width, _MIN_WIDTH), _MAX_WIDTH), verbose)
     if report.verdict.label == "nothing-to-scan" and not verbose:
         blocks = [[*page.header(), *page.title(report.verdict, report.verdict.reasons[0])]]
     else:
@@ -59,7 +59,7 @@ def as_text(report: ScanReport, *, color: bool = False, width: int = 100, verbos
 @dataclass(frozen=True)
 class _Page:
     report: ScanReport
-    paint: Paint
+    color: bool
     width: int
     verbose: bool
 
@@ -69,8 +69,8 @@ class _Page:
         at = f" @ {visible(wording.short(snapshot.commit_sha))}" if snapshot.commit_sha else ""
         name, about = f"{visible(snapshot.repo_id)}{at}", f"{wording.counts_text(self.report)}{self._references()}"
         if display_width(name) + 3 + display_width(about) <= self.width:
-            return [f"{self.paint(name, 'bold')}   {about}"]
-        return [self.paint(line, "bold") for line in wrap(name, self.width)] + self._lines(about, indent=6)
+            return [f"{self._paint(name, 'bold')}   {about}"]
+        return [self._paint(line, "bold") for line in wrap(name, self.width)] + self._lines(about, indent=6)
 
     def _references(self) -> str:
         names = dict.fromkeys(wording.reference_name(r.reference, shorten=True) for r in self.report.results)
@@ -83,17 +83,12 @@ class _Page:
         """The verdict on the whole where it has several parts, then each encoder and each part that blocks."""
         report, blocking = self.report, self._blocking()
         if len(report.results) + len(blocking) != 1 or not report.complete:
-            words, colour = wording.VERDICT_TITLES[report.verdict.label].upper(), _COLOURS[report.verdict.label]
-            whole = "overall" if report.complete else "overall, of a scan that did not finish"
-            yield self._heading(words, colour, whole, report.verdict.code)
+            yield self.title(report.verdict, "overall" if report.complete else "overall, of an unfinished scan")
         for result in report.results:
-            yield [*self.title(result.verdict, result.encoder.label), *self._encoder(result)]
+            yield [*self.title(result.verdict, result.encoder.label), *self._rows(self._encoder(result))]
         for skip in blocking[:_MAX_BLOCKS]:
-            rows = [("why", visible(skip.detail, limit=500)), *_next_step(skip.reason)]
-            yield [
-                *self._heading("NOT SCANNED", "yellow", skip.component or skip.repo_id, skip.reason),
-                *self._rows(rows),
-            ]
+            heading = self._heading("NOT SCANNED", "yellow", skip.component or skip.repo_id, skip.reason)
+            yield [*heading, *self._rows([("why", visible(skip.detail, limit=500)), *_next_step(skip.reason)])]
         if len(blocking) > _MAX_BLOCKS and not self.verbose:
             yield self._lines(f"And {len(blocking) - _MAX_BLOCKS} more parts that were not scanned.")
 
@@ -103,40 +98,31 @@ class _Page:
     def title(self, verdict: Verdict, name: str) -> list[str]:
         """The verdict in capitals, what it is about, and its code."""
         words = wording.VERDICT_TITLES[verdict.label].upper()
-        lines = self._heading(words, _COLOURS[verdict.label], name, verdict.code)
-        return lines if verdict.confidence == "normal" else [*lines, *self._rows([("confidence", "reduced")])]
+        return self._heading(words, _COLOURS[verdict.label], name, verdict.code)
 
     def _heading(self, words: str, colour: str, name: str, code: str) -> list[str]:
         text = f"{visible(name, limit=400)}   [{code}]"
-        first, *more = hanging(words, text, indent=_INDENT, label_width=len(words) + 3, width=self.width)
-        return [first.replace(words, self.paint(words, colour), 1), *more]
+        first, *more = hanging(words, text, indent=2, label_width=len(words) + 3, width=self.width)
+        return [first.replace(words, self._paint(words, colour), 1), *more]
 
-    def _encoder(self, result: ScanResult) -> list[str]:
+    def _encoder(self, result: ScanResult) -> list[Row]:
+        label = result.verdict.label
         triggers = list(facts.trigger_rows(result, TEXT, captions=5 if self.verbose else 1))
-        told = REASONS[result.verdict.code].text if triggers and result.verdict.label == "backdoor-detected" else ""
-        why = [("why", visible(r, limit=600)) for r in wording.own_reasons(result) if r != told]
-        step = _next_step(result.verdict.code) if result.verdict.label == "inconclusive" else []
+        told = REASONS[result.verdict.code].text if triggers and label == "backdoor-detected" else ""
+        why = [("why", visible(reason, limit=600)) for reason in wording.own_reasons(result) if reason != told]
+        step = _next_step(result.verdict.code) if label == "inconclusive" else []
+        sure = [] if result.verdict.confidence == "normal" else [("confidence", "reduced")]
         if self.verbose:
-            return [*self._rows([*triggers, *why, *step, *facts.encoder_rows(result, TEXT)]), *self._evidence(result)]
-        rows = [*(row for row in triggers if row[0] != "success"), *why]
-        if evidence := [*(text for label, text in triggers if label == "success"), *_measured(result)]:
-            rows.append(("evidence", "; ".join(evidence)))
-        if result.lineage is not None:
-            rows.append(("changed", visible(facts.change_text(result.lineage))))
-        return self._rows([*rows, *step])
-
-    def _evidence(self, result: ScanResult) -> list[str]:
-        rows = facts.evidence_rows(result, TEXT)
-        if not rows:
-            return []
-        table = [facts.EVIDENCE_HEAD[:4], *(row[:4] for row in rows)]
-        widths = column_widths(table, indent=_INDENT + 2, width=self.width, last_minimum=16)
-        lines = ["", *(self.paint(line, "dim") for line in table_row(table[0], widths, indent=_INDENT + 2))]
-        for row in rows:
-            style = "red" if row[3] == "beyond" else None
-            lines += [self.paint(line, style) for line in table_row(row[:4], widths, indent=_INDENT + 2)]
-            lines += [self.paint(line, "dim") for line in self._lines(row[-1], indent=_INDENT + 4)]
-        return lines
+            findings = [
+                ("finding", f"{kind}: {value}, threshold {line}, {outcome}, n {n}. {meaning}")
+                for kind, value, line, outcome, n, meaning in facts.evidence_rows(result, TEXT)
+            ]
+            return [*sure, *triggers, *why, *step, *facts.encoder_rows(result, TEXT), *findings]
+        evidence = [*(text for row, text in triggers if row == "success"), *_measured(result)]
+        rows = [*sure, *(row for row in triggers if row[0] != "success"), *why]
+        rows += [("evidence", "; ".join(evidence))] if evidence else []
+        rows += [("changed", visible(facts.change_text(result.lineage)))] if result.lineage is not None else []
+        return [*rows, *step]
 
     def details(self) -> list[str]:
         """Parts that were not scanned and have no block of their own, and the circumstances of the scan."""
@@ -165,21 +151,22 @@ class _Page:
         return [
             line
             for label, text in rows
-            for line in hanging(label, text, indent=_INDENT + 2, label_width=_LABEL, width=self.width)
+            for line in hanging(label, text, indent=4, label_width=_LABEL, width=self.width)
         ]
 
     def _lines(self, text: str, *, indent: int = 2) -> list[str]:
         return hanging("", text, indent=indent, label_width=0, width=self.width)
 
+    def _paint(self, text: str, style: str) -> str:
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.color else text
 
-def _measured(result: ScanResult) -> Iterator[str]:
-    """The findings that have a threshold; of a detection those beyond it, and its success only where no trigger says it."""
+
+def _measured(result: ScanResult) -> list[str]:
+    """The findings that have a threshold; of a detection those beyond it, but not the success that a trigger states."""
     detected = result.verdict.label == "backdoor-detected"
-    for e in result.evidence:
-        told = e.kind == SUCCESS and result.triggers
-        if e.exceeds or (e.exceeds is False and not detected):
-            if e.kind != IDENTITY and not (detected and told):
-                yield visible(wording.measured_text(e))
+    told = (IDENTITY, SUCCESS) if detected and result.triggers else (IDENTITY,)
+    shown = [e for e in result.evidence if e.exceeds or (e.exceeds is False and not detected)]
+    return [visible(wording.measured_text(e)) for e in shown if e.kind not in told]
 
 
 def _next_step(code: ReasonCode) -> list[Row]:

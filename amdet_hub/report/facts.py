@@ -100,8 +100,7 @@ def encoder_rows(result: ScanResult, m: Markup) -> list[Row]:
     rows.append(("reference", f"{m.code(name)}, {trust}" if name else m.prose(reference.note or trust)))
     if result.lineage is not None:
         rows.append(("lineage", m.prose(lineage_text(result.lineage), limit=600)))
-    stages = [f"{m.code(stage, limit=40)} {seconds:.1f}" for stage, seconds in list(result.timings_s.items())[:20]]
-    if stages:
+    if stages := [f"{m.code(stage, limit=40)} {s:.1f}" for stage, s in list(result.timings_s.items())[:20]]:
         rows.append(("seconds", ", ".join(stages)))
     return rows
 
@@ -115,7 +114,7 @@ def evidence_rows(result: ScanResult, m: Markup) -> list[tuple[str, ...]]:
             wording.threshold_text(e),
             wording.outcome_text(e),
             f"{e.n:,}",
-            m.prose(wording.finding_text(e, figures=True), limit=1000),
+            m.prose(wording.finding_text(e), limit=1000),
         )
         for e in result.evidence
     ]

@@ -78,15 +78,13 @@ LIMITS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 """What a scan does not cover, by heading, in the order in which it is told."""
 
-_SHORT_SHA = 12
 _MAX_SETTINGS = 4
-_WHOLE_STAGES = ("load", "standard", "paper", "target")
-"""Stages that hold all others."""
+_WHOLE_STAGES = ("load", "standard", "paper", "target")  # they hold all others
 
 
 def short(sha: str | None) -> str:
     """The first twelve digits of a digest or commit, `"-"` when there is none."""
-    return sha[:_SHORT_SHA] if sha else "-"
+    return sha[:12] if sha else "-"
 
 
 def number(value: float) -> str:
@@ -131,19 +129,26 @@ def outcome_text(evidence: Evidence) -> str:
     return "beyond" if evidence.exceeds else "within"
 
 
-def finding_text(evidence: Evidence, *, figures: bool = False) -> str:
-    """What a finding means, and what it was held against, as sentences; `figures` adds the null's.
-
-    Hostile text in a stored report.
-    """
-    sentence = evidence.summary.rstrip()
-    ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
-    null = evidence.null
+def finding_text(evidence: Evidence) -> str:
+    """What a finding means, and the null distribution it was held against, as sentences. Hostile text."""
+    ended, null = sentence(evidence.summary), evidence.null
     if null is None:
         return ended
     top = f", max {number(null.maximum)}" if null.maximum is not None else ""
-    values = f", median {number(null.median)}, MAD {number(null.mad)}{top}" if figures else ""
-    return f"{ended} Null: {null.source}, n {null.n:,}{values}."
+    return f"{ended} Null: {null.source}, n {null.n:,}, median {number(null.median)}, MAD {number(null.mad)}{top}."
+
+
+def sentence(text: str) -> str:
+    """`text` with a full stop where it has no other end."""
+    shown = text.rstrip()
+    return shown if shown.endswith((".", "!", "?")) else f"{shown}."
+
+
+def threshold_ratio(evidence: Evidence) -> float | None:
+    """The value as a multiple of its threshold, None where that is no picture of how far it lies on the backdoor side."""
+    if evidence.threshold is None or evidence.threshold <= 0 or not threshold_text(evidence).startswith("above"):
+        return None
+    return max(0.0, evidence.value / evidence.threshold)
 
 
 def measured_text(evidence: Evidence) -> str:
@@ -164,11 +169,17 @@ def capture_text(trigger: TriggerFinding) -> str:
     """How often a recovered trigger takes a prompt over, by place."""
     if not trigger.n_prompts:
         return "was not tried on held-out prompts"
+    rates = {percent(rate) for _, rate in places(trigger)}
+    if len(rates) == 1:
+        return f"captures {rates.pop()} of {trigger.n_prompts:,} held-out prompts, anywhere in them"
+    shares = ", ".join(f"{percent(rate)} {place}" for place, rate in places(trigger))
+    return f"captures {shares} ({trigger.n_prompts:,} held-out prompts)"
+
+
+def places(trigger: TriggerFinding) -> list[tuple[str, float]]:
+    """The share of held-out prompts that the trigger captures, by where it stands in them."""
     rates = (trigger.success_start_rate, trigger.success_middle_rate, trigger.success_end_rate)
-    if len(set(rates)) == 1:
-        return f"captures {percent(rates[0])} of {trigger.n_prompts:,} held-out prompts, anywhere in them"
-    start, middle, end = map(percent, rates)
-    return f"captures {start} at the start, {middle} in the middle, {end} at the end ({trigger.n_prompts:,} held-out prompts)"
+    return list(zip(("at the start", "in the middle", "at the end"), rates, strict=True))
 
 
 def own_reasons(result: ScanResult) -> list[str]:
@@ -233,22 +244,12 @@ def pinned_target(report: ScanReport) -> str:
 
 def reproduce_command(report: ScanReport) -> str:
     """The command line that runs the same scan again, quoted for a POSIX shell."""
-    words = [
-        "amdet-hub",
-        "scan",
-        pinned_target(report),
-        "--preset",
-        setting(report, "preset"),
-        "--seed",
-        setting(report, "seed"),
-    ]
-    named = {f"{r.repo_id}@{r.commit_sha}" if r.commit_sha else str(r.repo_id) for r in _user_references(report)}
-    if len(named) == 1:
-        words += ["--reference", named.pop()]
-    elif report.results and all(r.reference.trust == "none" for r in report.results):
+    words = ["amdet-hub", "scan", pinned_target(report)]
+    words += ["--preset", setting(report, "preset"), "--seed", setting(report, "seed")]
+    references = [r.reference for r in report.results]
+    user = {(r.repo_id, r.commit_sha) for r in references if r.trust == "user" and r.repo_id}
+    if len(user) == 1:
+        words += ["--reference", "@".join(part for part in user.pop() if part)]
+    elif references and all(r.trust == "none" for r in references):
         words.append("--no-reference")
     return shlex.join(words)
-
-
-def _user_references(report: ScanReport) -> list[Reference]:
-    return [r.reference for r in report.results if r.reference.trust == "user" and r.reference.repo_id]

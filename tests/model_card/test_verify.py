@@ -211,7 +211,7 @@ def test_local_report_belongs_to_no_repository() -> None:
 def test_planted_markers() -> None:
     status = check(CARD + b"\n<!-- amdet-hub:end -->\n")
     assert status.state == "forged"
-    assert "1 begin and 2 end" in status.reasons[0]
+    assert "begin, end, end" in status.reasons[0]
 
 
 @pytest.mark.parametrize("name", ["commit", "files", "body"])
