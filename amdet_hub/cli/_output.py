@@ -19,7 +19,7 @@ import click
 
 from amdet_hub.errors import OutputError
 
-FORMATS = ("text", "json", "markdown", "sarif", "html")
+FORMATS = ("text", "json", "markdown", "sarif", "html", "table")
 """Names of the report formats, spelled here so that `--help` need not import the renderers.
 
 Tested equal to `report.RENDERERS`.

@@ -304,7 +304,7 @@ def publish(request: Request, ref: RepoRef, report: ScanReport) -> list[int]:
     Returns the exit code of such a failure.
     """
     from amdet_hub.cli._errors import report_error
-    from amdet_hub.report.as_line import as_line
+    from amdet_hub.report.as_line import as_table_row
     from amdet_hub.report.log_lines import as_log_lines
 
     failures = []
@@ -317,7 +317,7 @@ def publish(request: Request, ref: RepoRef, report: ScanReport) -> list[int]:
         return failures
     many_reports = request.many or len(request.refs) > 1
     emit(
-        as_line(report)
+        as_table_row(report)
         if request.many and request.format == "text"
         else render(report, request.format, many=many_reports)
     )

@@ -129,8 +129,9 @@ def _propose(hub: LocalHub, report: ScanReport, settings: HubSettings, emit: Emi
     Returns whether what came back is what was sent.
     """
     from amdet_hub.hub import open_source, parse_target
+    from amdet_hub.model_card.edit import diff, remove_section
     from amdet_hub.model_card.publish import push_card
-    from amdet_hub.model_card.render import card_files, diff, remove_section
+    from amdet_hub.model_card.render import card_files
 
     before = open_source(parse_target(BACKDOORED), settings).read_small("README.md", max_bytes=1 << 20)
     emit(_shortened(diff(before, card_files(report, before)["README.md"], "README.md")))

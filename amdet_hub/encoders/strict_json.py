@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 from typing import Any
 
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import RepoSource
+from amdet_hub.records import RepoSource, strict_json
 
 MAX_CONFIG_BYTES = 4 << 20
 """A real `config.json` or `model_index.json` is under 10 kB; a shard index of a large pipeline stays below 1 MB."""
@@ -45,38 +43,13 @@ def parse_json(data: bytes, path: str) -> Any:
     if data.count(b"[") + data.count(b"{") > MAX_GROUPS or data.count(b",") > MAX_ITEMS:
         raise BadRepository(path, "it holds millions of values")
     try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_number
-        )
+        value = strict_json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise BadRepository(path, "it is not UTF-8 text") from error
-    except RecursionError as error:
-        raise BadRepository(path, "it is nested too deep") from error
-    except ValueError as error:  # also JSONDecodeError, and integers of thousands of digits
-        said = "a number of thousands of digits" if "integer string conversion" in str(error) else str(error)[:120]
-        raise BadRepository(path, f"it is not acceptable JSON: {said}") from error
+    except ValueError as error:
+        raise BadRepository(path, f"it is not acceptable JSON: {str(error)[:120]}") from error
     if _depth(value) > MAX_DEPTH:
         raise BadRepository(path, "it is nested too deep")
-    return value
-
-
-def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in items:
-        if key in result:  # readers disagree on which one wins
-            raise ValueError(f"the key '{key[:80]}' appears twice")
-        result[key] = value
-    return result
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {text[:40]} is too large")
     return value
 
 

@@ -67,10 +67,10 @@ def find_section(card: bytes) -> Section | None:
     loose = list(_LOOSE.finditer(card))
     if not loose:
         return None
-    kinds = [match[1].lower() for match in loose]
-    if kinds != [b"begin", b"end"]:
+    kinds = [match[1].decode().lower() for match in loose]
+    if kinds != ["begin", "end"]:
         raise CardError(
-            f"the card needs one amdet-hub begin marker and one end marker after it, found {_counted(kinds)}"
+            f"the card needs one amdet-hub marker 'begin' and then one 'end', found {', '.join(kinds[:8])}"
         )
     begin, end = _BEGIN.match(card, loose[0].start()), _END.match(card, loose[1].start())
     if begin is None or end is None:
@@ -79,12 +79,6 @@ def find_section(card: bytes) -> Section | None:
     if not inner.startswith("\n") or not inner.endswith("\n") or len(inner) < 2:
         raise CardError("the amdet-hub markers of the card do not stand on lines of their own")
     return Section(begin.start(), end.end(), _attributes(begin[1]), inner[1:-1])
-
-
-def _counted(kinds: list[bytes]) -> str:
-    begins, ends = kinds.count(b"begin"), kinds.count(b"end")
-    order = " in the wrong order" if begins == ends == 1 else ""
-    return f"{begins} begin and {ends} end{order}"
 
 
 def _attributes(raw: bytes) -> dict[str, str]:

@@ -1,9 +1,7 @@
 """The model card's section on the Hub: preview it, push it as a pull request, verify it.
 
-Composes `hub.publish` and `report.card`.
-
-Knows: when a report may be pushed and which commits to compare. Refuses to know: how a section is worded or spliced
-(`report.card`), how a commit is made (`hub.publish`), and the weights: nothing here downloads them.
+Knows: when a report may be pushed and which commits to compare. Refuses to know: the text of a section and its splicing
+(`render`, `edit`), how a commit is made (`hub.publish`), and the weights: nothing here downloads them.
 """
 
 from __future__ import annotations
@@ -11,15 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amdet_hub.errors import CardError, FileNotInRepo, RevisionNotFound, TargetError
+from amdet_hub.model_card.edit import diff
+from amdet_hub.model_card.render import README, REPORT_JSON, card_files
+from amdet_hub.model_card.verify import SectionStatus, check_section, stated_commit
 from amdet_hub.records import RepoRef, RepoSnapshot, RepoSource, ScanReport
+from amdet_hub.report.error_rates import EVER_SHOWN, rates_of_report
 
 if TYPE_CHECKING:
     from amdet_hub.hub import HubSettings
     from amdet_hub.hub.publish import PushResult
-    from amdet_hub.model_card.render import SectionStatus
 
-README = "README.md"
-REPORT_JSON = "amdet-hub.json"
 MAX_CARD_BYTES = 4 << 20
 """A larger README or stored report is not a card, and reading it would only help whoever made it so large."""
 
@@ -32,20 +31,22 @@ class PushRefused(CardError):
 
 
 def preview_card(report: ScanReport, settings: HubSettings) -> str:
-    """What a push would change, as a unified diff against the present card; `""` when nothing would. Writes nothing.
+    """The changes of a push: the card's as a unified diff, the stored report's as a count. `""` without any.
+
+    Writes nothing.
 
     Raises:
         CardError: the card cannot be spliced.
         HubError: the repository cannot be read.
     """
     from amdet_hub.hub import open_source
-    from amdet_hub.model_card import render as card
-    from amdet_hub.report.error_rates import rates_of_report
 
     source = open_source(_present(report), settings)
-    before = {path: read_optional(source, path) for path in (README, REPORT_JSON)}
-    after = card.card_files(report, before[README], measured=rates_of_report(report))
-    return "".join(card.diff(before.get(path) or b"", content, path) for path, content in after.items())
+    readme, stored = (read_optional(source, path) or b"" for path in (README, REPORT_JSON))
+    files = card_files(report, readme, measured=rates_of_report(report))
+    signs = [line[:1] for line in diff(stored, files[REPORT_JSON], REPORT_JSON).split("\n")[2:]]
+    count = f"+{signs.count('+')} -{signs.count('-')} lines {REPORT_JSON}\n" if signs else ""
+    return diff(readme, files[README], README) + count
 
 
 def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False) -> PushResult:
@@ -66,24 +67,23 @@ def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False
     """
     from amdet_hub.hub import open_source
     from amdet_hub.hub.publish import push_files
-    from amdet_hub.model_card import render as card
-    from amdet_hub.report.error_rates import EVER_SHOWN, rates_of_report
 
     check_pushable(report)
     source = open_source(_present(report), settings)
-    files = card.card_files(report, read_optional(source, README), measured=rates_of_report(report))
+    files = card_files(report, read_optional(source, README), measured=rates_of_report(report))
     then = _snapshot_at(report.snapshot.repo_id, report.snapshot.commit_sha, settings)
-    status = card.check_section(files[README], files[REPORT_JSON], source.snapshot, then, measured=EVER_SHOWN)
+    status = check_section(files[README], files[REPORT_JSON], source.snapshot, then, measured=EVER_SHOWN)
     if status.state != "fresh":
         raise PushRefused(
             f"the report does not describe '{report.snapshot.repo_id}' as it is now: {'; '.join(status.reasons)}"
         )
+    assert source.snapshot.commit_sha is not None  # a Hub repository, as `check_pushable` says
     return push_files(
         report.snapshot.repo_id,
         files,
         title=PULL_REQUEST_TITLE,
         description=_description(report),
-        parent_commit=_sha(source.snapshot),
+        parent_commit=source.snapshot.commit_sha,
         settings=settings,
         direct=direct,
     )
@@ -97,15 +97,13 @@ def verify_card(ref: RepoRef, settings: HubSettings) -> SectionStatus:
         HubError: the repository cannot be read.
     """
     from amdet_hub.hub import open_source
-    from amdet_hub.model_card import render as card
-    from amdet_hub.report.error_rates import EVER_SHOWN
 
     if ref.kind != "hub":
         raise TargetError(ref.raw, "it is a local folder; only the card of a Hub repository can be verified")
     source = open_source(ref, settings)
     readme = read_optional(source, README)
-    then = _snapshot_at(source.snapshot.repo_id, card.stated_commit(readme), settings)
-    return card.check_section(readme, read_optional(source, REPORT_JSON), source.snapshot, then, measured=EVER_SHOWN)
+    then = _snapshot_at(source.snapshot.repo_id, stated_commit(readme), settings)
+    return check_section(readme, read_optional(source, REPORT_JSON), source.snapshot, then, measured=EVER_SHOWN)
 
 
 def check_pushable(report: ScanReport) -> None:
@@ -151,12 +149,6 @@ def _snapshot_at(repo_id: str, commit_sha: str | None, settings: HubSettings) ->
         return open_at(repo_id, commit_sha, settings).snapshot
     except RevisionNotFound:
         return None
-
-
-def _sha(snapshot: RepoSnapshot) -> str:
-    if snapshot.commit_sha is None:
-        raise PushRefused(f"'{snapshot.repo_id}' has no commit to write onto")
-    return snapshot.commit_sha
 
 
 def _description(report: ScanReport) -> str:

@@ -1,38 +1,31 @@
-"""What a pull request with a scan in it contains, and one import for everything about cards.
+"""The model-card section of a report, and the files of a pull request that holds it.
 
-`amdet_hub.model_card.section` writes the section, `amdet_hub.model_card.edit` owns the card's bytes,
-`amdet_hub.model_card.verify` compares a section with a repository. Refuses to know: the Hub.
+Knows: the text of a section, and which weights it speaks of. Refuses to know: the card around it, and the Hub.
+
+Version 2 of the section: for one report and one `MeasuredRates` the text never changes between releases, so that a
+later release can render an old report again and tell a forged section from an old one. Another text is another
+`SECTION_VERSION`. One thing can still differ: a character that only a newer Python's Unicode tables know is shown as a
+code point by an older one.
 """
 
 from __future__ import annotations
 
-from amdet_hub.model_card.edit import Section, diff, find_section, remove_section, splice
-from amdet_hub.model_card.section import JSON_NAME, SECTION_VERSION, render_section, weights_digest
-from amdet_hub.model_card.verify import SectionState, SectionStatus, check_section, stated_commit
-from amdet_hub.records import ScanReport
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable
+
+from amdet_hub.model_card.edit import body_digest, marked, splice
+from amdet_hub.records import RepoFile, ScanReport
+from amdet_hub.report import wording
 from amdet_hub.report.as_json import as_json
+from amdet_hub.report.as_markdown import document, joined
 from amdet_hub.report.error_rates import MeasuredRates
+from amdet_hub.report.escape import code_span, prose
 
-__all__ = [
-    "JSON_NAME",
-    "README_NAME",
-    "SECTION_VERSION",
-    "MeasuredRates",
-    "Section",
-    "SectionState",
-    "SectionStatus",
-    "card_files",
-    "check_section",
-    "diff",
-    "find_section",
-    "remove_section",
-    "render_section",
-    "splice",
-    "stated_commit",
-    "weights_digest",
-]
-
-README_NAME = "README.md"
+SECTION_VERSION = "2"
+README = "README.md"
+REPORT_JSON = "amdet-hub.json"
 
 
 def card_files(report: ScanReport, readme: bytes | None, *, measured: MeasuredRates | None = None) -> dict[str, bytes]:
@@ -48,4 +41,70 @@ def card_files(report: ScanReport, readme: bytes | None, *, measured: MeasuredRa
         ReportError: the report is not plain JSON data.
     """
     section = render_section(report, measured=measured)
-    return {README_NAME: splice(readme or b"", section), JSON_NAME: as_json(report).encode("ascii")}
+    return {README: splice(readme or b"", section), REPORT_JSON: as_json(report).encode("ascii")}
+
+
+def render_section(report: ScanReport, *, measured: MeasuredRates | None = None) -> str:
+    """The section of a model card: begin marker, Markdown body, end marker, LF line ends, a final newline.
+
+    The begin marker says which commit and which weight files the body speaks of and the body's own sha256;
+    `check_section` reads it.
+
+    Args:
+        report: the scan.
+        measured: the measured rates of the report's preset, None where there are none; the section says so either way.
+    """
+    rates = ("error rates", _measured_text(measured))
+    blocks = ["## Backdoor scan of the text encoder", *document(report, level=3, rows=[rates]), _footer(report)]
+    body = joined(blocks).removesuffix("\n")
+    attributes = {
+        "v": SECTION_VERSION,
+        "commit": report.snapshot.commit_sha or "none",
+        "files": weights_digest(report),
+        "body": body_digest(body),
+    }
+    return marked(attributes, body)
+
+
+def weights_digest(report: ScanReport) -> str:
+    """sha256 over the sorted (path, identity) of every scanned weight file: the `files` attribute of the begin marker.
+
+    The identity of a file is its sha256 where it is stored by LFS (`file_identity`).
+    """
+    entries = sorted({(f.path, file_identity(f)) for f in scanned_files(report)})
+    return hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
+
+
+def scanned_files(report: ScanReport) -> Iterable[RepoFile]:
+    """The weight files of every encoder that was scanned."""
+    return (f for result in report.results for f in result.encoder.weight_files)
+
+
+def file_identity(file: RepoFile) -> str:
+    """What tells this content from another: its sha256, else git's blob id, else only its size."""
+    if file.sha256:
+        return file.sha256
+    return f"git:{file.blob_id}" if file.blob_id else f"size:{file.size_bytes}"
+
+
+def _measured_text(measured: MeasuredRates | None) -> str:
+    if measured is None:
+        return "not measured yet for this family and preset"
+    wrong, right = measured.false_alarms, measured.detections
+    return (
+        f"{wording.percent(wrong.value)} of {measured.n_benign:,} benign encoders were flagged"
+        f" ({wording.interval(wrong)}), {wording.percent(right.value)} of {measured.n_backdoored:,} backdoored ones were"
+        f" detected ({wording.interval(right)}); family {code_span(measured.family, limit=20)}, preset"
+        f" {code_span(measured.preset, limit=40)}, {prose(measured.source, limit=200)}"
+    )
+
+
+def _footer(report: ScanReport) -> str:
+    verify = ""
+    if report.snapshot.commit_sha:
+        command = shlex.join(["amdet-hub", "verify", report.snapshot.repo_id])
+        verify = f" {code_span(command)} tells whether they are still the weights of this repository."
+    return (
+        f"This section was written by amdet-hub; {code_span(REPORT_JSON)} holds the whole report. It speaks of the files"
+        f" listed above only.{verify}"
+    )

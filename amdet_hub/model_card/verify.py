@@ -18,8 +18,8 @@ from typing import Literal
 from amdet_hub import __version__
 from amdet_hub.errors import CardError, ReportError
 from amdet_hub.model_card.edit import Section, find_section
-from amdet_hub.model_card.section import (
-    JSON_NAME,
+from amdet_hub.model_card.render import (
+    REPORT_JSON,
     SECTION_VERSION,
     file_identity,
     render_section,
@@ -46,6 +46,8 @@ _WEIGHT_SUFFIXES = (
     ".onnx",
     ".safetensors.index.json",
 )
+_KNOWN_VERSIONS = ("1", SECTION_VERSION)
+"""Forms of the section whose marker holds the digest of the body."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_NAMED = 8
 
@@ -100,35 +102,24 @@ def check_section(
     try:
         section = find_section(card or b"")
     except CardError as error:
-        if b"amdet-hub:" not in (card or b""):
-            return SectionStatus("missing", ("the card holds no amdet-hub section",))
-        return SectionStatus("forged", (f"{error}; amdet-hub never writes that",))
+        if b"amdet-hub:" in (card or b""):
+            return SectionStatus("forged", (f"{error}; amdet-hub never writes that",))
+        section = None
     if section is None:
         return SectionStatus("missing", ("the card holds no amdet-hub section",))
-    version = section.attributes.get("v")
-    if version is None:
-        return SectionStatus(
-            "forged", ("its begin marker states no version, digest or commit; amdet-hub never writes that",)
-        )
+    version = section.attributes.get("v", "")
+    if version in _KNOWN_VERSIONS and section.attributes.get("body") != section.body_digest:
+        edited = "the text of the section was changed after it was written: its sha256 is not the one in its marker"
+        return SectionStatus("forged", (edited,))
+    if not version:
+        return SectionStatus("forged", ("its begin marker states no version; amdet-hub never writes that",))
     if version != SECTION_VERSION:
-        return SectionStatus(
-            "stale",
-            (
-                (
-                    f"the section has the form '{version}', this version of amdet-hub reads '{SECTION_VERSION}'; scan"
-                    " again"
-                ),
-            ),
-        )
-    if section.attributes.get("body") != section.body_digest:
-        return SectionStatus(
-            "forged",
-            ("the text of the section was changed after it was written: its sha256 is not the one in its marker",),
-        )
+        old = f"the section has the form '{version}', and this version of amdet-hub reads '{SECTION_VERSION}'; scan again"
+        return SectionStatus("stale", (old,))
     try:
         report = parse_report(_report_text(report_json))
     except ReportError as error:
-        return SectionStatus("forged", (f"no readable {JSON_NAME} supports the section: {error}",))
+        return SectionStatus("forged", (f"no readable {REPORT_JSON} supports the section: {error}",))
     return _check_against(section, report, now, then, measured)
 
 
@@ -151,40 +142,24 @@ def _check_against(
     if not _is_rendering(section, report, measured):
         if _is_newer(report.environment.amdet_hub):
             written = visible(report.environment.amdet_hub, limit=40)
-            return SectionStatus(
-                "stale",
-                (
-                    (
-                        f"it says it was written by amdet-hub {written}, newer than this {__version__}; scan again or"
-                        " upgrade"
-                    ),
-                ),
-            )
-        return SectionStatus("forged", (f"the section is not what amdet-hub writes for the {JSON_NAME} beside it",))
+            newer = f"amdet-hub {written} wrote it, which is newer than this {__version__}; scan again or upgrade"
+            return SectionStatus("stale", (newer,))
+        return SectionStatus("forged", (f"the section is not what amdet-hub writes for the {REPORT_JSON} beside it",))
     forged = _claims_against(section, report, then)
     if forged or then is None:
         return SectionStatus("forged", tuple(forged))
-    stale = _changes(report, then, now)
-    again = (
-        "belonging to these weights does not make it true: run"
-        f" `{visible(wording.reproduce_command(report), limit=1000)}` to be sure"
-    )
-    if stale:
-        return SectionStatus(
-            "stale", (*stale, "the section speaks of other weights than the repository holds now: scan again")
-        )
-    same = (
-        f"the scanned weight files of commit {wording.short(then.commit_sha)} are those of"
-        f" {wording.short(now.commit_sha)}"
-    )
-    moved = (
-        ()
-        if now.repo_id == report.snapshot.repo_id
-        else (f"it was written for a repository called '{visible(report.snapshot.repo_id)}'",)
-    )
-    changed = wording.changed_settings(report)
-    settings = (f"it was not scanned with the preset's own settings: {changed}",) if changed else ()
-    return SectionStatus("fresh", (same, *moved, *settings, again))
+    if stale := _changes(report, then, now):
+        other = "the section speaks of other weights than the repository holds now: scan again"
+        return SectionStatus("stale", (*stale, other))
+    scanned, present = wording.short(then.commit_sha), wording.short(now.commit_sha)
+    reasons = [f"the scanned weight files of commit {scanned} are those of {present}"]
+    if now.repo_id != report.snapshot.repo_id:
+        reasons.append(f"it was written for a repository called '{visible(report.snapshot.repo_id)}'")
+    if changed := wording.changed_settings(report):
+        reasons.append(f"it was not scanned with the preset's own settings: {changed}")
+    command = visible(wording.reproduce_command(report), limit=1000)
+    reasons.append(f"a section can belong to these weights and be untrue: run `{command}` to be sure")
+    return SectionStatus("fresh", tuple(reasons))
 
 
 def _is_rendering(section: Section, report: ScanReport, measured: Sequence[MeasuredRates]) -> bool:

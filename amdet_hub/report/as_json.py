@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import math
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 from amdet_hub.errors import ReportError
-from amdet_hub.records import SCHEMA_VERSION, RepoFile, ScanReport, ScanResult, fingerprint, from_dict, to_dict
+from amdet_hub.records import (
+    SCHEMA_VERSION,
+    RepoFile,
+    ScanReport,
+    ScanResult,
+    fingerprint,
+    from_dict,
+    strict_json,
+    to_dict,
+)
 from amdet_hub.report.escape import visible
+from amdet_hub.verdict import judge_repository
 
 MAX_REPORT_BYTES = 32 * 1024 * 1024
 """Largest stored report that is read. A scan of four towers with every detail is below 4 MiB."""
-
-_MAX_INTEGER = 2**63
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def as_json(report: ScanReport) -> str:
@@ -37,7 +42,7 @@ def as_json(report: ScanReport) -> str:
 
 
 def dump_ascii(data: Any) -> str:
-    """Plain data as indented ASCII JSON with a final newline, in which no build log and no terminal finds anything to act upon.
+    """Plain data as indented ASCII JSON with a final newline, which no build log and no terminal acts upon.
 
     Raises:
         ReportError: it holds something JSON cannot say.
@@ -52,17 +57,24 @@ def dump_ascii(data: Any) -> str:
 
 
 def parse_report(text: str) -> ScanReport:
-    """The report that `as_json` made `text` from.
+    """The report that `as_json` made `text` from, of this version of the form or of 1.0.
 
     Raises:
         ReportError: too large, not JSON, a key written twice, a number that is no number, an unknown `schema_version`,
             a missing, unknown or mistyped field, or fields that contradict each other. The message names the field.
     """
-    data = _load(text)
+    if len(text) > MAX_REPORT_BYTES:
+        raise ReportError(f"not a scan report: larger than {MAX_REPORT_BYTES // 2**20} MiB")
+    try:
+        data = strict_json.loads(text.removeprefix("\ufeff"))
+    except ValueError as error:
+        raise ReportError(f"not a scan report: {error}") from error
     if not isinstance(data, dict):
         raise ReportError("not a scan report: the outermost JSON value is not an object")
     version = data.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version == "1.0":
+        data = _upgraded(data)
+    elif version != SCHEMA_VERSION:
         shown = f"'{visible(version, limit=40)}'" if isinstance(version, str) else "none"
         raise ReportError(
             f"not a scan report this version can read: schema_version is {shown}, expected '{SCHEMA_VERSION}'"
@@ -73,6 +85,22 @@ def parse_report(text: str) -> ScanReport:
     return report
 
 
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """Data of a 1.0 report in the form of 1.1: verdicts get the code `not-stated`, a renamed field its new name.
+
+    Malformed data stays malformed, for `from_dict` to name.
+    """
+    outcomes = data.get("outcomes")
+    parts = [part for part in outcomes if isinstance(part, dict)] if isinstance(outcomes, list) else []
+    for part in parts:
+        for name in [name for name in part if name.startswith("blocks_")]:
+            part["blocks_clearance"] = part.pop(name)
+    for verdict in (part.get("verdict") for part in (data, *parts)):
+        if isinstance(verdict, dict):
+            verdict["code"] = "not-stated"
+    return data | {"schema_version": SCHEMA_VERSION}
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the report, as packaged. A fresh copy at each call."""
     source = importlib.resources.files("amdet_hub.report").joinpath("schema", f"report-{SCHEMA_VERSION}.json")
@@ -80,68 +108,21 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def _load(text: str) -> Any:
-    if len(text) > MAX_REPORT_BYTES:
-        raise ReportError(f"not a scan report: larger than {MAX_REPORT_BYTES // 2**20} MiB")
-    try:
-        return json.loads(
-            text.removeprefix("\ufeff"),
-            object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_bounded,
-        )
-    except RecursionError as error:
-        raise ReportError("not a scan report: nested too deeply") from error
-    except json.JSONDecodeError as error:
-        raise ReportError(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
-    except ValueError as error:  # e.g. an integer of more digits than Python converts
-        raise ReportError(f"not JSON that can be used: {error}") from error
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ReportError(f"the key '{visible(key, limit=80)}' is written twice in one object")
-        found[key] = value
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ReportError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ReportError(f"the number {visible(digits, limit=40)} is too large")
-    return value
-
-
-def _bounded(digits: str) -> int:
-    value = int(digits) if len(digits) <= 20 else _MAX_INTEGER
-    if abs(value) >= _MAX_INTEGER:
-        raise ReportError(f"the number {visible(digits, limit=40)} is too large")
-    return value
-
-
 def _check_formats(report: ScanReport) -> None:
-    commits = [("snapshot.commit_sha", report.snapshot.commit_sha)]
-    digests = [("config_fingerprint", report.config_fingerprint)]
+    hexes = [
+        ("snapshot.commit_sha", report.snapshot.commit_sha, 40),
+        ("config_fingerprint", report.config_fingerprint, 64),
+    ]
     files: list[tuple[str, RepoFile]] = [("snapshot.files", f) for f in report.snapshot.files]
     for i, outcome in enumerate(report.outcomes):
         if isinstance(outcome, ScanResult):
-            commits.append((f"outcomes[{i}].encoder.commit_sha", outcome.encoder.commit_sha))
+            hexes.append((f"outcomes[{i}].encoder.commit_sha", outcome.encoder.commit_sha, 40))
             files += [(f"outcomes[{i}].encoder.weight_files", f) for f in outcome.encoder.weight_files]
             _check_rates(outcome, f"outcomes[{i}]")
-    digests += [(f"{where}.sha256", f.sha256) for where, f in files if f.sha256 is not None]
-    for where, commit in commits:
-        if commit is not None and not _COMMIT.fullmatch(commit):
-            raise ReportError(f"{where}: '{visible(commit, limit=60)}' is not a commit of 40 hex digits")
-    for where, digest in digests:
-        if not _SHA256.fullmatch(digest or ""):
-            raise ReportError(f"{where}: '{visible(digest or '', limit=80)}' is not a sha256 of 64 hex digits")
+    hexes += [(f"{where}.sha256", f.sha256, 64) for where, f in files]
+    for where, text, digits in hexes:
+        if text is not None and not re.fullmatch(f"[0-9a-f]{{{digits}}}", text):
+            raise ReportError(f"{where}: '{visible(text, limit=80)}' is not {digits} hex digits")
     if any(f.size_bytes < 0 for _, f in files):
         raise ReportError("a file size is negative")
     if report.config_fingerprint != fingerprint(report.config):
@@ -158,15 +139,9 @@ def _check_rates(result: ScanResult, where: str) -> None:
 
 
 def _check_verdict(report: ScanReport) -> None:
-    labels = {r.verdict.label for r in report.results}
-    label = report.verdict.label
-    if label == "backdoor-detected" and label not in labels:
-        raise ReportError("the verdict is 'backdoor-detected', but no encoder of the report has that verdict")
-    acquitted = (
-        bool(labels)
-        and labels == {"no-backdoor-found"}
-        and report.complete
-        and not any(s.blocks_clearance for s in report.skipped)
-    )
-    if label == "no-backdoor-found" and not acquitted:
-        raise ReportError("the verdict is 'no-backdoor-found', but its own outcomes do not allow that")
+    # "inconclusive" claims nothing, so that only a detection excludes it.
+    stated, judged = report.verdict.label, judge_repository(report.outcomes).label
+    if judged != "backdoor-detected" and (stated == "inconclusive" or not report.complete):
+        judged = "inconclusive"
+    if stated != judged:
+        raise ReportError(f"the verdict is '{stated}', but the report's own outcomes give '{judged}'")

@@ -1,40 +1,37 @@
-"""A `ScanReport` as one line, for a list of many. Knows: what matters most. Refuses to know: how many there are."""
+"""A `ScanReport` as one row of a table of many targets. Knows: its columns. Refuses to know: how many rows there are."""
 
 from __future__ import annotations
 
-from amdet_hub.records import ScanReport, TriggerFinding
+from amdet_hub.records import ScanReport
 from amdet_hub.report import wording
-from amdet_hub.report.as_text import SIGNS
 from amdet_hub.report.escape import code_points, unactionable, visible
+from amdet_hub.report.text_layout import pad
 
-_MAX_TRIGGERS = 2
+_COLUMNS = (17, 24, 12, 9)
+"""Of verdict, code, trigger and seconds; the target takes what it needs."""
 
 
-def as_line(report: ScanReport) -> str:
-    """Verdict, repository and commit; the triggers of a detection; what kept an inconclusive one open.
+def as_table_row(report: ScanReport) -> str:
+    """Verdict, code, first trigger, seconds and target of a report in fixed columns, with a line end.
 
-    Without a line end.
+    A longer cell moves the rest of its row to the right.
     """
     verdict, snapshot = report.verdict, report.snapshot
-    at = f"@{wording.short(snapshot.commit_sha)}" if snapshot.commit_sha else ""
-    parts = [
-        f"{SIGNS[verdict.label]} {visible(snapshot.repo_id, limit=120)}{at}:"
-        f" {wording.VERDICT_TITLES[verdict.label].lower()}"
-    ]
-    if verdict.confidence == "reduced":
-        parts.append("reduced confidence")
-    triggers = [t for r in report.results if r.verdict.label == "backdoor-detected" for t in r.triggers]
-    parts += [_named(trigger) for trigger in triggers[:_MAX_TRIGGERS] if trigger.token_ids]
-    if not report.complete:
-        parts.append("not finished")
-    if blocking := sum(skip.blocks_clearance for skip in report.skipped):
-        parts.append(f"{blocking} of its encoders not scanned")
-    return unactionable(", ".join(parts))
+    target = visible(snapshot.repo_id, limit=120) + (
+        f"@{visible(wording.short(snapshot.commit_sha))}" if snapshot.commit_sha else ""
+    )
+    cells = (verdict.label, verdict.code, _trigger(report), wording.seconds_text(report) or "-")
+    columns = [pad(cell, width) for cell, width in zip(cells, _COLUMNS, strict=True)]
+    return unactionable("  ".join([*columns, target])) + "\n"
 
 
-def _named(trigger: TriggerFinding) -> str:
-    """The trigger's text, with the name of its first character that only looks plain; its first token where there is no text."""
-    if trigger.text is None:
-        return f"token {trigger.token_ids[0]}"
-    names = code_points(trigger.text)
-    return f'trigger "{visible(trigger.text, limit=60)}"' + (f" ({names[0]})" if names else "")
+def _trigger(report: ScanReport) -> str:
+    """The first trigger of a detection, in quotes, with the name of its first odd character; `"-"` where there is none."""
+    found = [t for r in report.results if r.verdict.label == "backdoor-detected" for t in r.triggers if t.token_ids]
+    if not found:
+        return "-"
+    text, ids = found[0].text, found[0].token_ids
+    if text is None:
+        return f"token {ids[0]}"
+    odd = code_points(text)
+    return f'"{visible(text, limit=60)}"' + (f" {odd[0].split(' ')[0]}" if odd else "")

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amdet_hub.records import Evidence, ScanReport, ScanResult, VerdictLabel
-from amdet_hub.report import markdown_blocks, wording
-from amdet_hub.report.as_markdown import as_markdown
-from amdet_hub.report.escape import code_span, code_text, prose, unactionable
+from amdet_hub.report import wording
+from amdet_hub.report.as_markdown import as_markdown, bullets, evidence_table, joined, table, verdict_words
+from amdet_hub.report.escape import code_span, code_text, prose
 
 _BAR_COLUMNS = 30
 _MAX_DETAILS_CHARS = 40_000
@@ -22,6 +22,7 @@ _MARKS: dict[VerdictLabel, str] = {
     "backdoor-detected": ":x:",
     "no-backdoor-found": ":white_check_mark:",
     "inconclusive": ":grey_question:",
+    "nothing-to-scan": ":white_circle:",
 }
 
 
@@ -44,19 +45,15 @@ def as_summary(rows: Sequence[SummaryRow], verdict: str) -> str:
         rows: what was looked at; the worst first reads best.
         verdict: of all together, a verdict's label or other plain words of ours.
     """
-    title = next(
-        (words for label, words in wording.VERDICT_TITLES.items() if label == verdict),
-        verdict.replace("-", " ").capitalize(),
-    )
     blocks = [
-        f"### amdet-hub: {title}",
-        markdown_blocks.table(("target", "verdict", "trigger", "tower"), [_row(row) for row in rows]),
+        f"### amdet-hub: {verdict.replace('-', ' ').capitalize()}",
+        table(("target", "verdict", "trigger", "tower"), [_row(row) for row in rows]),
     ]
     for row in rows:
         if row.report is not None:
             blocks += _details(row.report)
     blocks.append(f"{wording.NO_PROOF} It looks at text encoders only.")
-    return "".join(f"{unactionable(line)}\n" for line in "\n\n".join(block for block in blocks if block).split("\n"))
+    return joined(blocks)
 
 
 def _row(row: SummaryRow) -> tuple[str, str, str, str]:
@@ -69,7 +66,7 @@ def _row(row: SummaryRow) -> tuple[str, str, str, str]:
     said = f". {prose(row.note, limit=200)}" if row.note else ""
     return (
         code_span(row.target, limit=120),
-        f"{_MARKS[label]} {markdown_blocks.verdict_words(row.report.verdict)}{said}",
+        f"{_MARKS[label]} {verdict_words(row.report.verdict)}{said}",
         named,
         towers,
     )
@@ -78,16 +75,15 @@ def _row(row: SummaryRow) -> tuple[str, str, str, str]:
 def _details(report: ScanReport) -> list[str]:
     blocks = [
         f"#### {code_span(report.snapshot.repo_id, limit=120)}",
-        markdown_blocks.bullets(report.verdict.reasons[:5]),
+        bullets(report.verdict.reasons[:5]),
     ]
     for result in report.results:
         if picture := _picture(result):
             blocks += [
-                f"{code_span(result.encoder.label, limit=80)}: {markdown_blocks.verdict_words(result.verdict)}",
+                f"{code_span(result.encoder.label, limit=80)}: {verdict_words(result.verdict)}",
                 f"```text\n{picture}\n```",
             ]
-        if result.evidence:
-            blocks.append(markdown_blocks.evidence_table(result))
+        blocks.append(evidence_table(result))
     whole = as_markdown(report)
     if len(whole) <= _MAX_DETAILS_CHARS:
         blocks.append(f"<details><summary>The whole report</summary>\n\n{whole}\n</details>")
@@ -95,29 +91,22 @@ def _details(report: ScanReport) -> list[str]:
 
 
 def _picture(result: ScanResult) -> str:
-    lines = []
-    for trigger in result.triggers[:1]:
-        rates = (trigger.success_start_rate, trigger.success_middle_rate, trigger.success_end_rate)
-        for place, rate in zip(("start", "middle", "end"), rates, strict=True):
-            lines.append(f"{f'prompts taken over, {place}':<28} {_bar(rate)} {wording.percent(rate)}")
-    lines += [
-        _ratio_line(e)
-        for e in result.evidence
-        if e.threshold is not None and e.threshold > 0 and wording.threshold_text(e)[0] == ">"
+    lines = [
+        f"{f'prompts taken over {place}':<33} {_bar(rate)} {wording.percent(rate)}"
+        for trigger in result.triggers[:1]
+        for place, rate in wording.places(trigger)
     ]
-    return "\n".join(lines)
+    ratios = ((e, wording.threshold_ratio(e)) for e in result.evidence)
+    return "\n".join([*lines, *(_ratio_line(e, ratio) for e, ratio in ratios if ratio is not None)])
 
 
-def _ratio_line(evidence: Evidence) -> str:
+def _ratio_line(evidence: Evidence, ratio: float) -> str:
     """A bar of twice the threshold; `|` marks the threshold in its middle."""
-    filled = round(min(1.0, max(0.0, evidence.value / (2 * (evidence.threshold or 1.0)))) * _BAR_COLUMNS)
-    cells = ["█" if i < filled else "░" for i in range(_BAR_COLUMNS)]
+    cells = list(_bar(ratio / 2))
     cells[_BAR_COLUMNS // 2] = "|"
-    words = (
-        f"{wording.value_text(evidence)}, threshold {markdown_blocks.prose_math(wording.threshold_text(evidence))}:"
-        f" {wording.outcome_text(evidence)}"
-    )
-    return f"{code_text(evidence.kind, limit=28):<28} {''.join(cells)} {code_text(words, limit=120)}"
+    line = wording.threshold_text(evidence)
+    words = f"{wording.value_text(evidence)}, threshold {line}: {wording.outcome_text(evidence)}"
+    return f"{code_text(evidence.kind, limit=28):<33} {''.join(cells)} {code_text(words, limit=120)}"
 
 
 def _bar(rate: float) -> str:

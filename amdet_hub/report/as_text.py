@@ -1,211 +1,174 @@
-"""A `ScanReport` for a terminal: the first thing a person sees. Knows: what to say first.
+"""A `ScanReport` for a terminal: one screen, or with `verbose` everything.
 
-Refuses to know: whether there is a terminal.
+Knows: the order of a page for somebody who looks for ten seconds. Refuses to know: whether there is a terminal.
 
-Order: what was scanned, the verdict and its reasons, then one block for each encoder (trigger, evidence, reference),
-what was not scanned, what no scan covers, and the command that runs it again. Plain ASCII layout; colour only on
-request.
+A header, one block for each encoder and for each part that blocks, then the limits and the command that runs the scan
+again. Plain layout; colour only on request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
-from amdet_hub.records import ScanReport, ScanResult, SkippedScan, TriggerFinding, Verdict, VerdictLabel
-from amdet_hub.report import wording
-from amdet_hub.report.escape import code_points, unactionable, visible
-from amdet_hub.report.text_layout import Paint, column_widths, hanging, pad, rule, table_row, wrap
+from amdet_hub.records import REASONS, ReasonCode, ScanReport, ScanResult, SkippedScan, Verdict, VerdictLabel
+from amdet_hub.report import facts, wording
+from amdet_hub.report.escape import display_width, unactionable, visible
+from amdet_hub.report.facts import Markup, Row
+from amdet_hub.report.text_layout import hanging, wrap
+from amdet_hub.verdict import IDENTITY, SUCCESS
 
-SIGNS: Final[Mapping[VerdictLabel, str]] = {
-    "backdoor-detected": "[!]",
-    "no-backdoor-found": "[-]",
-    "inconclusive": "[?]",
-}
 # No green: nothing a scan finds deserves it.
-_COLOURS: Final[Mapping[VerdictLabel, str]] = {
+_COLOURS: Final[dict[VerdictLabel, str]] = {
     "backdoor-detected": "red",
     "no-backdoor-found": "cyan",
     "inconclusive": "yellow",
+    "nothing-to-scan": "cyan",
 }
+_CODES: Final = {"bold": "1", "red": "1;31", "yellow": "1;33", "cyan": "1;36"}
 _MIN_WIDTH, _MAX_WIDTH = 60, 160
 _LABEL = 11
-_INDENT = 2
-_MAX_CAPTIONS = 5
-_MAX_FILES = 4
-_MAX_SKIPPED = 20  # a repository with thousands of odd files must not bury the rest
+_MAX_BLOCKS = 5  # of parts that block
 
 
-def as_text(report: ScanReport, *, color: bool = False, width: int = 100) -> str:
-    """The report as lines of at most `width` columns (60 to 160; the command to copy may be longer) with a final newline.
+def _quoted(text: str, limit: int) -> str:
+    return f'"{visible(text, limit=limit)}"'
+
+
+TEXT: Final = Markup(visible, visible, _quoted)
+
+
+def as_text(report: ScanReport, *, color: bool = False, width: int = 100, verbose: bool = False) -> str:
+    """The report as lines of at most `width` columns (60 to 160; the command may be longer) with a final newline.
 
     Args:
-        report: what to show.
+        report: the report.
         color: paint with SGR codes; without it the text is free of control characters whatever the repository holds.
         width: columns of the terminal.
+        verbose: every finding, file and version in place of one screen.
     """
-    width = min(max(width, _MIN_WIDTH), _MAX_WIDTH)
-    paint = Paint(color)
-    blocks = [_header(report, paint, width), _banner(report, paint, width)]
-    blocks += [_encoder(result, report, paint, width) for result in report.results]
-    blocks += [_skipped(report, paint, width), _closing(report, paint, width)]
+    page = _Page(report, color, min(max(width, _MIN_WIDTH), _MAX_WIDTH), verbose)
+    if report.verdict.label == "nothing-to-scan" and not verbose:
+        blocks = [[*page.header(), *page.title(report.verdict, report.verdict.reasons[0])]]
+    else:
+        blocks = [page.header(), *page.blocks(), page.details(), page.closing()]
     return "\n\n".join("\n".join(unactionable(line) for line in block) for block in blocks if block) + "\n"
 
 
-def _header(report: ScanReport, paint: Paint, width: int) -> list[str]:
-    snapshot = report.snapshot
-    where = f"commit {visible(snapshot.commit_sha, limit=64)}" if snapshot.commit_sha else "local folder, no commit"
-    changed = wording.changed_settings(report)
-    facts = [
-        f"amdet-hub {visible(report.environment.amdet_hub, limit=40)}",
-        f"preset {visible(wording.setting(report, 'preset'), limit=40)}"
-        + (f" (changed: {changed})" if changed else ""),
-        f"seed {visible(wording.setting(report, 'seed'), limit=40)}",
-        visible(report.created, limit=40),
-    ]
-    lines = [paint(line, "bold") for line in wrap(visible(snapshot.repo_id), width)]
-    lines += wrap(f"{where}; {wording.counts_text(report)}", width)
-    return lines + [paint(line, "dim") for line in wrap(", ".join(facts), width)]
+@dataclass(frozen=True)
+class _Page:
+    report: ScanReport
+    color: bool
+    width: int
+    verbose: bool
 
+    def header(self) -> list[str]:
+        """The target, how many encoders, and their reference: on one line where it fits."""
+        snapshot = self.report.snapshot
+        at = f" @ {visible(wording.short(snapshot.commit_sha))}" if snapshot.commit_sha else ""
+        name, about = f"{visible(snapshot.repo_id)}{at}", f"{wording.counts_text(self.report)}{self._references()}"
+        if display_width(name) + 3 + display_width(about) <= self.width:
+            return [f"{self._paint(name, 'bold')}   {about}"]
+        return [self._paint(line, "bold") for line in wrap(name, self.width)] + self._lines(about, indent=6)
 
-def _banner(report: ScanReport, paint: Paint, width: int) -> list[str]:
-    colour = _COLOURS[report.verdict.label]
-    lines = [paint(f" {_title(report.verdict)} ", f"banner-{colour}") if paint.enabled else _title(report.verdict)]
-    if not report.complete:
-        lines += [
-            paint(line, "yellow")
-            for line in wrap("Partial report: the scan did not finish. What it had found by then is below.", width)
+    def _references(self) -> str:
+        names = dict.fromkeys(wording.reference_name(r.reference, shorten=True) for r in self.report.results)
+        named = [visible(name) for name in names if name]
+        if not named:
+            return ", without a reference" if names else ""
+        return f", compared with {named[0] if len(names) == 1 else f'{len(named)} references'}"
+
+    def blocks(self) -> Iterator[list[str]]:
+        """The verdict on the whole where it has several parts, then each encoder and each part that blocks."""
+        report, blocking = self.report, self._blocking()
+        if len(report.results) + len(blocking) != 1 or not report.complete:
+            yield self.title(report.verdict, "overall" if report.complete else "overall, of an unfinished scan")
+        for result in report.results:
+            yield [*self.title(result.verdict, result.encoder.label), *self._rows(self._encoder(result))]
+        for skip in blocking[:_MAX_BLOCKS]:
+            heading = self._heading("NOT SCANNED", "yellow", skip.component or skip.repo_id, skip.reason)
+            yield [*heading, *self._rows([("why", visible(skip.detail, limit=500)), *_next_step(skip.reason)])]
+        if len(blocking) > _MAX_BLOCKS and not self.verbose:
+            yield self._lines(f"And {len(blocking) - _MAX_BLOCKS} more parts that were not scanned.")
+
+    def _blocking(self) -> list[SkippedScan]:
+        return [skip for skip in self.report.skipped if skip.blocks_clearance]
+
+    def title(self, verdict: Verdict, name: str) -> list[str]:
+        """The verdict in capitals, what it is about, and its code."""
+        words = wording.VERDICT_TITLES[verdict.label].upper()
+        return self._heading(words, _COLOURS[verdict.label], name, verdict.code)
+
+    def _heading(self, words: str, colour: str, name: str, code: str) -> list[str]:
+        text = f"{visible(name, limit=400)}   [{code}]"
+        first, *more = hanging(words, text, indent=2, label_width=len(words) + 3, width=self.width)
+        return [first.replace(words, self._paint(words, colour), 1), *more]
+
+    def _encoder(self, result: ScanResult) -> list[Row]:
+        label = result.verdict.label
+        triggers = list(facts.trigger_rows(result, TEXT, captions=5 if self.verbose else 1))
+        told = REASONS[result.verdict.code].text if triggers and label == "backdoor-detected" else ""
+        why = [("why", visible(reason, limit=600)) for reason in wording.own_reasons(result) if reason != told]
+        step = _next_step(result.verdict.code) if label == "inconclusive" else []
+        sure = [] if result.verdict.confidence == "normal" else [("confidence", "reduced")]
+        if self.verbose:
+            findings = [
+                ("finding", f"{kind}: {value}, threshold {line}, {outcome}, n {n}. {meaning}")
+                for kind, value, line, outcome, n, meaning in facts.evidence_rows(result, TEXT)
+            ]
+            return [*sure, *triggers, *why, *step, *facts.encoder_rows(result, TEXT), *findings]
+        evidence = [*(text for row, text in triggers if row == "success"), *_measured(result)]
+        rows = [*sure, *(row for row in triggers if row[0] != "success"), *why]
+        rows += [("evidence", "; ".join(evidence))] if evidence else []
+        rows += [("changed", visible(facts.change_text(result.lineage)))] if result.lineage is not None else []
+        return [*rows, *step]
+
+    def details(self) -> list[str]:
+        """Parts that were not scanned and have no block of their own, and the circumstances of the scan."""
+        if not self.verbose:
+            return []
+        skipped = facts.skipped_rows(self.report, TEXT)[len(self._blocking()[:_MAX_BLOCKS]) :]
+        rows = [("skipped", f"{name}: {detail} [{code}]" if code else name) for name, code, detail, _ in skipped]
+        return self._rows([*rows, *facts.run_rows(self.report, TEXT), *facts.context_rows(self.report, TEXT)])
+
+    def closing(self) -> list[str]:
+        """The limits of the scan, where its results come from, and the command that runs it again."""
+        report = self.report
+        if self.verbose:
+            limits = [line for head, items in wording.LIMITS for line in self._lines(f"{head} {'; '.join(items)}.")]
+        else:
+            limits = self._lines(f"Not covered: {wording.NOT_COVERED_BRIEFLY}. More: -v, -o html=FILE")
+        cached = [r.cached_at for r in report.results if r.cached_at is not None]
+        if cached:
+            some = "" if report.cached else f"{len(cached)} of {len(report.results)} "
+            limits = [*self._rows([("cached", f"{some}scanned before, {visible(min(cached), limit=40)}")]), *limits]
+        seconds = wording.seconds_text(report)
+        command = visible(wording.reproduce_command(report), limit=1000)
+        return [*limits, f"  {seconds}{'. ' if seconds else ''}Again: {command}"]
+
+    def _rows(self, rows: Iterable[Row]) -> list[str]:
+        return [
+            line
+            for label, text in rows
+            for line in hanging(label, text, indent=4, label_width=_LABEL, width=self.width)
         ]
-    return lines + _reasons(report.verdict.reasons, width)
+
+    def _lines(self, text: str, *, indent: int = 2) -> list[str]:
+        return hanging("", text, indent=indent, label_width=0, width=self.width)
+
+    def _paint(self, text: str, style: str) -> str:
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.color else text
 
 
-def _title(verdict: Verdict) -> str:
-    confidence = ", reduced confidence" if verdict.confidence == "reduced" else ""
-    return f"{SIGNS[verdict.label]} {wording.VERDICT_TITLES[verdict.label].upper()}{confidence}"
+def _measured(result: ScanResult) -> list[str]:
+    """The findings that have a threshold; of a detection those beyond it, but not the success that a trigger states."""
+    detected = result.verdict.label == "backdoor-detected"
+    told = (IDENTITY, SUCCESS) if detected and result.triggers else (IDENTITY,)
+    shown = [e for e in result.evidence if e.exceeds or (e.exceeds is False and not detected)]
+    return [visible(wording.measured_text(e)) for e in shown if e.kind not in told]
 
 
-def _reasons(reasons: Sequence[str], width: int) -> list[str]:
-    return [
-        line
-        for reason in reasons
-        for line in hanging("*", visible(reason, limit=600), indent=_INDENT, label_width=2, width=width)
-    ]
-
-
-def _encoder(result: ScanResult, report: ScanReport, paint: Paint, width: int) -> list[str]:
-    tail = _title(result.verdict)
-    *lines, last = rule(visible(result.encoder.label, limit=120), tail, width)
-    lines.append(last.removesuffix(tail) + paint(tail, _COLOURS[result.verdict.label]))
-    lines += _reasons(wording.new_reasons(result, report), width)
-    for trigger in result.triggers:
-        lines += _trigger(
-            trigger, "trigger" if result.verdict.label == "backdoor-detected" else "candidate", paint, width
-        )
-    lines += _facts(result, width)
-    if result.evidence:
-        lines += ["", *_evidence(result, paint, width)]
-    return lines
-
-
-def _field(label: str, text: str, width: int) -> list[str]:
-    return hanging(label, text, indent=_INDENT, label_width=_LABEL, width=width)
-
-
-def _trigger(trigger: TriggerFinding, label: str, paint: Paint, width: int) -> list[str]:
-    ids = ", ".join(str(i) for i in trigger.token_ids[:16]) + (", ..." if len(trigger.token_ids) > 16 else "")
-    shown = f'"{visible(trigger.text, limit=120)}"' if trigger.text is not None else "(no tokenizer, token ids only)"
-    lines = [
-        paint(line, "bold")
-        for line in _field(label, f"{shown}   token{'' if len(trigger.token_ids) == 1 else 's'} {ids}", width)
-    ]
-    for name in code_points(trigger.text or ""):
-        lines += _field("", name, width)
-    lines += _field("", wording.capture_text(trigger), width)
-    if trigger.nearest_captions:
-        captions = ", ".join(f'"{visible(c, limit=120)}"' for c in trigger.nearest_captions[:_MAX_CAPTIONS])
-        lines += _field("", f"nearest to its target, as a hint: {captions}", width)
-    return lines
-
-
-def _facts(result: ScanResult, width: int) -> list[str]:
-    encoder, reference = result.encoder, result.reference
-    name = wording.reference_name(reference, shorten=True)
-    trust = wording.TRUST_WORDS[reference.trust]
-    # With a name, the trust says what the note says; without one, the note says why there is none.
-    lines = _field("reference", f"{visible(name)} ({trust})" if name else visible(reference.note) or trust, width)
-    if result.lineage is not None:
-        lines += _field("lineage", visible(wording.lineage_text(result.lineage), limit=600), width)
-    dtypes = "/".join(visible(d, limit=20) for d in encoder.dtypes)
-    lines += _field(
-        "tower", f"{visible(encoder.architecture)}, {encoder.config.dims}" + (f", {dtypes}" if dtypes else ""), width
-    )
-    lines += _field("digest", visible(result.tower_digest, limit=80), width)
-    for i, file in enumerate(encoder.weight_files[:_MAX_FILES]):
-        lines += _field("" if i else "files", visible(file.path), width)
-    if len(encoder.weight_files) > _MAX_FILES:
-        lines += _field("", f"and {len(encoder.weight_files) - _MAX_FILES} more", width)
-    if result.timings_s:
-        stages = ", ".join(
-            f"{visible(stage, limit=40)} {seconds:.1f} s" for stage, seconds in result.timings_s.items()
-        )
-        lines += _field("time", stages, width)
-    return lines
-
-
-def _evidence(result: ScanResult, paint: Paint, width: int) -> list[str]:
-    head = ("finding", "value", "threshold", "outcome")
-    rows = [
-        (
-            visible(e.kind, limit=60),
-            visible(wording.value_text(e), limit=60),
-            wording.threshold_text(e),
-            wording.outcome_text(e),
-        )
-        for e in result.evidence
-    ]
-    widths = column_widths([head, *rows], indent=_INDENT, width=width, last_minimum=16)
-    lines = [paint(line, "dim") for line in table_row(head, widths, indent=_INDENT)]
-    for evidence, row in zip(result.evidence, rows, strict=True):
-        style = _COLOURS["backdoor-detected"] if wording.outcome_text(evidence) == "beyond" else None
-        lines += [paint(line, style) for line in table_row(row, widths, indent=_INDENT)]
-        summary = hanging(
-            "",
-            visible(wording.finding_text(evidence, figures=True), limit=1000),
-            indent=_INDENT + 2,
-            label_width=0,
-            width=width,
-        )
-        lines += [paint(line, "dim") for line in summary]
-    return lines
-
-
-def _skipped(report: ScanReport, paint: Paint, width: int) -> list[str]:
-    if not report.skipped:
-        return []
-    lines = [paint("not scanned", "bold")]
-    for skip in _most_telling(report.skipped):
-        blocking = " This keeps the verdict from being better than inconclusive." if skip.blocks_clearance else ""
-        text = f"{visible(skip.component or skip.repo_id)}: {skip.reason}. {visible(skip.detail, limit=500)}{blocking}"
-        lines += hanging("*", text, indent=_INDENT, label_width=2, width=width)
-    if len(report.skipped) > _MAX_SKIPPED:
-        lines.append(f"  * and {len(report.skipped) - _MAX_SKIPPED} more")
-    return lines
-
-
-def _most_telling(skipped: Sequence[SkippedScan]) -> list[SkippedScan]:
-    return sorted(skipped, key=lambda skip: not skip.blocks_clearance)[:_MAX_SKIPPED]
-
-
-def _closing(report: ScanReport, paint: Paint, width: int) -> list[str]:
-    lines = _plain("not covered", "; ".join(wording.NOT_COVERED) + f". {wording.NO_PROOF}", width)
-    if report.snapshot.security is not None:
-        lines += _plain("hub's scan", visible(wording.security_text(report.snapshot.security), limit=400), width)
-    lines += _plain("made with", visible(wording.environment_text(report.environment)), width)
-    command = visible(
-        wording.reproduce_command(report), limit=1000
-    )  # on one line whatever the width: it is there to be copied
-    return [*lines, f"{pad('run again', _LABEL + _INDENT)}{command}"]
-
-
-def _plain(label: str, text: str, width: int) -> list[str]:
-    return hanging(label, text, indent=0, label_width=_LABEL + _INDENT, width=width)
+def _next_step(code: ReasonCode) -> list[Row]:
+    advice = REASONS[code].advice
+    return [("next", advice)] if advice else []

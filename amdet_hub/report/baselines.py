@@ -9,14 +9,14 @@ model, so a changed tower is never covered; neither is a worse verdict on the sa
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from amdet_hub.errors import ReportError
-from amdet_hub.records import ScanReport, ScanResult, VerdictLabel, from_dict, to_dict
+from amdet_hub.records import ScanReport, ScanResult, VerdictLabel, from_dict, strict_json, to_dict
+from amdet_hub.report.as_json import dump_ascii
 from amdet_hub.report.escape import visible
 from amdet_hub.verdict import judge_repository
 
@@ -26,7 +26,6 @@ MAX_REASON = 500
 """Characters of a reason; it stands in logs."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 AcceptedVerdict = Literal["backdoor-detected", "inconclusive"]
 
@@ -38,7 +37,7 @@ class Acceptance:
     Attributes:
         tower_digest: of the tower, 64 hex digits.
         verdict: the verdict that is accepted; "inconclusive" does not cover a detection, a detection covers both.
-        reason: why, in the words of whoever accepted it.
+        reason: why, in the words of the person who accepted it.
         expires: the last day on which it holds, `YYYY-MM-DD` (UTC).
         target: what was scanned when it was accepted, for people.
     """
@@ -54,11 +53,7 @@ class Acceptance:
             raise ValueError("tower_digest is not 64 hex digits")
         if not self.reason.strip() or len(self.reason) > MAX_REASON:
             raise ValueError(f"a reason has 1 to {MAX_REASON} characters")
-        try:
-            valid = _DATE.fullmatch(self.expires) is not None and bool(datetime.date.fromisoformat(self.expires))
-        except ValueError:
-            valid = False
-        if not valid:
+        if datetime.date.fromisoformat(self.expires).isoformat() != self.expires:
             raise ValueError(f"'{visible(self.expires, limit=40)}' is not a date like 2030-01-31")
 
     def holds_on(self, day: datetime.date) -> bool:
@@ -79,7 +74,7 @@ class Baseline:
     schema_version: str = BASELINE_SCHEMA_VERSION
 
     def acceptance_of(self, result: ScanResult, day: datetime.date) -> Acceptance | None:
-        """The acceptance that covers a result on that day; where none does, an expired one that did; None where there never was one."""
+        """The acceptance that covers a result on that day, else an expired one, else None."""
         covering = [a for a in self.accepted if a.covers(result)]
         return next((a for a in covering if a.holds_on(day)), covering[-1] if covering else None)
 
@@ -104,7 +99,9 @@ def verdict_beyond(baseline: Baseline, report: ScanReport, day: datetime.date) -
     if len(rest) == len(report.outcomes):
         return report.verdict.label
     label = judge_repository(rest).label
-    return "no-backdoor-found" if label == "nothing-to-scan" else label
+    if label == "backdoor-detected":
+        return label
+    return "inconclusive" if label == "inconclusive" or not report.complete else "no-backdoor-found"
 
 
 def acceptances_of(report: ScanReport, *, reason: str, expires: str) -> tuple[Acceptance, ...]:
@@ -113,16 +110,13 @@ def acceptances_of(report: ScanReport, *, reason: str, expires: str) -> tuple[Ac
     Raises:
         ReportError: the report holds none, or the reason or the date cannot be used.
     """
-    made = []
-    for result in report.results:
-        if result.verdict.label in ("backdoor-detected", "inconclusive"):
-            try:
-                made.append(Acceptance(result.tower_digest, result.verdict.label, reason, expires, report.target))
-            except ValueError as error:
-                raise ReportError(str(error)) from error
-    if not made:
+    flagged = [r for r in report.results if r.verdict.label in ("backdoor-detected", "inconclusive")]
+    if not flagged:
         raise ReportError("the report holds no detected or inconclusive encoder, so there is nothing to accept")
-    return tuple(made)
+    try:
+        return tuple(Acceptance(r.tower_digest, r.verdict.label, reason, expires, report.target) for r in flagged)
+    except ValueError as error:
+        raise ReportError(str(error)) from error
 
 
 def parse_baseline(text: str) -> Baseline:
@@ -132,9 +126,9 @@ def parse_baseline(text: str) -> Baseline:
         ReportError: not JSON, another version, or a field that is missing, unknown or unusable; the message names it.
     """
     try:
-        data = json.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
-        raise ReportError("not a baseline: it is not JSON") from error
+        data = strict_json.loads(text.removeprefix("\ufeff"))
+    except ValueError as error:
+        raise ReportError(f"not a baseline: {error}") from error
     if not isinstance(data, dict) or data.get("schema_version") != BASELINE_SCHEMA_VERSION:
         raise ReportError(f"not a baseline this version can read: schema_version is not '{BASELINE_SCHEMA_VERSION}'")
     baseline = from_dict(Baseline, data)
@@ -146,4 +140,4 @@ def parse_baseline(text: str) -> Baseline:
 
 def baseline_as_json(baseline: Baseline) -> str:
     """The file's text; `parse_baseline` reads it back."""
-    return json.dumps(to_dict(baseline), indent=2, ensure_ascii=True) + "\n"
+    return dump_ascii(to_dict(baseline))

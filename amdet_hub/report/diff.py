@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from amdet_hub.records import Evidence, ScanReport, ScanResult, TriggerFinding, to_dict
 from amdet_hub.report import wording
+from amdet_hub.report.as_json import dump_ascii
 from amdet_hub.report.escape import unactionable, visible
 
 DIFF_SCHEMA_VERSION = "1.0"
@@ -80,12 +81,7 @@ def diff_as_json(diff: ReportDiff) -> str:
         "worse": diff.worse,
         "changes": to_dict(diff.changes),
     }
-    return (
-        json.dumps(data, indent=2, ensure_ascii=True, allow_nan=False)
-        .replace("\x7f", "\\u007f")
-        .replace("##[", "\\u0023\\u0023[")
-        + "\n"
-    )
+    return dump_ascii(data)
 
 
 def diff_as_text(diff: ReportDiff) -> str:

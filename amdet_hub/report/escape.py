@@ -27,8 +27,8 @@ _BLANK_LETTERS = frozenset(
 _NAMED_CHARACTERS = 8
 _CODE_SPECIALS = str.maketrans({c: f"\\u{{{ord(c):x}}}" for c in "`|<>"})
 _PLAIN_PUNCTUATION = frozenset(" ,.;:()'\"%+-/=?")
-_LEADING = "(\"'"
-_TRAILING = ",.;:)\"'?"
+_OUTER_SPACES = re.compile("^ +| +$")
+_AROUND = re.compile(r"""^[("']*|[,.;:)"'?]*$""")
 _RUNNER_COMMAND = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*)::")
 _LINK_LIKE = re.compile(r"://|@|\bwww\.|\.[^\W\d_]{2}|^[A-Za-z][A-Za-z0-9+.-]*:\S|^\d+[.)]$", re.IGNORECASE)
 
@@ -78,9 +78,9 @@ def _is_stray_mark(text: str, index: int) -> bool:
 
 
 def code_points(text: str) -> tuple[str, ...]:
-    """The distinct characters of `text` outside printable ASCII, as `"U+0585 ARMENIAN SMALL LETTER OH"`, first seen first, at most eight.
+    """The distinct characters of `text` outside printable ASCII, as `"U+0585 ARMENIAN SMALL LETTER OH"`.
 
-    This is what tells a homoglyph from the letter it imitates.
+    They tell a homoglyph from the letter it imitates. First seen first, at most eight.
     """
     odd = list(dict.fromkeys(c for c in text if not " " <= c <= "~"))
     named = [f"U+{ord(c):04X} {unicodedata.name(c, 'unnamed character')}" for c in odd[:_NAMED_CHARACTERS]]
@@ -90,7 +90,7 @@ def code_points(text: str) -> tuple[str, ...]:
 
 
 def display_width(text: str) -> int:
-    """Columns that `text` (already `visible`) takes in a terminal: wide East Asian characters take two, combining marks none."""
+    """Columns of `text` (already `visible`) in a terminal: two for a wide East Asian character, none for a mark."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
@@ -107,28 +107,22 @@ def code_span(text: str, *, limit: int | None = DEFAULT_LIMIT) -> str:
 
 
 def code_text(text: str, *, limit: int | None = DEFAULT_LIMIT) -> str:
-    """`text` as it may stand inside a code span or a fenced block, without the fence; outer spaces are shown, for Markdown drops them."""
+    """`text` for the inside of a code span or a fenced block; outer spaces are shown, for Markdown drops them."""
     shown = visible(text, limit=limit).translate(_CODE_SPECIALS)
-    inner = shown.strip(" ")
-    head, tail = len(shown) - len(shown.lstrip(" ")), len(shown) - len(shown.rstrip(" "))
-    if not inner:
-        return "\\u{20}" * len(shown)
-    return "\\u{20}" * head + inner + "\\u{20}" * tail
+    return _OUTER_SPACES.sub(lambda spaces: "\\u{20}" * len(spaces[0]), shown)
 
 
 def prose(text: str, *, limit: int | None = 600) -> str:
-    """A sentence as Markdown prose: every word that Markdown, or an over-eager link finder, could act upon becomes a code span."""
+    """A sentence as Markdown prose: a word that Markdown or a link finder could act upon becomes a code span."""
     return " ".join(_prose_word(word) for word in visible(text, limit=limit).split(" ")).strip() or "(empty)"
 
 
 def _prose_word(word: str) -> str:
     if not word or _is_plain(word):
         return word
-    core = word.lstrip(_LEADING).rstrip(_TRAILING)
-    if not core:
-        return f"`{word.translate(_CODE_SPECIALS)}`"
-    start = word.index(core)
-    return f"{word[:start]}`{core.translate(_CODE_SPECIALS)}`{word[start + len(core) :]}"
+    core = _AROUND.sub("", word) or word
+    before, _, after = word.partition(core)
+    return f"{before}`{core.translate(_CODE_SPECIALS)}`{after}"
 
 
 def _is_plain(word: str) -> bool:
@@ -138,7 +132,7 @@ def _is_plain(word: str) -> bool:
 
 
 def unactionable(line: str) -> str:
-    r"""One line of output that no build log takes for a command of its own: `::error::` at its start and `##[error]` anywhere are broken up.
+    r"""One line of output without a build log's commands: `::error::` at its start and `##[error]` are broken up.
 
     Source: GitHub's runner, `ActionCommand.TryParseV2` (the line is trimmed first) and `TryParse`.
     """

@@ -1,4 +1,4 @@
-"""Figures of the HTML report as inline SVG: scores against their thresholds, a score beside its null, and attack success by place.
+"""Figures of the HTML report as inline SVG: scores and their thresholds, a score and its null, success by place.
 
 Knows: records and plain SVG. Refuses to know: style, which classes of the page's one style sheet give. An SVG here is
 only bars and lines, stretched to the width there is; every word stands beside it as HTML, so that it stays readable on
@@ -13,7 +13,6 @@ from html import escape
 from amdet_hub.records import Evidence, NullDistribution, ScanResult, TriggerFinding
 from amdet_hub.report import wording
 from amdet_hub.report.escape import visible
-from amdet_hub.verdict import IDENTITY
 
 WIDTH = 1000.0
 """Units across every figure; the page stretches them."""
@@ -40,12 +39,11 @@ def thresholds_figure(evidence: Sequence[Evidence]) -> str:
 
     Shown are findings whose backdoor side lies above a positive threshold; others stand in the table.
     """
-    shown = [e for e in evidence if _has_ratio(e)]
+    shown = [(e, ratio) for e in evidence if (ratio := wording.threshold_ratio(e)) is not None]
     if not shown:
         return ""
-    ratios = [max(0.0, e.value / (e.threshold or 1.0)) for e in shown]
-    most = min(_MOST_RATIO, max(1.5, *ratios))
-    rows = "".join(_ratio_row(e, ratio, most) for e, ratio in zip(shown, ratios, strict=True))
+    most = min(_MOST_RATIO, max(1.5, *(ratio for _, ratio in shown)))
+    rows = "".join(_ratio_row(e, ratio, most) for e, ratio in shown)
     caption = (
         "Each score as a multiple of its threshold. The line is the threshold; a bar beyond it counts as evidence of a"
         " backdoor."
@@ -53,21 +51,13 @@ def thresholds_figure(evidence: Sequence[Evidence]) -> str:
     return f'<figure><div class="bars">{rows}</div><figcaption>{caption}</figcaption></figure>'
 
 
-def _has_ratio(evidence: Evidence) -> bool:
-    if evidence.threshold is None or evidence.threshold <= 0 or evidence.kind == IDENTITY:
-        return False
-    return wording.threshold_text(evidence).startswith(">")
-
-
 def _ratio_row(evidence: Evidence, ratio: float, most: float) -> str:
-    side = "beyond" if evidence.exceeds else "within"
-    line = WIDTH / most
-    bar = _rect(0, min(ratio, most) / most * WIDTH, f"bar {side}") + _line(line, "threshold")
+    side = wording.outcome_text(evidence)
+    bar = _rect(0, min(ratio, most) / most * WIDTH, f"bar {side}") + _line(WIDTH / most, "threshold")
     words = f"{wording.value_text(evidence)}, threshold {wording.threshold_text(evidence)}"
-    label = f"{evidence.kind}: {words}"
     return (
-        f'<div class="label">{code(evidence.kind, limit=60)}</div>{_svg(bar, label)}<div'
-        f' class="value">{html(words, limit=100)} <span class="{side}">{wording.outcome_text(evidence)}</span></div>'
+        f'<div class="label">{code(evidence.kind, limit=60)}</div>{_svg(bar, f"{evidence.kind}: {words}")}'
+        f'<div class="value">{html(words, limit=100)} <span class="{side}">{side}</span></div>'
     )
 
 
@@ -128,16 +118,11 @@ def success_figure(trigger: TriggerFinding, result: ScanResult) -> str:
     if not trigger.n_prompts:
         return ""
     side = "beyond" if result.verdict.label == "backdoor-detected" else "informs"
-    places = (
-        ("at the start", trigger.success_start_rate),
-        ("in the middle", trigger.success_middle_rate),
-        ("at the end", trigger.success_end_rate),
-    )
     rows = "".join(
-        "<div"
-        f' class="label">{place}</div>{_svg(_axis() + _rect(0, max(0.0, min(1.0, rate)) * WIDTH, f"bar {side}"), f"{place}: {rate:.0%}")}<div'
-        f' class="value">{html(wording.percent(rate))}</div>'
-        for place, rate in places
+        f'<div class="label">{place}</div>'
+        + _svg(_axis() + _rect(0, max(0.0, min(1.0, rate)) * WIDTH, f"bar {side}"), f"{place}: {rate:.0%}")
+        + f'<div class="value">{html(wording.percent(rate))}</div>'
+        for place, rate in wording.places(trigger)
     )
     caption = (
         f"Share of {trigger.n_prompts:,} prompts, none of which the search had seen, that the trigger takes over, by"

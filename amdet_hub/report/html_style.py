@@ -34,8 +34,8 @@ pre{{padding:.75rem 1rem;white-space:pre-wrap;overflow-wrap:anywhere}}
 .verdict p{{margin:.35rem 0 0;overflow-wrap:anywhere}}
 .verdict.backdoor-detected{{background:var(--bad-soft);border-color:var(--bad)}}
 .verdict.backdoor-detected strong{{color:var(--bad)}}
-.verdict.no-backdoor-found{{background:var(--ok-soft);border-color:var(--ok)}}
-.verdict.no-backdoor-found strong{{color:var(--ok)}}
+.verdict.no-backdoor-found,.verdict.nothing-to-scan{{background:var(--ok-soft);border-color:var(--ok)}}
+.verdict.no-backdoor-found strong,.verdict.nothing-to-scan strong{{color:var(--ok)}}
 .verdict.inconclusive{{background:var(--unsure-soft);border-color:var(--unsure)}}
 .verdict.inconclusive strong{{color:var(--unsure)}}
 .tag{{display:inline-block;font-size:.8rem;font-weight:600;border-radius:99px;padding:.1rem .6rem;margin-left:.4rem;vertical-align:middle}}
@@ -43,8 +43,8 @@ pre{{padding:.75rem 1rem;white-space:pre-wrap;overflow-wrap:anywhere}}
 .tag.no-backdoor-found{{background:var(--ok);color:var(--ok-ink)}}
 .tag.inconclusive{{background:var(--unsure);color:var(--unsure-ink)}}
 .card{{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:1rem 1.25rem;margin:.9rem 0}}
-.trigger .name{{font-size:1.35rem;overflow-wrap:anywhere}}
-.trigger .name code{{padding:.15em .5em}}
+.trigger tr:first-child td{{font-size:1.35rem;overflow-wrap:anywhere}}
+.trigger tr:first-child code{{padding:.15em .5em}}
 .soft,figcaption,.value{{color:var(--soft);font-size:.875rem}}
 .bars{{display:grid;grid-template-columns:minmax(7rem,max-content) minmax(8rem,1fr) minmax(7rem,max-content);gap:.45rem .9rem;align-items:center}}
 svg{{display:block;width:100%;height:1.25rem}}

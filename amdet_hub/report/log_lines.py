@@ -11,7 +11,6 @@ import binascii
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable
 
 from amdet_hub.errors import ReportError
 from amdet_hub.records import ScanReport
@@ -82,11 +81,3 @@ class LogReader:
         except (binascii.Error, zlib.error, UnicodeDecodeError) as error:
             raise ReportError("the result in the log cannot be unpacked") from error
         return parse_report(text)
-
-
-def read_log(lines: Iterable[str], key: str) -> ScanReport:
-    """The report among the lines of a whole log. Raises: ReportError."""
-    reader = LogReader(key)
-    for line in lines:
-        reader.take(line)
-    return reader.report()

@@ -9,17 +9,13 @@ word here means "safe".
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import (
-    Environment,
     Evidence,
-    HubSecurity,
-    Lineage,
-    NullDistribution,
     Reference,
     ReferenceTrust,
     ScanReport,
@@ -34,6 +30,7 @@ VERDICT_TITLES: Final[Mapping[VerdictLabel, str]] = {
     "backdoor-detected": "Backdoor detected",
     "no-backdoor-found": "No backdoor found",
     "inconclusive": "Inconclusive",
+    "nothing-to-scan": "Nothing to scan",
 }
 
 TRUST_WORDS: Final[Mapping[ReferenceTrust, str]] = {
@@ -43,6 +40,11 @@ TRUST_WORDS: Final[Mapping[ReferenceTrust, str]] = {
     "none": "no reference, confidence is reduced",
 }
 
+REASONS_URL: Final = "https://amdet-hub.example/docs/reference/reasons.md"
+"""The page with a section for each reason code. The project has no public address yet."""
+
+PARTIAL: Final = "The scan did not finish; this is what it had found by then."
+
 NO_PROOF: Final = "A scan finds evidence. Finding none is not proof that there is none."
 
 NOT_COVERED: Final[tuple[str, ...]] = (
@@ -51,6 +53,8 @@ NOT_COVERED: Final[tuple[str, ...]] = (
     "prompt tuning, textual inversions and adapters that are loaded on top",
 )
 """Where a backdoor may be that this scan never looks at."""
+
+NOT_COVERED_BRIEFLY: Final = "image encoder, U-Net, VAE, tokenizer, adapters on top"
 
 MISSED: Final[tuple[str, ...]] = (
     "attacks that change one attribute and keep the rest of the prompt",
@@ -74,16 +78,13 @@ LIMITS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 """What a scan does not cover, by heading, in the order in which it is told."""
 
-_SHORT_SHA = 12
 _MAX_SETTINGS = 4
-_MAX_GROUPS = 3  # groups of tensors named in a lineage
-_MAX_RUNS = 8  # ranges of layers
-_MAX_ISSUES = 4  # files the Hub objects to
+_WHOLE_STAGES = ("load", "standard", "paper", "target")  # they hold all others
 
 
 def short(sha: str | None) -> str:
     """The first twelve digits of a digest or commit, `"-"` when there is none."""
-    return sha[:_SHORT_SHA] if sha else "-"
+    return sha[:12] if sha else "-"
 
 
 def number(value: float) -> str:
@@ -113,96 +114,46 @@ def value_text(evidence: Evidence) -> str:
 
 
 def threshold_text(evidence: Evidence) -> str:
-    """The line and the side of it on which the backdoors lie (`"> 6"`), `"-"` where the evidence only informs."""
+    """The line and the side of it on which the backdoors lie (`"above 6"`), `"-"` where the evidence only informs."""
     if evidence.threshold is None or evidence.kind == IDENTITY:
         return "-"
     upward = evidence.value == evidence.threshold or evidence.exceeds == (evidence.value > evidence.threshold)
-    return f"{'>' if upward else '<'} {number(evidence.threshold)}"
+    return f"{'above' if upward else 'below'} {number(evidence.threshold)}"
 
 
 def outcome_text(evidence: Evidence) -> str:
     """`"beyond"` the threshold on the backdoor side, `"within"` it, or `"informs"`."""
-    if (
-        evidence.exceeds is None or evidence.kind == IDENTITY
-    ):  # that a fine-tune differs from its base is no finding against it
+    # That a fine-tune differs from its base is no finding against it.
+    if evidence.exceeds is None or evidence.kind == IDENTITY:
         return "informs"
     return "beyond" if evidence.exceeds else "within"
 
 
-def null_text(null: NullDistribution | None) -> str:
-    """Centre and spread of the null distribution, `"-"` where there is none."""
+def finding_text(evidence: Evidence) -> str:
+    """What a finding means, and the null distribution it was held against, as sentences. Hostile text."""
+    ended, null = sentence(evidence.summary), evidence.null
     if null is None:
-        return "-"
+        return ended
     top = f", max {number(null.maximum)}" if null.maximum is not None else ""
-    return f"median {number(null.median)}, MAD {number(null.mad)}{top}"
+    return f"{ended} Null: {null.source}, n {null.n:,}, median {number(null.median)}, MAD {number(null.mad)}{top}."
 
 
-def finding_text(evidence: Evidence, *, figures: bool = False) -> str:
-    """What a finding means, and what it was held against, as sentences; `figures` adds the null's.
-
-    Hostile text in a stored report.
-    """
-    sentence = evidence.summary.rstrip()
-    ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
-    source = null_source(evidence.null)
-    source = f"{source.removesuffix('.')}, {null_text(evidence.null)}." if figures and source else source
-    return f"{ended} {source}".rstrip()
+def sentence(text: str) -> str:
+    """`text` with a full stop where it has no other end."""
+    shown = text.rstrip()
+    return shown if shown.endswith((".", "!", "?")) else f"{shown}."
 
 
-def lineage_text(lineage: Lineage) -> str:
-    """How the tower came from its reference. Hostile text in a stored report."""
-    if lineage.relation == "identical":
-        return "identical to the reference, bit for bit"
-    if lineage.relation == "cast":
-        return f"the reference's weights, cast from {lineage.reference_dtype} to {lineage.dtype}, and nothing else"
-    parts = [
-        (
-            f"{lineage.n_rows_changed:,} of {lineage.n_rows:,} token embeddings touched"
-            if lineage.n_rows_changed
-            else "no token embedding touched"
-        )
-    ]
-    parts.append(
-        f"layers touched: {_ranges(lineage.layers_changed)}" if lineage.layers_changed else "no layer touched"
-    )
-    if most := sorted(lineage.groups, key=lambda group: -group.relative_change)[:_MAX_GROUPS]:
-        parts.append(
-            "moved most: " + ", ".join(f"{group.name} by {100 * group.relative_change:.2g}%" for group in most)
-        )
-    if lineage.adapter_rank is not None:
-        parts.append(
-            f"all changes in the layers have rank {lineage.adapter_rank} or less, as those of a merged LoRA have"
-        )
-    elif lineage.n_matrices_changed:
-        parts.append("the changes in the layers are not of low rank")
-    return "; ".join(parts)
+def threshold_ratio(evidence: Evidence) -> float | None:
+    """The value as a multiple of its threshold, None where that is no picture of how far it lies on the backdoor side."""
+    if evidence.threshold is None or evidence.threshold <= 0 or not threshold_text(evidence).startswith("above"):
+        return None
+    return max(0.0, evidence.value / evidence.threshold)
 
 
-def _ranges(numbers: Sequence[int]) -> str:
-    """`(0, 1, 2, 5)` as `"0-2, 5"`."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][1] + 1:
-            runs[-1][1] = n
-        else:
-            runs.append([n, n])
-    shown = [str(a) if a == b else f"{a}-{b}" for a, b in runs[:_MAX_RUNS]]
-    return ", ".join(shown) + (", ..." if len(runs) > _MAX_RUNS else "")
-
-
-def security_text(security: HubSecurity) -> str:
-    """What the Hub's own file scanners say, and that it says nothing about what the weights do. Hostile text."""
-    found = (
-        "no issue" if not security.n_issues else f"{security.n_issues:,} issue{'s' if security.n_issues != 1 else ''}"
-    )
-    named = ", ".join(f"{issue.path} ({issue.level})" for issue in security.issues[:_MAX_ISSUES])
-    state = "" if security.scans_done else ", not finished"
-    return f"{found}{f': {named}' if named else ''}{state}; files only, context only"
-
-
-def null_source(null: NullDistribution | None) -> str:
-    """Where the null came from, as a sentence; `""` where there is none. Hostile text in a stored report."""
-    return f"Null: {null.source}, n {null.n:,}." if null else ""
+def measured_text(evidence: Evidence) -> str:
+    """The statistic and the line that it is held against: `"vocabulary-sweep 21.6, alarm above 7.25"`."""
+    return f"{evidence.kind} {number(evidence.value)}, alarm {threshold_text(evidence)}"
 
 
 def reference_name(reference: Reference, *, shorten: bool = False) -> str:
@@ -218,46 +169,43 @@ def capture_text(trigger: TriggerFinding) -> str:
     """How often a recovered trigger takes a prompt over, by place."""
     if not trigger.n_prompts:
         return "was not tried on held-out prompts"
-    places = (
-        (trigger.success_start_rate, "at the start"),
-        (trigger.success_middle_rate, "in the middle"),
-        (trigger.success_end_rate, "at the end"),
-    )
-    return (
-        "captures "
-        + ", ".join(f"{percent(r)} {where}" for r, where in places)
-        + f" ({trigger.n_prompts:,} held-out prompts)"
-    )
+    rates = {percent(rate) for _, rate in places(trigger)}
+    if len(rates) == 1:
+        return f"captures {rates.pop()} of {trigger.n_prompts:,} held-out prompts, anywhere in them"
+    shares = ", ".join(f"{percent(rate)} {place}" for place, rate in places(trigger))
+    return f"captures {shares} ({trigger.n_prompts:,} held-out prompts)"
 
 
-def environment_text(environment: Environment) -> str:
-    """Versions and hardware in one line."""
-    e = environment
-    processes = f"{e.num_processes} process{'' if e.num_processes == 1 else 'es'}"
-    return (
-        f"amdet-hub {e.amdet_hub}, torch {e.torch}, transformers {e.transformers}, accelerate {e.accelerate}, "
-        f"huggingface_hub {e.huggingface_hub}, Python {e.python}; {e.device}, {e.dtype}, {processes}"
-    )
+def places(trigger: TriggerFinding) -> list[tuple[str, float]]:
+    """The share of held-out prompts that the trigger captures, by where it stands in them."""
+    rates = (trigger.success_start_rate, trigger.success_middle_rate, trigger.success_end_rate)
+    return list(zip(("at the start", "in the middle", "at the end"), rates, strict=True))
 
 
-def new_reasons(result: ScanResult, report: ScanReport) -> list[str]:
-    """An encoder's reasons that stand neither over the report, where they carry its name, nor in its evidence.
-
-    Hostile text.
-    """
-    said = {
-        *report.verdict.reasons,
-        *(reason.removeprefix(f"{result.encoder.label}: ") for reason in report.verdict.reasons),
-    }
-    said.update(evidence.summary for evidence in result.evidence)
+def own_reasons(result: ScanResult) -> list[str]:
+    """An encoder's reasons that do not stand in its evidence. Hostile text."""
+    said = {evidence.summary for evidence in result.evidence}
     return [reason for reason in result.verdict.reasons if reason not in said]
 
 
+def new_reasons(result: ScanResult, report: ScanReport) -> list[str]:
+    """An encoder's own reasons that do not stand over the report either, where they carry its name. Hostile text."""
+    said = {reason.removeprefix(f"{result.encoder.label}: ") for reason in report.verdict.reasons}
+    return [reason for reason in own_reasons(result) if reason not in said]
+
+
+def seconds_text(report: ScanReport) -> str:
+    """How long this scan took, `"9.8 s"`; `""` where no stage was timed. Results from the cache took none."""
+    timings = [r.timings_s for r in report.results if r.cached_at is None]
+    whole = sum(sum(t.get(stage, 0.0) for stage in _WHOLE_STAGES) or sum(t.values()) for t in timings)
+    return f"{whole:,.1f} s" if whole else ""
+
+
 def counts_text(report: ScanReport) -> str:
-    """`"2 text encoders scanned, 1 component skipped"`."""
+    """`"2 text encoders, 1 part skipped"`."""
     scanned, skipped = len(report.results), len(report.skipped)
-    text = f"{scanned} text encoder{'' if scanned == 1 else 's'} scanned"
-    return text + (f", {skipped} component{'' if skipped == 1 else 's'} skipped" if skipped else "")
+    text = f"{scanned} text encoder{'' if scanned == 1 else 's'}"
+    return text + (f", {skipped} part{'' if skipped == 1 else 's'} skipped" if skipped else "")
 
 
 def setting(report: ScanReport, name: str) -> str:
@@ -296,22 +244,12 @@ def pinned_target(report: ScanReport) -> str:
 
 def reproduce_command(report: ScanReport) -> str:
     """The command line that runs the same scan again, quoted for a POSIX shell."""
-    words = [
-        "amdet-hub",
-        "scan",
-        pinned_target(report),
-        "--preset",
-        setting(report, "preset"),
-        "--seed",
-        setting(report, "seed"),
-    ]
-    named = {f"{r.repo_id}@{r.commit_sha}" if r.commit_sha else str(r.repo_id) for r in _user_references(report)}
-    if len(named) == 1:
-        words += ["--reference", named.pop()]
-    elif report.results and all(r.reference.trust == "none" for r in report.results):
+    words = ["amdet-hub", "scan", pinned_target(report)]
+    words += ["--preset", setting(report, "preset"), "--seed", setting(report, "seed")]
+    references = [r.reference for r in report.results]
+    user = {(r.repo_id, r.commit_sha) for r in references if r.trust == "user" and r.repo_id}
+    if len(user) == 1:
+        words += ["--reference", "@".join(part for part in user.pop() if part)]
+    elif references and all(r.trust == "none" for r in references):
         words.append("--no-reference")
     return shlex.join(words)
-
-
-def _user_references(report: ScanReport) -> list[Reference]:
-    return [r.reference for r in report.results if r.reference.trust == "user" and r.reference.repo_id]

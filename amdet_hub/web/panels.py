@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amdet_hub.model_card.render import MeasuredRates
 from amdet_hub.records import ScanReport, ScanResult, SkippedScan, TriggerFinding, VerdictLabel
 from amdet_hub.report import wording
-from amdet_hub.report.error_rates import counted, rates_of
+from amdet_hub.report.error_rates import MeasuredRates, counted, rates_of
 from amdet_hub.report.escape import code_points
 from amdet_hub.scanner import PlannedEncoder
 from amdet_hub.web.board import Row

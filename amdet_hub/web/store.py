@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from amdet_hub.errors import ReportError
-from amdet_hub.model_card.section import file_identity
+from amdet_hub.model_card.render import file_identity
 from amdet_hub.records import ScanReport, to_dict
 from amdet_hub.report import as_json, parse_report
 from amdet_hub.scanner import TargetPlan, judged_by

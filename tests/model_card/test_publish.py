@@ -52,7 +52,8 @@ def state(hub: LocalHub, settings: HubSettings, target: str = "org/m") -> str:
 def test_preview_shows_both_files_and_writes_nothing(hub: LocalHub, settings: HubSettings, report: ScanReport) -> None:
     shown = preview_card(report, settings)
     assert "+++ b/README.md" in shown
-    assert f"+++ b/{REPORT_JSON}" in shown
+    count = len(as_json(report).splitlines())
+    assert shown.endswith(f"+{count} -0 lines {REPORT_JSON}\n")
     assert "\n-" not in shown.replace("\n---", ""), "nothing of the card is removed"
     assert hub.writes == []
 

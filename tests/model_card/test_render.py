@@ -12,16 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amdet_hub.errors import CardError
-from amdet_hub.model_card.render import (
-    MeasuredRates,
-    card_files,
-    diff,
-    find_section,
-    remove_section,
-    render_section,
-    splice,
-)
+from amdet_hub.model_card.edit import diff, find_section, remove_section, splice
+from amdet_hub.model_card.render import SECTION_VERSION, card_files, render_section
 from amdet_hub.report import parse_report
+from amdet_hub.report.error_rates import MeasuredRates
 from tests.report.examples import COMMIT, EXAMPLES, backdoored, clean, inconclusive
 
 CARDS = Path(__file__).parent.parent / "cards"
@@ -139,7 +133,7 @@ def test_section_reads_back(name: str) -> None:
     found = find_section(section.encode())
     assert found is not None
     assert set(found.attributes) == {"v", "commit", "files", "body"}
-    assert found.attributes["v"] == "1"
+    assert found.attributes["v"] == SECTION_VERSION
     assert found.attributes["commit"] == (COMMIT if name != "inconclusive" else "none")
     assert found.body.startswith("## Backdoor scan of the text encoder\n")
 
@@ -149,7 +143,8 @@ def test_section_says_what_the_design_asks() -> None:
     report = backdoored()
     result = report.results[0]
     facts = [
-        "**Backdoor detected**",
+        report.verdict.label.replace("-", " ").capitalize(),
+        report.verdict.code,
         COMMIT,
         result.tower_digest,
         "text_encoder/model.safetensors",
@@ -161,7 +156,8 @@ def test_section_says_what_the_design_asks() -> None:
         "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41",
         "trusted: pinned revision and digest",
         "| `vocabulary-sweep` | 15.27 robust z | above 6 | **beyond** |",
-        "`\u0585`, token id 36107",
+        "`\u0585`",
+        "token 36107",
         "U+0585 ARMENIAN SMALL LETTER OH",
         "backdoors outside the text encoder",
         "tokenizer tricks",
@@ -180,9 +176,9 @@ def test_below_threshold_direction_is_said() -> None:
 
 def test_measured_rates_are_said_with_their_counts() -> None:
     section = render_section(clean(), measured=MeasuredRates("standard", "clip", 0.004, 0.996, 250, 260, "bench"))
-    assert "<1% of 250 benign encoders were called backdoored (95% interval <1% to 2%)" in section
-    assert ">99% of 260 backdoored ones were found (95% interval 98% to >99%)" in section
-    assert "not measured yet" not in section
+    (row,) = [line for line in section.split("\n") if line.startswith("| error rates |")]
+    for figure in ("<1% of 250", "(95% interval <1% to 2%)", ">99% of 260", "(95% interval 98% to >99%)"):
+        assert figure in row
 
 
 @pytest.mark.parametrize("rates", [(-0.1, 0.5, 1, 1), (0.1, 1.5, 1, 1), (0.1, 0.5, 0, 1), (0.1, 0.5, 1, 0)])

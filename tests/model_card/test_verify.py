@@ -8,18 +8,12 @@ from typing import Any
 
 import pytest
 
-from amdet_hub.model_card.edit import body_digest, find_section
-from amdet_hub.model_card.render import (
-    MeasuredRates,
-    SectionStatus,
-    card_files,
-    check_section,
-    render_section,
-    splice,
-    stated_commit,
-)
+from amdet_hub.model_card.edit import body_digest, find_section, splice
+from amdet_hub.model_card.render import SECTION_VERSION, card_files, render_section
+from amdet_hub.model_card.verify import SectionStatus, check_section, stated_commit
 from amdet_hub.records import RepoFile, RepoSnapshot, ScanReport, SkippedScan
 from amdet_hub.report import as_json
+from amdet_hub.report.error_rates import MeasuredRates
 from tests.report.examples import COMMIT, backdoored, clean, inconclusive, small, weight
 
 LATER = "a" * 40
@@ -49,7 +43,6 @@ def check(
 def test_fresh_says_what_it_means() -> None:
     status = check()
     assert status.state == "fresh"
-    assert "does not make it true" in status.reasons[-1]
     assert f"amdet-hub scan org/dreamy-xl@{COMMIT}" in status.reasons[-1]
 
 
@@ -218,7 +211,7 @@ def test_local_report_belongs_to_no_repository() -> None:
 def test_planted_markers() -> None:
     status = check(CARD + b"\n<!-- amdet-hub:end -->\n")
     assert status.state == "forged"
-    assert "1 begin and 2 end" in status.reasons[0]
+    assert "begin, end, end" in status.reasons[0]
 
 
 @pytest.mark.parametrize("name", ["commit", "files", "body"])
@@ -226,10 +219,15 @@ def test_marker_without_an_attribute(name: str) -> None:
     assert check(re.sub(f" {name}=[0-9a-f]+".encode(), b"", CARD)).state == "forged"
 
 
-def test_another_form_of_the_section_is_not_judged() -> None:
-    status = check(CARD.replace(b"begin v=1", b"begin v=2"))
-    assert status.state == "stale"
-    assert "reads '1'" in status.reasons[0]
+@pytest.mark.parametrize("version", ["1", "3", "99"])
+def test_another_form_of_the_section_is_not_judged(version: str) -> None:
+    other = CARD.replace(f"begin v={SECTION_VERSION}".encode(), f"begin v={version}".encode())
+    assert check(other).state == "stale"
+
+
+def test_an_earlier_form_whose_text_was_changed_is_forged() -> None:
+    first = CARD.replace(f"begin v={SECTION_VERSION}".encode(), b"begin v=1")
+    assert check(first.replace(b"Backdoor detected", b"No backdoor found")).state == "forged"
 
 
 def test_newer_writer_is_not_judged_but_never_fresh() -> None:

@@ -27,6 +27,7 @@ from amdet_hub.records import (
     Verdict,
     fingerprint,
 )
+from amdet_hub.verdict import judge_repository
 
 COMMIT = "3f9c2d1a7b40e58c6d2f91a0b3c4d5e6f7081920"
 CLIP_L = TowerConfig("clip", 768, 3072, 12, 12, 77, 49408, "quick_gelu", 1e-5, 49406, 49407, 49407)
@@ -286,10 +287,26 @@ def interrupted() -> ScanReport:
     return report("org/dreamy-xl", repo, (clean_result("text_encoder"), stopped), verdict, complete=False)
 
 
+def nothing() -> ScanReport:
+    """A language model: nothing of this kind in it."""
+    part = SkippedScan("org/chat", "", "not-clip-family", "LlamaForCausalLM is not CLIP-family, not scanned", False)
+    repo = snapshot(small("config.json"), weight("model.safetensors"), repo_id="org/chat")
+    return report("org/chat", repo, (part,), judge_repository((part,)))
+
+
+def cached() -> ScanReport:
+    """The clean report, answered by an earlier scan."""
+    made = clean()
+    earlier = dataclasses.replace(made.results[0], cached_at="2026-01-30T18:02:11Z")
+    return dataclasses.replace(made, outcomes=(earlier,))
+
+
 EXAMPLES: Mapping[str, Callable[[], ScanReport]] = {
     "backdoored": backdoored,
     "clean": clean,
     "identical": identical,
     "inconclusive": inconclusive,
     "interrupted": interrupted,
+    "nothing": nothing,
+    "cached": cached,
 }

@@ -61,6 +61,7 @@ _TYPED = {
     "family",
     "trust",
     "label",
+    "code",
     "confidence",
     "reason",
     "sha256",

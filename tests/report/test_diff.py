@@ -28,7 +28,10 @@ def test_a_report_does_not_differ_from_itself_at_another_time(name: str) -> None
     assert "Nothing changed." in diff_as_text(diff)
 
 
-@pytest.mark.parametrize(("before", "after"), [(a, b) for a in examples.EXAMPLES for b in examples.EXAMPLES if a != b])
+OTHERS = [name for name in examples.EXAMPLES if name != "cached"]  # it differs from "clean" in circumstances only
+
+
+@pytest.mark.parametrize(("before", "after"), [(a, b) for a in OTHERS for b in OTHERS if a != b])
 def test_the_reverse_comparison_is_the_reverse(before: str, after: str) -> None:
     a, b = examples.EXAMPLES[before](), examples.EXAMPLES[after]()
     there = diff_reports(a, b).changes

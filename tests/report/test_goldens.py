@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from amdet_hub.model_card.render import MeasuredRates, render_section
+from amdet_hub.model_card.render import render_section
 from amdet_hub.report import RENDERERS, as_text
+from amdet_hub.report.error_rates import MeasuredRates
 from tests.report.examples import EXAMPLES, backdoored
 
-SUFFIXES = {"text": "txt", "json": "json", "markdown": "md", "sarif": "sarif", "html": "html"}
+SUFFIXES = {"text": "txt", "json": "json", "markdown": "md", "sarif": "sarif", "html": "html", "table": "row.txt"}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -25,6 +26,11 @@ def test_section(name: str, golden: Callable[[str, str], None]) -> None:
 def test_section_with_measured_rates(golden: Callable[[str, str], None]) -> None:
     measured = MeasuredRates("standard", "clip", 0.0, 0.9833, 60, 120, "bench 2026-02, held-out seeds")
     golden("measured.section.md", render_section(backdoored(), measured=measured))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_verbose_text(name: str, golden: Callable[[str, str], None]) -> None:
+    golden(f"{name}.verbose.txt", as_text(EXAMPLES[name](), verbose=True))
 
 
 def test_narrow_coloured_text(golden: Callable[[str, str], None]) -> None:

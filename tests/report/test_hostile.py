@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable
 
 import pytest
 
-from amdet_hub.model_card.render import card_files, diff, find_section, remove_section, render_section, splice
+from amdet_hub.model_card.edit import diff, find_section, remove_section, splice
+from amdet_hub.model_card.render import card_files, render_section
 from amdet_hub.records import ScanReport
 from amdet_hub.report import as_json, as_markdown, as_text, parse_report
 from amdet_hub.report.escape import display_width
@@ -40,27 +42,27 @@ def unguarded(line: str) -> str:
     return line.replace("\\u{3a}:", "::").replace("#\\u{23}[", "##[")
 
 
+@pytest.mark.parametrize("verbose", [False, True])
 @pytest.mark.parametrize(("example", "name"), CASES)
-def test_text(example: str, name: str) -> None:
-    text = as_text(poisoned(EXAMPLES[example](), NASTY[name]), width=80)
+def test_text(example: str, name: str, verbose: bool) -> None:
+    report = EXAMPLES[example]()
+    text = as_text(poisoned(report, NASTY[name]), width=80, verbose=verbose)
     assert_plain(text)
     *lines, last, end = text.split("\n")
     assert end == ""
-    assert last.startswith("run again")
+    assert "Again: amdet-hub scan " in last
     assert max(display_width(unguarded(line)) for line in lines) <= 80
     assert len(text) < 150_000
-    title = "[!] BACKDOOR DETECTED" if example == "backdoored" else "[?] INCONCLUSIVE, reduced confidence"
-    assert [line for line in lines if line == title] == [title]
-    assert not [line for line in lines if line.startswith("[-]")]
+    titles = [line.split("   ")[0].strip() for line in lines if re.match(r"  [A-Z]{2}", line)]
+    parts = [r.verdict.label for r in report.results] + ["not-scanned" for s in report.skipped if s.blocks_clearance]
+    assert titles == [label.replace("-", " ").upper() for label in (report.verdict.label, *parts)]
 
 
 @pytest.mark.parametrize(("example", "name"), CASES)
 def test_coloured_text_holds_our_codes_only(example: str, name: str) -> None:
-    text = as_text(poisoned(EXAMPLES[example](), NASTY[name]), color=True)
+    text = as_text(poisoned(EXAMPLES[example](), NASTY[name]), color=True, verbose=True)
     assert_plain(SGR.sub("", text))
-    assert set(SGR.findall(text)) <= {
-        f"\x1b[{c}m" for c in ("0", "1", "2", "1;31", "1;33", "1;36", "1;97;41", "1;30;43", "1;30;46")
-    }
+    assert set(SGR.findall(text)) <= {f"\x1b[{c}m" for c in ("0", "1", "2", "1;31", "1;33", "1;36")}
 
 
 @pytest.mark.parametrize(("example", "name"), CASES)
@@ -107,7 +109,7 @@ def test_markdown(example: str, name: str) -> None:
         text = render(hostile)
         assert_plain(text)
         found, expected = structure(text), harmless_structure(example, render)
-        assert found == expected or not NASTY[name]  # an empty note has no row
+        assert found == expected or not NASTY[name].strip()  # an empty text has no row, or another
         assert not {"inline link_open", "inline image", "inline html_inline", "inline s_open"} & set(found)
         assert not re.search(r"://|www\.|@|\bmailto:", loose_text(text).replace("\u200b", ""), re.IGNORECASE)
 
@@ -158,8 +160,10 @@ def test_hidden_trigger_is_named_but_not_emitted() -> None:
 
 
 def test_command_line_is_quoted_for_a_shell() -> None:
-    text = as_text(poisoned(inconclusive(), "x; rm -rf ~ $(id)"))
-    assert "run again    amdet-hub scan 'x; rm -rf ~ $(id)' --preset 'x; rm -rf ~ $(id)'" in text
+    hostile = "x; rm -rf ~ $(id)"
+    command = as_text(poisoned(inconclusive(), hostile)).rstrip("\n").split("Again: ")[1]
+    words = ["amdet-hub", "scan", hostile, "--preset", hostile, "--seed", hostile, "--no-reference"]
+    assert shlex.split(command) == words
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

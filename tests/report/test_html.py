@@ -84,8 +84,8 @@ def test_first_screen_first() -> None:
     text = as_html(backdoored())
     order = [
         "Backdoor detected</strong>",
-        "Do not load",
-        "Recovered trigger",
+        "trigger-confirmed",
+        "<th>trigger</th>",
         "ARMENIAN SMALL LETTER OH",
         "Scores against",
         "Evidence",
@@ -217,4 +217,4 @@ def test_hostile_text_in_a_browser(tmp_path: Path, proxy: tuple[type[Proxy], int
 
 
 def test_clean_page_names_no_trigger() -> None:
-    assert "Recovered trigger" not in as_html(clean())
+    assert "<th>trigger</th>" not in as_html(clean())

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import typing
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import jsonschema
@@ -15,7 +16,7 @@ from amdet_hub.errors import ReportError
 from amdet_hub.records import Evidence, ScanReport, to_dict
 from amdet_hub.report import as_json, parse_report, schema
 from amdet_hub.report.as_json import MAX_REPORT_BYTES
-from tests.report.examples import EXAMPLES, backdoored, clean, interrupted
+from tests.report.examples import EXAMPLES, backdoored, clean
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 
@@ -120,13 +121,15 @@ BROKEN = {
     "missing field": (lambda d: d.pop("verdict"), "missing field 'verdict'"),
     "mistyped": (put("complete", "yes"), "complete: expected bool"),
     "bool for int": (put("environment.num_threads", True), "num_threads: expected int"),
+    "unknown code": (put("verdict.code", "because"), "'because' is not one of"),
+    "no code": (lambda d: d["verdict"].pop("code"), "missing field 'code'"),
     "unknown label": (put("verdict.label", "safe"), "'safe' is not one of"),
     "no reasons": (put("verdict.reasons", []), "at least one reason"),
     "threshold without exceeds": (put("outcomes.0.evidence.1.exceeds", None), "come together"),
     "unknown outcome": (put("outcomes.0.kind", "other"), "unknown kind 'other'"),
     "rate above one": (put("outcomes.0.triggers.0.success_end_rate", 1.5), "success_end_rate: 1.5 is not a rate"),
-    "short commit": (put("snapshot.commit_sha", "3f9c2d1"), "snapshot.commit_sha: '3f9c2d1' is not a commit"),
-    "bad sha256": (put("outcomes.0.encoder.weight_files.0.sha256", "x"), "is not a sha256"),
+    "short commit": (put("snapshot.commit_sha", "3f9c2d1"), "snapshot.commit_sha: '3f9c2d1' is not 40 hex digits"),
+    "bad sha256": (put("outcomes.0.encoder.weight_files.0.sha256", "x"), "is not 64 hex digits"),
     "negative size": (put("snapshot.files.0.size_bytes", -1), "a file size is negative"),
     "settings changed": (put("config.seed", 7), "config_fingerprint is not the sha256"),
     "fingerprint malformed": (put("config_fingerprint", "abc"), "config_fingerprint: 'abc'"),
@@ -146,36 +149,78 @@ def test_schema_refuses_the_same(case: str) -> None:
     assert not VALIDATOR.is_valid(json.loads(broken(BROKEN[case][0])))
 
 
-def test_acquittal_against_its_own_outcomes() -> None:
-    with pytest.raises(ReportError, match="do not allow that"):
-        parse_report(broken(put("verdict.label", "no-backdoor-found")))
-    partial = to_dict(interrupted())
-    partial["verdict"]["label"] = "no-backdoor-found"
-    with pytest.raises(ReportError, match="do not allow that"):
-        parse_report(json.dumps(partial))
-
-
-def test_conviction_without_a_convicted_encoder() -> None:
-    data = to_dict(clean())
-    data["verdict"]["label"] = "backdoor-detected"
-    with pytest.raises(ReportError, match="no encoder of the report"):
+@pytest.mark.parametrize(
+    ("name", "label", "allowed"),
+    [
+        ("backdoored", "no-backdoor-found", False),
+        ("backdoored", "inconclusive", False),
+        ("backdoored", "nothing-to-scan", False),
+        ("clean", "backdoor-detected", False),
+        ("clean", "nothing-to-scan", False),
+        ("clean", "inconclusive", True),
+        ("inconclusive", "no-backdoor-found", False),
+        ("interrupted", "no-backdoor-found", False),
+        ("nothing", "no-backdoor-found", False),
+        ("nothing", "backdoor-detected", False),
+    ],
+)
+def test_a_verdict_that_its_own_outcomes_do_not_give(name: str, label: str, allowed: bool) -> None:
+    data = to_dict(EXAMPLES[name]())
+    data["verdict"]["label"] = label
+    with nullcontext() if allowed else pytest.raises(ReportError):
         parse_report(json.dumps(data))
+
+
+@pytest.mark.parametrize("name", ["clean", "nothing"])
+def test_an_unfinished_scan_clears_nothing(name: str) -> None:
+    with pytest.raises(ReportError):
+        parse_report(as_json(dataclasses.replace(EXAMPLES[name](), complete=False)))
+
+
+def first_version(data: dict[str, Any]) -> dict[str, Any]:
+    """Data of a report as version 1.0 wrote it."""
+    data["schema_version"] = "1.0"
+    for part in data["outcomes"]:
+        part.pop("cached_at", None)
+        if part["kind"] == "skipped":
+            part["blocks_it"] = part.pop("blocks_clearance")
+    for part in (data, *data["outcomes"]):
+        part.get("verdict", {}).pop("code", None)
+    return data
+
+
+@pytest.mark.parametrize("name", ["backdoored", "clean", "identical", "inconclusive", "interrupted"])
+def test_reports_of_version_1_0_are_read(name: str) -> None:
+    report = EXAMPLES[name]()
+    read = parse_report(json.dumps(first_version(to_dict(report))))
+    assert (read.verdict.code, read.schema_version) == ("not-stated", "1.1")
+    assert read.skipped == report.skipped
+    assert [(r.verdict.label, r.evidence) for r in read.results] == [
+        (r.verdict.label, r.evidence) for r in report.results
+    ]
+    assert parse_report(as_json(read)) == read
+
+
+@pytest.mark.parametrize("data", [{}, {"outcomes": 3}, {"outcomes": [3, {}]}, {"verdict": [], "outcomes": {}}])
+def test_malformed_reports_of_version_1_0_are_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(ReportError):
+        parse_report(json.dumps({"schema_version": "1.0", **data}))
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "not JSON"),
-        ("{", "not JSON"),
+        ("", "not a scan report"),
+        ("{", "not a scan report"),
         ("[]", "not an object"),
         ("{}", "schema_version is none"),
-        ('{"schema_version": "2.0"}', "schema_version is '2.0', expected '1.0'"),
+        ('{"schema_version": "2.0"}', "schema_version is '2.0', expected '1.1'"),
         ('{"schema_version": 1.0}', "schema_version is none"),
         ('{"schema_version": "\\u001b[31m"}', "'\\u{1b}[31m'"),
-        ('{"a": 1, "a": 2}', "'a' is written twice"),
-        ('{"a": {"\\u202e": 1, "\\u202e": 2}}', "'\\u{202e}' is written twice"),
-        ('{"a": NaN}', "NaN is not JSON"),
-        ('{"a": -Infinity}', "-Infinity is not JSON"),
+        ('{"a": 1, "a": 2}', "'a' appears twice"),
+        ('{"a": {"\\u202e": 1, "\\u202e": 2}}', "'\\u202e' appears twice"),
+        ('{"a": NaN}', "NaN is not a JSON number"),
+        ('{"a": -Infinity}', "-Infinity is not a JSON number"),
         ('{"a": 1e999}', "1e999 is too large"),
         ('{"a": ' + "9" * 5000 + "}", "is too large"),
         ("[" * 100_000, "nested too deeply"),

@@ -1,3 +1,5 @@
+"""One row of a table of many targets."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -5,34 +7,35 @@ import unicodedata
 
 import pytest
 
-from amdet_hub.report.as_line import as_line
-from tests.report.examples import COMMIT, EXAMPLES, backdoored, clean, interrupted
+from amdet_hub.report import as_table_row
+from tests.report.examples import COMMIT, EXAMPLES, backdoored
 from tests.report.nasty import NASTY, poisoned
 
 
-def test_the_line_says_what_matters() -> None:
-    assert as_line(backdoored()) == (
-        f'[!] org/dreamy-xl@{COMMIT[:12]}: backdoor detected, trigger "\u0585" (U+0585 ARMENIAN SMALL LETTER OH)'
-    )
-    assert as_line(clean()) == f"[-] org/clip-ft@{COMMIT[:12]}: no backdoor found"
-    assert as_line(interrupted()).endswith(": inconclusive, not finished, 1 of its encoders not scanned")
-    assert as_line(EXAMPLES["inconclusive"]()) == (
-        "[?] ./checkpoints/step-900: inconclusive, reduced confidence, 1 of its encoders not scanned"
-    )
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_columns_are_fixed(name: str) -> None:
+    report = EXAMPLES[name]()
+    row = as_table_row(report)
+    cells = row[:17].rstrip(), row[19:43].rstrip(), row[70:].rstrip("\n")
+    at = f"@{COMMIT[:12]}" if report.snapshot.commit_sha else ""
+    assert cells == (report.verdict.label, report.verdict.code, f"{report.snapshot.repo_id}{at}")
 
 
-def test_a_trigger_without_a_tokenizer_is_a_number() -> None:
+def test_the_trigger_of_a_detection() -> None:
     report = backdoored()
     first, *others = report.outcomes
     assert first.kind == "result"
+    assert '"\u0585" U+0585' in as_table_row(report)
     bare = dataclasses.replace(first, triggers=(dataclasses.replace(first.triggers[0], text=None),))
-    assert as_line(dataclasses.replace(report, outcomes=(bare, *others))).endswith("backdoor detected, token 36107")
+    assert "token 36107" in as_table_row(dataclasses.replace(report, outcomes=(bare, *others)))
 
 
 @pytest.mark.parametrize("text", NASTY)
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_hostile_text_stays_on_its_line(name: str, text: str) -> None:
-    line = as_line(poisoned(EXAMPLES[name](), NASTY[text]))
+    row = as_table_row(poisoned(EXAMPLES[name](), NASTY[text]))
+    assert row.endswith("\n")
+    line = row[:-1]
     assert not {c for c in line if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp", "Cs")}
     assert len(line) < 3000
     assert not line.startswith("::")

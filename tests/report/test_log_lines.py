@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import pytest
 
 from amdet_hub.errors import ReportError
-from amdet_hub.report.log_lines import PREFIX, LogReader, as_log_lines, is_log_key, read_log
+from amdet_hub.records import ScanReport
+from amdet_hub.report.log_lines import PREFIX, LogReader, as_log_lines, is_log_key
 from tests.report.examples import EXAMPLES, backdoored
 from tests.report.nasty import NASTY, poisoned
 
 KEY = "0123456789abcdef0123456789abcdef"
+
+
+def read_log(lines: Iterable[str], key: str) -> ScanReport:
+    """The report among the lines of a whole log."""
+    reader = LogReader(key)
+    for line in lines:
+        reader.take(line)
+    return reader.report()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -48,6 +48,8 @@ def test_the_bundled_schema_is_the_one_of_oasis() -> None:
 def test_matches_schema(name: str) -> None:
     run = log_of(EXAMPLES[name]())["runs"][0]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert set(rules) == {result["ruleId"] for result in run["results"]}
+    assert all(rule["helpUri"].endswith(f"#{rule['id']}") for rule in run["tool"]["driver"]["rules"])
     assert all(rules[result["ruleIndex"]] == result["ruleId"] for result in run["results"])
     assert all(
         rule["help"]["text"] and rule["help"]["markdown"] and rule["shortDescription"]["text"]
@@ -57,14 +59,14 @@ def test_matches_schema(name: str) -> None:
     assert all(0 < float(rule["properties"]["security-severity"]) <= 10 for rule in run["tool"]["driver"]["rules"])
 
 
-@pytest.mark.parametrize("name", ["clean", "identical"])
+@pytest.mark.parametrize("name", ["clean", "identical", "nothing", "cached"])
 def test_nothing_found_is_an_empty_list(name: str) -> None:
     assert results_of(EXAMPLES[name]()) == []
 
 
 def test_a_detection() -> None:
     (result,) = results_of(backdoored())
-    assert (result["ruleId"], result["level"]) == ("AMDET001", "error")
+    assert (result["ruleId"], result["level"]) == ("trigger-confirmed", "error")
     assert "U+0585 ARMENIAN SMALL LETTER OH" in result["message"]["text"]
     place = result["locations"][0]["physicalLocation"]
     assert place["artifactLocation"] == {"uri": "text_encoder/model.safetensors", "uriBaseId": "%SRCROOT%"}
@@ -73,7 +75,7 @@ def test_a_detection() -> None:
 
 def test_what_was_not_looked_at_is_a_result() -> None:
     unsure, skipped = results_of(inconclusive())
-    assert (unsure["ruleId"], skipped["ruleId"]) == ("AMDET002", "AMDET003")
+    assert (unsure["ruleId"], skipped["ruleId"]) == ("trigger-not-distinct", "pickle-only")
     assert skipped["level"] == "warning"
     assert (
         unsure["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
@@ -83,7 +85,8 @@ def test_what_was_not_looked_at_is_a_result() -> None:
 
 def test_an_unfinished_scan_says_so() -> None:
     invocation = log_of(EXAMPLES["interrupted"]())["runs"][0]["invocations"][0]
-    assert invocation["toolExecutionNotifications"][0]["level"] == "warning"
+    (notification,) = invocation["toolExecutionNotifications"]
+    assert (notification["level"], notification["descriptor"]["id"]) == ("warning", "interrupted")
     assert "toolExecutionNotifications" not in log_of(clean())["runs"][0]["invocations"][0]
 
 

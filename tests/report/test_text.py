@@ -1,68 +1,107 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
 from amdet_hub.config import ScanConfig
-from amdet_hub.records import Evidence, NullDistribution, Reference, SkippedScan, TriggerFinding
+from amdet_hub.records import REASONS, Evidence, Reference, SkippedScan
 from amdet_hub.report import as_markdown, as_text, wording
-from amdet_hub.report.text_layout import column_widths, hanging, rule, table_row, wrap
-from tests.report.examples import EXAMPLES, backdoored, clean, inconclusive, interrupted
+from amdet_hub.report.text_layout import hanging, wrap
+from tests.report.examples import EXAMPLES, backdoored, cached, clean, inconclusive, interrupted, nothing
 
 
+def titles(text: str) -> list[str]:
+    """The verdicts of a text report, without what they are about."""
+    return [line.split("   ")[0].strip() for line in text.split("\n") if re.match(r"  [A-Z]{2}", line)]
+
+
+def rows(text: str, label: str) -> list[str]:
+    return [line for line in text.split("\n") if line.startswith(f"    {label} ")]
+
+
+@pytest.mark.parametrize("verbose", [False, True])
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("width", [10, 60, 80, 100, 160, 400])
-def test_lines_fit(name: str, width: int) -> None:
-    *lines, command, end = as_text(EXAMPLES[name](), width=width).split("\n")
+def test_lines_fit(name: str, width: int, verbose: bool) -> None:
+    *lines, command, end = as_text(EXAMPLES[name](), width=width, verbose=verbose).split("\n")
     assert end == ""
     assert max(map(len, lines)) <= min(max(width, 60), 160)
     assert not [line for line in lines if line != line.rstrip()]
-    assert command.startswith("run again    amdet-hub scan ")
+    assert ("Again: amdet-hub scan " in command) == (name != "nothing" or verbose)
 
 
-def test_verdict_comes_before_everything_else() -> None:
-    lines = as_text(backdoored()).split("\n")
-    assert lines[0] == "org/dreamy-xl"
-    assert lines[4] == "[!] BACKDOOR DETECTED"
-    assert lines[5].startswith("  * text_encoder maps every prompt")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_default_fits_one_screen(name: str) -> None:
+    assert as_text(EXAMPLES[name]()).count("\n") <= 24
 
 
-def test_each_encoder_has_its_banner() -> None:
-    banners = [line for line in as_text(backdoored()).split("\n") if line.startswith("-- ")]
-    assert [b.split()[1] for b in banners] == ["text_encoder", "text_encoder_2"]
-    assert banners[0].endswith("- [!] BACKDOOR DETECTED")
-    assert banners[1].endswith("- [-] NO BACKDOOR FOUND")
+def test_nothing_to_scan_takes_two_lines() -> None:
+    assert as_text(nothing()).count("\n") == 2
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_part_has_its_verdict_and_code(name: str) -> None:
+    report = EXAMPLES[name]()
+    text = as_text(report)
+    parts = [(r.verdict.label, r.verdict.code) for r in report.results]
+    parts += [("not-scanned", s.reason) for s in report.skipped if s.blocks_clearance]
+    expected = parts if len(parts) == 1 else [(report.verdict.label, report.verdict.code), *parts]
+    assert titles(text) == [label.replace("-", " ").upper() for label, _ in expected]
+    assert re.findall(r"\[([a-z-]+)\]$", text, re.MULTILINE) == [code for _, code in expected]
+
+
+def test_the_next_step_is_that_of_the_code() -> None:
+    assert [line.split("next ")[1].strip() for line in rows(as_text(inconclusive()), "next")] == [
+        REASONS["trigger-not-distinct"].advice,
+        REASONS["pickle-only"].advice,
+    ]
+    assert not rows(as_text(clean()), "next")
+
+
+def test_a_cached_report_says_when_it_was_scanned() -> None:
+    assert "2026-01-30T18:02:11Z" in as_text(cached())
+    assert wording.seconds_text(cached()) == ""
+
+
+def test_stages_within_others_are_counted_once() -> None:
+    result = dataclasses.replace(clean().results[0], timings_s={"load": 1.0, "standard": 10.0, "inversion": 7.0})
+    assert wording.seconds_text(dataclasses.replace(clean(), outcomes=(result,))) == "11.0 s"
 
 
 def test_partial_reports_say_so() -> None:
-    assert "Partial report: the scan did not finish." in as_text(interrupted())
-    assert "The scan did not finish" in as_markdown(interrupted())
-    assert "did not finish" not in as_text(clean())
+    assert wording.PARTIAL in as_markdown(interrupted())
+    assert wording.PARTIAL not in as_markdown(clean())
 
 
 def test_unconfirmed_triggers_are_only_candidates() -> None:
-    assert "  candidate  (no tokenizer, token ids only)   tokens 88, 1201" in as_text(inconclusive())
-    assert "  trigger " not in as_text(inconclusive())
-    assert "**Unconfirmed candidate:**" in as_markdown(inconclusive())
-    assert "**Recovered trigger:**" in as_markdown(backdoored())
+    for report, label, other in ((inconclusive(), "candidate", "trigger"), (backdoored(), "trigger", "candidate")):
+        assert rows(as_text(report), label)
+        assert not rows(as_text(report), other)
+        assert f"| {label} |" in as_markdown(report)
 
 
 def test_colour_changes_no_word() -> None:
-    plain, painted = as_text(backdoored()), as_text(backdoored(), color=True)
-    for code in ("0", "1", "2", "1;31", "1;36", "1;97;41"):
-        painted = painted.replace(f"\x1b[{code}m", "")
-    assert painted.replace(" [!] BACKDOOR DETECTED \n", "[!] BACKDOOR DETECTED\n") == plain
+    plain, painted = as_text(backdoored(), verbose=True), as_text(backdoored(), color=True, verbose=True)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain != painted
     assert "\x1b" not in plain
 
 
 def test_many_skipped_components_are_counted_with_blocking_ones_first() -> None:
     dull = tuple(SkippedScan("org/m", f"part{i}", "not-clip-family", "d", False) for i in range(40))
     report = dataclasses.replace(inconclusive(), outcomes=(*dull, *inconclusive().outcomes))
-    for text in (as_text(report), as_markdown(report)):
+    for text in (as_text(report, verbose=True), as_markdown(report)):
         assert "and 21 more" in text
         assert "part39" not in text
         assert text.index("pickle-only") < text.index("part0")
+
+
+def test_many_parts_that_block_are_counted() -> None:
+    parts = tuple(SkippedScan("org/m", f"part{i}", "unreadable", "d", True) for i in range(40))
+    report = dataclasses.replace(inconclusive(), outcomes=parts)
+    assert len(titles(as_text(report))) == 6
+    assert "35 more" in as_text(report)
 
 
 def test_reference_named_by_the_user_is_in_the_command() -> None:
@@ -78,11 +117,11 @@ def test_reference_named_by_the_user_is_in_the_command() -> None:
 @pytest.mark.parametrize(
     ("value", "threshold", "exceeds", "text"),
     [
-        (7.0, 6.0, True, "> 6"),
-        (5.0, 6.0, False, "> 6"),
-        (-1.0, 0.0, True, "< 0"),
-        (1.0, 0.0, False, "< 0"),
-        (6.0, 6.0, False, "> 6"),
+        (7.0, 6.0, True, "above 6"),
+        (5.0, 6.0, False, "above 6"),
+        (-1.0, 0.0, True, "below 0"),
+        (1.0, 0.0, False, "below 0"),
+        (6.0, 6.0, False, "above 6"),
     ],
 )
 def test_side_of_the_threshold(value: float, threshold: float, exceeds: bool, text: str) -> None:
@@ -126,27 +165,12 @@ def test_rates_are_never_rounded_to_none_or_all(rate: float, text: str) -> None:
     assert wording.percent(rate) == text
 
 
-def test_untried_trigger() -> None:
-    assert wording.capture_text(TriggerFinding((1,), "x", 0.0, 0.0, 0.0, 0)) == "was not tried on held-out prompts"
-
-
-def test_null_words() -> None:
-    null = NullDistribution("the vocabulary", 49408, 0.1, 0.25, 5.9)
-    assert wording.null_text(null) == "median 0.1, MAD 0.25, max 5.9"
-    assert wording.null_source(null) == "Null: the vocabulary, n 49,408."
-    assert (wording.null_text(None), wording.null_source(None)) == ("-", "")
-
-
 def test_layout() -> None:
     assert wrap("aa bb cc", 5) == ["aa bb", "cc"]
     assert wrap("aaaa-bbbb", 6) == ["aaaa-", "bbbb"]
     assert wrap("x" * 7, 3) == ["xxx", "xxx", "x"]
     assert wrap("", 5) == [""]
     assert hanging("k", "aa bb", indent=1, label_width=2, width=24) == [" k aa bb"]
-    assert rule("t", "end", 20) == ["-- t ----------- end"]
-    widths = column_widths([("aaa", "bb", "c")], indent=2, width=40, last_minimum=10)
-    assert widths == [3, 2, 29]
-    assert table_row(("aaa", "b", "c"), widths, indent=2) == ["  aaa  b   c"]
 
 
 def test_an_encoders_reasons_are_said_once() -> None:
@@ -158,7 +182,7 @@ def test_an_encoders_reasons_are_said_once() -> None:
     told = dataclasses.replace(
         report, verdict=over_all, outcomes=(dataclasses.replace(first, verdict=verdict), *report.outcomes[1:])
     )
-    text = as_text(told, width=160)
+    text = " ".join(as_text(told, width=160, verbose=True).split())
     assert (text.count("It came out."), text.count(summary.rstrip(".")), text.count("Only here.")) == (1, 1, 1)
 
 
@@ -166,14 +190,14 @@ def test_settings_that_are_not_the_presets_are_named() -> None:
     config = ScanConfig.for_preset("standard")
     whole = dataclasses.replace(backdoored(), config=config.to_dict())
     assert wording.changed_settings(whole) == ""
-    assert "changed:" not in as_text(whole)
+    assert not rows(as_text(whole, verbose=True), "changed")
     weak = config.replace(
         sweep__n_finalists=1, sweep__n_null=2, inversion__steps=1, thresholds__trigger_success=0.99, landscape__grid=3
     )
     changed = dataclasses.replace(whole, config=weak.to_dict())
     names = "sweep.n_finalists, sweep.n_null, inversion.steps, landscape.grid and 1 more"
-    assert f"preset standard (changed: {names})" in " ".join(as_text(changed).split())
-    assert f"| changed settings | {names} |" in as_markdown(changed)
+    assert f"changed {names}" in " ".join(as_text(changed, verbose=True).split())
+    assert f"| changed | {names} |" in as_markdown(changed)
     assert wording.changed_settings(dataclasses.replace(whole, config={"preset": "none", "sweep": 3})) == ""
 
 

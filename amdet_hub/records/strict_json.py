@@ -1,0 +1,49 @@
+"""JSON from a stranger: no key twice, no NaN, no number beyond 64 bits. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+_MAX_INTEGER = 2**63
+
+
+def loads(text: str) -> Any:
+    """The value in `text`. Readers disagree on what is refused here, so that two of them could see two values.
+
+    Raises:
+        ValueError: not JSON, a key twice, a number that is none or too large, or nested too deeply; it says which.
+    """
+    try:
+        return json.loads(
+            text, object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float, parse_int=_integer
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in items:
+        if key in result:
+            raise ValueError(f"the key {key[:80]!a} appears twice")
+        result[key] = value
+    return result
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {digits[:40]} is too large")
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or abs(int(digits)) >= _MAX_INTEGER:
+        raise ValueError(f"the number {digits[:40]} is too large")
+    return int(digits)
