@@ -15,15 +15,15 @@ import gradio as gr
 
 from amdet_hub.records import to_dict
 from amdet_hub.report import as_json
-from amdet_hub.web.service import Found, Service
-from amdet_hub.web.takeaway import formats, render
-from amdet_hub.web.visitors import owner_of
-from amdet_hub.web.words import sentence
+from amdet_hub.web.service import Lookup, ScanService
+from amdet_hub.web.downloads import formats, render
+from amdet_hub.web.visitor import owner_of
+from amdet_hub.web.error_messages import error_message
 
 _POLL_S = 0.5
 
 
-def add_endpoints(service: Service) -> None:
+def add_endpoints(service: ScanService) -> None:
     """Add the endpoints to the Blocks that is being built."""
     endpoints = _Endpoints(service)
     gr.api(endpoints.resolve, api_name="resolve")
@@ -32,7 +32,7 @@ def add_endpoints(service: Service) -> None:
 
 
 class _Endpoints:
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ScanService) -> None:
         self._service = service
 
     def resolve(self, model: str, preset: str = "quick") -> str:
@@ -66,7 +66,7 @@ class _Endpoints:
         try:
             job = self._service.start(found, owner_of(request))
         except Exception as error:
-            raise gr.Error(sentence(error)) from error
+            raise gr.Error(error_message(error)) from error
         try:
             while not self._service.jobs.wait(job, _POLL_S):
                 place = self._service.jobs.place(job)
@@ -77,7 +77,7 @@ class _Endpoints:
             if not job.finished:
                 self._service.jobs.cancel(job)
         if job.report is None:
-            raise gr.Error(sentence(job.error or TimeoutError()))
+            raise gr.Error(error_message(job.error or TimeoutError()))
         yield as_json(job.report)
 
     def report(self, model: str, preset: str = "quick", form: str = "markdown") -> str:
@@ -95,14 +95,14 @@ class _Endpoints:
             raise gr.Error("These weights were not scanned with this preset yet. Ask /scan for it.")
         return render(found.earlier, form)
 
-    def _found(self, model: str, preset: str) -> Found:
+    def _found(self, model: str, preset: str) -> Lookup:
         try:
             return self._service.look_up(model, preset)
         except Exception as error:
-            raise gr.Error(sentence(error)) from error
+            raise gr.Error(error_message(error)) from error
 
 
-def plan_data(found: Found) -> dict[str, Any]:
+def plan_data(found: Lookup) -> dict[str, Any]:
     """What was looked up, as data."""
     snapshot = found.plan.snapshot
     return {

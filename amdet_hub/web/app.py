@@ -33,7 +33,7 @@ import gradio as gr
 from gradio.themes.utils import colors
 
 from amdet_hub.web.pages import Page
-from amdet_hub.web.service import Service
+from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
 from amdet_hub.web.webhook import add_webhook
 from amdet_hub.web.zerogpu import lent, on_zerogpu
@@ -49,7 +49,7 @@ class RunningSpace:
     """A served page; `close` it at the end."""
 
     url: str
-    service: Service
+    service: ScanService
     page: gr.Blocks
 
     def wait(self) -> None:
@@ -72,7 +72,7 @@ def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None 
 
 async def _serve(settings: SpaceSettings, host: str | None, port: int | None) -> RunningSpace:
     """`serve` where a loop runs: Gradio, when it finds none, opens one for every app that it makes and closes none of them."""
-    service = Service(settings, gpu=lent(sys.modules["spaces"]) if on_zerogpu() else None)
+    service = ScanService(settings, gpu=lent(sys.modules["spaces"]) if on_zerogpu() else None)
     page = Page(service).build()
     page.queue(default_concurrency_limit=20, max_size=200)
     options: dict[str, Any] = {

@@ -15,7 +15,7 @@ from typing import Any
 
 from amdet_hub.records import ScanReport
 from amdet_hub.report import wording
-from amdet_hub.web.store import may_keep
+from amdet_hub.web.result_store import may_keep
 
 FILE = "board.jsonl"
 MAX_ROWS = 500
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Row:
+class BoardRow:
     """One scan on the board. All strings but the label are hostile text."""
 
     model: str
@@ -36,7 +36,7 @@ class Row:
     created: str
 
     @classmethod
-    def of(cls, report: ScanReport) -> Row:
+    def of(cls, report: ScanReport) -> BoardRow:
         """The row of a report."""
         snapshot = report.snapshot
         verdict = report.verdict
@@ -58,11 +58,11 @@ class Board:
     def __init__(self, repo_id: str = "", *, token: str = "", endpoint: str | None = None) -> None:
         self._repo_id, self._token, self._endpoint = repo_id, token, endpoint
         self._lock = threading.Lock()
-        self._rows: list[Row] = []
+        self._rows: list[BoardRow] = []
         if repo_id:
             self._rows = self._read()
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[BoardRow]:
         """The rows, the newest first."""
         with self._lock:
             return list(self._rows)
@@ -71,7 +71,7 @@ class Board:
         """Put a scan on the board. Returns False, and does nothing, when others may not see it."""
         if not may_keep(report):
             return False
-        row = Row.of(report)
+        row = BoardRow.of(report)
         with self._lock:
             same = [
                 one for one in self._rows if (one.model, one.commit, one.preset) != (row.model, row.commit, row.preset)
@@ -81,7 +81,7 @@ class Board:
                 self._write()
         return True
 
-    def _read(self) -> list[Row]:
+    def _read(self) -> list[BoardRow]:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
@@ -113,7 +113,7 @@ class Board:
             _log.warning("the board could not be written: %s", type(error).__name__)
 
 
-def _rows(content: bytes) -> list[Row]:
+def _rows(content: bytes) -> list[BoardRow]:
     """The rows of a board file; lines that are none are left out."""
     found = []
     for line in content.decode("utf-8", errors="replace").splitlines():
@@ -123,8 +123,8 @@ def _rows(content: bytes) -> list[Row]:
             continue
         if (
             isinstance(data, Mapping)
-            and {f.name for f in fields(Row)} == set(data)
+            and {f.name for f in fields(BoardRow)} == set(data)
             and all(isinstance(v, str) for v in data.values())
         ):
-            found.append(Row(**data))
+            found.append(BoardRow(**data))
     return found[:MAX_ROWS]

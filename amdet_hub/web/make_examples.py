@@ -11,16 +11,16 @@ from pathlib import Path
 
 from amdet_hub.report import as_json
 from amdet_hub.web.demo import demo_settings
-from amdet_hub.web.jobs import Job
-from amdet_hub.web.service import Service
-from amdet_hub.web.store import EXAMPLES
+from amdet_hub.web.job_queue import Job
+from amdet_hub.web.service import ScanService
+from amdet_hub.web.result_store import EXAMPLES
 
 
 def make(presets: tuple[str, ...], folder: Path) -> list[Path]:
     """Scan every example with every preset. Returns the files written."""
     written = []
     with tempfile.TemporaryDirectory() as scratch, demo_settings(Path(scratch)) as (settings, _):
-        service = Service(settings)
+        service = ScanService(settings)
         try:
             for name in settings.examples:
                 for preset in presets:

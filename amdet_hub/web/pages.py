@@ -16,15 +16,15 @@ import gradio as gr
 from amdet_hub.records import ScanReport
 from amdet_hub.web import panels
 from amdet_hub.web.api import add_endpoints
-from amdet_hub.web.board import Row
-from amdet_hub.web.figures import landscape_figure
-from amdet_hub.web.jobs import Job
-from amdet_hub.web.proposing import Proposals
-from amdet_hub.web.service import Found, Service
+from amdet_hub.web.board import BoardRow
+from amdet_hub.web.report_plots import landscape_figure
+from amdet_hub.web.job_queue import Job
+from amdet_hub.web.pull_requests import PullRequestForm
+from amdet_hub.web.service import Lookup, ScanService
 from amdet_hub.web.settings import PRESETS
-from amdet_hub.web.takeaway import command_line, formats, workflow, write_files
-from amdet_hub.web.tryit import TryIt
-from amdet_hub.web.visitors import owner_of
+from amdet_hub.web.downloads import command_line, formats, workflow, write_files
+from amdet_hub.web.try_prompt import TryPrompt
+from amdet_hub.web.visitor import owner_of
 
 TITLE = "Was this text encoder backdoored?"
 _INTRO = (
@@ -45,10 +45,10 @@ _HEAD = ("Model", "Verdict", "Preset", "Scanned", "Commit")
 
 
 @dataclass
-class Visit:
+class PageState:
     """What one open page holds. Lives in Gradio's session state and dies with it."""
 
-    found: Found | None = None
+    found: Lookup | None = None
     report: ScanReport | None = None
     job: str = field(default="")
 
@@ -56,10 +56,10 @@ class Visit:
 class Page:
     """The page of one service."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ScanService) -> None:
         self._service = service
-        self._proposals = Proposals(service)
-        self._try = TryIt(service, self._proposals.reading_token)
+        self._proposals = PullRequestForm(service)
+        self._try = TryPrompt(service, self._proposals.reading_token)
 
     def build(self) -> gr.Blocks:
         """The whole page with its events and endpoints."""
@@ -94,7 +94,7 @@ class Page:
 
     def _scan_tab(self, page: gr.Blocks) -> None:
         settings = self._service.settings
-        visit = gr.State(Visit())
+        visit = gr.State(PageState())
         with gr.Row(equal_height=False):
             target = gr.Textbox(
                 label="Model id or address", placeholder="org/model", max_lines=1, scale=4, elem_id="target"
@@ -134,18 +134,18 @@ class Page:
         scan.click(self._scan, visit, [visit, status, scan, cancel, *shown], **running)
         cancel.click(self._cancel, visit, status, **quiet)
 
-    def _look_up(self, text: str, preset: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
+    def _look_up(self, text: str, preset: str, visit: PageState, request: gr.Request) -> tuple[Any, ...]:
         try:
             found = self._service.look_up(text, preset, token=self._proposals.reading_token(request))
         except Exception as error:  # noqa: BLE001 every failure is a sentence on the page
             return (
-                Visit(),
+                PageState(),
                 panels.problem(error),
                 gr.update(interactive=False, variant="secondary"),
                 gr.update(visible=False),
                 *self._hidden(),
             )
-        visit = Visit(found, found.earlier)
+        visit = PageState(found, found.earlier)
         shown = self._shown(found.earlier) if found.earlier is not None else self._hidden()
         return (
             visit,
@@ -155,20 +155,20 @@ class Page:
             *shown,
         )
 
-    def _look_up_again(self, text: str, preset: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
+    def _look_up_again(self, text: str, preset: str, visit: PageState, request: gr.Request) -> tuple[Any, ...]:
         """Another preset has another result and another time."""
         if visit.found is None or visit.job:
             return (visit, *[gr.skip() for _ in range(3 + len(self._hidden()))])
         return self._look_up(text, preset, visit, request)
 
-    def _arrive(self, preset: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
+    def _arrive(self, preset: str, visit: PageState, request: gr.Request) -> tuple[Any, ...]:
         """A visitor who came with `?model=org/model` sees it looked up."""
         asked = str(dict(request.query_params).get("model") or "")
         if not asked:
             return gr.skip(), visit, *[gr.skip() for _ in range(3 + len(self._hidden()))]
         return asked, *self._look_up(asked, preset, visit, request)
 
-    def _scan(self, visit: Visit, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def _scan(self, visit: PageState, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Queue the scan and follow it to its end."""
         skip = [gr.skip() for _ in self._hidden()]
         if visit.found is None:
@@ -184,7 +184,7 @@ class Page:
                 *skip,
             )
             return
-        visit = Visit(visit.found, None, job.id)
+        visit = PageState(visit.found, None, job.id)
         yield visit, self._standing(job), gr.update(interactive=False), gr.update(visible=True), *self._hidden()
         said, deadline = "", time.monotonic() + _PATIENCE_S
         try:
@@ -196,7 +196,7 @@ class Page:
         finally:
             if not job.finished:  # the page was closed: nobody waits for this any more
                 self._service.jobs.cancel(job)
-        visit = Visit(visit.found, job.report)
+        visit = PageState(visit.found, job.report)
         if job.report is None:
             problem = panels.problem(job.error or TimeoutError())
             yield (
@@ -213,7 +213,7 @@ class Page:
     def _standing(self, job: Job) -> Any:
         return gr.update(value=panels.waiting(job, self._service.jobs.place(job)), visible=True)
 
-    def _cancel(self, visit: Visit) -> Any:
+    def _cancel(self, visit: PageState) -> Any:
         job = self._service.jobs.get(visit.job)
         if job is None or job.finished:
             return gr.skip()
@@ -247,5 +247,5 @@ class Page:
         ]
 
     def _board(self) -> tuple[Any, Any]:
-        rows: list[Row] = self._service.board.rows()
+        rows: list[BoardRow] = self._service.board.rows()
         return gr.update(visible=not rows), gr.update(value=panels.board(rows), visible=bool(rows))

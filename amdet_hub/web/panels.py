@@ -12,13 +12,13 @@ from amdet_hub.report import wording
 from amdet_hub.report.error_rates import MeasuredRates, counted, rates_of
 from amdet_hub.report.escape import code_points
 from amdet_hub.scanner import PlannedEncoder
-from amdet_hub.web.board import Row
-from amdet_hub.web.figures import sweep_figure
-from amdet_hub.web.jobs import Job
-from amdet_hub.web.live import live_figures
+from amdet_hub.web.board import BoardRow
+from amdet_hub.web.report_plots import sweep_figure
+from amdet_hub.web.job_queue import Job
+from amdet_hub.web.live_plots import live_figures
 from amdet_hub.web.markup import bullets, bytes_text, code, facts, note, seconds_text, table, text
-from amdet_hub.web.service import Found
-from amdet_hub.web.words import sentence
+from amdet_hub.web.service import Lookup
+from amdet_hub.web.error_messages import error_message
 
 _KINDS: dict[VerdictLabel, str] = {
     "backdoor-detected": "found",
@@ -62,11 +62,11 @@ def welcome(examples: Sequence[str]) -> str:
 def problem(error: BaseException) -> str:
     """An error, as a sentence."""
     if type(error).__name__ == "Interrupted":
-        return note("unsure", "Cancelled", f"<p>{text(sentence(error), limit=600)}</p>", live=True)
-    return note("error", "That did not work", f"<p>{text(sentence(error), limit=600)}</p>")
+        return note("unsure", "Cancelled", f"<p>{text(error_message(error), limit=600)}</p>", live=True)
+    return note("error", "That did not work", f"<p>{text(error_message(error), limit=600)}</p>")
 
 
-def looked_up(found: Found) -> str:
+def looked_up(found: Lookup) -> str:
     """What would be scanned."""
     snapshot = found.plan.snapshot
     access = "private" if snapshot.private else "gated" if snapshot.gated else "public"
@@ -99,7 +99,7 @@ def _planned(one: PlannedEncoder) -> str:
     )
 
 
-def _earlier(found: Found) -> str:
+def _earlier(found: Lookup) -> str:
     report = found.earlier
     if report is None:
         return ""
@@ -252,7 +252,7 @@ def no_scans() -> str:
     )
 
 
-def board(rows: Sequence[Row]) -> list[list[str]]:
+def board(rows: Sequence[BoardRow]) -> list[list[str]]:
     """The board's table, plain text: the component that shows it escapes it."""
     titles: dict[str, str] = {str(label): title for label, title in wording.VERDICT_TITLES.items()}
     return [

@@ -28,15 +28,15 @@ from amdet_hub.scanner import (
 )
 from amdet_hub.web import zerogpu
 from amdet_hub.web.board import Board
-from amdet_hub.web.intake import read_target
-from amdet_hub.web.jobs import Job, JobQueue, Task, Work
-from amdet_hub.web.live import Trace
+from amdet_hub.web.visitor import parse_visitor_target
+from amdet_hub.web.job_queue import Job, JobQueue, Task, Work
+from amdet_hub.web.live_plots import Trace
 from amdet_hub.web.settings import PRESETS, SpaceSettings
-from amdet_hub.web.store import ResultStore, result_key
+from amdet_hub.web.result_store import ResultStore, result_key
 
 
 @dataclass(frozen=True)
-class Found:
+class Lookup:
     """A repository that was looked up: pinned, nothing scanned yet.
 
     Attributes:
@@ -76,7 +76,7 @@ def config_of(preset: str) -> ScanConfig:
 
 
 @dataclass(frozen=True)
-class Trial:
+class PromptTrial:
     """A prompt to look at closely.
 
     `added` None takes the trigger that the scan found; `encoder` is the number of a result of the report.
@@ -92,7 +92,7 @@ TRIAL_SHARE = 0.1
 """What a trial takes of a visitor's hour, in scans: it loads what a scan loads, and little more."""
 
 
-class Service:
+class ScanService:
     """Everything behind the page. One for each running Space; `close` it at the end.
 
     Args:
@@ -111,7 +111,7 @@ class Service:
         )
         self._pairs = PairCache()
 
-    def look_up(self, text: str, preset: str, *, token: str | None = None) -> Found:
+    def look_up(self, text: str, preset: str, *, token: str | None = None) -> Lookup:
         """Resolve a target without fetching weights.
 
         Raises:
@@ -123,7 +123,7 @@ class Service:
         """
         if preset not in PRESETS:
             raise ConfigError("preset", f"'{preset[:40]}' is none of {', '.join(PRESETS)}")
-        ref = read_target(text, endpoint=self.settings.endpoint)
+        ref = parse_visitor_target(text, endpoint=self.settings.endpoint)
         plan = plan_target(
             ref,
             config=config_of(preset),
@@ -133,11 +133,11 @@ class Service:
         )
         pinned = replace(ref, revision=plan.snapshot.commit_sha, raw=ref.raw.removeprefix("hf://"))
         key = result_key(plan, preset)
-        return Found(pinned, preset, plan, key, self.store.get(key))
+        return Lookup(pinned, preset, plan, key, self.store.get(key))
 
     def start(
         self,
-        found: Found,
+        found: Lookup,
         owner: str,
         *,
         token: str | None = None,
@@ -173,7 +173,7 @@ class Service:
 
         return self.jobs.submit(Job(owner, work, estimate_s=found.estimate_s, trace=trace))
 
-    def _own_scan(self, found: Found, token: str | None, trace: Trace) -> Work:
+    def _own_scan(self, found: Lookup, token: str | None, trace: Trace) -> Work:
         """On this machine's own hardware."""
         return lambda progress: scan_target(
             found.ref,
@@ -184,7 +184,7 @@ class Service:
             progress=progress,
         )
 
-    def _lent_scan(self, found: Found, token: str | None, trace: Trace) -> Work:
+    def _lent_scan(self, found: Lookup, token: str | None, trace: Trace) -> Work:
         """On a GPU that is lent for this scan, in the name of whoever's request this is."""
         assert self.gpu is not None
         steps, asked_in = self.gpu, contextvars.copy_context()
@@ -195,7 +195,7 @@ class Service:
         return lambda progress: asked_in.run(zerogpu.scan_on_gpu, steps, scan, progress, trace.add)
 
     def look_closer(
-        self, found: Found, report: ScanReport, trial: Trial, owner: str, *, token: str | None = None
+        self, found: Lookup, report: ScanReport, trial: PromptTrial, owner: str, *, token: str | None = None
     ) -> Task[Probe]:
         """Queue a look at one prompt in what a report is about, as it was looked up.
 
@@ -265,7 +265,7 @@ class Service:
         return ScanOptions(timeout_s=self.settings.budget_s, device="cpu" if self.gpu is not None else "auto")
 
 
-def _as_looked_up(result: ScanResult, found: Found) -> ScanResult:
+def _as_looked_up(result: ScanResult, found: Lookup) -> ScanResult:
     """The result with the repositories that the visitor looked up: a result of the same weights may have been another model's."""
     name = (result.encoder.component, result.encoder.variant)
     planned = next((one for one in found.plan.encoders if (one.encoder.component, one.encoder.variant) == name), None)

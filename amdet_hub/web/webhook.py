@@ -24,9 +24,9 @@ from starlette.routing import Route
 
 from amdet_hub.errors import AmdetError, HubUnavailable, RateLimited
 from amdet_hub.hub import is_repo_id
-from amdet_hub.web.jobs import QueueRefused
-from amdet_hub.web.service import Service
-from amdet_hub.web.words import sentence
+from amdet_hub.web.job_queue import QueueRefused
+from amdet_hub.web.service import ScanService
+from amdet_hub.web.error_messages import error_message
 
 PATH = "/webhooks/hub"
 PRESET = "quick"
@@ -36,20 +36,20 @@ _REMEMBERED = 2000
 _log = logging.getLogger(__name__)
 
 
-def add_webhook(app: Starlette, service: Service) -> None:
+def add_webhook(app: Starlette, service: ScanService) -> None:
     """Serve the webhook, if there is a secret to check callers by."""
     if service.settings.webhook_secret:
-        receiver = Receiver(service)
+        receiver = WebhookReceiver(service)
         app.router.routes.insert(0, Route(PATH, receiver.answer, methods=["POST"]))
 
 
-class Receiver:
+class WebhookReceiver:
     """Answers the Hub's calls.
 
     Each new commit of a repository is looked at once, and scanned if its weights are new.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ScanService) -> None:
         self._service = service
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
@@ -96,10 +96,10 @@ class Receiver:
             with self._lock:
                 self._seen.pop(pushed, None)  # not done: the same call again is no replay
             return (
-                (429, {"error": str(error)}) if isinstance(error, QueueRefused) else (503, {"error": sentence(error)})
+                (429, {"error": str(error)}) if isinstance(error, QueueRefused) else (503, {"error": error_message(error)})
             )
         except AmdetError as error:
-            return 200, {"ignored": sentence(error)}
+            return 200, {"ignored": error_message(error)}
         _log.info("webhook: scan %s of %s was queued", job.id, repo_id)
         return 202, {"queued": job.id}
 

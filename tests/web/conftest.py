@@ -19,7 +19,7 @@ from tests.web.browsing import resize
 
 if TYPE_CHECKING:
     from amdet_hub.web.app import RunningSpace
-    from amdet_hub.web.service import Service
+    from amdet_hub.web.service import ScanService
     from amdet_hub.web.settings import SpaceSettings
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
@@ -70,12 +70,12 @@ def served(hub_and_settings: tuple[SpaceSettings, LocalHub]) -> Iterator[Running
 
 
 @pytest.fixture
-def service(hub_and_settings: tuple[SpaceSettings, LocalHub], tmp_path: Path) -> Iterator[Service]:
+def service(hub_and_settings: tuple[SpaceSettings, LocalHub], tmp_path: Path) -> Iterator[ScanService]:
     """A service of its own, which has no earlier results."""
-    from amdet_hub.web.service import Service
-    from amdet_hub.web.store import ResultStore
+    from amdet_hub.web.service import ScanService
+    from amdet_hub.web.result_store import ResultStore
 
-    made = Service(replace(hub_and_settings[0], data_dir=tmp_path))
+    made = ScanService(replace(hub_and_settings[0], data_dir=tmp_path))
     made.store = ResultStore(tmp_path / "results", examples=None)
     yield made
     made.close()

@@ -16,7 +16,7 @@ import pytest
 from amdet_hub.demo.run import BACKDOORED, FINETUNED
 from amdet_hub.families import calibration
 from amdet_hub.testing import LocalHub
-from amdet_hub.web.jobs import Job
+from amdet_hub.web.job_queue import Job
 from tests.web.browsing import ask, complaints, part, picture, press, shows, until
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from amdet_hub.demo.run import BACKDOORED, FINETUNED
 from amdet_hub.records import ProgressCallback
 from amdet_hub.testing import LocalHub
 from amdet_hub.web.board import Board
-from amdet_hub.web.jobs import Job
-from amdet_hub.web.service import Service
+from amdet_hub.web.job_queue import Job
+from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
-from amdet_hub.web.store import ResultStore
+from amdet_hub.web.result_store import ResultStore
 from tests.web.browsing import away, complaints, pale, part, picture, press, resize, shows, sticks_out, until, visit
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def _as_it_was(served: RunningSpace) -> Iterator[None]:
     service.settings, service.store, service.board = before
 
 
-def unscanned(service: Service, folder: Path) -> None:
+def unscanned(service: ScanService, folder: Path) -> None:
     service.store, service.board = ResultStore(folder / "results", examples=None), Board()
 
 
 class Blocker:
     """A scan of somebody else, which runs until it is let go."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ScanService) -> None:
         self._service, self._gate = service, threading.Event()
         self.job: Job = service.jobs.submit(Job("somebody else", self._work))
         until(lambda: self.job.state == "running", "somebody else's scan")

@@ -20,8 +20,8 @@ from amdet_hub.records import ProgressCallback
 from amdet_hub.report import parse_report
 from amdet_hub.testing import LocalHub
 from amdet_hub.web.board import Board
-from amdet_hub.web.jobs import Job
-from amdet_hub.web.store import ResultStore
+from amdet_hub.web.job_queue import Job
+from amdet_hub.web.result_store import ResultStore
 from tests.web.browsing import until
 
 if TYPE_CHECKING:

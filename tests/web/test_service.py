@@ -19,20 +19,20 @@ from amdet_hub.report.error_rates import MEASURED
 from amdet_hub.testing import LocalHub
 from amdet_hub.web import panels
 from amdet_hub.web.board import Board
-from amdet_hub.web.figures import landscape_figure, spelled, sweep_figure
-from amdet_hub.web.intake import read_target
-from amdet_hub.web.jobs import Job, JobQueue, QueueRefused
-from amdet_hub.web.service import Service
+from amdet_hub.web.report_plots import landscape_figure, spelled, sweep_figure
+from amdet_hub.web.visitor import parse_visitor_target
+from amdet_hub.web.job_queue import Job, JobQueue, QueueRefused
+from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
-from amdet_hub.web.store import ResultStore
-from amdet_hub.web.takeaway import workflow, write_files
-from amdet_hub.web.words import sentence
+from amdet_hub.web.result_store import ResultStore
+from amdet_hub.web.downloads import workflow, write_files
+from amdet_hub.web.error_messages import error_message
 
 PATIENCE_S = 120.0
 EVIL = "<script>alert(1)</script>\u202e[x](javascript:1)"
 
 
-def stored(service: Service, name: str, preset: str = "standard") -> ScanReport:
+def stored(service: ScanService, name: str, preset: str = "standard") -> ScanReport:
     """The report of a demonstration model that is shipped with the page."""
     found = ResultStore(Path("nowhere")).get(service.look_up(name, preset).key)
     assert found is not None, "the shipped examples are of another version: run python -m amdet_hub.web.make_examples"
@@ -61,7 +61,7 @@ def stored(service: Service, name: str, preset: str = "standard") -> ScanReport:
 )
 def test_only_hub_models_are_accepted(text: str) -> None:
     with pytest.raises(TargetError):
-        read_target(text)
+        parse_visitor_target(text)
 
 
 def test_a_name_that_is_a_folder_of_the_server_is_still_a_name(
@@ -69,17 +69,17 @@ def test_a_name_that_is_a_folder_of_the_server_is_still_a_name(
 ) -> None:
     (tmp_path / "org" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert (read_target("org/model").kind, read_target("org/model").repo_id) == ("hub", "org/model")
+    assert (parse_visitor_target("org/model").kind, parse_visitor_target("org/model").repo_id) == ("hub", "org/model")
 
 
-def test_a_preset_that_is_not_offered_is_refused(service: Service) -> None:
+def test_a_preset_that_is_not_offered_is_refused(service: ScanService) -> None:
     with pytest.raises(ConfigError):
         service.look_up(FINETUNED, "paper")
 
 
 def test_errors_are_sentences_without_the_servers_secrets() -> None:
-    assert "Check the spelling" in sentence(RepoNotFound("a/b", token_sent=False))
-    assert "/secret/path" not in sentence(RuntimeError("/secret/path"))
+    assert "Check the spelling" in error_message(RepoNotFound("a/b", token_sent=False))
+    assert "/secret/path" not in error_message(RuntimeError("/secret/path"))
 
 
 def test_settings_come_from_the_environment() -> None:
@@ -149,7 +149,7 @@ def test_a_running_job_can_be_cancelled_and_a_failing_one_harms_nobody(gate: thr
 
 
 def test_twenty_visitors_get_their_own_model(
-    service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
 ) -> None:
     """Real scans: each answers by identity, so that twenty of them take seconds."""
     _, hub = hub_and_settings
@@ -170,7 +170,7 @@ def test_twenty_visitors_get_their_own_model(
 # ---------------------------------------------------------------- what is kept
 
 
-def test_private_gated_and_unfinished_results_are_kept_from_others(service: Service, tmp_path: Path) -> None:
+def test_private_gated_and_unfinished_results_are_kept_from_others(service: ScanService, tmp_path: Path) -> None:
     report = stored(service, FINETUNED)
     store, board = ResultStore(tmp_path / "kept", examples=None), Board()
     for hidden in (
@@ -188,7 +188,7 @@ def test_private_gated_and_unfinished_results_are_kept_from_others(service: Serv
 
 
 def test_the_board_survives_a_restart_in_a_dataset(
-    service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
 ) -> None:
     _, hub = hub_and_settings
     hub.add_user("keeper", token="hf_keeper")
@@ -204,7 +204,7 @@ def test_the_board_survives_a_restart_in_a_dataset(
 # ---------------------------------------------------------------- what is shown
 
 
-def test_hostile_text_is_shown_and_never_obeyed(service: Service) -> None:
+def test_hostile_text_is_shown_and_never_obeyed(service: ScanService) -> None:
     report = stored(service, BACKDOORED)
     (result,) = report.results
     trigger = TriggerFinding((1,), EVIL, 1.0, 1.0, 1.0, 4, (EVIL,))
@@ -225,7 +225,7 @@ def test_hostile_text_is_shown_and_never_obeyed(service: Service) -> None:
     assert "&lt;script&gt;" in shown
 
 
-def test_the_figures_are_read_from_the_report(service: Service) -> None:
+def test_the_figures_are_read_from_the_report(service: ScanService) -> None:
     report = stored(service, BACKDOORED)
     (result,) = report.results
     svg = sweep_figure(result)
@@ -242,7 +242,7 @@ def test_the_figures_are_read_from_the_report(service: Service) -> None:
     assert (spelled("pping</w>"), spelled("Ð"), spelled("犬")) == ("pping", "bytes d0", "犬")
 
 
-def test_measured_error_rates_stand_under_the_evidence(service: Service) -> None:
+def test_measured_error_rates_stand_under_the_evidence(service: ScanService) -> None:
     report = stored(service, BACKDOORED)
     rates = MEASURED["clip", True]
     shown = panels.verdict(report)
@@ -253,7 +253,7 @@ def test_measured_error_rates_stand_under_the_evidence(service: Service) -> None
     assert "Nobody has measured them" in other
 
 
-def test_files_are_named_plainly(service: Service, tmp_path: Path) -> None:
+def test_files_are_named_plainly(service: ScanService, tmp_path: Path) -> None:
     report = stored(service, BACKDOORED)
     evil = replace(report, snapshot=replace(report.snapshot, repo_id="../../x/" + EVIL))
     for path in write_files(evil, tmp_path):
@@ -282,7 +282,7 @@ def test_the_space_knows_no_room_below_scan_and_report() -> None:
                 assert (node.module or "").split(".")[1] in allowed, f"{path.name} imports {node.module}"
 
 
-def test_the_workflow_to_take_away_is_one_of_the_action(service: Service) -> None:
+def test_the_workflow_to_take_away_is_one_of_the_action(service: ScanService) -> None:
     """Every input it sets is one of action.yml, and a name that is YAML of its own stays a name."""
     report = stored(service, BACKDOORED)
     odd = replace(report, snapshot=replace(report.snapshot, repo_id='org/a: "b" # c'))

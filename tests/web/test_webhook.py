@@ -14,11 +14,11 @@ import pytest
 
 from amdet_hub.demo.run import BACKDOORED, BASE
 from amdet_hub.testing import LocalHub
-from amdet_hub.web.jobs import JobQueue
-from amdet_hub.web.service import Service
+from amdet_hub.web.job_queue import JobQueue
+from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
-from amdet_hub.web.store import ResultStore
-from amdet_hub.web.webhook import MAX_BODY, Receiver, add_webhook, pushed_commit
+from amdet_hub.web.result_store import ResultStore
+from amdet_hub.web.webhook import MAX_BODY, WebhookReceiver, add_webhook, pushed_commit
 from tests.web.conftest import SECRET
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def call(
 
 
 @pytest.fixture
-def unscanned(served: RunningSpace, tmp_path: Path) -> Iterator[Service]:
+def unscanned(served: RunningSpace, tmp_path: Path) -> Iterator[ScanService]:
     """The served page's service, as if nothing had been scanned yet."""
     kept, served.service.store = served.service.store, ResultStore(tmp_path, examples=None)
     yield served.service
@@ -107,7 +107,7 @@ def test_a_body_without_an_end_is_cut_off(served: RunningSpace) -> None:
 def test_there_is_no_webhook_without_a_secret(hub_and_settings: tuple[SpaceSettings, LocalHub]) -> None:
     from starlette.applications import Starlette
 
-    service, app = Service(replace(hub_and_settings[0], webhook_secret="")), Starlette()
+    service, app = ScanService(replace(hub_and_settings[0], webhook_secret="")), Starlette()
     add_webhook(app, service)
     service.close()
     assert app.router.routes == []
@@ -117,7 +117,7 @@ def test_there_is_no_webhook_without_a_secret(hub_and_settings: tuple[SpaceSetti
 
 
 def test_a_push_is_scanned_once(
-    served: RunningSpace, unscanned: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+    served: RunningSpace, unscanned: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
 ) -> None:
     sha = hub_and_settings[1].head(BASE)
     status, said = call(served, payload(BASE, sha))
@@ -164,11 +164,11 @@ def test_what_cannot_be_scanned_is_said(
 
 
 def test_a_full_queue_and_a_silent_hub_are_no_last_word(
-    service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
 ) -> None:
     """Both are asked for again, by the person who presses replay or by the next push, and a replay must not be taken for one that was done."""
     hub, asked = hub_and_settings[1], payload(BASE, hub_and_settings[1].head(BASE))
-    receiver, kept = Receiver(service), service.jobs
+    receiver, kept = WebhookReceiver(service), service.jobs
     hub.fail(f"/api/models/{BASE}", status=503, times=None)
     status, said = receiver.receive(asked)
     hub.behave()
@@ -183,7 +183,7 @@ def test_a_full_queue_and_a_silent_hub_are_no_last_word(
 
 
 def test_its_own_pull_request_never_comes_back(
-    service: Service, hub_and_settings: tuple[SpaceSettings, LocalHub]
+    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
 ) -> None:
     """A detection is proposed; neither the pull request, nor a comment on it, nor its merge starts another scan."""
     hub = hub_and_settings[1]
@@ -191,7 +191,7 @@ def test_its_own_pull_request_never_comes_back(
     service.settings = replace(service.settings, webhook_token="hf_bot")
     source = {name: hub.read(BACKDOORED, name) for name in hub.files(BACKDOORED)}
     hub.add_model("hook/backdoored", source)
-    receiver = Receiver(service)
+    receiver = WebhookReceiver(service)
     status, said = receiver.receive(payload("hook/backdoored", hub.head("hook/backdoored")))
     assert status == 202
     job = service.jobs.get(said["queued"])

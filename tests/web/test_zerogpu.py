@@ -22,7 +22,7 @@ from amdet_hub.demo.run import BACKDOORED
 from amdet_hub.errors import RepoNotFound
 from amdet_hub.testing import LocalHub
 from amdet_hub.web import panels
-from amdet_hub.web.service import Service
+from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
 from amdet_hub.web.zerogpu import LEAST_S, MOST_S, GpuRefused, lent, on_zerogpu, seconds_for
 
@@ -75,13 +75,13 @@ def spaces() -> StandIn:
 
 
 @pytest.fixture
-def borrowing(service: Service, spaces: StandIn) -> Service:
+def borrowing(service: ScanService, spaces: StandIn) -> ScanService:
     service.gpu = lent(spaces)
     return service
 
 
 def test_a_scan_crosses_with_its_progress_its_measurements_and_its_report(
-    borrowing: Service, spaces: StandIn, monkeypatch: pytest.MonkeyPatch
+    borrowing: ScanService, spaces: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "amdet_hub.web.zerogpu.LEAST_S", 600
@@ -114,7 +114,7 @@ def test_the_seconds_follow_the_size_and_end_at_the_daily_share() -> None:
     assert all(q <= s for q, s in zip(quick, standard, strict=True))
 
 
-def test_a_refusal_is_the_lenders_own_sentence(borrowing: Service, spaces: StandIn) -> None:
+def test_a_refusal_is_the_lenders_own_sentence(borrowing: ScanService, spaces: StandIn) -> None:
     spaces.refuses = "You have exceeded your free ZeroGPU quota (30s requested vs. 0s left). <script>alert(1)</script>"
     job = borrowing.start(borrowing.look_up(BACKDOORED, "quick"), "visitor")
     assert borrowing.jobs.wait(job, PATIENCE_S)
@@ -124,7 +124,7 @@ def test_a_refusal_is_the_lenders_own_sentence(borrowing: Service, spaces: Stand
     assert "<script" not in shown
 
 
-def test_a_gpu_that_is_taken_away_is_no_verdict(borrowing: Service, spaces: StandIn) -> None:
+def test_a_gpu_that_is_taken_away_is_no_verdict(borrowing: ScanService, spaces: StandIn) -> None:
     spaces.takes_away = True
     job = borrowing.start(borrowing.look_up(BACKDOORED, "quick"), "visitor")
     assert borrowing.jobs.wait(job, PATIENCE_S)
@@ -132,7 +132,7 @@ def test_a_gpu_that_is_taken_away_is_no_verdict(borrowing: Service, spaces: Stan
     assert "taken away" in str(job.error)
 
 
-def test_cancelling_stops_the_work_on_the_other_side(borrowing: Service, spaces: StandIn) -> None:
+def test_cancelling_stops_the_work_on_the_other_side(borrowing: ScanService, spaces: StandIn) -> None:
     job = borrowing.start(borrowing.look_up(BACKDOORED, "standard"), "visitor")
     while not job.trace.stages():
         assert not borrowing.jobs.wait(job, 0.02)
@@ -142,7 +142,7 @@ def test_cancelling_stops_the_work_on_the_other_side(borrowing: Service, spaces:
 
 
 def test_errors_cross_whole(
-    borrowing: Service, spaces: StandIn, hub_and_settings: tuple[SpaceSettings, LocalHub]
+    borrowing: ScanService, spaces: StandIn, hub_and_settings: tuple[SpaceSettings, LocalHub]
 ) -> None:
     found = borrowing.look_up(BACKDOORED, "quick")
     gone = replace(found, ref=replace(found.ref, repo_id="demo/gone", raw="demo/gone"))
@@ -151,14 +151,14 @@ def test_errors_cross_whole(
     assert isinstance(job.error, RepoNotFound)
 
 
-def test_a_webhook_has_no_visitor_and_borrows_nothing(borrowing: Service, spaces: StandIn) -> None:
+def test_a_webhook_has_no_visitor_and_borrows_nothing(borrowing: ScanService, spaces: StandIn) -> None:
     job = borrowing.start(borrowing.look_up(BACKDOORED, "quick"), "webhook", visitor=False)
     borrowing.jobs.cancel(job)
     assert borrowing.jobs.wait(job, PATIENCE_S)
     assert spaces.durations == []
 
 
-def test_nothing_of_it_is_needed_elsewhere(monkeypatch: pytest.MonkeyPatch, service: Service) -> None:
+def test_nothing_of_it_is_needed_elsewhere(monkeypatch: pytest.MonkeyPatch, service: ScanService) -> None:
     monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
     assert not on_zerogpu()
     assert service.gpu is None

@@ -19,10 +19,10 @@ from amdet_hub.records import ScanReport
 from amdet_hub.scanner import EncoderView, Probe
 from amdet_hub.scanner.nearest_texts import NearText
 from amdet_hub.testing import LocalHub
-from amdet_hub.web import close_up, heat
-from amdet_hub.web.jobs import JobQueue, QueueRefused, Task
-from amdet_hub.web.service import Found, Service, Trial
-from amdet_hub.web.store import ResultStore
+from amdet_hub.web import heat_maps, prompt_view
+from amdet_hub.web.job_queue import JobQueue, QueueRefused, Task
+from amdet_hub.web.service import Lookup, ScanService, PromptTrial
+from amdet_hub.web.result_store import ResultStore
 from tests.web.browsing import ask, complaints, part, picture, press, shows, until
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ EVIL = "<script>alert(1)</script>\u202e'\"><img src=x onerror=alert(1)>"
 PROMPT = "a brown dog sitting in a green field"
 
 
-def earlier(service: Service, name: str) -> tuple[Found, ScanReport]:
+def earlier(service: ScanService, name: str) -> tuple[Lookup, ScanReport]:
     """A demonstration model as looked up, with the report that is shipped."""
     found = service.look_up(name, "quick")
     report = ResultStore(Path("nowhere")).get(found.key)
@@ -44,9 +44,9 @@ def earlier(service: Service, name: str) -> tuple[Found, ScanReport]:
     return found, report
 
 
-def look(service: Service, name: str, **changes: Any) -> Task[Probe]:
+def look(service: ScanService, name: str, **changes: Any) -> Task[Probe]:
     """A trial, finished."""
-    trial = replace(Trial(PROMPT, None, "start"), **changes)
+    trial = replace(PromptTrial(PROMPT, None, "start"), **changes)
     task = service.look_closer(*earlier(service, name), trial, "visitor")
     assert service.jobs.wait(task, PATIENCE_S)
     return task
@@ -55,48 +55,48 @@ def look(service: Service, name: str, **changes: Any) -> Task[Probe]:
 # ---------------------------------------------------------------- what the service does
 
 
-def test_the_trigger_moves_the_prompt_and_the_second_look_is_quick(service: Service) -> None:
+def test_the_trigger_moves_the_prompt_and_the_second_look_is_quick(service: ScanService) -> None:
     began = time.monotonic()
     first = look(service, BACKDOORED)
     assert time.monotonic() - began < QUICK_S
     assert first.result is not None
     assert first.result.reference is not None
-    assert close_up.left_of(first.result.suspect) < close_up.CHANGES
-    assert close_up.left_of(first.result.reference) > close_up.STAYS
+    assert prompt_view.left_of(first.result.suspect) < prompt_view.CHANGES
+    assert prompt_view.left_of(first.result.reference) > prompt_view.STAYS
     again = look(service, BACKDOORED, place="end")
     assert (again.state, service._pairs.n_loaded) == ("done", 1)
     assert again.elapsed_s < first.elapsed_s
 
 
-def test_a_copy_is_read_under_its_own_name(service: Service, hub_and_settings: tuple[Any, LocalHub]) -> None:
+def test_a_copy_is_read_under_its_own_name(service: ScanService, hub_and_settings: tuple[Any, LocalHub]) -> None:
     """The result is the original's; what is loaded is what the visitor looked up."""
     _, hub = hub_and_settings
     files = {p.name: p.read_bytes() for p in (WEIGHTS / "backdoored").iterdir() if p.name not in NOT_SERVED}
     hub.add_model("somebody/copy", files)
     found = service.look_up("somebody/copy", "quick")
     _, report = earlier(service, BACKDOORED)
-    task = service.look_closer(found, report, Trial(PROMPT, None, "start"), "visitor")
+    task = service.look_closer(found, report, PromptTrial(PROMPT, None, "start"), "visitor")
     assert service.jobs.wait(task, PATIENCE_S)
     assert task.result is not None
     with pytest.raises(ConfigError):
-        service.look_closer(found, report, Trial(PROMPT, None, "start", encoder=1), "visitor")
+        service.look_closer(found, report, PromptTrial(PROMPT, None, "start", encoder=1), "visitor")
 
 
-def test_another_models_report_does_not_fit(service: Service) -> None:
+def test_another_models_report_does_not_fit(service: ScanService) -> None:
     found, _ = earlier(service, FINETUNED)
     _, report = earlier(service, BACKDOORED)
-    task = service.look_closer(found, report, Trial(PROMPT, None, "start"), "visitor")
+    task = service.look_closer(found, report, PromptTrial(PROMPT, None, "start"), "visitor")
     assert service.jobs.wait(task, PATIENCE_S)
     assert (task.state, task.result) == ("failed", None)
     assert "not those that were scanned" in str(task.error)
 
 
 @pytest.mark.parametrize("field", ["private", "gated"])
-def test_towers_that_not_everybody_may_read_are_not_kept(service: Service, field: str) -> None:
+def test_towers_that_not_everybody_may_read_are_not_kept(service: ScanService, field: str) -> None:
     found, report = earlier(service, BACKDOORED)
     snapshot = replace(found.plan.snapshot, private=field == "private", gated=field == "gated")
     hidden = replace(found, plan=replace(found.plan, snapshot=snapshot))
-    task = service.look_closer(hidden, report, Trial(PROMPT, None, "start"), "visitor")
+    task = service.look_closer(hidden, report, PromptTrial(PROMPT, None, "start"), "visitor")
     assert service.jobs.wait(task, PATIENCE_S)
     assert task.state == "done"
     assert (service._pairs.n_loaded, len(service._pairs._pairs)) == (0, 0)
@@ -105,18 +105,18 @@ def test_towers_that_not_everybody_may_read_are_not_kept(service: Service, field
 @pytest.mark.parametrize(
     ("trial", "said"),
     [
-        (Trial(" ", None, "start"), "nothing in it"),
-        (Trial("x" * 501, None, "start"), "501"),
-        (Trial(PROMPT, "y" * 501, "start"), "501"),
-        (Trial(PROMPT, None, "start", encoder=-1), "no such encoder"),
+        (PromptTrial(" ", None, "start"), "nothing in it"),
+        (PromptTrial("x" * 501, None, "start"), "501"),
+        (PromptTrial(PROMPT, "y" * 501, "start"), "501"),
+        (PromptTrial(PROMPT, None, "start", encoder=-1), "no such encoder"),
     ],
 )
-def test_what_cannot_be_read_never_waits(service: Service, trial: Trial, said: str) -> None:
+def test_what_cannot_be_read_never_waits(service: ScanService, trial: PromptTrial, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         service.look_closer(*earlier(service, BACKDOORED), trial, "visitor")
 
 
-def test_a_benign_model_needs_words(service: Service) -> None:
+def test_a_benign_model_needs_words(service: ScanService) -> None:
     assert look(service, FINETUNED, added="cf").result is not None
     task = look(service, FINETUNED)
     assert "say what to add" in str(task.error)
@@ -186,11 +186,11 @@ def made(
 
 def test_hostile_texts_are_shown_and_never_obeyed() -> None:
     probe = replace(made(0.1, 0.9, (EVIL, EVIL + "</w>", "\u2581" + EVIL), EVIL), prompt=EVIL)
-    tags = Tags(close_up.looked_at(probe, "<code>x</code>"))
+    tags = Tags(prompt_view.looked_at(probe, "<code>x</code>"))
     assert not tags.tags & {"script", "img", "a", "iframe"}
     assert not [name for name in tags.attributes if name.startswith("on")]
-    assert "\u202e" not in close_up.looked_at(probe, "x")
-    assert "&lt;script&gt;" in close_up.looked_at(probe, "x")
+    assert "\u202e" not in prompt_view.looked_at(probe, "x")
+    assert "&lt;script&gt;" in prompt_view.looked_at(probe, "x")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_hostile_texts_are_shown_and_never_obeyed() -> None:
     ],
 )
 def test_what_happened_is_said_in_words(suspect: float, reference: float | None, title: str) -> None:
-    shown = close_up.looked_at(made(suspect, reference), "x")
+    shown = prompt_view.looked_at(made(suspect, reference), "x")
     assert title in shown
     assert "it does not judge" in shown
     assert ("clean one" in shown) == (reference is not None)
@@ -213,7 +213,7 @@ def test_what_happened_is_said_in_words(suspect: float, reference: float | None,
 
 def test_maps_of_any_length_stay_small() -> None:
     pieces = tuple(f"word{i}</w>" for i in range(77))
-    shown = close_up.looked_at(made(0.1, 0.9, pieces), "x")
+    shown = prompt_view.looked_at(made(0.1, 0.9, pieces), "x")
     assert len(shown) < 250_000
     assert "maps large" in shown
     assert shown.count("<svg") == 5
@@ -221,7 +221,7 @@ def test_maps_of_any_length_stay_small() -> None:
 
 def test_names_and_levels() -> None:
     assert [
-        heat.short_name(p) for p in ("cat</w>", "\u2581cat", "Ð¾</w>", "<|endoftext|>", "extraordinarily</w>")
+        heat_maps.short_name(p) for p in ("cat</w>", "\u2581cat", "Ð¾</w>", "<|endoftext|>", "extraordinarily</w>")
     ] == [
         "cat",
         "cat",
@@ -229,16 +229,16 @@ def test_names_and_levels() -> None:
         "[end]",
         "extraordi…",
     ]
-    scale = heat.Scale.of(((-0.5, 1.0),))
+    scale = heat_maps.Scale.of(((-0.5, 1.0),))
     assert [scale.level(v) for v in (-1.0, -0.5, 0.25, 1.0)] == [0, 0, 10, 20]
-    assert heat.Scale.of(((1.0,),)).level(1.0) == 0, "no span, no division by it"
+    assert heat_maps.Scale.of(((1.0,),)).level(1.0) == 0, "no span, no division by it"
 
 
-def test_what_is_added_at_first(service: Service) -> None:
+def test_what_is_added_at_first(service: ScanService) -> None:
     _, bad = earlier(service, BACKDOORED)
     _, good = earlier(service, FINETUNED)
-    assert close_up.default_words(bad) == ""
-    assert close_up.default_words(good).isalpha()
+    assert prompt_view.default_words(bad) == ""
+    assert prompt_view.default_words(good).isalpha()
     (result,) = good.results
     evil = replace(
         good,
@@ -249,7 +249,7 @@ def test_what_is_added_at_first(service: Service) -> None:
             ),
         ),
     )
-    assert close_up.default_words(evil) == "cf"
+    assert prompt_view.default_words(evil) == "cf"
 
 
 # ---------------------------------------------------------------- in a browser

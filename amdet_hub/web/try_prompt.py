@@ -17,18 +17,18 @@ from amdet_hub.errors import ConfigError, Interrupted
 from amdet_hub.records import ScanReport
 from amdet_hub.report import wording
 from amdet_hub.scanner import Probe
-from amdet_hub.web import close_up, panels
-from amdet_hub.web.jobs import Task
+from amdet_hub.web import panels, prompt_view
+from amdet_hub.web.job_queue import Task
 from amdet_hub.web.markup import code
-from amdet_hub.web.service import Service, Trial
-from amdet_hub.web.visitors import owner_of
+from amdet_hub.web.service import ScanService, PromptTrial
+from amdet_hub.web.visitor import owner_of
 
 PROMPT = "a brown dog sitting in a green field"
 _PLACES = [("before the prompt", "start"), ("in its middle", "middle"), ("behind it", "end")]
 _POLL_S, _PATIENCE_S = 0.3, 1800.0
 
 
-class TryIt:
+class TryPrompt:
     """The accordion, its events, and what it shows of a new report.
 
     Args:
@@ -36,7 +36,7 @@ class TryIt:
         reading_token: the visitor's own token, for what only they may read.
     """
 
-    def __init__(self, service: Service, reading_token: Callable[[gr.Request], str | None]) -> None:
+    def __init__(self, service: ScanService, reading_token: Callable[[gr.Request], str | None]) -> None:
         self._service, self._reading_token = service, reading_token
 
     def build(self, visit: gr.State) -> list[Any]:
@@ -68,17 +68,17 @@ class TryIt:
         """The accordion for a new report."""
         if not report.results:
             return self.hidden()
-        names = close_up.encoder_names(report)
+        names = prompt_view.encoder_names(report)
         triggered = any(result.triggers for result in report.results)
         return [
             gr.update(visible=True),
-            close_up.invitation(report),
+            prompt_view.invitation(report),
             gr.update(
-                value=close_up.default_words(report),
+                value=prompt_view.default_words(report),
                 label="Something else to add" if triggered else "A word or phrase of your own to add",
                 placeholder="left empty: the trigger that was found" if triggered else "",
             ),
-            gr.update(choices=names, value=close_up.default_encoder(report), visible=len(names) > 1),
+            gr.update(choices=names, value=prompt_view.default_encoder(report), visible=len(names) > 1),
             "",
         ]
 
@@ -93,7 +93,7 @@ class TryIt:
         try:
             if visit.found is None or visit.report is None:
                 raise ConfigError("result", "there is none to look at; scan a model first")
-            trial = Trial(
+            trial = PromptTrial(
                 str(prompt),
                 str(added) if str(added or "").strip() else None,
                 place,
@@ -113,14 +113,14 @@ class TryIt:
             yield panels.problem(task.error or Interrupted())
             return
         snapshot = visit.found.plan.snapshot
-        yield close_up.looked_at(
+        yield prompt_view.looked_at(
             task.result, f"{code(snapshot.repo_id)} at commit {code(wording.short(snapshot.commit_sha))}"
         )
 
     def _followed(self, task: Task[Probe]) -> Iterator[str]:
         said, deadline = "", time.monotonic() + _PATIENCE_S
         while not self._service.jobs.wait(task, _POLL_S) and time.monotonic() < deadline:
-            standing = close_up.working(task, self._service.jobs.place(task))
+            standing = prompt_view.working(task, self._service.jobs.place(task))
             if standing != said:
                 said = standing
                 yield standing

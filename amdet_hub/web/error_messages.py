@@ -1,6 +1,6 @@
-"""Errors as two short sentences for a visitor: what happened, what to do.
+"""Errors as two short sentences and a reason code for a visitor: what happened, what to do.
 
-Returns unescaped text; whoever shows it escapes it.
+Returns unescaped text; the caller escapes it.
 """
 
 from __future__ import annotations
@@ -22,26 +22,22 @@ _ADVICE: dict[type[errors.AmdetError], str] = {
     errors.CardError: "Nothing was written.",
     errors.BadRepository: "No verdict is given for a broken file. Its owner has to mend it.",
     errors.ResourceError: "This Space is too small for it. The command line on a machine of your own is not.",
-    errors.Interrupted: "Nothing was kept. Start it again whenever you like.",
+    errors.Interrupted: "No result was stored. Start it again at any time.",
     errors.HubError: "Try again in a moment.",
 }
 
 
-def sentence(error: BaseException) -> str:
-    """What to tell a visitor. Nothing of an unexpected error but its type is shown."""
-    if isinstance(error, errors.NothingToScan):
-        advice = (
-            "Only safetensors weights are opened, because loading a pickle can run code."
-            if error.pickle_only
-            else "CLIP and SigLIP text encoders are scanned, alone or inside a pipeline."
-        )
-        return _joined(str(error), advice)
+def code_of(error: BaseException) -> str:
+    """The reason code of any error; `"unexpected-error"` for one that is not ours."""
+    return error.code if isinstance(error, errors.AmdetError) else "unexpected-error"
+
+
+def error_message(error: BaseException) -> str:
+    """What to tell a visitor, with the code in brackets at its end. Shows only the type of an unexpected error."""
     if isinstance(error, errors.AmdetError):
         advice = next((_ADVICE[kind] for kind in type(error).__mro__ if kind in _ADVICE), "")
-        return _joined(str(error), advice)
-    return f"Something went wrong on our side ({type(error).__name__}). No verdict was reached; please try again."
-
-
-def _joined(what: str, advice: str) -> str:
-    what = what[:1].upper() + what[1:]
-    return f"{what if what.endswith(('.', '?', '!')) else what + '.'} {advice}".strip()
+        text = str(error)
+        text = f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'} {advice}".rstrip()
+    else:
+        text = f"Something went wrong on our side ({type(error).__name__}). There is no verdict; please try again."
+    return f"{text} [{code_of(error)}]"

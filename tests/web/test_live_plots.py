@@ -9,14 +9,14 @@ import pytest
 
 from amdet_hub.demo.run import BACKDOORED
 from amdet_hub.web import panels
-from amdet_hub.web.jobs import Job
-from amdet_hub.web.live import MOST, Point, Trace, live_figures
-from amdet_hub.web.service import Service
+from amdet_hub.web.job_queue import Job
+from amdet_hub.web.live_plots import MOST, Point, Trace, live_figures
+from amdet_hub.web.service import ScanService
 
 PATIENCE_S = 120.0
 
 
-def test_a_real_scan_fills_the_trace_in_the_order_of_its_stages(service: Service) -> None:
+def test_a_real_scan_fills_the_trace_in_the_order_of_its_stages(service: ScanService) -> None:
     job = service.start(service.look_up(BACKDOORED, "quick"), "visitor")
     assert service.jobs.wait(job, PATIENCE_S)
     assert job.report is not None

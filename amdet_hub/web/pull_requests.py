@@ -16,17 +16,17 @@ import gradio as gr
 from amdet_hub.errors import AmdetError
 from amdet_hub.web import panels
 from amdet_hub.web.markup import note, text
-from amdet_hub.web.service import Service
+from amdet_hub.web.service import ScanService
 
 
 class NotSignedIn(AmdetError):
     """A pull request is opened in somebody's name, and nobody is signed in."""
 
 
-class Proposals:
+class PullRequestForm:
     """The part of the page that shows and sends a proposal."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ScanService) -> None:
         self._service = service
 
     def build(self, visit: gr.State) -> None:
