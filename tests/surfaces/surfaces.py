@@ -11,7 +11,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
@@ -23,14 +23,14 @@ from mcp.shared.memory import create_connected_server_and_client_session
 from mcp.types import TextContent
 
 import amdet_hub
-from amdet_hub import BackdoorDetected, NotCleared, ScanOptions
-from amdet_hub.asked.mcp_server import ServerOrder, make_server
+from amdet_hub import BackdoorDetected, NotCleared, Scanner, ScanOptions
+from amdet_hub.automation.mcp_server import ServerConfig, make_server
 from amdet_hub.cli._errors import explain
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import AmdetError
 from amdet_hub.hub import parse_target
 from amdet_hub.testing.hub_jobs import LocalJob
-from tests.action import harness
+from tests.github_action import harness
 from tests.surfaces.programs import ActionSteps, Finished, run_program
 from tests.surfaces.world import TOKEN, Place
 
@@ -148,7 +148,11 @@ def on_jobs(place: Place) -> Answer:
 
     def run(job: LocalJob, say: Callable[[str], None]) -> int:
         words = job.command[job.command.index("amdet-hub") + 1 :]
-        here = {"AMDET_HUB_ENDPOINT": place.hub.endpoint, "AMDET_HUB_CACHE_DIR": str(place.downloads), "AMDET_HUB_DEVICE": "cpu"}
+        here = {
+            "AMDET_HUB_ENDPOINT": place.hub.endpoint,
+            "AMDET_HUB_CACHE_DIR": str(place.downloads),
+            "AMDET_HUB_DEVICE": "cpu",
+        }
         environ = {**place.environ, **job.environment, **job.secrets, **here}
         done = run_program([w for w in words if not w.startswith("--device")], cwd=place.fresh("job"), environ=environ)
         for line in (done.stderr + done.stdout).splitlines():
@@ -156,33 +160,36 @@ def on_jobs(place: Place) -> Answer:
         return done.exit_code
 
     place.hub.run_jobs(run)
-    return reported(place.run("scan", place.target.repo_id, "--on", "jobs", *place.flags, "--token", TOKEN, "-f", "json"))
+    return reported(
+        place.run("scan", place.target.repo_id, "--on", "jobs", *place.flags, "--token", TOKEN, "-f", "json")
+    )
 
 
 # ---------------------------------------------------------------- from Python
 
 
 def guard(place: Place) -> Answer:
-    given = {"reference": place.target.reference, "preset": "quick", "settings": place.settings, "options": CPU}
     with mock.patch.dict("os.environ", place.environ):
         try:
-            cleared = amdet_hub.guard(place.target.repo_id, **given)  # type: ignore[arg-type]
+            cleared = amdet_hub.guard(place.target.repo_id, place.target.reference, scanner=scanner_of(place))
         except (BackdoorDetected, NotCleared) as error:
-            report = error.report
-            label = report.verdict.label if report is not None else None
-            code = getattr(report.verdict, "code", None) if report is not None else None
-            return Answer(label, code, explain(error)[0])
+            assert error.report is not None
+            return Answer(error.report.verdict.label, error.report.verdict.code, explain(error)[0])
         except AmdetError as error:
-            return Answer("error", getattr(error, "code", None), explain(error)[0])
-    return Answer(cleared.verdict.label, getattr(cleared.verdict, "code", None), 0)
+            return Answer("error", error.code, explain(error)[0])
+    return Answer(cleared.verdict.label, cleared.verdict.code, 0)
+
+
+def scanner_of(place: Place) -> Scanner:
+    return Scanner(ScanConfig.for_preset("quick"), place.settings, options=CPU)
 
 
 async def _called(place: Place, *tools: str) -> Any:
     """What the last of the tools answers, each called in turn with the target."""
     reference = parse_target(place.target.reference) if place.target.reference else None
-    order = ServerOrder(ScanConfig.for_preset("quick"), place.settings, CPU, reference, explain=lambda error: explain(error)[1])
+    config = ServerConfig(replace(scanner_of(place), reference=reference))
     result = None
-    async with create_connected_server_and_client_session(make_server(order)) as session:
+    async with create_connected_server_and_client_session(make_server(config)) as session:
         for tool in tools:
             result = await session.call_tool(tool, {"target": place.target.repo_id})
     return result
@@ -216,7 +223,13 @@ def _action(place: Place, event: str, payload: Mapping[str, Any], **inputs: str)
     root = place.checkout.root if event == "push" else place.fresh("workspace")
     environ = {"AMDET_HUB_DEVICE": "cpu", "AMDET_HUB_CACHE_DIR": str(place.downloads)}
     runner = harness.Runner(root, place.fresh("runner"), place.own / "results", event, payload, environ)
-    given = {"version": "installed", "python": sys.executable, "preset": "quick", "endpoint": place.hub.endpoint, **inputs}
+    given = {
+        "version": "installed",
+        "python": sys.executable,
+        "preset": "quick",
+        "endpoint": place.hub.endpoint,
+        **inputs,
+    }
     if place.target.reference:
         given["reference"] = place.target.reference
     with mock.patch.object(harness, "subprocess", ActionSteps()):
@@ -226,7 +239,9 @@ def _action(place: Place, event: str, payload: Mapping[str, Any], **inputs: str)
 
 
 def action_on_push(place: Place) -> Answer:
-    return _action(place, "push", {"before": place.checkout.before, "after": "c" * 40, "ref": "refs/heads/main", "deleted": False})
+    return _action(
+        place, "push", {"before": place.checkout.before, "after": "c" * 40, "ref": "refs/heads/main", "deleted": False}
+    )
 
 
 def action_with_model(place: Place) -> Answer:
@@ -238,10 +253,12 @@ def space(place: Place) -> Answer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Gradio and its dependencies say of one another at import
         gradio = pytest.importorskip("gradio", reason="the extra 'space' is not installed")
-        from space.api import add_endpoints
-        from space.service import Service
-        from space.settings import SpaceSettings
-    settings = SpaceSettings(endpoint=place.hub.endpoint, data_dir=place.fresh("space"), reference=place.target.reference)
+        from amdet_hub.web.api import add_endpoints
+        from amdet_hub.web.service import Service
+        from amdet_hub.web.settings import SpaceSettings
+    settings = SpaceSettings(
+        endpoint=place.hub.endpoint, data_dir=place.fresh("space"), reference=place.target.reference
+    )
     service = Service(settings)
     try:
         with mock.patch.dict("os.environ", place.environ), mock.patch.object(gradio, "api") as api:

@@ -78,7 +78,9 @@ def without_card(name: str) -> Callable[[], Files]:
 def lora(tuned: str, style: LoraStyle) -> bytes:
     """A LoRA of rank 8 that does to the base's matrices what `tuned` does."""
     towers = (load(encoder(name)["model.safetensors"]) for name in ("base", tuned))
-    content: bytes = save({name: t.contiguous() for name, t in lora_tensors(extract_lora(*towers, rank=8), style).items()})
+    content: bytes = save(
+        {name: t.contiguous() for name, t in lora_tensors(extract_lora(*towers, rank=8), style).items()}
+    )
     return content
 
 
@@ -95,7 +97,10 @@ def lone_lora(tuned: str, style: LoraStyle) -> Callable[[], Files]:
 
 def lora_in_pipeline(tuned: str) -> Callable[[], Files]:
     """A LoRA beside the pipeline that it changes, whose own text encoder is a clean fine-tune."""
-    return lambda: {**pipeline({"text_encoder": "finetuned"}), "pytorch_lora_weights.safetensors": lora(tuned, "diffusers")}
+    return lambda: {
+        **pipeline({"text_encoder": "finetuned"}),
+        "pytorch_lora_weights.safetensors": lora(tuned, "diffusers"),
+    }
 
 
 def pipeline(components: Mapping[str, str], **others: str) -> Files:
@@ -119,12 +124,19 @@ def only_a_pickle() -> Files:
 
 def loha() -> Files:
     key = "lora_te_text_model_encoder_layers_0_mlp_fc1"
-    return {"style.safetensors": weights({f"{key}.hada_{part}": torch.zeros(4, 4) for part in ("w1_a", "w1_b", "w2_a", "w2_b")})}
+    return {
+        "style.safetensors": weights(
+            {f"{key}.hada_{part}": torch.zeros(4, 4) for part in ("w1_a", "w1_b", "w2_a", "w2_b")}
+        )
+    }
 
 
 def altclip() -> Files:
     config = {"model_type": "altclip", "architectures": ["AltCLIPModel"]}
-    return {"config.json": as_json(config), "model.safetensors": weights({"text_model.pooler.dense.weight": torch.zeros(4, 4)})}
+    return {
+        "config.json": as_json(config),
+        "model.safetensors": weights({"text_model.pooler.dense.weight": torch.zeros(4, 4)}),
+    }
 
 
 def mixed() -> Files:
@@ -134,7 +146,10 @@ def mixed() -> Files:
 
 def llama() -> Files:
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
-    return {"config.json": as_json(config), "model.safetensors": weights({"model.layers.0.mlp.down_proj.weight": torch.zeros(4, 4)})}
+    return {
+        "config.json": as_json(config),
+        "model.safetensors": weights({"model.layers.0.mlp.down_proj.weight": torch.zeros(4, 4)}),
+    }
 
 
 def only_a_card() -> Files:

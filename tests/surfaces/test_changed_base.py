@@ -20,7 +20,13 @@ def test_a_lora_whose_base_changed_is_not_answered_from_the_cache(tmp_path: Path
         settings = HubSettings(endpoint=hub.endpoint, cache_dir=tmp_path)
 
         def ask(*, allow_scan: bool) -> None:
-            guard("org/style", preset="quick", settings=settings, options=ScanOptions(device="cpu"), allow_scan=allow_scan)
+            guard(
+                "org/style",
+                preset="quick",
+                settings=settings,
+                options=ScanOptions(device="cpu"),
+                allow_scan=allow_scan,
+            )
 
         for source in ("scan", "cache"):
             with pytest.raises(BackdoorDetected) as found:

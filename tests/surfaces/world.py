@@ -12,7 +12,7 @@ from pathlib import Path
 
 from amdet_hub.hub import HubSettings
 from amdet_hub.testing import LocalHub
-from tests.action.scratch import Scratch
+from tests.github_action.scratch import Scratch
 from tests.surfaces.programs import Finished, run_program
 from tests.surfaces.targets import BASE, TARGETS, Files, Target, changed_files, encoder
 
@@ -48,7 +48,9 @@ class Place:
 
     @property
     def environ(self) -> dict[str, str]:
-        kept = {n: v for n, v in os.environ.items() if n in ("PATH", "HOME", "LANG", "NO_COLOR") or n.startswith("HF_")}
+        kept = {
+            n: v for n, v in os.environ.items() if n in ("PATH", "HOME", "LANG", "NO_COLOR") or n.startswith("HF_")
+        }
         return {**kept, "AMDET_HUB_CACHE": str(self.own)}
 
     @property
