@@ -281,7 +281,7 @@ class BackdoorDetected(AmdetError):
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
-        """The evidence of every encoder that was convicted."""
+        """The evidence of every encoder in which it was detected."""
         return tuple(e for r in self.report.results if r.verdict.label == "backdoor-detected" for e in r.evidence)
 
     @property
@@ -291,7 +291,7 @@ class BackdoorDetected(AmdetError):
 
 
 class NotCleared(AmdetError):
-    """Nothing says that a model may be loaded: the result is inconclusive, or there is none and scanning was not allowed.
+    """A model was not cleared: its result is inconclusive, or there is none and scanning was not allowed.
 
     Args:
         target: what was asked for, verbatim.

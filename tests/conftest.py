@@ -1,4 +1,4 @@
-"""Shared by every test: no network but loopback, no token of the person who runs them, no Hub cache but a temporary one.
+"""Shared by every test: no network but loopback, no token of the machine, no Hub cache but a temporary one.
 
 The Hub's client reads its environment when it is imported, so this is set before anything else.
 """

@@ -78,7 +78,7 @@ def test_the_paper_preset_is_an_inversion() -> None:
 def test_presets_differ_in_what_they_say_they_do() -> None:
     standard, quick, characters = (ScanConfig.for_preset(name) for name in ("standard", "quick", "characters"))
     assert quick.inversion.restarts == 0
-    assert quick.sweep == standard.sweep, "what convicts is the same"
+    assert quick.sweep == standard.sweep, "what detects is the same"
     assert characters.sweep.characters
     assert not standard.sweep.characters
     assert dataclasses.replace(characters.sweep, characters=False) == standard.sweep

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from amdet_hub.errors import BackdoorDetected, BadRepository, HubError, NotCleared, ReportError
-from amdet_hub.model_card.publish import REPORT_JSON, read_optional, verify_card
+from amdet_hub.model_card.publish import read_optional, verify_card
+from amdet_hub.model_card.render import REPORT_JSON
 from amdet_hub.records import ResolvedEncoder, ScanReport, Verdict
 from amdet_hub.report.as_json import parse_report
 from amdet_hub.scanner.api import understand
@@ -62,8 +63,8 @@ def guard(
     any verdict if `trust_card`; a scan made now, if `allow_scan`, which is cached for the next call. A model that
     holds nothing of this kind is let through.
 
-    A card is written by whoever owns the repository. That it belongs to the weights says nothing about its truth, so
-    by default only its detections count.
+    The owner of the repository writes its card. A card that belongs to the weights may still be untrue, so by default
+    only its detections count.
 
     Args:
         target: as for `amdet_hub.scan`.
@@ -85,14 +86,14 @@ def guard(
     resolved = scanner.resolve(ref)
     source: Source = "cache"
     report = scanner.cached(resolved)
-    if report is None and (published := published_report(scanner, resolved)) is not None:
-        if trust_card or published.verdict.label == "backdoor-detected":
-            report, source = published, "card"
+    published = published_report(scanner, resolved) if report is None else None
+    if published is not None and (trust_card or published.verdict.label == "backdoor-detected"):
+        report, source = published, "card"
     if report is None and allow_scan:
         report = scanner.scan(resolved)
         source = "cache" if report.cached else "scan"
     if report is None:
-        raise NotCleared(target, "there is no answer for its weights yet, and scanning was not allowed")
+        raise NotCleared(target, "there is no answer yet, and scanning was not allowed")
     if report.verdict.label == "backdoor-detected":
         raise BackdoorDetected(target, report, source)
     if report.verdict.label == "inconclusive" and on_inconclusive == "raise":
@@ -103,8 +104,8 @@ def guard(
 def published_report(scanner: Scanner, target: ResolvedTarget) -> ScanReport | None:
     """The report on the model's card, where it belongs to the weights of the pinned commit and covers every encoder.
 
-    Whether it is true is another question: its author is whoever may write to the repository. None too when the card
-    cannot be read or is broken: a card is never more than a short cut.
+    It may still be untrue: its author is anyone who may write to the repository. None too when the card cannot be read
+    or is broken: a card is never more than a short cut.
     """
     if target.ref.kind != "hub":
         return None

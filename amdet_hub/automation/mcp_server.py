@@ -155,7 +155,7 @@ def make_server(config: ServerConfig) -> Server[Any, Any]:
             try:
                 return await anyio.to_thread.run_sync(_answer, config, work, arguments, tell, abandon_on_cancel=True)
             finally:
-                stop.set()  # a scan that nobody waits for ends at its next step
+                stop.set()  # without a client that waits, a scan ends at its next step
 
     return server
 
@@ -197,7 +197,7 @@ _TOOLS: dict[str, Work] = {
 
 
 def _progress(server: Server[Any, Any], stop: threading.Event) -> ProgressCallback:
-    """What a scan calls: passes progress on to a client that wants it, and ends a scan that nobody waits for any more."""
+    """The scan's callback: passes progress on to a client that wants it, and ends a scan whose client is gone."""
     context = server.request_context
     token = context.meta.progressToken if context.meta is not None else None
     last = [0.0, 0.0]  # when it was told, and how far it was: the protocol wants a number that only grows

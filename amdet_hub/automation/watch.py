@@ -338,7 +338,7 @@ def discussion_text(report: ScanReport) -> str:
     """What the owner is told: how sure it is, the report, and how to check it. Repository text in it is escaped."""
     opening = (
         "An automatic scan of this repository's text encoder found what looks like a backdoor. This is a finding with"
-        " evidence, not an accusation: a fine-tune can carry it without its author's knowledge, and the scan has false"
+        " evidence, and no blame: a fine-tune can carry it without its author's knowledge, and the scan has false"
         " alarms.\n\nThe report is below, with the command that repeats the scan. If it is wrong, closing this"
         " discussion is enough.\n\n"
     )

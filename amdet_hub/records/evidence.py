@@ -13,7 +13,7 @@ from amdet_hub.records.words import Confidence, VerdictLabel
 
 @dataclass(frozen=True)
 class NullDistribution:
-    """What a statistic looks like when there is nothing to find: where it came from, its centre and spread, and how many values made it."""
+    """A statistic where there is nothing to find: its source, centre, spread, and the number of values."""
 
     source: str
     n: int
@@ -58,7 +58,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class TriggerFinding:
-    """A recovered trigger: token ids and their text (hostile text), with the share of held-out prompts it captures at each place, in [0, 1].
+    """A recovered trigger: token ids, their text (hostile), and its attack success rate at each place, in [0, 1].
 
     `text` is None when no tokenizer was at hand. `nearest_captions` read the target: the texts whose reference
     features lie closest, best first.
@@ -90,7 +90,7 @@ class GroupDistance:
 
 @dataclass(frozen=True)
 class Lineage:
-    """How a tower came from its reference, as far as the weights tell. Informs; never convicts, never acquits.
+    """How a tower came from its reference, as far as the weights tell. Informs only.
 
     Attributes:
         relation: "identical" (every bit), "cast" (the reference's weights in another dtype), "changed".

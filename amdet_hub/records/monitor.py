@@ -1,4 +1,4 @@
-"""How a scan tells what it is doing, to whoever follows it."""
+"""The callbacks of a running scan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Monitor:
     Attributes:
         progress: called with (stage, done, total); `done` counts up to `total` in units of the stage's own work.
         measure: called with (stage, step, value, label) while the standard detector works, for a plot that moves
-            (`amdet_hub.detect.standard` says with what); None where nobody plots.
+            (`amdet_hub.detect.standard` says with what); None without a plot.
         stage: called with a stage's name when it begins and with "" when it ends; `bench speed` measures there.
     """
 

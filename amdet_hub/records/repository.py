@@ -97,7 +97,7 @@ class RepoSnapshot:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of a checked safetensors header: dtype as stored (`"F16"`), shape, and its bytes as offsets into the whole file."""
+    """One tensor of a checked safetensors header: stored dtype (`"F16"`), shape, and byte offsets in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -157,7 +157,7 @@ class RepoSource(Protocol):
     def fetch_tensors(
         self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
     ) -> Path:
-        """A local safetensors file with these tensors of a file, byte for byte; the whole file where that is at hand or little larger.
+        """A local safetensors file with these tensors of a file, or the whole file where it is here or little larger.
 
         `tensors` are entries of the file's checked header: the bytes of no others are relied on. Raises: as `fetch`.
         """

@@ -110,13 +110,17 @@ def acceptances_of(report: ScanReport, *, reason: str, expires: str) -> tuple[Ac
     Raises:
         ReportError: the report holds none, or the reason or the date cannot be used.
     """
-    flagged = [r for r in report.results if r.verdict.label in ("backdoor-detected", "inconclusive")]
-    if not flagged:
-        raise ReportError("the report holds no detected or inconclusive encoder, so there is nothing to accept")
     try:
-        return tuple(Acceptance(r.tower_digest, r.verdict.label, reason, expires, report.target) for r in flagged)
+        found = tuple(
+            Acceptance(r.tower_digest, label, reason, expires, report.target)
+            for r in report.results
+            if (label := r.verdict.label) == "backdoor-detected" or label == "inconclusive"
+        )
     except ValueError as error:
         raise ReportError(str(error)) from error
+    if not found:
+        raise ReportError("the report holds no detected or inconclusive encoder, so there is nothing to accept")
+    return found
 
 
 def parse_baseline(text: str) -> Baseline:

@@ -38,7 +38,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class TowerDigests:
-    """`tower` and `projection` (None: it has none), each a sha256 of 64 hex digits; see `amdet_hub.encoders.digest`."""
+    """`tower` and `projection` (None: it has none), each 64 hex digits; see `amdet_hub.encoders.digest`."""
 
     tower: str
     projection: str | None
@@ -105,7 +105,7 @@ class ResultsCache:
 
 
 def judged_by() -> str:
-    """What every key of a cached verdict holds besides its subject and its settings: our version and all thresholds."""
+    """Our version and a digest of all thresholds: a part of every key of a cached verdict."""
     return f"{__version__} {fingerprint({'calibrations': [to_dict(row) for row in CALIBRATIONS]})[:16]}"
 
 
@@ -136,7 +136,7 @@ def _key(pair: EncoderPair, digests: TowerDigests, config: ScanConfig) -> dict[s
 
 
 def _identity(pair: EncoderPair) -> str:
-    """sha256 of the suspect's config and of every file that makes it, its base's included. Equal ones are equal towers."""
+    """sha256 of the suspect's config and of every file that makes it, its base's included."""
     base = pair.lora_base
     files = {"suspect": _contents(pair.suspect, pair.source)}
     return fingerprint(files if base is None else {**files, "base": _contents(base.encoder, base.source)})

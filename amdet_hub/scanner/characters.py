@@ -53,9 +53,8 @@ def characters_with(
         longest: longer sequences are left out.
 
     Returns:
-        A function of token ids: those among them that are no text alone are taken for pieces; the ids of every
-            character, alone and inside a word,
-        that has one of them, at most 2,048, those that share most first.
+        A function of token ids, which takes those that are no text alone for pieces. It returns the ids of every
+        character, alone and inside a word, that has one of them: at most 2,048, those that share most first.
     """
 
     def check(ids: Sequence[int]) -> list[tuple[int, ...]]:
@@ -76,7 +75,10 @@ def characters_with(
 
 
 def _that_may_hold(pieces: set[int], tokenizer: PromptTokenizer) -> Iterator[str]:
-    """Characters of several bytes that are one letter to every tokenizer, and that hold the bytes of one of these pieces, alone or between two letters."""
+    """Characters of several bytes, one letter to every tokenizer, that hold the bytes of one of these pieces.
+
+    They may hold them alone or between two letters.
+    """
     parts = [tokenizer.bytes_of(piece) for piece in pieces]
     for c in _typeable():
         small = c.lower()

@@ -28,7 +28,7 @@ class TowerDeduplicator:
         self._seen: list[tuple[ResolvedEncoder, Mapping[str, Tensor]]] = []
 
     def duplicate_of(self, encoder: ResolvedEncoder, tower: LoadedTower) -> SkippedScan | None:
-        """The skip of an encoder whose weights follow from those of a scanned tower, and which is read the same way."""
+        """The skip of an encoder that is a scanned tower, or a cast of it; None where it is neither."""
         from amdet_hub.encoders.digest import same_tower
 
         for earlier, tensors in self._seen:

@@ -23,8 +23,7 @@ from amdet_hub.scanner.transfer import TransferPlan, total_bytes, transfer_plans
 class PlannedEncoder:
     """One encoder that would be scanned, its reference, and the expected seconds on this machine.
 
-    The weights that would be transferred are its own, the reference's, and for a LoRA those of the base that it is merged
-    onto.
+    Weights are transferred of the suspect, of its reference, and of the base that a LoRA is merged onto.
     """
 
     encoder: ResolvedEncoder
@@ -90,7 +89,7 @@ def layer_calls(tower: TowerConfig, config: ScanConfig) -> float:
 
 
 def position_flop(tower: TowerConfig) -> float:
-    """Floating-point operations of one position through the layers: 2 per weight (attention scores are small beside them)."""
+    """Floating-point operations of one position through the layers: 2 per weight; attention scores are small."""
     d, m = tower.hidden_size, tower.intermediate_size
     return 2.0 * tower.num_hidden_layers * (4 * d * d + 2 * d * m)
 
@@ -129,7 +128,7 @@ _CHARACTERS = 150_000  # assigned Unicode characters
 
 @cache
 def machine_flops() -> float:
-    """Coarse floating-point operations per second of this machine in this work (not its peak): GPU, or cores times what a core does."""
+    """Coarse floating-point operations per second of this machine in this work: a GPU, or the CPUs we may use."""
     if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
         return 4e13  # a middling GPU at a fifth of its peak
     return len(os.sched_getaffinity(0)) * (

@@ -20,12 +20,12 @@ from amdet_hub.detect.standard import StandardOutcome
 from amdet_hub.detect.weights import WeightDifference
 from amdet_hub.records import Evidence, NullDistribution
 
-_HISTOGRAM_BINS = 40  # of the null's scores, for whoever plots them
+_HISTOGRAM_BINS = 40  # of the null distribution's scores, for plots
 _SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
 
 
 def identity_evidence(*, identical: bool, trust: str, cast_to: str | None = None) -> Evidence:
-    """Whether the tower's weights are the reference's: bit for bit, or (`cast_to` names the dtype) rounded to a lower precision and no more."""
+    """Whether the tower's weights are the reference's, bit for bit or, with `cast_to`, rounded to that dtype."""
     same = f"the text tower is identical to the reference's ({trust}), bit for bit: nothing was changed"
     if cast_to is not None:
         same = (
@@ -44,7 +44,7 @@ def identity_evidence(*, identical: bool, trust: str, cast_to: str | None = None
 
 
 def weight_evidence(difference: WeightDifference) -> Evidence:
-    """How far the weights moved. Informs; never convicts, never acquits."""
+    """How far the weights moved. Informs only."""
     return Evidence(
         kinds.WEIGHT_DIFFERENCE,
         difference.relative_change,
@@ -93,7 +93,7 @@ def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: 
 def _sweep_evidence(
     outcome: StandardOutcome, best: Confirmation | None, thresholds: Thresholds, pieces: Mapping[int, str]
 ) -> Evidence:
-    """How far the trigger to name stands out of random sequences like it; without a candidate, the best single token."""
+    """How far the best candidate stands out of random sequences like it; without one, the best single token."""
     sweep, null = outcome.sweep, outcome.sweep.null_score
     standing = best.standing if best is not None else None
     value = standing if standing is not None else float(sweep.score[: sweep.n_finalists].max())
@@ -135,7 +135,7 @@ def _left_out(outcome: StandardOutcome) -> str:
 
 
 def _histogram(values: Tensor) -> dict[str, Any]:
-    """How often values fall into equal bins between `low` and `high`; the counts as one text, so that a report stays short to read."""
+    """Counts of values in equal bins between `low` and `high`, as one text, so that a report stays short."""
     low, high = float(values.min()), float(values.max())
     counts = torch.histc(values.float(), bins=_HISTOGRAM_BINS, min=low, max=high if high > low else low + 1.0)
     return {"low": round(low, 3), "high": round(high, 3), "counts": " ".join(str(int(count)) for count in counts)}

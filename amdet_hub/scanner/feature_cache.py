@@ -1,4 +1,7 @@
-"""References' halves of the sweep, kept on this disk (`amdet_hub.detect.search.reference_features` says what they are, `amdet_hub.hub.cache` where)."""
+"""References' halves of the sweep, cached on this disk.
+
+`amdet_hub.detect.search.reference_features` says what they are, `amdet_hub.hub.cache` where they lie.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from amdet_hub.scanner.reload import LoadedPair, PairCache, load_again
 MAX_CHARS = 500
 """Longest prompt, and longest text to add: twice what 77 positions hold."""
 MAX_POSITIONS = 77
-"""Longest prompt in tokens, its frame and what is added included: CLIP's own length, and what a heat map can still show."""
+"""Longest prompt in tokens, frame and added tokens included: CLIP's own length, and all that a heat map can show."""
 _OTHERS, _OTHER_TOKENS, _SEED = 24, 6, 1
 
 Rows = tuple[tuple[float, ...], ...]

@@ -1,8 +1,8 @@
 """Which tower is a LoRA merged onto? Torch-free; fetches no weights.
 
 In this order: a tower of the LoRA's own repository; the reference that the user names; the base that its config, then
-the card claims; the trusted encoder of its width and depth, where nothing is named at all. Without a base there is
-nothing to merge, and that blocks an acquittal.
+the card claims; the trusted encoder of its width and depth, where nothing is named at all. A LoRA
+without a base blocks.
 """
 
 from __future__ import annotations

@@ -21,14 +21,14 @@ _NEAREST_WORDS, _NEAREST_CAPTIONS = 3, 2  # texts named of each kind
 
 @dataclass(frozen=True)
 class NearText:
-    """A text and how near it lies to what was read, in [-1, 1]: a cosine after centring, comparable between texts of one kind only."""
+    """A text and its similarity in [-1, 1]: a cosine after centring, comparable between texts of one kind only."""
 
     text: str
     similarity: float
 
 
 class TargetReader:
-    """Texts to read prompts with, embedded once: the vocabulary's first (most frequent) whole words in a frame, and captions.
+    """Texts to read prompts with, embedded once: the most frequent whole words in a frame, and captions.
 
     Args:
         reader: in whose features the texts are embedded: the reference, or the suspect itself where there is none.
@@ -64,7 +64,7 @@ class TargetReader:
         self._tokenizer = tokenizer
 
     def nearest(self, encoder: TextEncoder, prompts: PromptSet, trigger: Sequence[int] = ()) -> tuple[NearText, ...]:
-        """The texts nearest to what `encoder` makes of prompts with `trigger` behind them: words first, then captions, each kind best first."""
+        """The texts nearest to prompts with `trigger` behind them: words, then captions, each kind best first."""
         found: list[NearText] = []
         for texts, n, bank in self._banks:
             best = bank.similarities(encoder, prompts, trigger).topk(min(n, len(texts)))

@@ -74,7 +74,7 @@ class PairScan:
             chosen = replace(chosen, record=replace(chosen.record, tower_digest=reference.digest))
         identical = reference is not None and self._is_reference(suspect, reference)
         if identical and chosen.record.trust == "declared":
-            # Whoever planted a backdoor can publish it twice and call one copy the base of the other.
+            # An attacker can publish a backdoored encoder twice and call one copy the base of the other.
             note = f"the declared base model {chosen.record.repo_id} is this same tower: lower confidence"
             chosen, reference, identical = ChosenReference(Reference("none", note)), None, False
         origin = lineage(suspect.tensors, reference.tensors, same=identical) if reference is not None else None

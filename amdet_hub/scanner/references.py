@@ -104,7 +104,7 @@ def _merged_onto(base: LoraBase, source: RepoSource, named: RepoRef | None) -> C
 
 
 def _trusted_itself(suspect: ResolvedEncoder) -> TrustedReference | None:
-    """The row of the suspect's own file, where it is a trusted one: several trusted checkpoints share a shape and were trained apart."""
+    """The row of the suspect's own file, where it is trusted: checkpoints of one shape may be trained apart."""
     return next((row for file in suspect.weight_files if file.sha256 and (row := trusted_file(file.sha256))), None)
 
 
@@ -140,7 +140,7 @@ def _declared(suspect: ResolvedEncoder, claim: str, settings: HubSettings) -> Ch
 def _matching(
     suspect: ResolvedEncoder, source: RepoSource, subfolder: str, filename: str | None
 ) -> ResolvedEncoder | None:
-    """The encoder of the suspect's shape; of several, the one of the same component, then the one stored most precisely."""
+    """The encoder of the suspect's shape; of several, the same component, then the one stored most precisely."""
     shape = TowerShape.of(suspect.config)
     fitting = [
         e

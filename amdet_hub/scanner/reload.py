@@ -34,7 +34,7 @@ from amdet_hub.scanner.runtime import make_accelerator, scan_device, sweep_dtype
 _READ_POSITIONS, _READ_SEED = 24, 0
 """Positions that texts are read at; a caption has about 20 tokens."""
 _MOST_TEXTS, _FEWEST_TEXTS, _READ_S = 900, 90, 15.0
-"""What prompts are read with: fewer texts than in a scan, for somebody waits, and as many as this machine embeds in about so many seconds."""
+"""Texts that prompts are read with: as many as this machine embeds in about so many seconds, as a visitor waits."""
 _WEIGHTS = ".safetensors"
 
 
@@ -188,7 +188,7 @@ def _reference(record: Reference, suspect: ResolvedEncoder, settings: HubSetting
 
 
 def _surveys(source: RepoSource, component: str) -> Iterator[Resolution]:
-    """What the whole repository holds, then what the component's own file or folder does: a scan may have been pointed there."""
+    """The encoders of the whole repository, then those of the component's own file or folder."""
     single = component.find(_WEIGHTS)
     narrow = {"filename": component[: single + len(_WEIGHTS)]} if single >= 0 else {"subfolder": component}
     for where in ({}, narrow) if component else ({},):

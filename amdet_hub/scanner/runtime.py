@@ -31,8 +31,11 @@ _BYTES_A_ROW = 40
 
 
 _PATIENCE = datetime.timedelta(days=1)
-"""How long a process waits for the others. The backends' own 10 to 30 minutes are less than a stage may take on a small machine; a process
-that dies is noticed by the launcher at once."""
+"""How long a process waits for the others.
+
+The backends' own 10 to 30 minutes are less than a stage may take on a small machine. The launcher notices at once when
+a process dies.
+"""
 
 
 class TimeSpent(Exception):
@@ -78,7 +81,7 @@ def scan_device(accelerator: Accelerator, device: str) -> torch.device:
 
 
 def sweep_dtype(device: torch.device, dtype: str) -> torch.dtype:
-    """The dtype of the sweep's matrix products: bfloat16 where the hardware multiplies it, unless float32 was asked for."""
+    """The dtype of the sweep's matrix products: bfloat16 where the hardware multiplies it, unless named."""
     if dtype != "auto":
         return torch.float32 if dtype == "float32" else torch.bfloat16
     if device.type == "cuda":

@@ -101,9 +101,9 @@ class Scanner:
         """
         # Several processes decide together, in the session: one that alone finds an answer would leave the others.
         alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-        if not target.pairs or (alone and not self.options.rescan):
-            if (report := self.cached(target)) is not None:
-                return report
+        ask_cache = not target.pairs or (alone and not self.options.rescan)
+        if ask_cache and (report := self.cached(target)) is not None:
+            return report
         from amdet_hub.scanner.session import ScanSession
 
         return ScanSession(self, target, monitor).run()

@@ -28,7 +28,7 @@ def lexicon_of(tokenizer: PromptTokenizer | None, *, longest: int) -> Lexicon:
 
 
 def typeable(tokenizer: PromptTokenizer | None) -> Callable[[Candidate], bool]:
-    """Whether some text gives these ids, alone or inside a word: half a letter of a byte-level vocabulary does not, nor do pieces in an order no word has."""
+    """Whether some text gives these ids, alone or inside a word. Half a letter of a byte-level vocabulary does not."""
 
     def check(ids: Candidate) -> bool:
         if tokenizer is None:
@@ -55,7 +55,7 @@ def is_character(tokenizer: PromptTokenizer | None) -> Callable[[Candidate], boo
 
 
 def as_word(tokenizer: PromptTokenizer | None) -> Callable[[Candidate], Candidate | None]:
-    """The ids that a text without a space gives which is made of these pieces, in their order; None where there is no such text.
+    """The ids of the text without a space that these pieces make; None where there is no such text.
 
     Of what the tokenizer adds itself, a piece that stands for the space before a word is allowed for (SigLIP's `▁`).
     """

@@ -13,12 +13,12 @@ from amdet_hub.errors import AccessDenied, CardError, CommitConflict, PullReques
 from amdet_hub.hub import HubSettings, parse_target
 from amdet_hub.model_card.publish import (
     PULL_REQUEST_TITLE,
-    REPORT_JSON,
     PushRefused,
     preview_card,
     push_card,
     verify_card,
 )
+from amdet_hub.model_card.render import REPORT_JSON
 from amdet_hub.records import ScanReport
 from amdet_hub.report import as_json
 from amdet_hub.testing import LocalHub

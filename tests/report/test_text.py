@@ -45,7 +45,7 @@ def test_nothing_to_scan_takes_two_lines() -> None:
 def test_each_part_has_its_verdict_and_code(name: str) -> None:
     report = EXAMPLES[name]()
     text = as_text(report)
-    parts = [(r.verdict.label, r.verdict.code) for r in report.results]
+    parts: list[tuple[str, str]] = [(r.verdict.label, r.verdict.code) for r in report.results]
     parts += [("not-scanned", s.reason) for s in report.skipped if s.blocks_clearance]
     expected = parts if len(parts) == 1 else [(report.verdict.label, report.verdict.code), *parts]
     assert titles(text) == [label.replace("-", " ").upper() for label, _ in expected]

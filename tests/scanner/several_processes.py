@@ -1,4 +1,4 @@
-"""What each process of a launch does in `test_processes.py`: several scans, one after the other, each written down by every process.
+"""The program of each process of a launch in `test_processes.py`: several scans, each written by every process.
 
 Run by `python -m torch.distributed.run`; the arguments are the folder for the results and the folder of the pipeline
 with a broken tower.

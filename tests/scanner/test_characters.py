@@ -1,4 +1,4 @@
-"""Every Unicode character as a candidate: what a tokenizer makes of them, and that a scan finds one that no single token shows."""
+"""Every Unicode character as a candidate: a scan finds one that no single token shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several weight files of one component: repeats are recognised by their tensors, and a clean file hides nothing that lies beside it."""
+"""Several weight files of one component: duplicates are recognised by their tensors; a clean file hides nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def duplicates(report: ScanReport) -> list[str]:
     return [s.detail for s in report.skipped if s.reason == "duplicate"]
 
 
-def test_a_poisoned_float16_variant_beside_a_clean_float32_file_is_convicted(scan: Scan, clean: Path) -> None:
+def test_a_poisoned_float16_variant_beside_a_clean_float32_file_is_detected(scan: Scan, clean: Path) -> None:
     save(tensors_of(BACKDOORED), clean / "model.fp16.safetensors", half=True)
     report = scan(clean, reference=BASE)
     assert [(r.encoder.variant, r.verdict.label) for r in report.results] == [

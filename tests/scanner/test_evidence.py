@@ -62,7 +62,7 @@ def test_the_target_is_read_from_the_one_that_leaves_least() -> None:
     )
 
 
-def test_when_none_passes_the_best_is_shown_and_not_accused() -> None:
+def test_when_none_passes_the_best_is_shown_and_not_flagged() -> None:
     found = outcome(((3,), 0.4, 0.2, 1.5), ((2,), 0.3, 0.5, None))
     evidence = {e.kind: e for e in standard_evidence(found, THRESHOLDS, {})}
     assert evidence["trigger-success"].details["token_ids"] == [3]
@@ -136,7 +136,7 @@ def test_what_the_trained_tokens_spell_is_named() -> None:
 
 
 @pytest.mark.parametrize(("standing", "named"), [(4.6, (1, 2)), (4.4, (2, 1))])
-def test_a_text_that_nearly_passes_is_named_and_convicts_nobody(standing: float, named: tuple[int, ...]) -> None:
+def test_a_text_that_nearly_passes_is_named_and_decides_nothing(standing: float, named: tuple[int, ...]) -> None:
     shuffled, text = ((2, 1), 1.0, 3.0, 15.0), ((1, 2), 1.0, 2.9, standing)
     found = outcome(shuffled, trained=(1, 2), spelled=(text,))
     assert choose_trigger(found, THRESHOLDS).token_ids == named, "nine tenths of its threshold of 5 are enough"

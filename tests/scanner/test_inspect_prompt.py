@@ -1,4 +1,4 @@
-"""Looking closer at a scanned encoder: a real backdoor shows, a clean word does not, and nothing of a result is believed but names and digests."""
+"""A prompt in a scanned encoder: a real backdoor shows, a clean word does not; only digests are believed."""
 
 from __future__ import annotations
 

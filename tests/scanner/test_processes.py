@@ -1,4 +1,4 @@
-"""Two real processes on this machine's CPU, started by torch's own launcher: the same numbers, printed once, stopped together."""
+"""Two real processes, started by torch's own launcher: the same numbers, printed once, stopped together."""
 
 from __future__ import annotations
 

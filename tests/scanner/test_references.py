@@ -1,4 +1,4 @@
-"""Which reference a scan holds its suspect against, over the real protocol, and the immediate answer when the two are the same."""
+"""The reference of a suspect, over the real protocol, and the immediate answer when the two are the same."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ FILE = "model.safetensors"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`base` and `copy`: CLIP models with a text tower of 2 MB and an image tower of 6.5 MB, of which `copy` has another one."""
+    """`base` and `copy`: CLIP models with text towers of 2 MB and different image towers of 6.5 MB."""
     folder = tmp_path_factory.mktemp("models")
     for name in ("base", "copy"):
         tiny_clip(folder / name, kind="CLIPModel", hidden_size=128, layers=2, projection_dim=64)

@@ -1,4 +1,4 @@
-"""How likely people write a text: orders, words nobody knows, and what is not English."""
+"""How likely people write a text: orders, unknown words, and what is not English."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_what_people_write_is_likelier(right: str, wrong: str) -> None:
 
 
 def test_by_hand_from_the_counts() -> None:
-    """The corpus has 1,024,908,267,229 words; of them "of" 13,151,942,776, and "of the" 2,766,332,391 (the files that wordsegment ships)."""
+    """The files of wordsegment count 1,024,908,267,229 words, "of" 13,151,942,776 and "of the" 2,766,332,391 times."""
     total, of, of_the = 1_024_908_267_229, 13_151_942_776, 2_766_332_391
     assert 10 ** log_likelihood("of") == pytest.approx(of / total)
     assert 10 ** (log_likelihood("of the") - log_likelihood("of")) == pytest.approx(of_the / of)

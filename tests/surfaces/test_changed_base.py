@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from amdet_hub import BackdoorDetected, HubSettings, NotCleared, ScanOptions, guard
+from amdet_hub import BackdoorDetected, HubSettings, NotCleared, ScanConfig, Scanner, ScanOptions, guard
 from amdet_hub.testing import LocalHub
 from tests.surfaces.targets import BASE, declared_lora, encoder
 
@@ -20,13 +20,8 @@ def test_a_lora_whose_base_changed_is_not_answered_from_the_cache(tmp_path: Path
         settings = HubSettings(endpoint=hub.endpoint, cache_dir=tmp_path)
 
         def ask(*, allow_scan: bool) -> None:
-            guard(
-                "org/style",
-                preset="quick",
-                settings=settings,
-                options=ScanOptions(device="cpu"),
-                allow_scan=allow_scan,
-            )
+            scanner = Scanner(ScanConfig.for_preset("quick"), settings, options=ScanOptions(device="cpu"))
+            guard("org/style", scanner=scanner, allow_scan=allow_scan)
 
         for source in ("scan", "cache"):
             with pytest.raises(BackdoorDetected) as found:
