@@ -9,12 +9,14 @@ owner changes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from amdet_hub.automation.owner_discussion import tell_owner_of
 from amdet_hub.automation.watch_state import SeenRepository, WatchState, open_state, report_name
+from amdet_hub.automation.watch_targets import EVERY_MODEL, parse_watched
 from amdet_hub.errors import (
     AmdetError,
     BadRepository,
@@ -25,7 +27,6 @@ from amdet_hub.errors import (
     ResourceError,
     TargetError,
 )
-from amdet_hub.hub import is_repo_id
 from amdet_hub.records import (
     SILENT,
     Monitor,
@@ -36,16 +37,9 @@ from amdet_hub.records import (
     fingerprint,
     to_dict,
 )
-from amdet_hub.report import as_json, as_markdown
+from amdet_hub.report import as_json
 from amdet_hub.scanner.cache import judged_by
 from amdet_hub.scanner.scanner import Scanner
-
-EVERY_MODEL = "/..."
-"""Behind a namespace: all of its models."""
-
-DISCUSSION_TITLE = "amdet-hub: a backdoor was detected in the text encoder"
-MAX_DISCUSSION = 60_000
-"""Characters of a discussion's text; the Hub refuses longer ones."""
 
 What = Literal["scanned", "cached", "not scanned", "failed", "unfinished"]
 
@@ -135,22 +129,6 @@ def watch(
     parse_watched(config.targets)
     with open_state(config.folder) as state:
         return _Watch(config, state, tell, progress, sleep).run()
-
-
-def parse_watched(targets: Sequence[str]) -> tuple[tuple[Literal["namespace", "model"], str], ...]:
-    """Targets as (kind, name), each once. Raises: TargetError."""
-    found: list[tuple[Literal["namespace", "model"], str]] = []
-    for target in dict.fromkeys(targets):
-        namespace = target.removesuffix(EVERY_MODEL)
-        if namespace != target and is_repo_id(namespace) and "/" not in namespace:
-            found.append(("namespace", namespace))
-        elif is_repo_id(target):
-            found.append(("model", target))
-        else:
-            raise TargetError(
-                target, "a watch takes org/model for one model, or org/... for all models of a namespace"
-            )
-    return tuple(found)
 
 
 class _OutOfTime(Exception):
@@ -297,7 +275,7 @@ class _Watch:
         discussion = error = None
         if self._config.open_discussions and report.verdict.label == "backdoor-detected":
             try:
-                discussion = self._tell_owner(report)
+                discussion = tell_owner_of(report, self._config.scanner.hub)
             except (HubUnavailable, RateLimited) as problem:
                 # Not noted: the next round finds the cached result, and tries to tell again.
                 self._fail(repo_id, commit_sha, problem)
@@ -322,27 +300,3 @@ class _Watch:
         )
         self._state.record(event.repo_id, seen)
         self._tell(event)
-
-    def _tell_owner(self, report: ScanReport) -> str | None:
-        """One discussion for each tower: its digest is in the title, by which an earlier one is found again."""
-        from amdet_hub.hub.discussions import tell_owner
-
-        digest = next(r.tower_digest for r in report.results if r.verdict.label == "backdoor-detected")
-        title = f"{DISCUSSION_TITLE} (tower {digest[:12]})"
-        return tell_owner(
-            report.snapshot.repo_id, title=title, text=discussion_text(report), settings=self._config.scanner.hub
-        )
-
-
-def discussion_text(report: ScanReport) -> str:
-    """What the owner is told: how sure it is, the report, and how to check it. Repository text in it is escaped."""
-    opening = (
-        "An automatic scan of this repository's text encoder found what looks like a backdoor. This is a finding with"
-        " evidence, and no blame: a fine-tune can carry it without its author's knowledge, and the scan has false"
-        " alarms.\n\nThe report is below, with the command that repeats the scan. If it is wrong, closing this"
-        " discussion is enough.\n\n"
-    )
-    body = as_markdown(report)
-    if len(opening) + len(body) > MAX_DISCUSSION:
-        body = "The report is too long for a discussion. `amdet-hub scan` on this repository prints it."
-    return opening + body

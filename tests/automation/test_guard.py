@@ -37,7 +37,7 @@ class World:
 
 def ask(target: str, settings: HubSettings, **changes: Any) -> Clearance:
     """`guard`, with the fields of a `Scanner` among the changes."""
-    parts = {name: changes.pop(name) for name in ("config", "options") if name in changes}
+    parts: dict[str, Any] = {name: changes.pop(name) for name in ("config", "options") if name in changes}
     fields: dict[str, Any] = {"config": FAST, "hub": settings, "options": CPU, **parts}
     scanner = Scanner(**fields)
     return guard(target, changes.pop("reference", BASE), scanner=scanner, **changes)

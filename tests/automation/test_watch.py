@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from amdet_hub.automation.watch import DISCUSSION_TITLE, WatchConfig, WatchEvent, WatchSummary, discussion_text, watch
+from amdet_hub.automation.owner_discussion import DISCUSSION_TITLE, discussion_text
+from amdet_hub.automation.watch import WatchConfig, WatchEvent, WatchSummary, watch
 from amdet_hub.automation.watch_state import STATE_FILE, open_state, report_name
 from amdet_hub.errors import OutputError, RepoNotFound, ReportError, TargetError
 from amdet_hub.hub import parse_target
