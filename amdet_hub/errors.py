@@ -241,6 +241,10 @@ class CardError(AmdetError):
     """A model card cannot be spliced: duplicated or unbalanced amdet-hub markers, or bytes that are not UTF-8."""
 
 
+class PushRefused(CardError):
+    """A report may not be written to that repository; the message says why."""
+
+
 class ReportError(AmdetError):
     """A stored report cannot be read: not JSON, an unknown `schema_version`, or fields that contradict each other."""
 

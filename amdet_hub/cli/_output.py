@@ -1,23 +1,26 @@
 """Where words go: stdout for the report and nothing else, stderr for talk, files whole or not at all.
 
-Knows: streams, paths, how sizes and durations are said. Refuses to know: what a report says (`amdet_hub.report`), exit
-codes.
+Knows: streams and paths. Refuses to know: what a report says (`amdet_hub.report`), exit codes.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from amdet_hub.errors import OutputError
+from amdet_hub.errors import OutputError, ReportError
+from amdet_hub.files import write_atomically
+from amdet_hub.report.escape import unactionable, visible
 
 FORMATS = ("text", "json", "markdown", "sarif", "html", "table")
 """Names of the report formats, spelled here so that `--help` need not import the renderers.
@@ -43,15 +46,11 @@ def escape(text: str) -> str:
 
     What comes from a repository may hold terminal sequences; what comes from a library's message may hold a header.
     """
-    from amdet_hub.report.escape import visible
-
     return _TOKEN.sub(r"\1_***", visible(text, limit=_MAX_MESSAGE))
 
 
 def say(text: str) -> None:
-    """One line of talk, on stderr, which a build log reads too. A closed stderr is nobody listening, not an error."""
-    from amdet_hub.report.escape import unactionable
-
+    """One line of talk, on stderr, which a build log reads too. A stderr that was closed is no error."""
     with suppress(BrokenPipeError):
         click.echo("\n".join(map(unactionable, text.split("\n"))), err=True)
 
@@ -70,6 +69,18 @@ def emit(text: str) -> None:
         os.close(null)
 
 
+def set_up_logging(verbose: int) -> None:
+    """`-v`: our own log on stderr; `-vv`: what the Hub's client does as well. Headers are never logged."""
+    if not verbose:
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    for name in ("amdet_hub", "huggingface_hub")[:verbose]:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
+        logger.addHandler(handler)
+
+
 def wants_color() -> bool:
     """Whether stdout is a terminal whose owner did not set NO_COLOR (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -85,36 +96,51 @@ def terminal_width() -> int:
 # ---------------------------------------------------------------- files
 
 
-def check_writable(paths: Iterable[Path]) -> None:
-    """Find out now, not after an hour of scanning, whether every path can be written. Nothing is left behind.
+def read_text(path: str, kind: str, max_bytes: int) -> str:
+    """The whole text of a file, or of stdin for `-`, a byte order mark left out.
+
+    Args:
+        path: as the user wrote it.
+        kind: what it should be, for the words of an error.
+        max_bytes: a larger file is none of that kind.
 
     Raises:
-        OutputError: two outputs go to one path, a path is a directory, its folder is missing or cannot be written.
+        ReportError: it cannot be read, is too large, or is not UTF-8.
     """
-    seen: dict[str, Path] = {}
+    try:
+        with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+            raw = file.read(max_bytes + 1)
+        if len(raw) > max_bytes:
+            raise ReportError(f"'{path}' is larger than any {kind} ({max_bytes >> 20} MiB)")
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise ReportError(f"the {kind} '{path}' cannot be read: {_cause(error)}") from error
+    except UnicodeDecodeError as error:
+        raise ReportError(f"'{path}' is not UTF-8 text") from error
+
+
+def check_writable(paths: Iterable[Path]) -> None:
+    """Find out now, not after an hour of scanning, whether every path can be written. Makes folders, and no file.
+
+    Raises:
+        OutputError: two outputs go to one path, a path is a directory, or it cannot be written.
+    """
+    seen: set[str] = set()
     for path in paths:
-        real = os.path.realpath(path)
-        if real in seen:
+        real = Path(os.path.realpath(path))
+        if str(real) in seen:
             raise OutputError(str(path), "another output goes to the same path")
-        seen[real] = path
+        seen.add(str(real))
         if path.is_dir():
             raise OutputError(str(path), "it is a directory")
-        if not Path(real).parent.is_dir():
-            raise OutputError(str(path), f"there is no folder '{Path(real).parent}'")
-        _probe(path, Path(real))
-
-
-def _probe(shown: Path, real: Path) -> None:
-    if real.exists() and not os.access(real, os.W_OK):  # rename would replace a file its owner made read-only
-        raise OutputError(str(shown), "it exists and is read-only")
-    if _is_special(real):
-        return
-    probe = _temporary_beside(real)
-    try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(str(shown), _cause(error)) from error
+        if real.exists() and not os.access(real, os.W_OK):  # rename would replace a file its owner made read-only
+            raise OutputError(str(path), "it exists and is read-only")
+        if not _is_special(real):
+            try:
+                real.parent.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=real.parent).close()
+            except OSError as error:
+                raise OutputError(str(path), _cause(error)) from error
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -127,29 +153,10 @@ def write_whole(path: Path, text: str) -> None:
     try:
         if _is_special(real):  # a device or a pipe cannot be renamed over
             real.write_text(text, encoding="utf-8", newline="")
-            return
-        _replace(real, text.encode("utf-8", errors="backslashreplace"))
+        else:
+            write_atomically(real, text.encode("utf-8", errors="backslashreplace"))
     except OSError as error:
         raise OutputError(str(path), _cause(error)) from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = _temporary_beside(path)
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _temporary_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
 
 
 def _is_special(path: Path) -> bool:
@@ -158,26 +165,3 @@ def _is_special(path: Path) -> bool:
 
 def _cause(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
-
-
-# ---------------------------------------------------------------- quantities
-
-
-def format_bytes(count: float) -> str:
-    """A size in decimal units, as the Hub shows them: `1536` is `"1.5 kB"`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def format_duration(seconds: float) -> str:
-    """A duration for people: `"45 s"`, `"3 min"`, `"1 h 20 min"`; a started second counts."""
-    whole = max(1, round(seconds))
-    if whole < 90:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amdet_hub.errors import CardError, FileNotInRepo, RevisionNotFound, TargetError
+from amdet_hub.errors import FileNotInRepo, PushRefused, RevisionNotFound, TargetError
 from amdet_hub.model_card.edit import diff
 from amdet_hub.model_card.render import README, REPORT_JSON, card_files
 from amdet_hub.model_card.verify import SectionStatus, check_section, stated_commit
@@ -24,10 +24,6 @@ MAX_CARD_BYTES = 4 << 20
 
 PULL_REQUEST_TITLE = "Add the amdet-hub backdoor scan to the model card"
 """Also how an earlier pull request of ours is recognised, so it never changes."""
-
-
-class PushRefused(CardError):
-    """This report may not be written to that repository; the message says why."""
 
 
 def preview_card(report: ScanReport, settings: HubSettings) -> str:

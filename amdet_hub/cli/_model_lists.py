@@ -1,0 +1,136 @@
+"""Lists of models: an organisation, a collection, a file. Knows: their flags, and when to ask the Hub again.
+
+Refuses to know: how a model is scanned.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from amdet_hub.cli._help import option, stack
+from amdet_hub.cli._output import read_text, say
+from amdet_hub.cli._targets import parse_targets
+from amdet_hub.errors import ConfigError, RateLimited
+from amdet_hub.hub import HubSettings
+from amdet_hub.records import RepoRef
+from amdet_hub.report.quantities import format_duration
+
+T = TypeVar("T")
+MAX_LIST_BYTES = 4 << 20
+MAX_WAIT_S = 900.0
+"""A `Retry-After` up to this is waited for; a longer one ends that model."""
+WAIT_WITHOUT_FIGURE_S = 60.0
+_MOST_WAITS = 5
+_SECTION = "Many models"
+
+list_options = stack(
+    option(
+        "--org",
+        section=_SECTION,
+        env=False,
+        metavar="NAME",
+        help="Every model of this organisation or user, most downloaded first.",
+    ),
+    option("--collection", section=_SECTION, env=False, metavar="SLUG", help="Every model of this collection."),
+    option(
+        "--from-file",
+        section=_SECTION,
+        env=False,
+        type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+        help="Every target of this file, one a line; - reads stdin.",
+    ),
+    option(
+        "--filter",
+        "filters",
+        section=_SECTION,
+        env=False,
+        multiple=True,
+        metavar="TAG",
+        help=(
+            "Only models with this tag or library, such as diffusers. Repeatable. Of the whole Hub with --limit and"
+            " without --org."
+        ),
+    ),
+    option(
+        "--limit",
+        section=_SECTION,
+        env=False,
+        type=click.IntRange(1, 10_000),
+        metavar="N",
+        help="At most so many models.",
+    ),
+    option(
+        "--state",
+        section=_SECTION,
+        env=False,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Remember finished models here, and skip those whose commit and settings are the same.",
+    ),
+)
+
+
+def asks_for_list(flags: Mapping[str, Any]) -> bool:
+    """Whether a list of models was asked for, and not only targets."""
+    return any(flags.get(name) for name in ("org", "collection", "from_file", "filters", "limit", "state"))
+
+
+def gather(refs: tuple[RepoRef, ...], flags: Mapping[str, Any], settings: HubSettings) -> tuple[RepoRef, ...]:
+    """The targets of the command line, then those of the lists, each once and at most `--limit` of them.
+
+    Raises:
+        ConfigError: the flags contradict each other, or a list is empty.
+        ReportError: the file cannot be read.
+        TargetError: a line of the file is no target.
+        HubError: a list could not be read.
+    """
+    from amdet_hub.hub.listing import list_collection, list_models
+
+    org, filters, limit, slug = flags["org"], flags["filters"], flags["limit"], flags["collection"]
+    if filters and not org and limit is None:
+        raise ConfigError("--filter", "goes with --org, or with --limit for the whole Hub")
+    for name in ("revision", "subfolder"):
+        if flags.get(name):
+            raise ConfigError(f"--{name}", "goes with one target only; write org/model@revision in the list")
+    found = list(refs)
+    if org or filters:
+        ids = retry_rate_limited(lambda: list_models(settings, author=org, filters=filters, limit=limit))
+        found += [RepoRef("hub", name, name) for name in ids]
+        if not ids and org and not filters:
+            why = f"'{org}' has no models that can be seen, or there is no such organisation or user"
+            raise ConfigError("--org", why)
+        if not ids:
+            raise ConfigError("--filter", "the Hub lists no model with these tags")
+    if slug:
+        ids = retry_rate_limited(lambda: list_collection(slug, settings))
+        found += [RepoRef("hub", name, name) for name in ids]
+    if path := flags["from_file"]:
+        lines = [line.strip() for line in read_text(str(path), "list of models", MAX_LIST_BYTES).splitlines()]
+        found += parse_targets(list(dict.fromkeys(line for line in lines if line and line[0] != "#")), flags)
+    unique = tuple(dict.fromkeys(found))[:limit]
+    if not unique:
+        raise ConfigError("scan", "the list of models is empty")
+    return unique
+
+
+def retry_rate_limited(request: Callable[[], T]) -> T:
+    """The result of `request`; when the Hub asks to slow down, wait as long as it says and ask again.
+
+    Raises:
+        RateLimited: it names more than a quarter of an hour, or has been waited for five times.
+        AmdetError: whatever `request` raises.
+    """
+    for turn in range(_MOST_WAITS):
+        try:
+            return request()
+        except RateLimited as error:
+            wait_s = WAIT_WITHOUT_FIGURE_S if error.retry_after_s is None else error.retry_after_s
+            if wait_s > MAX_WAIT_S:
+                raise
+            say(f"The Hub asks us to slow down: waiting {format_duration(wait_s)}.")
+            time.sleep(wait_s)
+    return request()
