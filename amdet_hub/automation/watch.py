@@ -194,7 +194,8 @@ class _Watch:
             raise _OutOfTime
 
     def _spent(self) -> bool:
-        return self._config.max_scans is not None and self._scans >= self._config.max_scans
+        most = self._config.max_scans
+        return most is not None and self._scans >= most
 
     def _wait(self) -> bool:
         """Sleep until the next round. False when the time ends before it."""

@@ -116,13 +116,8 @@ def _place(digests: TowerDigests, key: Mapping[str, Any]) -> str:
 def _key(pair: EncoderPair, digests: TowerDigests, config: ScanConfig) -> dict[str, Any]:
     """Everything that can change the verdict on a suspect."""
     reference, record = pair.reference, pair.reference.record
-    against: dict[str, Any] = {
-        "trust": record.trust,
-        "repo_id": record.repo_id,
-        "commit_sha": record.commit_sha,
-        "component": record.component,
-    }
-    if reference.encoder is not None and reference.source is not None and record.commit_sha is None:
+    against: dict[str, Any] = {"trust": record.trust, "repo_id": record.repo_id, "component": record.component}
+    if reference.encoder is not None and reference.source is not None:
         against["identity"] = fingerprint(_contents(reference.encoder, reference.source))
     return {
         "tower_digest": digests.tower,
