@@ -11,8 +11,9 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
+from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSnapshot, SkippedScan, TensorInfo
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -54,6 +55,14 @@ class FolderSource:
 
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
         return FetchPlan(0, 0, whole=True)
+
+
+def what_blocks(folder: Path) -> SkippedScan:
+    """The one thing in a folder without a text encoder that keeps it from being cleared."""
+    resolution = find_encoders(FolderSource(folder))
+    assert (resolution.encoders, resolution.adapters) == ((), ())
+    (blocking,) = (skipped for skipped in resolution.skipped if skipped.blocks_clearance)
+    return blocking
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

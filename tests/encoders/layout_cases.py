@@ -362,7 +362,7 @@ CASES: dict[str, LayoutCase] = {
         "DoRA, LoHa, LoKr, OFT",
         "refused by name",
         other_adapter,
-        skipped=(("unsupported-architecture", "LyCORIS LoHa on a text encoder"),),
+        skipped=(("unsupported-adapter", "LyCORIS LoHa on a text encoder"),),
     ),
     "textual-inversion": LayoutCase(
         "Textual inversion",

@@ -13,10 +13,17 @@ import torch
 from safetensors.torch import load_file
 
 from amdet_hub.encoders.discovery import MAX_STRAY_FILES, Resolution, find_encoders
-from amdet_hub.errors import BadRepository, BadWeights, FileNotInRepo, NothingToScan
+from amdet_hub.errors import BadRepository, BadWeights, FileNotInRepo
 from amdet_hub.records import SkippedScan
 from amdet_hub.testing.tiny import ClipKind, tiny_clip, tiny_pipeline, tiny_siglip
-from tests.encoders.folder_source import COMMIT, FolderSource, edit_json, edit_tensors, write_safetensors
+from tests.encoders.folder_source import (
+    COMMIT,
+    FolderSource,
+    edit_json,
+    edit_tensors,
+    what_blocks,
+    write_safetensors,
+)
 
 
 def resolve(folder: Path, subfolder: str = "", filename: str | None = None) -> Resolution:
@@ -85,8 +92,9 @@ def test_t5_is_named_and_does_not_block(tmp_path: Path, kind: str, clip: int, t5
     tiny_pipeline(tmp_path, kind="sd3" if kind == "sd3" else "flux")
     resolution = resolve(tmp_path)
     assert len(resolution.encoders) == clip
-    expected = SkippedScan("org/model", t5, "not-clip-family", "T5EncoderModel is not CLIP-family, not scanned", False)
-    assert only_skip(resolution) == expected
+    skipped = only_skip(resolution)
+    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == (t5, "not-clip-family", False)
+    assert "T5EncoderModel" in skipped.detail
 
 
 def test_one_component_by_subfolder(tmp_path: Path) -> None:
@@ -144,9 +152,9 @@ def test_sharded_variants_of_diffusers(tmp_path: Path) -> None:
 def test_pickles_alone(tmp_path: Path) -> None:
     tiny_clip(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(NothingToScan, match=r"pytorch_model\.bin") as caught:
-        resolve(tmp_path)
-    assert caught.value.pickle_only
+    skipped = what_blocks(tmp_path)
+    assert skipped.reason == "pickle-only"
+    assert "pytorch_model.bin" in skipped.detail
 
 
 def test_pickles_beside_safetensors_are_said_and_do_not_block(tmp_path: Path) -> None:
@@ -176,9 +184,8 @@ def test_a_component_with_pickles_only_blocks(tmp_path: Path) -> None:
 
 def test_a_pickle_asked_for_by_name(tmp_path: Path) -> None:
     (tmp_path / "te.pt").write_bytes(b"x")
-    with pytest.raises(NothingToScan) as caught:
-        resolve(tmp_path, filename="te.pt")
-    assert caught.value.pickle_only
+    skipped = only_skip(resolve(tmp_path, filename="te.pt"))
+    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == ("te.pt", "pickle-only", True)
 
 
 # ---------------------------------------------------------------- single files and strays
@@ -368,38 +375,34 @@ def vision_only(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "found"),
+    ("make", "reason", "blocks", "named"),
     [
-        (empty, r"files: README\.md"),
-        (bert, "BertModel is not CLIP-family"),
-        (chinese_clip, "Chinese-CLIP"),
-        (open_clip, "OpenCLIP"),
-        (open_clip_weights, "OpenCLIP layout"),
-        (no_weights, "without weight files"),
-        (vision_only, "holds no text tower"),
+        (empty, "no-model-files", False, "README.md"),
+        (bert, "not-clip-family", False, "BertModel"),
+        (chinese_clip, "unsupported-architecture", True, "Chinese-CLIP"),
+        (open_clip, "no-weights", True, "open_clip_config.json"),
+        (open_clip_weights, "unsupported-architecture", True, "open_clip_model.safetensors"),
+        (no_weights, "no-weights", True, "CLIPTextModelWithProjection"),
+        (vision_only, "unsupported-architecture", True, "model.safetensors"),
     ],
 )
-def test_nothing_to_scan_says_what_was_found(tmp_path: Path, make: Callable[[Path], object], found: str) -> None:
+def test_without_an_encoder_the_reason_says_what_was_found(
+    tmp_path: Path, make: Callable[[Path], object], reason: str, blocks: bool, named: str
+) -> None:
     make(tmp_path)
-    with pytest.raises(NothingToScan, match=found) as caught:
-        resolve(tmp_path)
-    assert caught.value.found
-    assert not caught.value.pickle_only
-
-
-@pytest.mark.parametrize("make", [bert, chinese_clip])
-def test_pickles_of_other_models_are_not_what_is_in_the_way(tmp_path: Path, make: Callable[[Path], object]) -> None:
-    make(tmp_path)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(NothingToScan) as caught:
-        resolve(tmp_path)
-    assert not caught.value.pickle_only
+    resolution = resolve(tmp_path)
+    skipped = only_skip(resolution)
+    assert resolution.encoders == ()
+    assert (skipped.component, skipped.blocks_clearance) in (("", blocks), (named, blocks))
+    assert skipped.reason == reason
+    assert named in skipped.detail
 
 
 def test_an_unknown_subfolder(tmp_path: Path) -> None:
     tiny_clip(tmp_path)
-    with pytest.raises(NothingToScan, match="no files under 'nope'"):
-        resolve(tmp_path, subfolder="nope")
+    skipped = only_skip(resolve(tmp_path, subfolder="nope"))
+    assert (skipped.reason, skipped.blocks_clearance) == ("no-model-files", False)
+    assert "nope" in skipped.detail
 
 
 def test_custom_pipeline_classes_block(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from torch import Tensor
 from amdet_hub.encoders.digest import projection_digest
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
-from amdet_hub.errors import BadRepository, BadWeights, NothingToScan
+from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ResolvedEncoder
 from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
 from amdet_hub.testing.tiny_layouts import tiny_openclip, tiny_openclip_siglip
-from tests.encoders.folder_source import FolderSource, edit_json, edit_tensors
+from tests.encoders.folder_source import FolderSource, edit_json, edit_tensors, what_blocks
 from tests.encoders.openclip_oracle import Oracle
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -120,25 +120,27 @@ def test_a_repository_with_both_layouts_shows_both(tmp_path: Path) -> None:
 
 
 UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
-    "a Hugging Face tower": ({"hf_model_name": "xlm-roberta-base"}, r"another kind \(xlm-roberta-base\)"),
-    "CoCa": ({"embed_cls": True}, "sets embed_cls"),
-    "query norm": ({"qk_norm": True}, "sets qk_norm"),
-    "an unknown key": ({"spin": 3}, "sets spin"),
-    "no causal mask": ({"no_causal_mask": True}, "without a causal mask, is pooled by 'argmax'"),
-    "MetaCLIP 2's pooling": ({"pool_type": "eos"}, r"pooled by 'eos' \(end id 2\)"),
-    "a projection of another kind": ({"proj_type": "none"}, "asks for the projection 'none'"),
-    "norm arguments": ({"norm_kwargs": {"bias": False}}, "gives the layer norm the arguments"),
-    "activation arguments": ({"act_kwargs": {"approximate": "no"}}, "gives GELU the arguments"),
+    "a Hugging Face tower": ({"hf_model_name": "xlm-roberta-base"}, "xlm-roberta-base"),
+    "CoCa": ({"embed_cls": True}, "embed_cls"),
+    "query norm": ({"qk_norm": True}, "qk_norm"),
+    "an unknown key": ({"spin": 3}, "spin"),
+    "no causal mask": ({"no_causal_mask": True}, "causal mask"),
+    "MetaCLIP 2's pooling": ({"pool_type": "eos"}, "'eos'"),
+    "a projection of another kind": ({"proj_type": "none"}, "'none'"),
+    "norm arguments": ({"norm_kwargs": {"bias": False}}, "{'bias': False}"),
+    "activation arguments": ({"act_kwargs": {"approximate": "no"}}, "{'approximate': 'no'}"),
 }
+"""What a text_cfg sets, and what the refusal names of it."""
 
 
 @pytest.mark.parametrize("case", UNSUPPORTED)
 def test_what_works_otherwise_is_refused(tmp_path: Path, case: str) -> None:
-    changes, words = UNSUPPORTED[case]
+    changes, named = UNSUPPORTED[case]
     tiny_openclip(tmp_path)
     edit_json(tmp_path / CONFIG, lambda c: c["model_cfg"]["text_cfg"].update(changes))
-    with pytest.raises(NothingToScan, match=words):
-        find_encoders(FolderSource(tmp_path))
+    skipped = what_blocks(tmp_path)
+    assert skipped.reason == "unsupported-architecture"
+    assert named in skipped.detail
 
 
 def test_an_end_of_text_id_of_its_own(tmp_path: Path) -> None:
@@ -150,33 +152,38 @@ def test_an_end_of_text_id_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "named"),
     [
-        ({"width": "32"}, "hidden_size 32 is not a whole number"),
+        ({"width": "32"}, "hidden_size 32"),
         ({"heads": 0}, "num_attention_heads 0"),
         ({"layers": 10**9}, "num_hidden_layers"),
         ({"layers": 3}, "transformer.resblocks.2"),
-        ({"layers": 1}, "is not part of the tower"),
+        ({"layers": 1}, "transformer.resblocks.1"),
         ({"norm_kwargs": {"eps": "x"}}, "layer_norm_eps"),
         ({"pool_type": "eos", "eos_id": 10**6}, "eos_token_id"),
-        ({"pool_type": ["argmax"]}, "pooled by"),
     ],
 )
-def test_hostile_values_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_hostile_values_are_refused(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
     tiny_openclip(tmp_path)
     edit_json(tmp_path / CONFIG, lambda c: c["model_cfg"]["text_cfg"].update(changes))
-    with pytest.raises(NothingToScan, match=words):
-        find_encoders(FolderSource(tmp_path))
-    with pytest.raises((BadRepository, NothingToScan), match=words):
+    skipped = what_blocks(tmp_path)
+    assert skipped.reason == "unreadable"
+    assert named in skipped.detail
+    with pytest.raises(BadRepository, match=named):
         find_encoders(FolderSource(tmp_path), filename=WEIGHTS)
+
+
+def test_a_pooling_rule_of_another_type_is_refused(tmp_path: Path) -> None:
+    tiny_openclip(tmp_path)
+    edit_json(tmp_path / CONFIG, lambda c: c["model_cfg"]["text_cfg"].update(pool_type=["argmax"]))
+    assert what_blocks(tmp_path).reason == "unsupported-architecture"
 
 
 @pytest.mark.parametrize("text", [{"model_cfg": []}, {"model_cfg": {"text_cfg": 3}}])
 def test_a_config_that_is_no_object(tmp_path: Path, text: dict[str, Any]) -> None:
     tiny_openclip(tmp_path)
     (tmp_path / CONFIG).write_text(json.dumps(text))
-    with pytest.raises(NothingToScan, match="is not an object"):
-        find_encoders(FolderSource(tmp_path))
+    assert what_blocks(tmp_path).reason == "unreadable"
 
 
 def test_values_are_checked_under_their_stored_names(tmp_path: Path) -> None:
@@ -193,9 +200,8 @@ def test_values_are_checked_under_their_stored_names(tmp_path: Path) -> None:
 def test_pickles_alone_are_named(tmp_path: Path) -> None:
     tiny_openclip(tmp_path)
     (tmp_path / WEIGHTS).rename(tmp_path / "open_clip_pytorch_model.bin")
-    with pytest.raises(NothingToScan, match=r"open_clip_pytorch_model\.bin") as caught:
-        find_encoders(FolderSource(tmp_path))
-    assert caught.value.pickle_only
+    skipped = what_blocks(tmp_path)
+    assert skipped.reason == "pickle-only"
+    assert "open_clip_pytorch_model.bin" in skipped.detail
     (tmp_path / "open_clip_pytorch_model.bin").unlink()
-    with pytest.raises(NothingToScan, match="without a weight file"):
-        find_encoders(FolderSource(tmp_path))
+    assert what_blocks(tmp_path).reason == "no-weights"

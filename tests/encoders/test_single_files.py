@@ -14,11 +14,11 @@ from torch import Tensor
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.key_layouts import MAX_TOWERS
 from amdet_hub.encoders.load import LoadedTower, load_tower
-from amdet_hub.errors import BadWeights, NothingToScan
+from amdet_hub.errors import BadWeights
 from amdet_hub.records import ResolvedEncoder
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
 from amdet_hub.testing.tiny_layouts import CheckpointKind, tiny_checkpoint
-from tests.encoders.folder_source import FolderSource, edit_tensors
+from tests.encoders.folder_source import FolderSource, edit_tensors, what_blocks
 
 FIRST: dict[str, Any] = {
     "kind": "CLIPTextModel",
@@ -141,8 +141,9 @@ def test_a_crowd_of_towers_is_refused(tmp_path: Path) -> None:
     tensors = load_file(tmp_path / "x.safetensors")
     many = {f"t{i}.embeddings.token_embedding.weight": torch.zeros(4, 4) for i in range(MAX_TOWERS + 1)}
     save_file(tensors | many, tmp_path / "x.safetensors")
-    with pytest.raises(NothingToScan, match="text towers, more than the 8"):
-        find_encoders(FolderSource(tmp_path))
+    skipped = what_blocks(tmp_path)
+    assert skipped.reason == "unreadable"
+    assert f"{MAX_TOWERS + 2} text towers" in skipped.detail
 
 
 def test_eight_bit_weights_are_refused_by_name(tmp_path: Path) -> None:
@@ -151,5 +152,6 @@ def test_eight_bit_weights_are_refused_by_name(tmp_path: Path) -> None:
         tmp_path / "x.safetensors",
         lambda t: t.update({n: v.to(torch.float8_e4m3fn) for n, v in t.items() if "mlp" in n}),
     )
-    with pytest.raises(NothingToScan, match="stored as F8_E4M3, not as plain floating point"):
-        find_encoders(FolderSource(tmp_path))
+    skipped = what_blocks(tmp_path)
+    assert skipped.reason == "unreadable"
+    assert "F8_E4M3" in skipped.detail

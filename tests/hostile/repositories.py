@@ -311,7 +311,7 @@ PATHS: dict[str, Change] = {
     "2,000 bytes": listed("a" * 2000),
 }
 
-NEVER_ACQUITTED: dict[str, dict[str, Change]] = {
+NEVER_CLEARED: dict[str, dict[str, Change]] = {
     "header": HEADERS,
     "tensors": TENSORS,
     "index": INDEXES,

@@ -66,7 +66,7 @@ TRICKS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_a_hostile_folder_is_never_acquitted(attack: Attack, clean: Files, tmp_path: Path, trick: str) -> None:
+def test_a_hostile_folder_is_never_cleared(attack: Attack, clean: Files, tmp_path: Path, trick: str) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (tmp_path / "outside.safetensors").write_bytes(clean[WEIGHTS])

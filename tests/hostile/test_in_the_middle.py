@@ -1,4 +1,4 @@
-"""A Hub, or whoever stands before it, that answers with headers and bodies of its own choice."""
+"""A Hub, or a proxy before it, that answers with headers and bodies of its own choice."""
 
 from __future__ import annotations
 

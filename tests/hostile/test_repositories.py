@@ -9,17 +9,15 @@ import pytest
 from amdet_hub.report import parse_report
 from tests.hostile.conftest import Attack
 from tests.hostile.forge import Files
-from tests.hostile.repositories import IGNORED, NEVER_ACQUITTED
+from tests.hostile.repositories import IGNORED, NEVER_CLEARED
 
 CASES = [
-    pytest.param(change, id=f"{kind}: {name}")
-    for kind, rows in NEVER_ACQUITTED.items()
-    for name, change in rows.items()
+    pytest.param(change, id=f"{kind}: {name}") for kind, rows in NEVER_CLEARED.items() for name, change in rows.items()
 ]
 
 
 @pytest.mark.parametrize("change", CASES)
-def test_a_hostile_repository_is_never_acquitted(attack: Attack, clean: Files, change: object) -> None:
+def test_a_hostile_repository_is_never_cleared(attack: Attack, clean: Files, change: object) -> None:
     assert callable(change)
     result = attack(change(clean))
     assert result.exit_code in (2, 3), result.output
@@ -39,6 +37,6 @@ def test_what_must_have_no_effect_has_none(attack: Attack, clean: Files, tmp_pat
     assert not list(tmp_path.rglob("pwned"))
 
 
-def test_the_clean_repository_itself_is_acquitted(attack: Attack, clean: Files) -> None:
+def test_the_clean_repository_itself_is_cleared(attack: Attack, clean: Files) -> None:
     """Otherwise the cases above would pass for any reason."""
     assert attack(clean).exit_code == 0
