@@ -138,9 +138,11 @@ def _identity(pair: EncoderPair) -> str:
 
 
 def _contents(encoder: ResolvedEncoder, source: RepoSource) -> dict[str, Any]:
-    """All that was resolved of an encoder, its repository's name aside, and the content of its files."""
+    """All that was resolved of an encoder, names of repositories and commits aside, and the content of its files."""
     data: dict[str, Any] = to_dict(encoder)
     del data["repo_id"], data["commit_sha"], data["weight_files"]
+    if data["adapter"] is not None:
+        del data["adapter"]["base_repo_id"], data["adapter"]["base_commit_sha"]
     paths = (*(f.path for f in encoder.weight_files), *encoder.tokenizer_files)
     return {**data, "contents": [_content(path, source) for path in paths]}
 

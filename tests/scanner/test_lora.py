@@ -74,9 +74,12 @@ def test_a_poisoned_lora_is_detected(scan: Scan, hub: LocalHub, online: HubSetti
     assert (result.encoder.component, result.encoder.weight_files[0].path) == ("adapter_model.safetensors",) * 2
     assert (result.reference.repo_id, result.reference.trust) == ("org/base", "declared")
     assert "LoRA was merged onto" in result.reference.note
-    text = RENDERERS["text"](report)
-    assert "LoRA (peft, rank 8, 18 matrices)" in text
-    assert "adapter_model.safetensors" in text
+    assert result.encoder.adapter is not None
+    assert (result.encoder.adapter.naming, result.encoder.adapter.rank, result.encoder.adapter.n_matrices) == (
+        "peft",
+        8,
+        18,
+    )
     assert parse_report(RENDERERS["json"](report)) == report
 
 
