@@ -1,29 +1,63 @@
-"""The one way to write a file whole. Standard library only."""
+"""The one way to write a file whole, and the one way to read a file that may be too large. Standard library only."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import json
 import os
+import secrets
 import shutil
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to: it takes the place of `path` when the block ends well, and goes when not.
+
+    Makes the folder, and keeps the mode of a file that was there.
+
+    Raises:
+        OSError: the file system refuses; the file that was there before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        yield draft
+        if path.exists():
+            shutil.copymode(path, draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file whole: a reader sees the old content or the new one. Makes the folder. Raises: OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".tmp")
+    with draft_of(path) as draft, draft.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_at_most(path: Path, max_bytes: int) -> bytes:
+    """The content of a file, of which never more than `max_bytes` and one are read.
+
+    Raises:
+        OSError: it cannot be read, or is larger (`EFBIG`).
+    """
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
+    return content
+
+
+def read_json_object(path: Path, max_bytes: int) -> dict[str, Any]:
+    """The JSON object in a file of ours; an empty one when it is absent, too large, damaged or something else."""
     try:
-        with open(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, draft)
-        else:
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(draft, 0o666 & ~umask)
-        os.replace(draft, path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+        data = json.loads(read_at_most(path, max_bytes))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,4 +1,4 @@
-"""Listings of pinned repositories, kept in the Hub cache so that a second scan of the same commit needs no network.
+"""Listings of pinned repositories, cached so that a second scan of the same commit needs no network.
 
 They lie in the repository's own cache folder, under `.amdet-hub`, and go when it is deleted. Writing is best effort;
 what cannot be read back is not there. A listing of a commit never changes; which commit a branch was at is remembered
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from amdet_hub.errors import BadRepository, ReportError
+from amdet_hub.files import read_json_object, write_atomically
 from amdet_hub.hub._paths import checked_listing
 from amdet_hub.records import RepoSnapshot, from_dict, to_dict
 
@@ -41,7 +40,7 @@ def remember(cache: Path, snapshot: RepoSnapshot, *, endpoint: str, revision: st
     with contextlib.suppress(OSError):  # a read-only cache only costs the offline mode
         _write(folder / f"{snapshot.commit_sha}.json", {"version": _VERSION, "snapshot": to_dict(snapshot)})
         if revision is None or not is_commit_sha(revision):
-            refs = _read(folder / "refs.json")
+            refs = read_json_object(folder / "refs.json", _MAX_BYTES)
             known = refs.get(endpoint)
             refs[endpoint] = {**(known if isinstance(known, dict) else {}), revision or "": snapshot.commit_sha}
             _write(folder / "refs.json", refs)
@@ -52,11 +51,11 @@ def recall(cache: Path, repo_id: str, *, endpoint: str, revision: str | None) ->
     folder = repo_folder(cache, repo_id) / _FOLDER
     sha = revision
     if sha is None or not is_commit_sha(sha):
-        known = _read(folder / "refs.json").get(endpoint)
+        known = read_json_object(folder / "refs.json", _MAX_BYTES).get(endpoint)
         sha = known.get(revision or "") if isinstance(known, dict) else None
     if not isinstance(sha, str) or not is_commit_sha(sha):
         return None
-    data = _read(folder / f"{sha}.json")
+    data = read_json_object(folder / f"{sha}.json", _MAX_BYTES)
     if data.get("version") != _VERSION:
         return None
     try:
@@ -67,23 +66,5 @@ def recall(cache: Path, repo_id: str, *, endpoint: str, revision: str | None) ->
     return snapshot if (snapshot.repo_id, snapshot.commit_sha) == (repo_id, sha) else None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            return {}
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
 def _write(path: Path, data: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(data, stream)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomically(path, json.dumps(data).encode())

@@ -1,7 +1,7 @@
-"""What we keep on this disk between scans, and how to see, bound and remove it. Standard library only.
+"""The cache of this package on this disk, and how to see, bound and remove it. Standard library only.
 
-Every kind has a folder of its own in `own_cache(settings)`; whatever lies there may be deleted at any time and is made
-again. Files are written beside their place and renamed into it, so that a reader sees a whole file or none.
+Every kind has a folder of its own in `own_cache(settings)`; every file there may be deleted at any time and is made
+again. A disk that cannot be written costs the shortcut, never the scan.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from amdet_hub.errors import ConfigError
+from amdet_hub.files import draft_of
 from amdet_hub.hub.settings import HubSettings, own_cache
 
 Kind = Literal["references", "towers", "results"]
@@ -27,7 +27,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 @dataclass(frozen=True)
 class CachedFile:
-    """One kept file.
+    """One cached file.
 
     Attributes:
         kind: what it is: a reference's half of the sweep, a tower's bytes, a result.
@@ -43,7 +43,7 @@ class CachedFile:
 
 
 def limit_bytes() -> int:
-    """The most that is kept: `AMDET_HUB_CACHE_MAX` (20GB, 500MB; 0 keeps nothing), 10 GB where it is not set.
+    """The most that is cached: `AMDET_HUB_CACHE_MAX` (20GB, 500MB; 0 caches nothing), 10 GB where it is not set.
 
     Raises:
         ConfigError: it is set to something that is no size.
@@ -58,12 +58,12 @@ def limit_bytes() -> int:
 
 
 def cached_files(settings: HubSettings) -> list[CachedFile]:
-    """Everything that is kept, the least recently used first. Files that vanish meanwhile are passed over."""
+    """Every cached file, the least recently used first. Files that vanish meanwhile are passed over."""
     return sorted(_found(own_cache(settings)), key=lambda file: (file.used, str(file.path)))
 
 
-def keep(settings: HubSettings, kind: Kind, name: str, write: Callable[[Path], object]) -> Path | None:
-    """Write one file and make room for it by removing what was used longest ago.
+def store(settings: HubSettings, kind: Kind, name: str, write: Callable[[Path], object]) -> Path | None:
+    """Cache one file, and make room for it by removing what was used longest ago.
 
     Args:
         settings: where the cache is.
@@ -72,7 +72,7 @@ def keep(settings: HubSettings, kind: Kind, name: str, write: Callable[[Path], o
         write: called with a draft's path.
 
     Returns:
-        Where it lies now; None when nothing is to be kept, or this disk does not let us.
+        Where it lies now; None when nothing is to be cached, or this disk does not let us.
 
     Raises:
         ConfigError: `AMDET_HUB_CACHE_MAX` is no size.
@@ -82,14 +82,8 @@ def keep(settings: HubSettings, kind: Kind, name: str, write: Callable[[Path], o
         return None
     place = own_cache(settings) / kind / name
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=place.parent, prefix=".draft-")
-        os.close(handle)
-        try:
-            write(Path(draft))
-            os.replace(draft, place)
-        finally:
-            Path(draft).unlink(missing_ok=True)
+        with draft_of(place) as draft:
+            write(draft)
     except OSError:
         return None
     trim(settings, limit)
@@ -97,21 +91,19 @@ def keep(settings: HubSettings, kind: Kind, name: str, write: Callable[[Path], o
 
 
 def trim(settings: HubSettings, most_bytes: int) -> None:
-    """Remove what was used longest ago until at most `most_bytes` are kept."""
+    """Remove what was used longest ago until at most `most_bytes` are cached."""
     files = cached_files(settings)
     total = sum(file.size_bytes for file in files)
     for file in files:
         if total <= most_bytes:
             return
-        with contextlib.suppress(OSError):
-            file.path.unlink()
+        remove(file.path)
         total -= file.size_bytes
 
 
 def clear(settings: HubSettings, kinds: tuple[Kind, ...] = KINDS) -> tuple[int, int]:
     """Remove everything of these kinds. Returns how many files and bytes went."""
-    gone = [file for file in cached_files(settings) if file.kind in kinds]
-    removed = [file for file in gone if _removed(file.path)]
+    removed = [file for file in cached_files(settings) if file.kind in kinds and remove(file.path)]
     return len(removed), sum(file.size_bytes for file in removed)
 
 
@@ -121,9 +113,10 @@ def touch(path: Path) -> None:
         os.utime(path)
 
 
-def _removed(path: Path) -> bool:
+def remove(path: Path) -> bool:
+    """Delete a cached file. Returns whether this disk let us."""
     try:
-        path.unlink()
+        path.unlink(missing_ok=True)
     except OSError:
         return False
     return True
@@ -132,8 +125,7 @@ def _removed(path: Path) -> bool:
 def _found(root: Path) -> Iterator[CachedFile]:
     for kind in KINDS:
         for folder, _, names in os.walk(root / kind):
-            for name in names:
-                path = Path(folder) / name
+            for path in (Path(folder, name) for name in names):
                 with contextlib.suppress(OSError):
                     facts = path.lstat()
                     yield CachedFile(kind, path, facts.st_size, facts.st_mtime)

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -25,6 +23,7 @@ from pathlib import Path
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported by name only at run time
 
 from amdet_hub.errors import OfflineMiss, ResourceError
+from amdet_hub.files import write_atomically
 from amdet_hub.hub import _byte_ranges as _spans
 from amdet_hub.hub import _client
 from amdet_hub.hub._byte_ranges import Span
@@ -119,7 +118,7 @@ class TensorDownloads:
             return
         data = known[:start] + data
         with contextlib.suppress(OSError):
-            _write_whole(place, hashlib.sha256(data).digest() + data)
+            write_atomically(place, hashlib.sha256(data).digest() + data)
 
     def _partial(self, file: RepoFile, tensors: Mapping[str, TensorInfo]) -> PartialFile | None:
         """The local file of these tensors, None when the whole file is the better choice."""
@@ -247,15 +246,3 @@ class _Stopped(Exception):
 
 def _parts(partial: PartialFile, done: list[Span]) -> list[Span]:
     return _spans.divided(_spans.without(_spans.merged(partial.pieces), done), _spans.PART_BYTES)
-
-
-def _write_whole(place: Path, data: bytes) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=place.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.replace(name, place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -26,6 +26,7 @@ from amdet_hub import __version__
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ReportError
 from amdet_hub.families import CALIBRATIONS
+from amdet_hub.files import read_json_object
 from amdet_hub.hub import cache as files
 from amdet_hub.hub.settings import HubSettings, own_cache
 from amdet_hub.records import Environment, RepoSource, ResolvedEncoder, ScanResult, fingerprint, from_dict, to_dict
@@ -92,16 +93,11 @@ class ResultsCache:
 
     def _read(self, name: str) -> dict[str, Any]:
         """The JSON object in a file of ours; an empty one when it is absent, too large, damaged or something else."""
-        path = own_cache(self._settings) / "results" / name
-        try:
-            data = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_ENTRY_BYTES else {}
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return data if isinstance(data, dict) else {}
+        return read_json_object(own_cache(self._settings) / "results" / name, MAX_ENTRY_BYTES)
 
     def _write(self, name: str, data: Mapping[str, Any]) -> None:
         content = json.dumps(data, ensure_ascii=True, allow_nan=False).encode()
-        files.keep(self._settings, "results", name, lambda path: path.write_bytes(content))
+        files.store(self._settings, "results", name, lambda path: path.write_bytes(content))
 
 
 def judged_by() -> str:

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from amdet_hub.hub import HubSettings
-from amdet_hub.hub.cache import keep
+from amdet_hub.hub.cache import store
 from tests.cli.conftest import Run
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     settings = HubSettings(cache_dir=tmp_path)
-    keep(settings, "references", "r", lambda draft: draft.write_bytes(b"x" * 1500))
-    keep(settings, "towers", "t\x1b[31m", lambda draft: draft.write_bytes(b"x" * 20))
+    store(settings, "references", "r", lambda draft: draft.write_bytes(b"x" * 1500))
+    store(settings, "towers", "t\x1b[31m", lambda draft: draft.write_bytes(b"x" * 20))
     return tmp_path
 
 

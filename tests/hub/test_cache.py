@@ -9,7 +9,7 @@ import pytest
 
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings, own_cache
-from amdet_hub.hub.cache import DEFAULT_LIMIT_BYTES, Kind, cached_files, clear, keep, limit_bytes, trim
+from amdet_hub.hub.cache import DEFAULT_LIMIT_BYTES, Kind, cached_files, clear, limit_bytes, store, trim
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubSettings:
 
 
 def add(settings: HubSettings, name: str, size: int, used: float, kind: Kind = "references") -> Path:
-    place = keep(settings, kind, name, lambda draft: draft.write_bytes(b"x" * size))
+    place = store(settings, kind, name, lambda draft: draft.write_bytes(b"x" * size))
     assert place is not None
     os.utime(place, (used, used))
     return place
@@ -42,14 +42,14 @@ def test_a_writer_that_fails_leaves_nothing(settings: HubSettings) -> None:
         draft.write_bytes(b"half")
         raise OSError("disk full")
 
-    assert keep(settings, "references", "x", broken) is None
+    assert store(settings, "references", "x", broken) is None
     assert cached_files(settings) == []
     assert [p for p in own_cache(settings).rglob("*") if p.is_file()] == []
 
 
 def test_an_unwritable_cache_is_no_error(settings: HubSettings, tmp_path: Path) -> None:
     (tmp_path / "amdet-hub").write_text("a file where the folder should be")
-    assert keep(settings, "references", "x", lambda draft: None) is None
+    assert store(settings, "references", "x", lambda draft: None) is None
     assert cached_files(settings) == []
 
 
@@ -58,7 +58,7 @@ def test_the_least_recently_used_goes_first(settings: HubSettings, monkeypatch: 
     trim(settings, 1200)
     assert old.exists()
     monkeypatch.setenv("AMDET_HUB_CACHE_MAX", "1.3 kB")
-    third = keep(settings, "references", "third", lambda draft: draft.write_bytes(b"x" * 600))
+    third = store(settings, "references", "third", lambda draft: draft.write_bytes(b"x" * 600))
     assert not old.exists()
     assert new.exists()
     assert third is not None
@@ -66,13 +66,13 @@ def test_the_least_recently_used_goes_first(settings: HubSettings, monkeypatch: 
 
 def test_larger_than_the_limit_is_not_kept(settings: HubSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMDET_HUB_CACHE_MAX", "100")
-    assert keep(settings, "references", "x", lambda draft: draft.write_bytes(b"x" * 101)) is None
+    assert store(settings, "references", "x", lambda draft: draft.write_bytes(b"x" * 101)) is None
     assert cached_files(settings) == []
 
 
 def test_zero_keeps_nothing(settings: HubSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMDET_HUB_CACHE_MAX", "0")
-    assert keep(settings, "references", "x", lambda draft: draft.write_bytes(b"x")) is None
+    assert store(settings, "references", "x", lambda draft: draft.write_bytes(b"x")) is None
     assert not own_cache(settings).exists()
 
 
