@@ -1,39 +1,41 @@
 """`amdet-hub scan --on jobs`: the same scan on Hugging Face Jobs.
 
-Knows: what a job is told, and when its result is believed.
-
-What is scanned is looked up here first: a target with nothing to scan costs nothing, and the job is told the commit.
+Knows: the words that a job is told, and when its result is believed. The target was resolved before, so that one with
+nothing to scan costs nothing, and the job is told the commit.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from amdet_hub import __version__
-from amdet_hub.cli import _options as opt
+from amdet_hub.cli._help import option, stack
 from amdet_hub.cli._output import escape, say
+from amdet_hub.cli._targets import address
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError, HubError
+from amdet_hub.hub import HubSettings
+from amdet_hub.records import RepoRef, ScanReport
+from amdet_hub.report.log_lines import LogReader, is_log_key
 
 if TYPE_CHECKING:
-    from amdet_hub.cli.scan import Request
-    from amdet_hub.records import RepoRef, ScanReport
+    from amdet_hub.hub.jobs import RunningJob
+    from amdet_hub.scanner import ResolvedTarget, Scanner
 
-F = TypeVar("F", bound=Callable[..., Any])
 INSTALL_S = 900.0
 """Time of a job beside the scan's own: to install torch and to download the weights."""
 WITHOUT_TIMEOUT_S = 7200.0
 """What the scan gets when no --timeout says otherwise: a job must have an end, because it costs."""
 
 _SECTION = "Elsewhere"
-_OPTIONS = (
-    opt.option(
+job_options = stack(
+    option(
         "--on",
         "where",
         section=_SECTION,
@@ -41,7 +43,7 @@ _OPTIONS = (
         default="here",
         help="jobs: on Hugging Face Jobs, paid by the minute from your credit.",
     ),
-    opt.option(
+    option(
         "--flavor",
         section=_SECTION,
         metavar="NAME",
@@ -49,13 +51,13 @@ _OPTIONS = (
         show_default=True,
         help="The job's hardware; `hf jobs hardware` lists it with prices.",
     ),
-    opt.option(
+    option(
         "--job-package",
         section=_SECTION,
         metavar="SPEC",
         help="What the job installs, as pip would. Default: this version.",
     ),
-    opt.option(
+    option(
         "--result-to-log",
         section=_SECTION,
         env=False,
@@ -73,13 +75,6 @@ class JobRequest:
     package: str
 
 
-def job_options(function: F) -> F:
-    """The flags of `--on jobs`."""
-    for decorate in reversed(_OPTIONS):
-        function = decorate(function)
-    return function
-
-
 def job_request(flags: Mapping[str, Any]) -> JobRequest | None:
     """What the flags ask of Jobs; None for a scan on this machine."""
     return (
@@ -91,116 +86,94 @@ def job_request(flags: Mapping[str, Any]) -> JobRequest | None:
 
 def log_key(flags: Mapping[str, Any]) -> str | None:
     """The key of `--result-to-log`. Raises: ConfigError, it is none."""
-    from amdet_hub.report.log_lines import is_log_key
-
     key: str | None = flags.get("result_to_log")
     if key is not None and not is_log_key(key):
         raise ConfigError("--result-to-log", "a key has 32 hex digits")
     return key
 
 
-def scan_on_job(request: Request, ref: RepoRef, job: JobRequest) -> ScanReport:
+def scan_on_job(job: JobRequest, scanner: Scanner, target: ResolvedTarget, *, quiet: bool) -> ScanReport:
     """Scan one target on a job and bring its report home.
 
     Raises:
-        ConfigError: a setting does not travel.
-        NothingToScan: there is nothing to scan; no job was started.
+        ConfigError: a job cannot be told a setting.
         HubError: the job could not be started, or ended without a result.
         ReportError: its result is damaged.
     """
-    from amdet_hub.hub.jobs import RunningJob, job_end, job_log, start_job, stop_job
-    from amdet_hub.report.log_lines import LogReader
-    from amdet_hub.scanner.estimate import open_target
+    from amdet_hub.hub.jobs import job_end, job_log, start_job
 
-    _check_travels(request, ref)
-    source, _ = open_target(ref, request.settings, request.reference)
-    snapshot, key = source.snapshot, secrets.token_hex(16)
-    running: RunningJob = start_job(
-        _arguments(request, ref, str(snapshot.commit_sha), key),
-        request.settings,
+    _check_portable(scanner, target)
+    key, endpoint = secrets.token_hex(16), scanner.hub.endpoint
+    reader = LogReader(key)
+    running = start_job(
+        _arguments(scanner, target, key),
+        scanner.hub,
         package=job.package,
         flavor=job.flavor,
-        timeout_s=(request.options.timeout_s or WITHOUT_TIMEOUT_S) + INSTALL_S,
-        environment=_environment(request),
-        with_token=snapshot.private or snapshot.gated,
+        timeout_s=(scanner.options.timeout_s or WITHOUT_TIMEOUT_S) + INSTALL_S,
+        environment={"HF_HUB_DISABLE_TELEMETRY": "1", **({"HF_ENDPOINT": endpoint} if endpoint else {})},
+        with_token=target.snapshot.private or target.snapshot.gated,
     )
-    if not request.quiet:
+    if not quiet:
         say(f"Started on {escape(job.flavor)}: {escape(running.url)}")
-    reader = LogReader(key)
-    stage = message = ""
+    _follow(running, scanner.hub, reader, quiet=quiet)
+    if not reader.complete:
+        stage, message = job_end(running, scanner.hub)
+        # A log that is followed stops when the job ends, which is before its last lines come.
+        for line in job_log(running, scanner.hub, follow=False):
+            reader.take(line)
+        if not reader.complete:
+            why = f"{stage.lower()}{f': {message}' if message else ''}"
+            said = f"the job ended without a result ({why}); its log is at {running.url}"
+            raise HubError(said, repo_id=target.ref.repo_id)
+    return _checked(reader.report(), scanner, target)
+
+
+def _follow(running: RunningJob, settings: HubSettings, reader: LogReader, *, quiet: bool) -> None:
+    """Read a job's log until it ends. An interruption stops the job, because it costs."""
+    from amdet_hub.hub.jobs import job_log, stop_job
+
     try:
-        for line in job_log(running, request.settings):
-            if not reader.take(line) and not request.quiet:
+        for line in job_log(running, settings):
+            if not reader.take(line) and not quiet:
                 say(f"job: {escape(line)}")
     except BaseException:
-        stopped = stop_job(running, request.settings)
-        say(
-            "The job was stopped."
-            if stopped
-            else f"The job could not be stopped and may go on costing: {escape(running.url)}"
-        )
+        stopped = stop_job(running, settings)
+        going_on = f"The job could not be stopped and may go on costing: {escape(running.url)}"
+        say("The job was stopped." if stopped else going_on)
         raise
-    if not reader.complete:
-        stage, message = job_end(running, request.settings)
-        for line in job_log(
-            running, request.settings, follow=False
-        ):  # who follows stops when the job ends, which is before its last lines come
-            reader.take(line)
-    if not reader.complete:
-        why = f"{stage.lower()}{f': {message}' if message else ''}"
-        raise HubError(f"the job ended without a result ({why}); its log is at {running.url}", repo_id=ref.repo_id)
-    return _believed(reader.report(), request, ref, str(snapshot.commit_sha))
 
 
-def _check_travels(request: Request, ref: RepoRef) -> None:
-    """Refuse what a job cannot be told. Raises: ConfigError."""
-    if ref.kind != "hub" or (request.reference is not None and request.reference.kind != "hub"):
+def _check_portable(scanner: Scanner, target: ResolvedTarget) -> None:
+    """Refuse the settings that a job cannot be told. Raises: ConfigError."""
+    if target.ref.kind != "hub" or (scanner.reference is not None and scanner.reference.kind != "hub"):
         raise ConfigError("--on", "a job cannot read folders of this machine; name repositories of the Hub")
-    plain = ScanConfig.for_preset(request.config.preset, seed=request.config.seed)
-    if request.config != plain:
-        raise ConfigError("--on", "settings of a configuration file beyond preset and seed do not travel to a job")
+    if scanner.config != ScanConfig.for_preset(scanner.config.preset, seed=scanner.config.seed):
+        raise ConfigError("--on", "a job takes preset and seed, and no other setting of a configuration file")
 
 
-def _arguments(request: Request, ref: RepoRef, commit_sha: str, key: str) -> list[str]:
-    options, settings = request.options, request.settings
+def _arguments(scanner: Scanner, target: ResolvedTarget, key: str) -> list[str]:
+    options = scanner.options
     values = {
-        "preset": request.config.preset,
-        "seed": request.config.seed,
-        "reference": _address(request.reference) if request.reference is not None else None,
+        "preset": scanner.config.preset,
+        "seed": scanner.config.seed,
+        "reference": f"hf://{address(scanner.reference)}" if scanner.reference is not None else None,
         "device": options.device if options.device != "cpu" else "auto",  # the device of this machine is not the job's
         "dtype": options.dtype,
         "timeout": f"{math.ceil(options.timeout_s or WITHOUT_TIMEOUT_S)}s",
         "max-memory": options.max_memory_bytes,
-        "max-download": settings.max_download_bytes,
+        "max-download": scanner.hub.max_download_bytes,
         "fail-on": "never",  # the exit code is decided here
         "result-to-log": key,
     }
     flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    return [
-        "scan",
-        _address(replace(ref, revision=commit_sha)),
-        *flags,
-        "--no-progress",
-        *([] if options.use_reference else ["--no-reference"]),
-    ]
+    return ["scan", f"hf://{address(target.ref)}", *flags, "--no-progress", *([] if options.use_reference else ["--no-reference"])]
 
 
-def _address(ref: RepoRef) -> str:
-    at = f"@{ref.revision}" if ref.revision else ""
-    place = ref.filename or ref.subfolder
-    return f"hf://{ref.repo_id}{at}" + (f"/{place}" if place else "")
-
-
-def _environment(request: Request) -> dict[str, str]:
-    endpoint = request.settings.endpoint
-    return {"HF_HUB_DISABLE_TELEMETRY": "1", **({"HF_ENDPOINT": endpoint} if endpoint else {})}
-
-
-def _believed(report: ScanReport, request: Request, ref: RepoRef, commit_sha: str) -> ScanReport:
+def _checked(report: ScanReport, scanner: Scanner, target: ResolvedTarget) -> ScanReport:
     """The report under the target's own name, if it is of this repository, commit and settings. Raises: HubError."""
-    found = (report.snapshot.repo_id, report.snapshot.commit_sha, report.config_fingerprint)
-    if found != (ref.repo_id, commit_sha, request.config.fingerprint()):
-        raise HubError(
-            "the job's result is of another repository, commit or setting than it was asked for", repo_id=ref.repo_id
-        )
-    return replace(report, target=ref.raw)
+    asked = (target.ref.repo_id, target.snapshot.commit_sha, scanner.config.fingerprint())
+    if (report.snapshot.repo_id, report.snapshot.commit_sha, report.config_fingerprint) != asked:
+        said = "the job's result is of another repository, commit or setting than it was asked for"
+        raise HubError(said, repo_id=target.ref.repo_id)
+    return replace(report, target=target.ref.raw)

@@ -2,8 +2,8 @@
 
 Knows: its lines.
 
-One JSON object a line, appended and flushed as each model ends. A line that was cut short, or that somebody edited, is
-one model not finished.
+One JSON object a line, appended and flushed as each model ends. A line that was cut short or edited is one model not
+finished.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from amdet_hub.cli._output import say
 from amdet_hub.errors import OutputError
 from amdet_hub.records import VerdictLabel
 
-NOTHING = "nothing-to-scan"
-VERDICTS = (*get_args(VerdictLabel), NOTHING)
+VERDICTS = get_args(VerdictLabel)
 _MAX_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
 class Key:
-    """What makes two scans the same: repository, commit (40 hex digits), part of it, and the fingerprint of everything that decides."""
+    """Two scans are the same if all is: repository, commit, part of it, and the fingerprint of everything that decides."""
 
     repo_id: str
     commit_sha: str
@@ -45,7 +44,7 @@ class Ledger:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._finished: dict[Key, str] = {}
+        self._finished: dict[Key, VerdictLabel] = {}
         if path is None:
             return
         try:
@@ -62,16 +61,13 @@ class Ledger:
         rows = [self._row(line) for line in data.splitlines()]
         self._finished = dict(row for row in rows if row is not None)
         if odd := sum(row is None for row in rows):
-            say(
-                f"{odd} line{'s' if odd != 1 else ''} of the state file cannot be read; those models are scanned"
-                " again."
-            )
+            say(f"Lines of the state file that cannot be read: {odd}. Those models are scanned again.")
 
-    def verdict(self, key: Key) -> str | None:
-        """What a finished model's verdict was, None for one that is not finished."""
+    def verdict(self, key: Key) -> VerdictLabel | None:
+        """The verdict on a finished model, None for one that is not finished."""
         return self._finished.get(key)
 
-    def finish(self, key: Key, verdict: str) -> None:
+    def finish(self, key: Key, verdict: VerdictLabel) -> None:
         """Remember a model's verdict, on the disk before this returns. Raises: OutputError."""
         self._finished[key] = verdict
         if self._path is None:
@@ -86,7 +82,7 @@ class Ledger:
             raise OutputError(str(self._path), (error.strerror or "system error").lower()) from error
 
     @staticmethod
-    def _row(line: bytes) -> tuple[Key, str] | None:
+    def _row(line: bytes) -> tuple[Key, VerdictLabel] | None:
         try:
             data: Any = json.loads(line)
             verdict = data.pop("verdict")

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from amdet_hub.scanner.cache import judged_by
     from amdet_hub.scanner.estimate import PlannedEncoder, TargetPlan, plan_target
     from amdet_hub.scanner.inspect_prompt import EncoderView, Probe, PromptInspector, check_text
-    from amdet_hub.scanner.options import DEFAULT_OPTIONS, ScanOptions
+    from amdet_hub.scanner.options import DEFAULT_OPTIONS, ScanOptions, is_main_process
     from amdet_hub.scanner.reload import PairCache
     from amdet_hub.scanner.resolve import EncoderPair, ResolvedTarget
-    from amdet_hub.scanner.runtime import is_main_process
     from amdet_hub.scanner.scanner import Scanner
 
 _HOMES = {
@@ -39,7 +38,7 @@ _HOMES = {
     "Scanner": "scanner",
     "TargetPlan": "estimate",
     "check_text": "inspect_prompt",
-    "is_main_process": "runtime",
+    "is_main_process": "options",
     "judged_by": "cache",
     "plan_target": "estimate",
     "scan_target": "legacy",

@@ -1,7 +1,8 @@
-"""How a scan is run: device, dtype, time and memory. Torch-free."""
+"""How a scan is run: device, dtype, time, memory and processes. Torch-free."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from amdet_hub.errors import ConfigError
@@ -37,3 +38,8 @@ class ScanOptions:
 
 
 DEFAULT_OPTIONS = ScanOptions()
+
+
+def is_main_process() -> bool:
+    """Whether this process prints and writes, by the launcher's variables."""
+    return int(os.environ.get("RANK", "0")) == 0

@@ -42,14 +42,6 @@ class TimeSpent(Exception):
     """The scan's time budget is spent."""
 
 
-def is_main_process() -> bool:
-    """Whether this process prints and writes.
-
-    Reads the launcher's variables, so that a plain run imports nothing for it.
-    """
-    return int(os.environ.get("RANK", "0")) == 0
-
-
 def make_accelerator(device: str) -> Accelerator:
     """The accelerator of this scan.
 

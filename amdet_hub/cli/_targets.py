@@ -1,12 +1,12 @@
-"""Lists of models: an organisation, a collection, a file. Knows: their flags, and when to ask the Hub again.
+"""The targets of a command line: words, and lists (an organisation, a collection, a file).
 
-Refuses to know: how a model is scanned.
+Knows: the flags of lists, and when to ask the Hub again. Refuses to know: how a model is scanned.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +14,8 @@ import click
 
 from amdet_hub.cli._help import option, stack
 from amdet_hub.cli._output import read_text, say
-from amdet_hub.cli._targets import parse_targets
 from amdet_hub.errors import ConfigError, RateLimited
-from amdet_hub.hub import HubSettings
+from amdet_hub.hub import HubSettings, parse_target
 from amdet_hub.records import RepoRef
 from amdet_hub.report.quantities import format_duration
 
@@ -74,6 +73,28 @@ list_options = stack(
 )
 
 
+def parse_targets(raw: Sequence[str], flags: Mapping[str, Any]) -> tuple[RepoRef, ...]:
+    """The targets as asked, all understood or none.
+
+    Raises:
+        TargetError: one is not a target.
+        ConfigError: one `--revision` or `--subfolder` for several targets.
+    """
+    given = {name: flags.get(name) for name in ("revision", "subfolder", "endpoint")}
+    for name in ("revision", "subfolder"):
+        if given[name] and len(raw) > 1:
+            place = "write org/model@revision or hf://org/model@revision/subfolder"
+            raise ConfigError(f"--{name}", f"goes with one target only; {place}")
+    return tuple(parse_target(target, **given) for target in raw)
+
+
+def address(ref: RepoRef) -> str:
+    """A Hub target as one word without `hf://`: `org/model@revision/folder`."""
+    at = f"@{ref.revision}" if ref.revision else ""
+    place = ref.filename or ref.subfolder
+    return f"{ref.repo_id}{at}" + (f"/{place}" if place else "")
+
+
 def asks_for_list(flags: Mapping[str, Any]) -> bool:
     """Whether a list of models was asked for, and not only targets."""
     return any(flags.get(name) for name in ("org", "collection", "from_file", "filters", "limit", "state"))
@@ -124,7 +145,7 @@ def retry_rate_limited(request: Callable[[], T]) -> T:
         RateLimited: it names more than a quarter of an hour, or has been waited for five times.
         AmdetError: whatever `request` raises.
     """
-    for turn in range(_MOST_WAITS):
+    for _ in range(_MOST_WAITS):
         try:
             return request()
         except RateLimited as error:
