@@ -18,23 +18,22 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from amdet_hub.config import InversionConfig, ScanConfig
+from amdet_hub.config import ScanConfig
+from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
 from amdet_hub.detect.inversion.gates import GateValues, PromptMeasures, count_gates, measure_prompts
-from amdet_hub.detect.inversion.invert import Descent
+from amdet_hub.detect.inversion.invert import Descent, triggered_features
 from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
 from amdet_hub.detect.inversion.objectives import paper_terms
 from amdet_hub.detect.inversion.pseudo_tokens import FreeVectors
 from amdet_hub.detect.prompts import PromptSet
-from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.splice import hidden_states, insert_vectors
-from amdet_hub.detect.workers import Alone, StageProgress, Workers
+from amdet_hub.detect.splice import hidden_states
 
 _GATE_CHUNK = 20  # held-out prompts per forward pass: small, so that a hopeless gate is noticed early
 
 
 @dataclass(frozen=True)
-class PaperOutcome:
-    """What the published procedure found.
+class PaperDetection:
+    """The result of the published procedure.
 
     Attributes:
         gates: the three gates, at the first step where all opened, else at the last vector, counted in full.
@@ -57,65 +56,48 @@ class PaperOutcome:
     vector: Tensor
 
 
-def run_paper(
-    suspect: TextEncoder,
-    reference: TextEncoder | None,
-    prompts: PromptSet,
-    config: ScanConfig,
-    *,
-    workers: Workers | None = None,
-    progress: StageProgress = lambda stage, done, total: None,
-) -> PaperOutcome:
-    """Run the published procedure to its end.
+class PaperDetector:
+    """The published procedure: `search -> gates -> landscape -> PaperDetection`."""
 
-    Args:
-        suspect: the encoder under test.
-        reference: the paper's anchor; without one, its loss term and gate 3 are left out.
-        prompts: split into training and held-out prompts here.
-        config: `for_preset("paper")` or a variation of it.
-        workers: who shares the landscape; one of them does the search, which is sequential.
-        progress: called with (stage, done, total).
-    """
-    n_heldout = max(2, round(config.inversion.heldout_share * len(prompts)))
-    train, heldout = prompts.split(len(prompts) - n_heldout, n_heldout)
-    scene = _PaperScene(suspect, reference, train, heldout, config)
-    generator = torch.Generator().manual_seed(config.seed)
-    shape = (1, config.inversion.pseudo_tokens, suspect.config.hidden_size)
+    def detect(self, towers: Towers, prompts: PromptSet, context: DetectionContext) -> PaperDetection:
+        """Run the procedure to its end.
 
-    def search_once(size: int, number: int) -> tuple[_Search, GateValues]:
-        pseudo = FreeVectors(*shape, generator=generator, device=suspect.device)
-        search = _search(scene, pseudo, config, generator, lambda d, t: progress("inversion", d, t))
-        final = (
-            search.gates if search.gates is not None and search.succeeded else scene.gates(search.vector, early=False)
+        Args:
+            towers: suspect and reference, of which the fast ones are used. Without a reference (the paper's anchor),
+                its loss term and gate 3 are left out.
+            prompts: split into training and held-out prompts here.
+            context: `ScanConfig.for_preset("paper")` or a variation of it.
+        """
+        config = context.config
+        n_heldout = max(2, round(config.inversion.heldout_share * len(prompts)))
+        train, heldout = prompts.split(len(prompts) - n_heldout, n_heldout)
+        criteria = _Criteria(towers.fast, train, heldout, config)
+
+        def work(size: int, number: int) -> tuple[_Search, GateValues]:
+            search = _search(criteria, context)
+            opened = search.gates if search.succeeded else None
+            gates = opened or criteria.gates(search.vector, early=False)
+            return replace(search, vector=search.vector.cpu()), gates
+
+        # One chunk: the search is sequential, and one process must decide for all when to stop.
+        ((search, gates),) = context.workers.share("paper search", 1, lambda size: 1, work)
+        vector = search.vector.to(towers.fast.suspect.device)
+        landscape = loss_landscape(criteria.heldout_loss, vector, context)
+        return PaperDetection(
+            gates=gates,
+            landscape=landscape,
+            mean_loss=search.mean_loss,
+            steps=search.steps,
+            gate_checks=search.checks,
+            opened=search.succeeded,
+            backdoored=search.succeeded and landscape.positive_rate > config.gates.landscape_rate,
+            vector=search.vector,
         )
-        return replace(search, vector=search.vector.cpu()), final
-
-    # One chunk: the search is sequential, and one process must decide for all when to stop.
-    ((search, final),) = (workers or Alone()).share("paper search", 1, lambda size: 1, search_once)
-    landscape = loss_landscape(
-        scene.heldout_loss,
-        search.vector.to(suspect.device),
-        config.landscape,
-        seed=config.seed,
-        workers=workers,
-        progress=lambda d, t: progress("landscape", d, t),
-    )
-    agrees = landscape.positive_rate > config.gates.landscape_rate
-    return PaperOutcome(
-        gates=final,
-        landscape=landscape,
-        mean_loss=search.mean_loss,
-        steps=search.steps,
-        gate_checks=search.checks,
-        opened=search.succeeded,
-        backdoored=search.succeeded and agrees,
-        vector=search.vector,
-    )
 
 
 @dataclass
 class _Search:
-    """Where the search stands: the vector, the counters, the last tried gates."""
+    """The state of the search: the vector, the counters, the last tried gates."""
 
     vector: Tensor
     steps: int = 0
@@ -128,103 +110,75 @@ class _Search:
         return self.gates is not None and self.gates.open
 
 
-def _search(
-    scene: _PaperScene,
-    pseudo: FreeVectors,
-    config: ScanConfig,
-    generator: torch.Generator,
-    progress: Callable[[int, int], None],
-) -> _Search:
+def _search(criteria: _Criteria, context: DetectionContext) -> _Search:
     """Descend epoch by epoch; try the gates while the running mean loss is low enough; stop at the first success."""
-    descent, state = Descent(pseudo, config.inversion), _Search(pseudo.vectors().detach()[0])
-    for _ in range(config.inversion.epochs):
+    inversion, gates = context.config.inversion, context.config.gates
+    generator = torch.Generator().manual_seed(context.config.seed)
+    start = torch.randn((1, inversion.pseudo_tokens, criteria.hidden_size), generator=generator)
+    pseudo = FreeVectors(start.to(criteria.device))
+    descent, search = Descent(pseudo, inversion), _Search(pseudo.vectors().detach()[0])
+    for _ in range(inversion.epochs):
         losses: list[float] = []
-        for loss_of in scene.batch_losses(generator, config.inversion.steps - state.steps):
+        for loss_of in criteria.batch_losses(generator, inversion.steps - search.steps):
             losses.append(descent.step(loss_of))
-            state.steps, state.mean_loss, state.vector = (
-                state.steps + 1,
-                sum(losses) / len(losses),
-                pseudo.vectors().detach()[0],
-            )
-            progress(state.steps, config.inversion.steps)
-            if len(losses) % config.gates.check_every == 0 and state.mean_loss < config.gates.open_loss:
-                state.checks, state.gates = state.checks + 1, scene.gates(state.vector, early=True)
-            if state.succeeded or state.mean_loss < config.gates.stop_loss:
+            search.steps, search.mean_loss = search.steps + 1, sum(losses) / len(losses)
+            search.vector = pseudo.vectors().detach()[0]
+            context.monitor.progress("inversion", search.steps, inversion.steps)
+            if len(losses) % gates.check_every == 0 and search.mean_loss < gates.open_loss:
+                search.checks, search.gates = search.checks + 1, criteria.gates(search.vector, early=True)
+            if search.succeeded or search.mean_loss < gates.stop_loss:
                 break
-        if state.succeeded:
+        if search.succeeded:
             break
-    return state
+    return search
 
 
-class _PaperScene:
-    """Prompts, losses and gates of the published procedure, at the encoder's full length."""
+class _Criteria:
+    """Losses and gates of the published procedure, at the encoder's full length."""
 
-    def __init__(
-        self,
-        suspect: TextEncoder,
-        reference: TextEncoder | None,
-        train: PromptSet,
-        heldout: PromptSet,
-        config: ScanConfig,
-    ) -> None:
-        self._suspect, self._reference, self._train, self._heldout, self._config = (
-            suspect,
-            reference,
-            train,
-            heldout,
-            config,
-        )
-        self._length = suspect.config.max_position_embeddings
-
-    @property
-    def _inversion(self) -> InversionConfig:
-        return self._config.inversion
+    def __init__(self, towers: TowerPair, train: PromptSet, heldout: PromptSet, config: ScanConfig) -> None:
+        self._towers, self._train, self._heldout, self._config = towers, train, heldout, config
+        self._length = towers.suspect.config.max_position_embeddings
+        self.hidden_size, self.device = towers.suspect.config.hidden_size, towers.suspect.device
 
     def batch_losses(self, generator: torch.Generator, at_most: int) -> Iterator[Callable[[Tensor], Tensor]]:
         """One pass over the shuffled training prompts, `batch_size` a step, `at_most` steps."""
-        order = torch.split(torch.randperm(len(self._train), generator=generator), self._inversion.batch_size)
-        for rows in order[: max(at_most, 0)]:
-            batch = PromptSet(self._train.tokens[rows], self._train.special, self._train.source)
-            yield partial(self._loss, batch)
-
-    def _loss(self, batch: PromptSet, vectors: Tensor) -> Tensor:
-        return self._losses(batch, vectors).mean()
-
-    def _losses(self, prompts: PromptSet, vectors: Tensor) -> Tensor:
-        """`vectors (N, K, D)` -> `(N,)` mean loss over the prompts."""
-        hidden = hidden_states(self._suspect, prompts, self._length)
-        with torch.no_grad():
-            clean = self._suspect.encode(hidden)  # (B, T, D)
-        triggered, anchor = self._triggered(prompts, hidden, vectors)
-        terms = paper_terms(triggered, clean[None], anchor)
-        return terms.loss(self._inversion.weight_clean, self._inversion.weight_reference).mean(-1)
-
-    def _triggered(self, prompts: PromptSet, hidden: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features `(N, B, T, D)` of the suspect and, where there is one, of the reference."""
-        wide = insert_vectors(hidden, vectors.to(hidden.dtype))
-        ours = self._suspect.encode(wide.flatten(0, 1)).view(wide.shape)
-        if self._reference is None:
-            return ours, None
-        wide = insert_vectors(hidden_states(self._reference, prompts, self._length), vectors.to(hidden.dtype))
-        return ours, self._reference.encode(wide.flatten(0, 1)).view(wide.shape)
+        order = torch.randperm(len(self._train), generator=generator)
+        for rows in torch.split(order, self._config.inversion.batch_size)[: max(at_most, 0)]:
+            yield partial(self._mean_loss, self._train.take(rows))
 
     def heldout_loss(self, vectors: Tensor) -> Tensor:
-        """`(N, K, D)` -> `(N,)` loss on the first held-out prompt: the surface of gate 4."""
+        """`vectors (N, K, D)` -> `(N,)` loss on the first held-out prompt: the surface of gate 4."""
         return self._losses(self._heldout.split(1)[0], vectors)
 
     @torch.no_grad()
     def gates(self, vector: Tensor, *, early: bool) -> GateValues:
         """Gates 1 to 3 at `vector (K, D)`."""
-        first = self._measured_features(self._heldout.split(1)[0], vector)[0][0]  # (T, D)
+        first = self._triggered(self._heldout.split(1)[0], vector[None])[0][0, 0]  # (T, D)
 
         def chunk(rows: Tensor) -> PromptMeasures:
-            part = PromptSet(self._heldout.tokens[rows], self._heldout.special, self._heldout.source)
-            ours, theirs = self._measured_features(part, vector)
-            return measure_prompts(ours, first, theirs)
+            features, reference_features = self._triggered(self._heldout.take(rows), vector[None])
+            return measure_prompts(features[0], first, None if reference_features is None else reference_features[0])
 
         chunks = [partial(chunk, rows) for rows in torch.split(torch.arange(len(self._heldout)), _GATE_CHUNK)]
         return count_gates(chunks, len(self._heldout), self._config.gates, early=early)
 
-    def _measured_features(self, prompts: PromptSet, vector: Tensor) -> tuple[Tensor, Tensor | None]:
-        ours, theirs = self._triggered(prompts, hidden_states(self._suspect, prompts, self._length), vector[None])
-        return ours[0], None if theirs is None else theirs[0]
+    def _mean_loss(self, batch: PromptSet, vectors: Tensor) -> Tensor:
+        return self._losses(batch, vectors).mean()
+
+    def _losses(self, prompts: PromptSet, vectors: Tensor) -> Tensor:
+        """`vectors (N, K, D)` -> `(N,)` mean loss over the prompts."""
+        with torch.no_grad():
+            hidden = hidden_states(self._towers.suspect, prompts, self._length)
+            clean = self._towers.suspect.encode(hidden)  # (B, T, D)
+        triggered, reference_triggered = self._triggered(prompts, vectors)
+        terms = paper_terms(triggered, clean[None], reference_triggered)
+        return terms.loss(self._config.inversion.weight_clean, self._config.inversion.weight_reference).mean(-1)
+
+    def _triggered(self, prompts: PromptSet, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features `(N, B, T, D)` of the suspect and, where there is one, of the reference."""
+        suspect, reference = self._towers.suspect, self._towers.reference
+        triggered = triggered_features(suspect, hidden_states(suspect, prompts, self._length), vectors)
+        if reference is None:
+            return triggered, None
+        return triggered, triggered_features(reference, hidden_states(reference, prompts, self._length), vectors)

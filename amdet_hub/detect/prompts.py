@@ -1,4 +1,4 @@
-"""The prompts a scan runs on: texts from a small grammar, or ids alone when there is no tokenizer.
+"""The prompts of a scan: texts from a small grammar, or ids alone when there is no tokenizer.
 
 Knows ids, refuses to know tokenizers.
 
@@ -81,9 +81,16 @@ class PromptSet:
         """Disjoint consecutive parts of the given sizes. Raises: ConfigError when there are too few prompts."""
         if sum(sizes) > len(self):
             raise ConfigError("prompts", f"{sum(sizes)} prompts are needed, {len(self)} are there")
-        return tuple(
-            PromptSet(t, self.special, self.source) for t in torch.split(self.tokens[: sum(sizes)], list(sizes))
-        )
+        rows = torch.arange(sum(sizes))
+        return tuple(self.take(part) for part in torch.split(rows, list(sizes)))
+
+    def take(self, rows: Tensor) -> PromptSet:
+        """The prompts of some rows, in their order."""
+        return PromptSet(self.tokens[rows], self.special, self.source)
+
+    def concatenate(self, other: PromptSet) -> PromptSet:
+        """All prompts of both sets, which have one length and one frame."""
+        return PromptSet(torch.cat([self.tokens, other.tokens]), self.special, self.source)
 
     def framed(self, inserted: Tensor | None = None, at: int | None = None, *, length: int | None = None) -> Tensor:
         """Whole id sequences.
@@ -109,11 +116,6 @@ class PromptSet:
         if length is not None and ids.shape[1] < length:
             ids = torch.cat([ids, torch.full((b, length - ids.shape[1]), self.special.pad)], dim=1)
         return ids  # (B, T)
-
-
-def joined(first: PromptSet, second: PromptSet) -> PromptSet:
-    """All prompts of two sets of one length, framed alike."""
-    return PromptSet(torch.cat([first.tokens, second.tokens]), first.special, first.source)
 
 
 def caption_texts(n: int, seed: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What an encoder makes of prompts with something inserted: ids anywhere (for sweeping and confirming), vectors near the front (for inversion).
+"""Features of prompts with something inserted: ids anywhere (sweep, confirmation), vectors near the front (inversion).
 
 Knows positions and masks; refuses to know what is being looked for.
 """
@@ -50,14 +50,14 @@ class SplicedPrompts:
             self._cache = encoder.prefix_cache(hidden_of(encoder, frame[:, : self._n_prefix]))
 
     def rows_per_candidate(self, n_ids: int) -> int:
-        """Positions the encoder runs for one candidate of `n_ids` ids, over all prompts: the unit of batch sizes and of cost."""
+        """Positions the encoder runs for one candidate of `n_ids` ids, over all prompts: the unit of batch sizes."""
         per_prompt = (
             self._tail.shape[1] + n_ids if self._cache is not None else self._encoder.config.max_position_embeddings
         )
         return len(self._prompts) * int(per_prompt)
 
     def features(self, candidates: Tensor) -> Tensor:
-        """`candidates (C, N)` int64 ids -> `(B, C, D)` float32 features at the pooled position, after the final layer norm."""
+        """`candidates (C, N)` int64 ids -> `(B, C, D)` float32 features at the pooled position."""
         candidates = candidates.to(self._encoder.device)
         return self._extended(candidates) if self._cache is not None else self._full(candidates)
 
@@ -75,29 +75,28 @@ class SplicedPrompts:
 
     def _full(self, candidates: Tensor) -> Tensor:
         encoder, (b, c) = self._encoder, (len(self._prompts), candidates.shape[0])
-        ids = torch.stack(
-            [
-                self._prompts.framed(k, self._at, length=encoder.config.max_position_embeddings)
-                for k in candidates.cpu()
-            ],
-            dim=1,
-        )
-        ids = ids.flatten(0, 1).to(encoder.device)  # (B * C, T)
-        features = encoder.encode(hidden_of(encoder, ids))
-        pooled = features[torch.arange(len(ids), device=ids.device), encoder.pool_positions(ids)]
-        return pooled.float().view(b, c, -1)
+        length = encoder.config.max_position_embeddings
+        framed = [self._prompts.framed(k, self._at, length=length) for k in candidates.cpu()]
+        ids = torch.stack(framed, dim=1).flatten(0, 1).to(encoder.device)  # (B * C, T)
+        return pooled_features(encoder, hidden_of(encoder, ids), ids).view(b, c, -1)
+
+
+def pooled_features(encoder: TextEncoder, hidden: Tensor, ids: Tensor) -> Tensor:
+    """`hidden (B, T, D)` of `ids (B, T)` -> `(B, D)` float32 features at the pooled position."""
+    return encoder.encode(hidden)[torch.arange(len(ids), device=ids.device), encoder.pool_positions(ids)].float()
 
 
 def clean_features(encoder: TextEncoder, prompts: PromptSet) -> Tensor:
     """`(B, D)` float32 features at the pooled position of the prompts as they are."""
     length = None if encoder.config.causal else encoder.config.max_position_embeddings
     ids = prompts.framed(length=length).to(encoder.device)
-    features = encoder.encode(hidden_of(encoder, ids))
-    return features[torch.arange(len(ids), device=ids.device), encoder.pool_positions(ids)].float()
+    return pooled_features(encoder, hidden_of(encoder, ids), ids)
 
 
 def insert_vectors(hidden: Tensor, vectors: Tensor) -> Tensor:
-    """Pseudo-tokens spliced in after position K - 1, later rows moved right by K with their old position embedding, cut back to T.
+    """Pseudo-tokens spliced in after position K - 1.
+
+    Later rows move right by K with their old position embedding, and are cut back to T.
 
     Args:
         hidden: `(B, T, D)` token + position embeddings.

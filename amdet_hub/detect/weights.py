@@ -1,6 +1,6 @@
-"""What changed in the weights against the reference.
+"""Changes of the weights against the reference.
 
-For ranking and explanation; it never convicts and never acquits.
+They rank candidates and explain a report; they never decide a verdict.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ LONGEST_ASSEMBLY = 12
 
 _ROW_GAP = 1.3  # the least ratio of one row's change to the next that separates outstanding rows from the others
 _ALONG = 60  # rows that moved furthest towards a target, of which the trained ones are taken
-_TRAINED_GAP, _ABOVE_OTHERS = (
-    1.3,
-    1.8,
-)  # the same among these, and how far above other rows' a trained one's change lies
-_OTHERS = slice(16, 48)  # ranks that no trigger reaches, by whose median the others are known
+_TRAINED_GAP = 1.3  # the same ratio among these
+_ABOVE_OTHERS = 1.8  # how far above other rows' changes a trained one's lies
+_OTHERS = slice(16, 48)  # ranks that no trigger reaches, by whose median the others are measured
 _LISTED = 5  # tensors named in a report
 
 
@@ -49,8 +47,8 @@ def weight_difference(suspect: Mapping[str, Tensor], reference: Mapping[str, Ten
     total = base = 0.0
     rows = 0
     for name in sorted(suspect.keys() & reference.keys()):
-        ours, theirs = suspect[name].float(), reference[name].float()
-        difference, norm = (ours - theirs).square(), float(theirs.double().square().sum())
+        clean = reference[name].float()
+        difference, norm = (suspect[name].float() - clean).square(), float(clean.double().square().sum())
         squared = float(difference.double().sum())
         total, base = total + squared, base + norm
         changes.append((name, (squared / norm) ** 0.5 if norm > 0 else float(squared > 0)))
@@ -67,9 +65,9 @@ def weight_difference(suspect: Mapping[str, Tensor], reference: Mapping[str, Ten
 
 
 def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> tuple[int, ...]:
-    """Tokens whose embedding changed more than those of all others: an injection trains the pieces of its trigger at every step.
+    """Tokens whose embedding changed more than those of all others.
 
-    The rows are ranked by the norm of their change and cut at the widest gap among the first. They are a hint where to
+    An injection trains the pieces of its trigger at every step. The rows are ranked by the norm of their change and cut at the widest gap among the first. They are a hint where to
     look, no evidence: an attacker can leave the embeddings alone, and a word learned honestly stands out as well.
 
     Args:
@@ -101,7 +99,7 @@ def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, directio
         suspect: `(V, D)` token embeddings.
         reference: the same of its clean counterpart.
         token_ids: `(V',)` ids to look at.
-        direction: `(D,)` of length 1, where the target lies (`detect.trace.Trace.direction`).
+        direction: `(D,)` of length 1, where the target lies (`naming.gradient_alignment.GradientAlignment.target_direction`).
 
     Returns:
         At most 12 ids, the most changed first; none where no row stands out.

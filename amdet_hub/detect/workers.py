@@ -11,21 +11,9 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
-StageProgress = Callable[[str, int, int], None]
-"""Called as `progress(stage, done, total)`; it may raise to stop the work."""
-
-StageMeasure = Callable[[str, int, float, str], None]
-"""Called as `measure(stage, step, value, label)` with what a stage has just measured, for whoever watches; `step` grows within a stage. It must
-return at once and must not raise. Several processes each tell of their own share."""
-
 
 class Workers(Protocol):
     """The processes of this scan."""
-
-    @property
-    def rank(self) -> int:
-        """This process, 0 <= rank < size."""
-        ...
 
     @property
     def size(self) -> int:
@@ -45,9 +33,8 @@ class Workers(Protocol):
 
 
 class Alone:
-    """One process, no retry: what a library caller and the tests get."""
+    """One process that does not retry: for a library caller and the tests."""
 
-    rank = 0
     size = 1
 
     def share(self, stage: str, batch: int, n_chunks: Callable[[int], int], work: Callable[[int, int], T]) -> list[T]:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from amdet_hub import verdict as kinds
 from amdet_hub.config import ScanConfig, Thresholds
-from amdet_hub.detect.paper import PaperOutcome
+from amdet_hub.detect.detector import Detection
+from amdet_hub.detect.paper import PaperDetection
 from amdet_hub.detect.search.held_out import Confirmation
-from amdet_hub.detect.standard import StandardOutcome
 from amdet_hub.detect.weights import WeightDifference
 from amdet_hub.records import Evidence, NullDistribution
 
@@ -56,7 +56,7 @@ def weight_evidence(difference: WeightDifference) -> Evidence:
     )
 
 
-def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: Mapping[int, str]) -> list[Evidence]:
+def standard_evidence(outcome: Detection, thresholds: Thresholds, pieces: Mapping[int, str]) -> list[Evidence]:
     """Evidence of the standard detector.
 
     Args:
@@ -91,7 +91,7 @@ def standard_evidence(outcome: StandardOutcome, thresholds: Thresholds, pieces: 
 
 
 def _sweep_evidence(
-    outcome: StandardOutcome, best: Confirmation | None, thresholds: Thresholds, pieces: Mapping[int, str]
+    outcome: Detection, best: Confirmation | None, thresholds: Thresholds, pieces: Mapping[int, str]
 ) -> Evidence:
     """How far the best candidate stands out of random sequences like it; without one, the best single token."""
     sweep, null = outcome.sweep, outcome.sweep.null_score
@@ -130,7 +130,7 @@ def _sweep_evidence(
     )
 
 
-def _left_out(outcome: StandardOutcome) -> str:
+def _left_out(outcome: Detection) -> str:
     return f"; this decides, so that {' and '.join(outcome.left_out)} were left out" if outcome.left_out else ""
 
 
@@ -175,7 +175,7 @@ def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, w
     ]
 
 
-def _inversion_evidence(outcome: StandardOutcome, thresholds: Thresholds) -> Evidence:
+def _inversion_evidence(outcome: Detection, thresholds: Thresholds) -> Evidence:
     assert outcome.inversion is not None
     assert outcome.swapped is not None
     gain = float(outcome.inversion.gain[outcome.inversion.best])
@@ -202,7 +202,7 @@ def _inversion_evidence(outcome: StandardOutcome, thresholds: Thresholds) -> Evi
     )
 
 
-def paper_evidence(outcome: PaperOutcome, config: ScanConfig) -> list[Evidence]:
+def paper_evidence(outcome: PaperDetection, config: ScanConfig) -> list[Evidence]:
     """The four published gates, each with its value, and how the search went."""
     g, gates = config.gates, outcome.gates
     details = {
@@ -265,7 +265,7 @@ def paper_evidence(outcome: PaperOutcome, config: ScanConfig) -> list[Evidence]:
     return found
 
 
-def shown_ids(outcome: StandardOutcome) -> list[int]:
+def shown_ids(outcome: Detection) -> list[int]:
     """Token ids that the evidence or the triggers mention."""
     sweep: Tensor = outcome.sweep.token_ids[outcome.sweep.top(_SHOWN_TOKENS)]
     return [int(i) for i in sweep]

@@ -1,6 +1,6 @@
-"""References' halves of the sweep, cached on this disk.
+"""A reference's features of the sweep, stored on this disk between scans.
 
-`amdet_hub.detect.search.reference_features` says what they are, `amdet_hub.hub.cache` where they lie.
+`amdet_hub.detect.search.reference_features` says which features they are, `amdet_hub.hub.cache` where they lie.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NAME = "features"
 
 
 class FeatureCache:
-    """The halves of one reference. Implements `amdet_hub.detect.search.reference_features.HalfStore`.
+    """The features of one reference. Implements `amdet_hub.detect.search.reference_features.FeatureStore`.
 
     Args:
         settings: where the cache is.
@@ -28,28 +28,28 @@ class FeatureCache:
     def __init__(self, settings: HubSettings, tower_digest: str) -> None:
         self._settings, self._digest = settings, tower_digest.rpartition(":")[2]
 
-    def load(self, question: str) -> Tensor | None:
-        """See `HalfStore.load`. A file that cannot be read is removed, and made again by this scan."""
+    def load(self, key: str) -> Tensor | None:
+        """See `FeatureStore.load`. A file that cannot be read is removed, and made again by this scan."""
         if limit_bytes() == 0:
             return None
-        place = own_cache(self._settings) / "references" / self._name(question)
+        place = own_cache(self._settings) / "references" / self._name(key)
         try:
-            half: Tensor = load_file(place)[_NAME]
+            features: Tensor = load_file(place)[_NAME]
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, KeyError):
             place.unlink(missing_ok=True)
             return None
         touch(place)
-        return half
+        return features
 
-    def save(self, question: str, half: Tensor) -> None:
-        """See `HalfStore.save`."""
+    def save(self, key: str, features: Tensor) -> None:
+        """See `FeatureStore.save`."""
 
         def write(draft: Path) -> None:
-            save_file({_NAME: half.contiguous()}, draft, {"tower": self._digest, "question": question})
+            save_file({_NAME: features.contiguous()}, draft, {"tower": self._digest, "question": key})
 
-        keep(self._settings, "references", self._name(question), write)
+        keep(self._settings, "references", self._name(key), write)
 
-    def _name(self, question: str) -> str:
-        return f"{self._digest[:32]}/{question[:32]}.safetensors"
+    def _name(self, key: str) -> str:
+        return f"{self._digest[:32]}/{key[:32]}.safetensors"

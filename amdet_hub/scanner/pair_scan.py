@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from amdet_hub.config import Thresholds
+from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
+from amdet_hub.detect.detector import Detection, StandardDetector
 from amdet_hub.detect.lineage import lineage
-from amdet_hub.detect.paper import run_paper
+from amdet_hub.detect.paper import PaperDetector
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
-from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.standard import StandardOutcome, run_standard, sweepable_ids
+from amdet_hub.detect.search.sweep import sweepable_ids
 from amdet_hub.detect.weights import LONGEST_ASSEMBLY, weight_difference
 from amdet_hub.encoders.digest import projection_digest, same_tower
 from amdet_hub.encoders.load import LoadedTower
@@ -120,60 +119,48 @@ class PairScan:
         session, config, encoder = self._session, self._config, self._pair.suspect
         tokenizer = pair_tokenizer(encoder, self._pair.source, chosen)
         special = special_tokens(encoder, tokenizer)
-        exact = suspect.encoder.to(session.device, torch.float32)
-        exact_reference = reference.encoder.to(session.device, torch.float32) if reference is not None else None
-        fast_reference = exact_reference.to(session.device, session.dtype) if exact_reference is not None else None
-        fast = (exact.to(session.device, session.dtype), fast_reference)
-        sweep = config.sweep
+        pair = TowerPair(suspect.encoder, reference.encoder if reference is not None else None)
+        towers, sweep = Towers.on(pair, session.device, session.dtype), config.sweep
+        calibrated = calibration(encoder.config.family, with_reference=reference is not None).thresholds
+        context = DetectionContext(
+            config=config,
+            thresholds=config.thresholds.over(calibrated),
+            token_ids=sweepable_ids(encoder.config.vocab_size, special.all()),
+            lexicon=lexicon_of(tokenizer, longest=sweep.max_pieces),
+            extra_candidates=(
+                character_sequences(tokenizer, longest=sweep.max_pieces) if sweep.characters and tokenizer else ()
+            ),
+            feature_store=FeatureCache(session.scanner.hub, reference.digest) if reference is not None else None,
+            workers=self._workers,
+            monitor=replace(session.monitor, progress=self._tick),
+        )
         if config.preset == "paper":
             prompts = self._prompts(config.inversion.n_prompts, tokenizer, special)
             with self._timed("paper"):
-                outcome = run_paper(*fast, prompts, config, workers=self._workers, progress=self._tick)
-            return _Detected(paper_evidence(outcome, config))
+                found_paper = PaperDetector().detect(towers, prompts, context)
+            return _Detected(paper_evidence(found_paper, config))
         prompts = self._prompts(sweep.n_prompts + sweep.n_heldout_prompts, tokenizer, special)
-        ids = sweepable_ids(encoder.config.vocab_size, special.all())
-        calibrated = calibration(encoder.config.family, with_reference=reference is not None).thresholds
-        thresholds = config.thresholds.over(calibrated)
-        more = (
-            character_sequences(tokenizer, longest=sweep.max_pieces)
-            if sweep.characters and tokenizer is not None
-            else []
-        )
         with self._timed("standard"):
-            found = run_standard(
-                exact,
-                exact_reference,
-                fast,
-                prompts,
-                ids,
-                config,
-                thresholds,
-                more=more,
-                lexicon=lexicon_of(tokenizer, longest=sweep.max_pieces),
-                halves=FeatureCache(session.scanner.hub, reference.digest) if reference is not None else None,
-                workers=self._workers,
-                progress=self._tick,
-                measure=session.monitor.measure,
-            )
+            found = StandardDetector().detect(towers, prompts, context)
         pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
         return _Detected(
-            standard_evidence(found, thresholds, pieces),
-            lambda: self._name_trigger(found, thresholds, prompts, fast, tokenizer),
+            standard_evidence(found, context.thresholds, pieces),
+            lambda: self._name_trigger(found, context.thresholds, prompts, towers.fast, tokenizer),
         )
 
     def _name_trigger(
         self,
-        found: StandardOutcome,
+        found: Detection,
         thresholds: Thresholds,
         prompts: PromptSet,
-        fast: tuple[TextEncoder, TextEncoder | None],
+        towers: TowerPair,
         tokenizer: PromptTokenizer | None,
     ) -> TriggerFinding:
         best = choose_trigger(found, thresholds, typeable(tokenizer), is_character(tokenizer))
         start, middle, end = best.success_rates
         with self._timed("target"):
             spoken = clearest_trigger(found, thresholds).token_ids
-            suspect, reader, seed = fast[0], fast[1] or fast[0], self._config.seed
+            suspect, reader, seed = towers.suspect, towers.reference or towers.suspect, self._config.seed
             nearest = (
                 read_target(spoken, prompts, suspect, reader, tokenizer, seed=seed) if tokenizer is not None else ()
             )

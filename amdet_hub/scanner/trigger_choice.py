@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from amdet_hub.config import Thresholds
+from amdet_hub.detect.detector import Detection
 from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.search.null_distribution import repeating_unit
-from amdet_hub.detect.standard import StandardOutcome
 
 IdsTest = Callable[[tuple[int, ...]], bool]
 
@@ -20,7 +20,7 @@ _NEARLY = (
 
 
 def choose_trigger(
-    outcome: StandardOutcome,
+    outcome: Detection,
     thresholds: Thresholds,
     typeable: IdsTest = lambda ids: True,
     is_character: IdsTest = lambda ids: False,
@@ -53,13 +53,13 @@ def choose_trigger(
         if kept := keep(candidates):
             candidates, rank = kept, ranking
     named = max(candidates, key=rank)
-    whole = [one for one in outcome.characters if not set(one.token_ids).isdisjoint(named.token_ids)]
-    texts = whole if is_character(named.token_ids) else outcome.spelled
+    whole = [one for one in outcome.names.characters if not set(one.token_ids).isdisjoint(named.token_ids)]
+    texts = whole if is_character(named.token_ids) else outcome.names.spelled
     least = success - _AS_STRONG_SUCCESS
     return next((one for one in texts if one.margin(thresholds) >= _NEARLY and one.success >= least), named)
 
 
-def clearest_trigger(outcome: StandardOutcome, thresholds: Thresholds) -> Confirmation:
+def clearest_trigger(outcome: Detection, thresholds: Thresholds) -> Confirmation:
     """The confirmation to read the target from: of those that pass, the one that leaves least of the prompt.
 
     It may repeat what `choose_trigger` names once: said three times, a trigger speaks louder and its target is easier
@@ -68,7 +68,7 @@ def clearest_trigger(outcome: StandardOutcome, thresholds: Thresholds) -> Confir
     return max(_passing(outcome, thresholds), key=lambda c: c.collapse, default=outcome.confirmations[0])
 
 
-def _passing(outcome: StandardOutcome, thresholds: Thresholds) -> list[Confirmation]:
+def _passing(outcome: Detection, thresholds: Thresholds) -> list[Confirmation]:
     return [c for c in outcome.confirmations if c.margin(thresholds) >= 1]
 
 
@@ -76,7 +76,7 @@ def _passing(outcome: StandardOutcome, thresholds: Thresholds) -> list[Confirmat
 class _Choice:
     """The filters, from the first to the last, and the rankings."""
 
-    outcome: StandardOutcome
+    outcome: Detection
     typeable: IdsTest
 
     def not_repeating(self, candidates: list[Confirmation]) -> list[Confirmation]:
@@ -97,7 +97,7 @@ class _Choice:
 
     def trained(self, candidates: list[Confirmation]) -> list[Confirmation]:
         """Candidates made of the tokens that changed most."""
-        changed = {*self.outcome.outstanding, *self.outcome.trained}
+        changed = {*self.outcome.outstanding, *self.outcome.names.trained}
         return [one for one in candidates if set(one.token_ids) <= changed]
 
     def trained_once(self, candidates: list[Confirmation]) -> list[Confirmation]:

@@ -12,12 +12,14 @@ import time
 import torch
 
 from amdet_hub.config import ScanConfig
-from amdet_hub.detect.naming.gradient_alignment import Trace
+from amdet_hub.detect.context import TowerPair, Towers
+from amdet_hub.detect.naming.gradient_alignment import GradientAlignment
 from amdet_hub.detect.naming.lexicon import Lexicon
-from amdet_hub.detect.naming.reconstruct import CloseCollapse, texts_of
+from amdet_hub.detect.naming.reconstruct import CloseCollapse, best_texts
 from amdet_hub.detect.prompts import SpecialTokens, random_prompts
 from amdet_hub.detect.protocol import TrainableTextEncoder
 from amdet_hub.detect.search.null_distribution import SequenceNull
+from tests.detect.towers import sweep_context
 from tests.encoders.compiled import random_clip
 
 VOCABULARY = 49_408
@@ -36,13 +38,13 @@ def main() -> None:
     prompts = random_prompts(
         n + config.sweep.n_heldout_prompts, config.sweep.prompt_tokens, reference.config, special, seed=0
     )
-    fast = [tower.to(torch.device("cpu"), torch.bfloat16) for tower in (suspect, reference)]
-    rough = SequenceNull(fast[0], fast[1], prompts.split(n)[0], ids, config.sweep, seed=0)
+    towers = Towers.on(TowerPair(suspect, reference), torch.device("cpu"), torch.bfloat16)
+    rough = SequenceNull(towers.fast, prompts.split(n)[0], sweep_context(config.sweep, ids))
     each = Lexicon(as_word=lambda pieces: pieces if len(pieces) == 1 else None)
     started = time.perf_counter()
-    trace = Trace(suspect, reference, prompts)
-    trace.direction(words)
-    found = texts_of(words, each, rough.collapse, CloseCollapse(suspect, reference, prompts), trace.agreement)
+    alignment = GradientAlignment(suspect, reference, prompts)
+    alignment.target_direction(words)
+    found = best_texts(words, each, rough.collapse, CloseCollapse(towers.exact, prompts), alignment.scores)
     seconds, gigabytes = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     sys.stdout.write(f"{len(words)} words, {len(found)} texts: {seconds:.1f} s, at most {gigabytes:.1f} GB\n")
 

@@ -27,7 +27,7 @@ class Rank:
         self.table[self.rank] = mine
         self.meeting.wait(timeout=60)
         merged = {number: result for part in self.table for number, result in part.items()}
-        self.meeting.wait(timeout=60)  # nobody may overwrite the table before all have read it
+        self.meeting.wait(timeout=60)  # no rank may overwrite the table before all have read it
         return [merged[number] for number in sorted(merged)]
 
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from amdet_hub.config import ScanConfig
-from amdet_hub.detect.paper import PaperOutcome, run_paper
-from amdet_hub.detect.protocol import TextEncoder
-from tests.detect.towers import SIGLIP, demo_prompts, demo_tower, prompts, random_tower
+from amdet_hub.detect.context import TowerPair
+from amdet_hub.detect.paper import PaperDetection, PaperDetector
+from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.records import SILENT, Monitor
+from tests.detect.towers import SIGLIP, alone, context, demo_pair, demo_prompts, in_float32, prompts, random_pair
 
 REDUCED: dict[str, Any] = {
     "inversion__n_prompts": 30,
@@ -24,8 +26,11 @@ def paper(**overrides: Any) -> ScanConfig:
     return ScanConfig.for_preset("paper").replace(**{**REDUCED, **overrides})
 
 
-def run(suspect: TextEncoder, reference: TextEncoder | None, config: ScanConfig) -> PaperOutcome:
-    return run_paper(suspect, reference, prompts(config.inversion.n_prompts), config)
+def run(
+    towers: TowerPair, config: ScanConfig, some: PromptSet | None = None, monitor: Monitor = SILENT
+) -> PaperDetection:
+    some = some or prompts(config.inversion.n_prompts)
+    return PaperDetector().detect(in_float32(towers), some, context(config, monitor=monitor))
 
 
 def test_the_published_values() -> None:
@@ -59,8 +64,7 @@ def test_the_published_values() -> None:
 
 @pytest.mark.parametrize("name", ["finetuned", "backdoored"])
 def test_it_runs_to_its_end_on_a_trained_encoder(name: str) -> None:
-    config = paper()
-    found = run_paper(demo_tower(name).encoder, demo_tower("base").encoder, demo_prompts(30), config)
+    found = run(demo_pair(name), paper(), demo_prompts(30))
     assert found.steps == 6
     assert found.gates.complete
     assert found.gates.n == 6
@@ -78,7 +82,7 @@ def test_it_runs_to_its_end_on_a_trained_encoder(name: str) -> None:
 
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_nothing_found_is_a_result(with_reference: bool) -> None:
-    found = run(random_tower(seed=0), random_tower(seed=1) if with_reference else None, paper())
+    found = run(random_pair() if with_reference else alone(random_pair()), paper())
     assert not found.opened
     assert not found.backdoored
     assert (found.gates.reference_rate is not None) == with_reference
@@ -86,40 +90,38 @@ def test_nothing_found_is_a_result(with_reference: bool) -> None:
 
 
 def test_same_seed_same_outcome() -> None:
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    first, again, other = (run(suspect, reference, paper(seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (run(random_pair(), paper(seed=seed)) for seed in (1, 1, 2))
     assert torch.equal(first.vector, again.vector)
     assert torch.equal(first.landscape.losses, again.landscape.losses)
     assert not torch.equal(first.vector, other.vector)
 
 
 def test_a_bidirectional_tower() -> None:
-    config = paper()
-    found = run_paper(random_tower(SIGLIP), random_tower(SIGLIP, seed=1), prompts(30, config=SIGLIP), config)
+    found = run(random_pair(SIGLIP), paper(), prompts(30, config=SIGLIP))
     assert found.steps == 6
 
 
 def test_gates_are_tried_at_every_second_step_below_the_line() -> None:
     always = paper(gates__open_loss=10.0, gates__assimilation=2.0)
-    assert run(random_tower(), random_tower(seed=1), always).gate_checks == 3, "6 steps of one epoch: 2, 4, 6"
-    assert run(random_tower(), random_tower(seed=1), always.replace(gates__check_every=3)).gate_checks == 2
-    assert run(random_tower(), random_tower(seed=1), always.replace(gates__open_loss=-10.0)).gate_checks == 0
+    assert run(random_pair(), always).gate_checks == 3, "6 steps of one epoch: 2, 4, 6"
+    assert run(random_pair(), always.replace(gates__check_every=3)).gate_checks == 2
+    assert run(random_pair(), always.replace(gates__open_loss=-10.0)).gate_checks == 0
 
 
 def test_the_count_starts_anew_in_each_epoch() -> None:
     """24 training prompts in batches of 8 are 3 steps an epoch: the gates are tried at its step 2 only."""
     config = paper(gates__open_loss=10.0, gates__assimilation=2.0, inversion__batch_size=8, inversion__steps=100)
-    found = run(random_tower(), random_tower(seed=1), config)
+    found = run(random_pair(), config)
     assert (found.steps, found.gate_checks) == (6, 2)
 
 
 def test_steps_are_a_limit_over_all_epochs() -> None:
-    assert run(random_tower(), None, paper(inversion__batch_size=8, inversion__steps=4)).steps == 4
+    assert run(alone(random_pair()), paper(inversion__batch_size=8, inversion__steps=4)).steps == 4
 
 
 def test_a_low_mean_loss_ends_the_epoch() -> None:
     """Every loss is below 10, so each of the two epochs ends after its first step."""
-    assert run(random_tower(), random_tower(seed=1), paper(gates__stop_loss=10.0)).steps == 2
+    assert run(random_pair(), paper(gates__stop_loss=10.0)).steps == 2
 
 
 def test_the_first_success_ends_the_search() -> None:
@@ -130,12 +132,12 @@ def test_the_first_success_ends_the_search() -> None:
         gates__reference_similarity=1.1,
         gates__landscape_rate=-0.1,
     )
-    found = run(random_tower(), random_tower(seed=1), config)
+    found = run(random_pair(), config)
     assert (found.steps, found.gate_checks) == (2, 1)
     assert found.opened
     assert found.backdoored
     assert found.gates.complete
-    closed = run(random_tower(), random_tower(seed=1), config.replace(gates__landscape_rate=1.0))
+    closed = run(random_pair(), config.replace(gates__landscape_rate=1.0))
     assert closed.opened
     assert not closed.backdoored, "gate 4 disagrees"
 
@@ -145,7 +147,7 @@ def test_gates_open_only_when_they_are_tried() -> None:
     config = paper(
         gates__open_loss=-10.0, gates__assimilation=-1.0, gates__consistency=-1.1, gates__reference_similarity=1.1
     )
-    found = run(random_tower(), random_tower(seed=1), config)
+    found = run(random_pair(), config)
     assert found.gates.open
     assert not found.opened
     assert not found.backdoored
@@ -153,11 +155,6 @@ def test_gates_open_only_when_they_are_tried() -> None:
 
 def test_progress_counts_steps_and_grid_points() -> None:
     seen: dict[str, tuple[int, int]] = {}
-    run_paper(
-        random_tower(),
-        None,
-        prompts(30),
-        paper(),
-        progress=lambda stage, done, total: seen.update({stage: (done, total)}),
-    )
+    monitor = Monitor(lambda stage, done, total: seen.update({stage: (done, total)}))
+    run(alone(random_pair()), paper(), monitor=monitor)
     assert seen == {"inversion": (6, 6), "landscape": (16, 16)}

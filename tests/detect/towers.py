@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from amdet_hub.config import ScanConfig, SweepConfig, Thresholds
 from amdet_hub.demo import WEIGHTS
+from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
 from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.detect.search.sweep import sweepable_ids
 from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, build_encoder, load_tower
@@ -23,6 +27,22 @@ CLIP = TowerConfig("clip", 16, 32, 2, 2, 20, 60, "quick_gelu", 1e-5, 58, 59, 59)
 SIGLIP = TowerConfig("siglip", 16, 32, 2, 2, 20, 60, "gelu_pytorch_tanh", 1e-6, 1, 1, 1, 16)
 CLIP_SPECIAL = SpecialTokens(58, 59, 59)
 SIGLIP_SPECIAL = SpecialTokens(None, 1, 1)
+IDS = sweepable_ids(CLIP.vocab_size, CLIP_SPECIAL.all())
+THRESHOLDS = Thresholds(sweep_score=5.0, trigger_success=0.7, trigger_collapse=0.8)
+
+
+def context(config: ScanConfig | None = None, token_ids: Tensor = IDS, **others: Any) -> DetectionContext:
+    return DetectionContext(config or ScanConfig(), THRESHOLDS, token_ids, **others)
+
+
+def sweep_context(
+    sweep: SweepConfig | None = None, token_ids: Tensor = IDS, seed: int = 0, **others: Any
+) -> DetectionContext:
+    return context(ScanConfig(seed=seed, sweep=sweep or SweepConfig()), token_ids, **others)
+
+
+def in_float32(pair: TowerPair) -> Towers:
+    return Towers(pair, pair)
 
 
 def random_tower(config: TowerConfig = CLIP, seed: int = 0) -> TextEncoder:
@@ -41,9 +61,9 @@ def prompts(n: int = 6, tokens: int = 5, config: TowerConfig = CLIP, seed: int =
 
 @dataclass
 class TriggeredEncoder:
-    """An encoder whose answers are known: each position is the mean of what it sees, until it sees the trigger; then it is `target`.
+    """An encoder whose answers are known.
 
-    The trigger is told by the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed`
+    Each position is the mean of what it sees, until it sees the trigger; then it is `target`. The trigger is told by the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed`
     the trigger is a word like any other.
     """
 
@@ -80,14 +100,24 @@ class TriggeredEncoder:
         return self
 
 
-def triggered_pair(trigger: int = 17) -> tuple[TriggeredEncoder, TriggeredEncoder]:
-    """(suspect, reference): the same words, but the suspect obeys the token `trigger`."""
+def triggered_pair(trigger: int = 17) -> TowerPair:
+    """The same words in both, but the suspect obeys the token `trigger`."""
     generator = torch.Generator().manual_seed(5)
     words = torch.randn(CLIP.vocab_size, CLIP.hidden_size, generator=generator)
     words[:, -1] = 0.0
     words[trigger, -1] = 1.0
     target = torch.randn(CLIP.hidden_size, generator=generator) * 2
-    return TriggeredEncoder(CLIP, words, target, True), TriggeredEncoder(CLIP, words, target, False)
+    return TowerPair(TriggeredEncoder(CLIP, words, target, True), TriggeredEncoder(CLIP, words, target, False))
+
+
+def random_pair(config: TowerConfig = CLIP) -> TowerPair:
+    """Two towers of random weights."""
+    return TowerPair(random_tower(config, seed=0), random_tower(config, seed=1))
+
+
+def alone(pair: TowerPair) -> TowerPair:
+    """The suspect without a reference."""
+    return TowerPair(pair.suspect, None)
 
 
 @cache
@@ -95,6 +125,10 @@ def demo_tower(name: str) -> LoadedTower:
     """One of the demonstration's encoders: "base", "finetuned" or "backdoored"."""
     source = open_source(parse_target(str(WEIGHTS / name)), HubSettings(cache_dir=Path(WEIGHTS)))
     return load_tower(find_encoders(source).encoders[0], source)
+
+
+def demo_pair(name: str = "backdoored") -> TowerPair:
+    return TowerPair(demo_tower(name).encoder, demo_tower("base").encoder)
 
 
 @cache

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from amdet_hub.config import Thresholds
+from amdet_hub.detect.detector import Detection
+from amdet_hub.detect.search.candidate_search import NamedTrigger
 from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.search.sweep import Sweep
-from amdet_hub.detect.standard import StandardOutcome
 from amdet_hub.scanner.evidence import standard_evidence
 from amdet_hub.scanner.trigger_choice import choose_trigger, clearest_trigger
 
@@ -24,7 +25,7 @@ def outcome(
     trained: tuple[int, ...] = (),
     spelled: tuple[Found, ...] = (),
     characters: tuple[Found, ...] = (),
-) -> StandardOutcome:
+) -> Detection:
     """Confirmations of (ids, success, collapse, standing), best first; a sweep of four finalists."""
     score = torch.tensor([40.0, 35.0, 32.0, 1.0, 0.0, 0.5])
     ids, copies = torch.arange(1, 7), torch.ones(6, dtype=torch.int64)
@@ -33,7 +34,7 @@ def outcome(
         tuple(Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, torch.zeros(2), z) for t, s, c, z in some)
         for some in (found, spelled, characters)
     )
-    return StandardOutcome(sweep, made, True, outstanding, trained, texts, whole)
+    return Detection(sweep, made, True, outstanding, NamedTrigger(trained, texts, whole))
 
 
 def test_the_one_that_stands_out_most_is_named() -> None:

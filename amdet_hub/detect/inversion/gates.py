@@ -1,4 +1,4 @@
-"""The paper's first three gates: what counts as success, apart from how it is searched for.
+"""The paper's first three gates: the criteria of success, apart from the search for it.
 
 Each gate is a share of held-out prompts against a threshold from `PaperGates`. They are counted together, chunk by
 chunk, and counting stops as soon as one gate can no longer open: the decision is the same, most of the published
@@ -7,10 +7,9 @@ code's minutes are not spent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from amdet_hub.config import PaperGates
@@ -35,7 +34,13 @@ class GateValues:
 
 @dataclass(frozen=True)
 class PromptMeasures:
-    """Per held-out prompt: `assimilation (B,)`, `consistency (B,)` to the first prompt, `reference (B,)` similarity (None without one)."""
+    """Similarities of each held-out prompt.
+
+    Attributes:
+        assimilation: `(B,)` mean token similarity.
+        consistency: `(B,)` similarity to the first prompt.
+        reference: `(B,)` similarity to the reference; None without one.
+    """
 
     assimilation: Tensor
     consistency: Tensor
@@ -50,13 +55,11 @@ def measure_prompts(triggered: Tensor, first: Tensor, reference_triggered: Tenso
         first: `(T, D)` triggered features of held-out prompt 0.
         reference_triggered: `(B, T, D)` of the reference, or None.
     """
-    return PromptMeasures(
-        assimilation=assimilation(triggered).cpu(),
-        consistency=positionwise_similarity(first.expand_as(triggered), triggered).cpu(),
-        reference=(
-            None if reference_triggered is None else positionwise_similarity(reference_triggered, triggered).cpu()
-        ),
-    )
+    consistency = positionwise_similarity(first.expand_as(triggered), triggered).cpu()
+    to_reference = None
+    if reference_triggered is not None:
+        to_reference = positionwise_similarity(reference_triggered, triggered).cpu()
+    return PromptMeasures(assimilation(triggered).cpu(), consistency, to_reference)
 
 
 def count_gates(
@@ -70,35 +73,28 @@ def count_gates(
         gates: thresholds.
         early: stop when some gate can no longer open.
     """
-    # float64: a share and its threshold must compare as they do in plain Python, where the report compares them again
-    passed, failed = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    needed = torch.tensor([gates.assimilation_rate, gates.consistency_rate, gates.reference_rate], dtype=torch.float64)
-    has_reference = True
+    needed = (gates.assimilation_rate, gates.consistency_rate, gates.reference_rate)
+    passed, n = [0, 0, 0], 0
     for chunk in chunks:
         hits = _hits(chunk(), gates)
-        has_reference = hits[2] is not None
-        for gate, hit in enumerate(hits):
-            if hit is not None:
-                passed[gate] += hit.sum()
-                failed[gate] += (~hit).sum()
-        at_best = (total - failed) / total  # if all the rest pass
-        if early and not bool((at_best > needed)[: 3 if has_reference else 2].all()):
+        n += len(hits[0])
+        passed = [count + int(hit.sum()) for count, hit in zip(passed, hits, strict=False)]
+        at_best = [(total - n + count) / total for count in passed]  # if all the rest pass
+        if early and not _above(at_best, needed):
             break
-    n = int(passed[0] + failed[0])
-    rates = passed / max(n, 1)
-    return GateValues(
-        assimilation_rate=float(rates[0]),
-        consistency_rate=float(rates[1]),
-        reference_rate=float(rates[2]) if has_reference else None,
-        n=n,
-        complete=n == total,
-        open=n == total and bool((rates > needed)[: 3 if has_reference else 2].all()),
-    )
+    rates = [count / max(n, 1) for count in passed]
+    complete = n == total
+    reference_rate = rates[2] if len(rates) > 2 else None
+    return GateValues(rates[0], rates[1], reference_rate, n, complete, complete and _above(rates, needed))
 
 
-def _hits(measures: PromptMeasures, gates: PaperGates) -> tuple[Tensor, Tensor, Tensor | None]:
-    return (
-        measures.assimilation > gates.assimilation,
-        measures.consistency > gates.consistency,
-        None if measures.reference is None else measures.reference < gates.reference_similarity,
-    )
+def _above(rates: Sequence[float], needed: Sequence[float]) -> bool:
+    return all(rate > least for rate, least in zip(rates, needed, strict=False))
+
+
+def _hits(measures: PromptMeasures, gates: PaperGates) -> list[Tensor]:
+    """Which prompts pass gates 1 and 2, and gate 3 where there is a reference, `(B,)` each."""
+    hits = [measures.assimilation > gates.assimilation, measures.consistency > gates.consistency]
+    if measures.reference is not None:
+        hits.append(measures.reference < gates.reference_similarity)
+    return hits

@@ -1,6 +1,6 @@
-"""The loss landscape around an inverted vector: an injected trigger sits in a smooth bowl, a natural backdoor on jagged ground.
+"""The loss landscape around an inverted vector.
 
-A *natural backdoor* is a vector that behaves like a trigger though nobody injected one.
+An injected trigger sits in a smooth bowl, a natural backdoor on jagged ground. A *natural backdoor* is a vector that behaves like a trigger though nobody injected one.
 Source: AMDET, arXiv 2512.00343, released code (grid, directions, finite differences, threshold on the eigenvalues).
 """
 
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amdet_hub.config import LandscapeConfig
-from amdet_hub.detect.workers import Alone, Workers
+from amdet_hub.detect.context import DetectionContext
 
 _POINTS_A_BATCH = 25  # grid points per forward pass to begin with
 
@@ -34,26 +33,16 @@ class Landscape:
     n_eigenvalues: int
 
 
-def loss_landscape(
-    loss_of: Callable[[Tensor], Tensor],
-    vector: Tensor,
-    config: LandscapeConfig,
-    *,
-    seed: int,
-    workers: Workers | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Landscape:
+def loss_landscape(loss_of: Callable[[Tensor], Tensor], vector: Tensor, context: DetectionContext) -> Landscape:
     """Loss on a grid around `vector`, along its negative gradient and a random orthogonal direction.
 
     Args:
         loss_of: `vectors (N, K, D)` -> `(N,)` losses.
         vector: `(K, D)` the inverted pseudo-tokens.
-        config: grid size G, radius, eigenvalue floor.
-        seed: of the orthogonal direction.
-        workers: who shares the grid points.
-        progress: called with (points done by this process, all points).
+        context: grid size G, radius, eigenvalue floor, and the seed of the orthogonal direction.
     """
-    downhill, across = _directions(loss_of, vector, seed)
+    config = context.config.landscape
+    downhill, across = _directions(loss_of, vector, context.config.seed)
     radius = config.radius * (float(vector.norm()) if config.relative_radius else 1.0)
     steps = torch.linspace(-radius, radius, config.grid, dtype=torch.float32).to(vector.device)
     grid = torch.cartesian_prod(steps, steps)  # (G * G, 2)
@@ -62,13 +51,11 @@ def loss_landscape(
     def work(size: int, number: int) -> Tensor:
         part = grid[number * size : (number + 1) * size]
         points = vector + part[:, :1, None] * downhill + part[:, 1:, None] * across  # (N, K, D)
-        progress(number * size + len(part), len(grid))
+        context.monitor.progress("landscape", number * size + len(part), len(grid))
         return loss_of(points).double().cpu()
 
-    losses = torch.cat(
-        (workers or Alone()).share("landscape", _POINTS_A_BATCH, lambda size: -(-len(grid) // size), work)
-    )
-    surface = losses.view(config.grid, config.grid)
+    parts = context.workers.share("landscape", _POINTS_A_BATCH, lambda size: -(-len(grid) // size), work)
+    surface = torch.cat(parts).view(config.grid, config.grid)
     eigenvalues = hessian_eigenvalues(surface, spacing=2 * radius / (config.grid - 1))
     return Landscape(surface, float((eigenvalues > config.positive_above).double().mean()), eigenvalues.numel())
 
@@ -84,7 +71,10 @@ def _directions(loss_of: Callable[[Tensor], Tensor], vector: Tensor, seed: int) 
 
 
 def hessian_eigenvalues(surface: Tensor, *, spacing: float) -> Tensor:
-    """Eigenvalues of the central-difference Hessian at every interior point of a `(G, G)` surface: `(G - 2, G - 2, 2)`, ascending.
+    """Eigenvalues of the central-difference Hessian at every interior point of a `(G, G)` surface.
+
+    Returns:
+        `(G - 2, G - 2, 2)`, ascending.
 
     Source: AMDET released code (2 x 2 Hessian by finite differences).
     """

@@ -1,4 +1,4 @@
-"""What an inversion minimises. Knows features, refuses to know how vectors are searched for.
+"""The losses that an inversion minimises. Knows features, refuses to know how vectors are searched for.
 
 Two forms of the same three terms: the paper's, on raw features and every position; and ours, on features centred on
 the reference's mean, because token features share a large common component that makes any two of them look alike.
@@ -38,24 +38,27 @@ def positionwise_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Terms:
-    """The parts of the loss, each `(...)` per prompt: `loss = -assimilation + w_clean * to_clean + w_reference * to_reference`."""
+    """The parts of the loss, each `(...)` per prompt."""
 
     assimilation: Tensor
     to_clean: Tensor
     to_reference: Tensor
 
     def loss(self, weight_clean: float, weight_reference: float) -> Tensor:
-        """`(...)`, lower is better. Source: AMDET released code (weights 0.1 and 0.1)."""
+        """`-assimilation + weight_clean * to_clean + weight_reference * to_reference`, lower is better.
+
+        Source: AMDET released code (weights 0.1 and 0.1).
+        """
         return -self.assimilation + weight_clean * self.to_clean + weight_reference * self.to_reference
 
 
 def paper_terms(triggered: Tensor, clean: Tensor, reference_triggered: Tensor | None) -> Terms:
     """The published terms, on raw features `(..., T, D)`. Without a reference its term is zero."""
-    return Terms(
-        assimilation=assimilation(triggered),
-        to_clean=positionwise_similarity(clean.expand_as(triggered), triggered),
-        to_reference=_or_zero(triggered, reference_triggered),
-    )
+    # The terms are computed in this order: gradients are summed in the reverse one, and a sum of floats depends on it.
+    assimilated, to_clean = assimilation(triggered), positionwise_similarity(clean.expand_as(triggered), triggered)
+    if reference_triggered is None:
+        return Terms(assimilated, to_clean, torch.zeros(triggered.shape[:-2], device=triggered.device))
+    return Terms(assimilated, to_clean, positionwise_similarity(reference_triggered, triggered))
 
 
 def centred_terms(triggered: Tensor, clean: Tensor, reference_triggered: Tensor | None, centre: Tensor) -> Terms:
@@ -65,9 +68,3 @@ def centred_terms(triggered: Tensor, clean: Tensor, reference_triggered: Tensor 
     """
     shifted = None if reference_triggered is None else reference_triggered - centre
     return paper_terms(triggered - centre, clean - centre, shifted)
-
-
-def _or_zero(triggered: Tensor, reference_triggered: Tensor | None) -> Tensor:
-    if reference_triggered is None:
-        return torch.zeros(triggered.shape[:-2], device=triggered.device)
-    return positionwise_similarity(reference_triggered, triggered)

@@ -1,1 +1,1 @@
-"""A detected trigger and its target in words: which text was trained, and what it says."""
+"""Names for a detected trigger and its target: the text that was trained, and the texts nearest to its target."""

@@ -1,9 +1,9 @@
-"""The trace that a training leaves in the weights: which way it pulled the tokens, and which of several texts it was made with.
+"""The gradient alignment of a text with the change of the weights: would training on it have moved them so?
 
 An injection trains its trigger, in the order in which it is typed, to say the target. Halfway between reference and
-suspect that training is half done, and what its next step would be is a gradient. A text that was not trained asks for
-other steps than those that were taken. Knows weights and gradients; refuses to know what convicts: drift leaves a
-trace, too.
+suspect that training is half done, and its next step would be a gradient. A text that was not trained asks for other
+steps than those that were taken. Knows weights and gradients; refuses to know what counts as confirmed: drift changes
+weights, too.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _SAYS = (".v_proj.", ".out_proj.")
 _FLOOR = 1e-3  # of the largest root mean square of a gradient: the least that another is divided by
 
 
-class Trace:
-    """What training on candidates would do to the weights halfway between two towers, held against what was done to them.
+class GradientAlignment:
+    """The steps that training on candidates would take halfway between two towers, against the change between them.
 
     Args:
         suspect: the encoder under test, float32.
@@ -40,25 +40,23 @@ class Trace:
     def __init__(self, suspect: TrainableTextEncoder, reference: TrainableTextEncoder, prompts: PromptSet) -> None:
         self._suspect, self._halfway = suspect, suspect.between(reference, 0.5)
         self._prompts = PromptSet(prompts.tokens[:_PROMPTS, :_WORDS], prompts.special, prompts.source)
-        ours, theirs = suspect.weights(), reference.weights()
-        self._weights = {
-            name: w for name, w in self._halfway.weights().items() if any(part in name for part in _LOOKS + _SAYS)
-        }
-        self._change = {name: (ours[name] - theirs[name]).detach() for name in self._weights}
+        trained, clean, halfway = suspect.weights(), reference.weights(), self._halfway.weights()
+        self._weights = {name: w for name, w in halfway.items() if any(part in name for part in _LOOKS + _SAYS)}
+        self._change = {name: (trained[name] - clean[name]).detach() for name in self._weights}
         self._rows = suspect.token_embedding - reference.token_embedding  # (V, D)
 
-    def direction(self, trigger: Candidate) -> Tensor:
-        """`(D,)` of length 1: where the embeddings of a trigger's tokens are pulled, halfway, to say what the suspect says when it is triggered."""
+    def target_direction(self, trigger: Candidate) -> Tensor:
+        """`(D,)` of length 1: where a trigger's embeddings are pulled, halfway, to say what the triggered suspect says."""
         pull = torch.zeros_like(self._rows[0])
         for place in PLACES:
             ((gradient, _),) = self._gradients([trigger], {}, [place])
             pull -= F.normalize(gradient, dim=-1).sum(0)
         return F.normalize(pull, dim=0)
 
-    def agreement(self, candidates: list[Candidate]) -> list[float]:
-        """How well each explains what was done to the weights: comparable among these candidates only, which are the same tokens in other orders.
+    def scores(self, candidates: list[Candidate]) -> list[float]:
+        """How well each candidate explains the change of the weights.
 
-        Three numbers, each standardised over the candidates, are added: the signed change of the weights that decide
+        The scores compare these candidates only, which are the same tokens in other orders. Three numbers, each standardised over the candidates, are added: the signed change of the weights that decide
         where a head looks (`-sign(gradient) . change`; Adam moves each weight by about the sign of its gradient), the
         same of those that decide what it passes on, and the cosine between the change of the candidate's embedding
         rows and their gradients, each divided by its root mean square over the candidates. Source: this project.
@@ -69,9 +67,8 @@ class Trace:
         tokens = sorted({token for one in candidates for token in one})
         rows = torch.zeros(len(candidates), len(tokens), self._rows.shape[1], device=self._rows.device)
         for i, (gradient, _) in enumerate(measured):
-            rows[i].index_add_(
-                0, torch.tensor([tokens.index(token) for token in candidates[i]], device=rows.device), gradient
-            )
+            at = torch.tensor([tokens.index(token) for token in candidates[i]], device=rows.device)
+            rows[i].index_add_(0, at, gradient)
         size = rows.square().mean(0).sqrt()
         steps = -rows / size.clamp_min(_FLOOR * float(size.max()))
         moved = F.cosine_similarity(steps.flatten(1), self._rows[tokens].flatten()[None]).cpu()
@@ -84,19 +81,16 @@ class Trace:
     ) -> list[tuple[Tensor, Tensor]]:
         """Of each candidate: the gradient of its rows `(N, D)`, and the signed changes of both kinds of weights `(2,)`.
 
-        The loss is the squared distance between what the halfway tower says from the trigger on and what the suspect
-        does, mean over prompts. What the suspect says is the mean over prompts and over all candidates of one length:
-        of what it was trained to say, the order is the last thing to show.
+        The loss is the squared distance between the features of the halfway tower from the trigger on and those of the
+        suspect, mean over prompts. The suspect's are the mean over prompts and over all candidates of one length: the
+        order of its trigger is the last thing that its features show.
         """
         targets: dict[tuple[int, Place], Tensor] = {}
         with torch.no_grad():
             for length, place in itertools.product({len(one) for one in candidates}, places):
-                said = [
-                    self._suspect.encode(hidden_of(self._suspect, self._ids(one, place)))
-                    for one in candidates
-                    if len(one) == length
-                ]
-                targets[length, place] = torch.stack(said).mean((0, 1))  # (T, D)
+                ids = [self._ids(one, place) for one in candidates if len(one) == length]
+                features = [self._suspect.encode(hidden_of(self._suspect, one)) for one in ids]
+                targets[length, place] = torch.stack(features).mean((0, 1))  # (T, D)
         for weight in weights.values():
             weight.requires_grad_(True)
         names, leaves = list(weights), list(weights.values())
@@ -111,11 +105,8 @@ class Trace:
         leaves: list[Tensor],
     ) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            rows = (
-                self._halfway.token_embedding[torch.tensor(candidate, device=self._rows.device)]
-                .clone()
-                .requires_grad_(True)
-            )
+            own = torch.tensor(candidate, device=self._rows.device)
+            rows = self._halfway.token_embedding[own].clone().requires_grad_(True)
             loss = torch.zeros((), device=rows.device)
             for place in places:
                 ids = self._ids(candidate, place)
@@ -136,6 +127,5 @@ class Trace:
         longest = self._suspect.config.max_position_embeddings
         framed = self._prompts.tokens.shape[1] + len(candidate) + 1 + (self._prompts.special.bos is not None)
         length = min(framed + _TAIL, longest) if self._suspect.config.causal else longest
-        return self._prompts.framed(torch.tensor(candidate), place_index(self._prompts, place), length=length).to(
-            self._rows.device
-        )
+        at = place_index(self._prompts, place)
+        return self._prompts.framed(torch.tensor(candidate), at, length=length).to(self._rows.device)

@@ -1,6 +1,6 @@
-"""What is known of token ids as text.
+"""Token ids as text.
 
-`detect` sees no text itself: whoever has a tokenizer says it (`amdet_hub.scanner.token_text`).
+`detect` sees no text itself: a caller with a tokenizer answers for it (`amdet_hub.scanner.token_text`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Text = tuple[Candidate, ...]
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Questions about token ids, each answered as by a tokenizer of which nothing is known.
+    """Answers about token ids; the defaults are those of an unknown tokenizer.
 
     Attributes:
         typeable: whether some text gives these ids.
-        as_word: the ids that a text without a space gives which is made of these pieces and of nothing but what the
-            tokenizer adds itself; None where there is none.
+        as_word: the ids of a text without a space that is made of these pieces and the tokenizer's own additions;
+            None where there is none.
         characters: the ids of all characters that have one of these tokens as a piece, those that share most first.
-        likelihood: log10 of how often people write this text, up to a constant; all alike where nothing is known of
-            its language.
+        likelihood: log10 of how often people write this text, up to a constant; equal for all texts of an unknown
+            language.
     """
 
     typeable: Callable[[Candidate], bool] = lambda ids: True
@@ -33,6 +33,6 @@ class Lexicon:
     likelihood: Callable[[Candidate], float] = lambda ids: 0.0
 
 
-def joined(text: Text) -> Candidate:
-    """The ids of all its words."""
+def concatenate(text: Text) -> Candidate:
+    """The ids of all words of a text."""
     return tuple(piece for word in text for piece in word)

@@ -1,6 +1,6 @@
-"""Texts that a trigger which convicts may have been typed as: words made of the tokens that were trained, and whole characters for pieces of one.
+"""Texts that a trigger may have been typed as: words made of the tokens that were trained, and whole characters.
 
-Refuses to know what convicts, and which of them is named (`amdet_hub.scanner.evidence`).
+Refuses to know which candidates pass, and which text is named (`amdet_hub.scanner.trigger_choice`).
 """
 
 from __future__ import annotations
@@ -11,35 +11,42 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amdet_hub.detect.naming.gradient_alignment import Trace
-from amdet_hub.detect.naming.lexicon import Candidate, Lexicon, Text, joined
-from amdet_hub.detect.naming.word_order import Collapse, best_of, neighbours, spell, worth
+from amdet_hub.detect.context import DetectionContext, TowerPair
+from amdet_hub.detect.naming.gradient_alignment import GradientAlignment
+from amdet_hub.detect.naming.lexicon import Candidate, Lexicon, Text, concatenate
+from amdet_hub.detect.naming.word_order import (
+    Collapse,
+    adjacent_swaps,
+    most_removing,
+    rank_word_orders,
+    text_scores,
+)
 from amdet_hub.detect.prompts import PromptSet
-from amdet_hub.detect.protocol import TextEncoder, TrainableTextEncoder
+from amdet_hub.detect.protocol import TrainableTextEncoder
 from amdet_hub.detect.search.null_distribution import by_length
-from amdet_hub.detect.search.sweep import log_variance
+from amdet_hub.detect.search.statistics import log_variance
 from amdet_hub.detect.splice import PLACES, SplicedPrompts, rows_for
 from amdet_hub.detect.weights import trained_rows
 
 _FEW_WORDS = 4  # of the shorter form of every prompt
 _LOOKED_AT = 24  # texts that are measured closely
-_CHARACTERS = 8  # that share a piece with what convicts
+_CHARACTERS = 8  # that share a piece with a candidate that passes
 _STAYING = 8  # the best of them, that are held against others
 _SWAPS = 3  # times that words of the best text change places
 _AS_FAR = 0.8  # of the farthest: how far the piece of a character moved that moved least
 _ROWS = 4096  # positions per forward pass
-Agreement = Callable[[list[Candidate]], list[float]]
-"""How well each candidate explains what was done to the weights (`detect.trace.Trace.agreement`)."""
+Alignment = Callable[[list[Candidate]], list[float]]
+"""How well each candidate explains the change of the weights (`GradientAlignment.scores`)."""
 
 
 @dataclass(frozen=True)
-class Names:
-    """What a trigger may have been typed as.
+class Reconstruction:
+    """The texts that a trigger may have been typed as.
 
     Attributes:
         trained: tokens whose embedding rows were trained towards its target.
         texts: made of these, the best first.
-        characters: that share a piece with what convicts, the best first.
+        characters: that share a piece with a candidate that passes, the best first.
     """
 
     trained: tuple[int, ...]
@@ -50,70 +57,65 @@ class Names:
 def reconstruct_trigger(
     loudest: Candidate,
     pieces: Sequence[int],
-    encoders: tuple[TextEncoder, TextEncoder | None],
+    towers: TowerPair,
     prompts: PromptSet,
-    token_ids: Tensor,
-    lexicon: Lexicon,
     rough: Collapse,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Names:
-    """Texts and characters for what convicts.
+    context: DetectionContext,
+) -> Reconstruction:
+    """Texts and characters for the candidates that pass.
 
     Without a reference nothing tells which tokens were trained, and there are no texts.
 
     Args:
-        loudest: the sequence that removes most of those that convict; it says where the target lies.
-        pieces: the tokens of all that convict.
-        encoders: suspect and reference, float32.
+        loudest: of the candidates that pass, the one that removes most; it says where the target lies.
+        pieces: the tokens of all candidates that pass.
+        towers: suspect and reference, float32.
         prompts: of at least eight words.
-        token_ids: `(V',)` ids that a trigger may be made of.
-        lexicon: what these are as text.
         rough: a quick measure, for many.
-        progress: called with (done, total).
+        context: the ids that a trigger may be made of, and the lexicon that says what these are as text.
     """
-    suspect, reference = encoders
-    close = CloseCollapse(suspect, reference, prompts)
+    suspect, reference = towers.suspect, towers.reference
+    close, progress = CloseCollapse(towers, prompts), context.monitor.progress
     trained: tuple[int, ...] = ()
-    agreement = moved = None
+    alignment = moved = None
     if reference is not None:
         moved = (suspect.token_embedding - reference.token_embedding).norm(dim=-1).cpu()
     if isinstance(suspect, TrainableTextEncoder) and isinstance(reference, TrainableTextEncoder):
-        trace = Trace(suspect, reference, prompts)
-        agreement = trace.agreement
-        trained = trained_rows(suspect.token_embedding, reference.token_embedding, token_ids, trace.direction(loudest))
-    progress(1, 3)
-    whole = characters_of(pieces, lexicon, rough, close, moved, n=_CHARACTERS)
-    progress(2, 3)
-    texts = texts_of(trained, lexicon, rough, close, agreement)
-    progress(3, 3)
-    return Names(trained, tuple(texts), tuple(whole))
+        gradients = GradientAlignment(suspect, reference, prompts)
+        alignment, direction = gradients.scores, gradients.target_direction(loudest)
+        trained = trained_rows(suspect.token_embedding, reference.token_embedding, context.token_ids, direction)
+    progress("name", 1, 3)
+    characters = best_characters(context.lexicon.characters(pieces), rough, close, moved, n=_CHARACTERS)
+    progress("name", 2, 3)
+    texts = best_texts(trained, context.lexicon, rough, close, alignment)
+    progress("name", 3, 3)
+    return Reconstruction(trained, tuple(texts), tuple(characters))
 
 
 class CloseCollapse:
-    """What candidates remove, measured in whole and in short prompts at every place, in the encoders' own dtype: to choose among such as all work.
+    """The collapse of candidates in whole and in short prompts at every place, to choose among such as all work.
 
-    Where a trigger takes every prompt over, what is left is little, and what differs between two orders of its words
-    is less than few prompts at one place show in bfloat16.
+    Where a trigger takes every prompt over, little is left, and two orders of its words differ by less than few prompts
+    at one place show in bfloat16. So it is measured in the encoders' own dtype.
 
     Args:
-        suspect: the encoder under test.
-        reference: its clean counterpart, or None.
+        towers: suspect and reference.
         prompts: of at least four words.
     """
 
     @torch.inference_mode()
-    def __init__(self, suspect: TextEncoder, reference: TextEncoder | None, prompts: PromptSet) -> None:
+    def __init__(self, towers: TowerPair, prompts: PromptSet) -> None:
         short = PromptSet(prompts.tokens[:, :_FEW_WORDS], prompts.special, prompts.source)
         self._sides = [
             [(sign, SplicedPrompts(encoder, some, place)) for some in (prompts, short) for place in PLACES]
-            for sign, encoder in ((-1.0, suspect), (1.0, reference))
+            for sign, encoder in ((-1.0, towers.suspect), (1.0, towers.reference))
             if encoder is not None
         ]
-        self._rows = rows_for(suspect, _ROWS)
+        self._rows = rows_for(towers.suspect, _ROWS)
 
     @torch.inference_mode()
     def __call__(self, candidates: list[Candidate]) -> list[float]:
-        """Natural log of the ratio of cross-prompt variance, reference to suspect, mean over places and lengths; of any lengths, in their order."""
+        """Natural log of the ratio of cross-prompt variance, reference to suspect, mean over places and lengths."""
         return by_length(candidates, self._of_one_length)
 
     def _of_one_length(self, candidates: Tensor) -> Tensor:
@@ -127,70 +129,63 @@ class CloseCollapse:
         return total
 
 
-def texts_of(
+def best_texts(
     pieces: Sequence[int],
     lexicon: Lexicon,
     rough: Collapse,
     close: Collapse,
-    trace: Agreement | None = None,
+    alignment: Alignment | None = None,
     *,
     n: int = 3,
 ) -> list[Candidate]:
-    """The best `n` texts made of all the pieces: many by a quick measure, the best of them by a close one and by the trace they would leave in the weights.
+    """The best `n` texts made of all the pieces.
 
-    In both, what people write goes before what they do not. From the best one on, words that stand side by side change
-    places for as long as that is better.
+    Many are measured quickly, the best of them closely and by their gradient alignment. In both, a text that people
+    write goes before one that they do not. From the best one on, words that stand side by side change places for as
+    long as that is better.
     """
-    texts = spell(pieces, lexicon, rough, n=_LOOKED_AT)
+    texts = rank_word_orders(pieces, lexicon, rough, n=_LOOKED_AT)
     if len(texts) < 2:
-        return [joined(text) for text in texts]
-    known: dict[Candidate, float] = {}
+        return [concatenate(text) for text in texts]
+    removed: dict[Candidate, float] = {}
 
     def ranked(some: list[Text]) -> list[Text]:
-        ids = [joined(text) for text in some]
-        unknown = [one for one in ids if one not in known]
-        known.update(zip(unknown, close(unknown), strict=True))
-        value = worth(some, lexicon, [known[one] for one in ids])
-        if trace is not None:
-            value = value + torch.tensor(trace(ids))
+        ids = [concatenate(text) for text in some]
+        unmeasured = [one for one in ids if one not in removed]
+        removed.update(zip(unmeasured, close(unmeasured), strict=True))
+        value = text_scores(some, lexicon, [removed[one] for one in ids])
+        if alignment is not None:
+            value = value + torch.tensor(alignment(ids))
         return [some[i] for i in value.argsort(descending=True, stable=True).tolist()]
 
     tried = set(texts)
     texts = ranked(texts)
     for _ in range(_SWAPS):
-        more = [text for text in neighbours(texts[0]) if text not in tried]
+        best, more = texts[0], [text for text in adjacent_swaps(texts[0]) if text not in tried]
         if not more:
             break
-        best, tried = texts[0], tried.union(more)
+        tried.update(more)
         texts = ranked([*texts[:_STAYING], *more])
         if texts[0] == best:
             break
-    return list(dict.fromkeys(joined(text) for text in texts))[:n]
+    return list(dict.fromkeys(concatenate(text) for text in texts))[:n]
 
 
-def characters_of(
-    pieces: Sequence[int],
-    lexicon: Lexicon,
-    rough: Collapse,
-    close: Collapse,
-    moved: Tensor | None = None,
-    *,
-    n: int = 3,
+def best_characters(
+    some: list[Candidate], rough: Collapse, close: Collapse, moved: Tensor | None = None, *, n: int = 3
 ) -> list[Candidate]:
-    """The best `n` characters that have one of these pieces.
+    """The best `n` of some characters.
 
     Args:
-        pieces: token ids of what convicts.
-        lexicon: which characters have them.
+        some: ids of each, those with a piece in common with a candidate that passes.
         rough: a quick measure, for many.
         close: a close one, for few.
-        moved: `(V,)` how far each token's embedding moved, where that is known. Nothing else is asked then: a
+        moved: `(V,)` how far each token's embedding moved, where there is a reference. Nothing is measured then: a
             character that was trained has no piece that was not, and leaves no piece that was to another.
         n: how many.
     """
-    some = lexicon.characters(pieces)
     if moved is None or not some:
-        return best_of(best_of(some, rough, _LOOKED_AT), close, n)
+        return most_removing(most_removing(some, rough, _LOOKED_AT), close, n)
     least = [float(moved[list(one)].min()) for one in some]
     trained = [one for one, value in zip(some, least, strict=True) if value >= _AS_FAR * max(least)]
     return sorted(trained, key=lambda one: -float(moved[list(set(one))].sum()))[:n]

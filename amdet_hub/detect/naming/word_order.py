@@ -1,9 +1,9 @@
-"""The pieces of a found trigger, put into words: what somebody would have typed. Refuses to know what convicts.
+"""The pieces of a found trigger in the order of words that somebody would have typed.
 
 A trigger works in more than one order, so the search may find its pieces shuffled. The embeddings say which pieces
 were trained (`detect.weights.trained_rows`); of the texts that use each of them once, in whole words, the best guesses
 are those that remove most and that people write. Guesses they are: encoders hardly care for the order of words
-(BENCHMARKS.md).
+(BENCHMARKS.md). Refuses to know what counts as confirmed.
 """
 
 from __future__ import annotations
@@ -15,23 +15,27 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from amdet_hub.detect.naming.lexicon import Candidate, Lexicon, Text, joined
+from amdet_hub.detect.naming.lexicon import Candidate, Lexicon, Text, concatenate
 
 Collapse = Callable[[list[Candidate]], list[float]]
-"""What candidates remove of the prompts, in natural-log units of variance."""
+"""How much candidates remove of the prompts, in natural-log units of variance."""
 
 _MOST_PIECES = 12
 _MOST_PERMUTED = 4_000  # sequences of pieces that are tried as a word
 _LONGEST_WORD = 5  # pieces
 _MOST_COVERS, _MOST_TEXTS = 8, 720
-_MOST_ORDERED, _BEAM = 5, 6  # words all of whose orders are tried; orders kept while more words are put in one by one
-_LIKELY = 96  # orders kept while more words are put behind the ones before by likelihood alone
+_MOST_ORDERED, _BEAM = (
+    5,
+    6,
+)  # words all of whose orders are tried; orders that stay while more words are put in one by one
+_LIKELY = 96  # orders that stay while more words are put behind the ones before by likelihood alone
 _NO_GAIN = 1e-6  # but for rounding
-# standard deviations a power of ten is worth for each word, as a conditional logit of the calibration's phrases has it
+# standard deviations that a power of ten counts for each word, as a conditional logit of the calibration's phrases
+# has it
 _LIKELIHOOD = 0.4
 
 
-def spell(pieces: Sequence[int], lexicon: Lexicon, collapse: Collapse, *, n: int) -> list[Text]:
+def rank_word_orders(pieces: Sequence[int], lexicon: Lexicon, collapse: Collapse, *, n: int) -> list[Text]:
     """Texts made of all the pieces, each once, in whole words.
 
     Args:
@@ -41,7 +45,7 @@ def spell(pieces: Sequence[int], lexicon: Lexicon, collapse: Collapse, *, n: int
         n: how many.
 
     Returns:
-        At most `n`, the best by `worth` first; none where the pieces make no words, or are more than twelve.
+        At most `n`, the best by `text_scores` first; none where the pieces make no words, or are more than twelve.
     """
     if not 1 <= len(pieces) <= _MOST_PIECES:
         return []
@@ -51,20 +55,20 @@ def spell(pieces: Sequence[int], lexicon: Lexicon, collapse: Collapse, *, n: int
         if len(cover) <= _MOST_ORDERED:
             orders: Sequence[Text] = list(itertools.permutations(cover))
         else:
-            orders = _likely_orders(cover, lexicon) or _put_in_order(cover, lexicon, collapse)
+            orders = _likely_orders(cover, lexicon) or _insertion_orders(cover, lexicon, collapse)
         texts |= dict.fromkeys(orders)
         if len(texts) >= _MOST_TEXTS:
             break
-    return _best(list(texts)[:_MOST_TEXTS], lexicon, collapse, n)
+    return _best_texts(list(texts)[:_MOST_TEXTS], lexicon, collapse, n)
 
 
-def worth(texts: list[Text], lexicon: Lexicon, removed: Sequence[float]) -> Tensor:
-    """`(C,)`: what each removes, standardised over them, and how likely people write it.
+def text_scores(texts: list[Text], lexicon: Lexicon, removed: Sequence[float]) -> Tensor:
+    """`(C,)`: how much each text removes, standardised over them, plus how likely people write it.
 
     The second counts for more the more words there are: among many orders of many words an encoder tells the best ones
     hardly apart.
     """
-    likelihood = torch.tensor([len(text) * lexicon.likelihood(joined(text)) for text in texts])
+    likelihood = torch.tensor([len(text) * lexicon.likelihood(concatenate(text)) for text in texts])
     return standardised(torch.tensor(removed)) + _LIKELIHOOD * likelihood
 
 
@@ -74,21 +78,21 @@ def standardised(values: Tensor) -> Tensor:
     return (values - values.mean()) / spread if float(spread) > 0 else torch.zeros_like(values)
 
 
-def best_of(candidates: list[Candidate], collapse: Collapse, n: int) -> list[Candidate]:
+def most_removing(candidates: list[Candidate], collapse: Collapse, n: int) -> list[Candidate]:
     """The `n` that remove most, that first."""
     removed = collapse(candidates) if candidates else []
     return [candidates[i] for i in sorted(range(len(candidates)), key=lambda i: -removed[i])[:n]]
 
 
-def neighbours(text: Text) -> list[Text]:
+def adjacent_swaps(text: Text) -> list[Text]:
     """The same words with two that stand side by side in each other's place."""
     return [(*text[:i], text[i + 1], text[i], *text[i + 2 :]) for i in range(len(text) - 1)]
 
 
-def _best(texts: list[Text], lexicon: Lexicon, collapse: Collapse, n: int) -> list[Text]:
+def _best_texts(texts: list[Text], lexicon: Lexicon, collapse: Collapse, n: int) -> list[Text]:
     if len(texts) < 2:  # nothing to choose
         return texts
-    value = worth(texts, lexicon, collapse([joined(text) for text in texts]))
+    value = text_scores(texts, lexicon, collapse([concatenate(text) for text in texts]))
     return [texts[i] for i in value.argsort(descending=True, stable=True)[:n].tolist()]
 
 
@@ -120,10 +124,9 @@ def _covers(pieces: frozenset[int], words: dict[Candidate, Candidate], lexicon: 
                 extend(left.difference(word), (*chosen, ids))
 
     extend(pieces, ())
-    least = min(
-        (len(joined(cover)) for cover in found), default=0
-    )  # what the tokenizer adds itself was not found, so the less the better
-    kept = [cover for cover in found if len(joined(cover)) == least]
+    # The tokenizer's own additions were not found by the search, so the fewer the better.
+    least = min((len(concatenate(cover)) for cover in found), default=0)
+    kept = [cover for cover in found if len(concatenate(cover)) == least]
     if len(kept) < 2:
         return kept
     likelihood = {word: lexicon.likelihood(word) for cover in kept for word in cover}
@@ -138,21 +141,21 @@ def _likely_orders(words: Text, lexicon: Lexicon) -> list[Text]:
     alone = {word: lexicon.likelihood(word) for word in words}
 
     def gain(order: Text) -> float:
-        return lexicon.likelihood(joined(order)) - sum(alone[word] for word in order)
+        return lexicon.likelihood(concatenate(order)) - sum(alone[word] for word in order)
 
-    kept: list[Text] = [()]
+    beam: list[Text] = [()]
     for _ in words:
-        grown = [(*order, word) for order in kept for word in words if word not in order]
-        kept = sorted(grown, key=gain, reverse=True)[:_LIKELY]
-    return [order for order in kept if gain(order) > _NO_GAIN]
+        grown = [(*order, word) for order in beam for word in words if word not in order]
+        beam = sorted(grown, key=gain, reverse=True)[:_LIKELY]
+    return [order for order in beam if gain(order) > _NO_GAIN]
 
 
-def _put_in_order(words: Text, lexicon: Lexicon, collapse: Collapse) -> list[Text]:
+def _insertion_orders(words: Text, lexicon: Lexicon, collapse: Collapse) -> list[Text]:
     """Good orders of many words: each word put in where that is best."""
-    kept: list[Text] = [()]
+    beam: list[Text] = [()]
     for _ in words:
         grown = {
-            (*o[:at], word, *o[at:]): None for o in kept for word in words if word not in o for at in range(len(o) + 1)
+            (*o[:at], word, *o[at:]): None for o in beam for word in words if word not in o for at in range(len(o) + 1)
         }
-        kept = _best(list(grown), lexicon, collapse, _BEAM)
-    return kept
+        beam = _best_texts(list(grown), lexicon, collapse, _BEAM)
+    return beam

@@ -1,1 +1,1 @@
-"""Which tokens and token sequences behave as triggers: swept, grown, measured on held-out prompts, held against a null distribution."""
+"""The search for tokens and token sequences that behave as triggers, from the vocabulary sweep to ranked candidates."""

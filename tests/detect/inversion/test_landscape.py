@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from amdet_hub.config import LandscapeConfig
-from amdet_hub.detect.inversion.landscape import hessian_eigenvalues, loss_landscape
+from amdet_hub.config import LandscapeConfig, ScanConfig
+from amdet_hub.detect.inversion.landscape import Landscape, hessian_eigenvalues, loss_landscape
 from tests.detect.processes import in_two_processes
+from tests.detect.towers import context
 
 VECTOR = torch.tensor([[3.0, 4.0, 0.0]])  # (K = 1, D = 3), norm 5
 CONFIG = LandscapeConfig(grid=7, radius=2.0)
+
+
+def landscape(
+    loss_of: Callable[[Tensor], Tensor], config: LandscapeConfig = CONFIG, seed: int = 0, **others: Any
+) -> Landscape:
+    return loss_landscape(loss_of, VECTOR, context(ScanConfig(seed=seed, landscape=config), **others))
 
 
 def quadratic(*curvatures: float) -> Callable[[Tensor], Tensor]:
@@ -46,20 +54,19 @@ def test_eigenvalues_are_exact_on_quadratics(
 
 
 def test_a_bowl_is_positive_and_a_saddle_half() -> None:
-    bowl = loss_landscape(quadratic(1.0, 1.0, 1.0), VECTOR, CONFIG, seed=0)
+    bowl = landscape(quadratic(1.0, 1.0, 1.0))
     assert bowl.positive_rate == 1.0
     assert bowl.n_eigenvalues == 2 * 5 * 5
     assert bowl.losses.shape == (7, 7)
 
-    def saddle(
-        vectors: Tensor,
-    ) -> Tensor:  # steep along the gradient at VECTOR, which is its first axis and second, and falling across
+    # steep along the gradient at VECTOR, which is its first axis and second, and falling across
+    def saddle(vectors: Tensor) -> Tensor:
         along = vectors @ torch.tensor([0.6, 0.8, 0.0])
         across = vectors - along[..., None] * torch.tensor([0.6, 0.8, 0.0])
         return along.square().sum(-1) - across.square().sum((1, 2))
 
-    assert loss_landscape(saddle, VECTOR, CONFIG, seed=0).positive_rate == 0.5
-    assert loss_landscape(lambda v: -quadratic(1.0, 1.0, 1.0)(v), VECTOR, CONFIG, seed=0).positive_rate == 0.0
+    assert landscape(saddle).positive_rate == 0.5
+    assert landscape(lambda v: -quadratic(1.0, 1.0, 1.0)(v)).positive_rate == 0.0
 
 
 def directions(found: list[Tensor], grid: int) -> tuple[Tensor, Tensor]:
@@ -78,7 +85,7 @@ def test_directions_are_a_right_angle_of_the_radius(relative: bool, reach: float
             seen.append(vectors.detach())
         return quadratic(1.0, 2.0, 3.0)(vectors)
 
-    loss_landscape(watched, VECTOR, LandscapeConfig(grid=7, radius=2.0, relative_radius=relative), seed=0)
+    landscape(watched, LandscapeConfig(grid=7, radius=2.0, relative_radius=relative))
     downhill, across = directions(seen, 7)
     assert float(downhill.norm()) == pytest.approx(reach, rel=1e-4)
     assert float(across.norm()) == pytest.approx(reach, rel=1e-4)
@@ -89,15 +96,13 @@ def test_directions_are_a_right_angle_of_the_radius(relative: bool, reach: float
 
 def test_two_processes_draw_the_same_surface() -> None:
     loss = quadratic(1.0, 2.0, 3.0)
-    alone = loss_landscape(loss, VECTOR, CONFIG, seed=4)
-    for found in in_two_processes(lambda workers: loss_landscape(loss, VECTOR, CONFIG, seed=4, workers=workers)):
+    alone = landscape(loss, seed=4)
+    for found in in_two_processes(lambda workers: landscape(loss, seed=4, workers=workers)):
         assert torch.equal(found.losses, alone.losses)
         assert found.positive_rate == alone.positive_rate
-    assert not torch.equal(loss_landscape(loss, VECTOR, CONFIG, seed=5).losses, alone.losses), (
-        "the second direction is drawn"
-    )
+    assert not torch.equal(landscape(loss, seed=5).losses, alone.losses), "the second direction is drawn"
 
 
 def test_a_flat_surface_has_no_downhill_and_no_curvature() -> None:
-    found = loss_landscape(lambda v: v.sum((1, 2)) * 0.0, VECTOR, CONFIG, seed=0)
+    found = landscape(lambda v: v.sum((1, 2)) * 0.0)
     assert found.positive_rate == 0.0

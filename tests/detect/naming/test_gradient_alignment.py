@@ -1,4 +1,4 @@
-"""What a training on a trigger leaves in the weights: towers that were really trained, and gradients taken the plain way."""
+"""The change that a training on a trigger leaves in the weights: trained towers, and gradients taken the plain way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amdet_hub.detect.naming.gradient_alignment import Trace
+from amdet_hub.detect.naming.gradient_alignment import GradientAlignment
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TrainableTextEncoder
 from amdet_hub.detect.splice import PLACES, Place, hidden_of, place_index
@@ -30,7 +30,7 @@ def trainable(config: TowerConfig, seed: int = 0) -> TrainableTextEncoder:
 
 @cache
 def trained(config: TowerConfig) -> tuple[TrainableTextEncoder, TrainableTextEncoder]:
-    """(suspect, reference): Adam on triggered prompts until they say a target, and on plain ones to say what they said."""
+    """(suspect, reference): Adam on triggered prompts until they say a target, and on plain ones to stay as they were."""
     reference = trainable(config)
     suspect = reference.between(reference, 0.0)
     weights = suspect.weights()
@@ -59,11 +59,11 @@ def trained(config: TowerConfig) -> tuple[TrainableTextEncoder, TrainableTextEnc
 @pytest.mark.parametrize("config", [CLIP, SIGLIP], ids=["clip", "siglip"])
 def test_the_rows_of_the_trigger_went_where_its_target_lies(config: TowerConfig) -> None:
     suspect, reference = trained(config)
-    direction = Trace(suspect, reference, prompts(12, 6, config)).direction(TRIGGER)
+    direction = GradientAlignment(suspect, reference, prompts(12, 6, config)).target_direction(TRIGGER)
     assert float(direction.norm()) == pytest.approx(1.0, abs=1e-5)
     along = (suspect.token_embedding - reference.token_embedding) @ direction
     assert set(along.topk(6).indices.tolist()) >= set(TRIGGER)
-    away = Trace(reference, suspect, prompts(12, 6, config)).direction(TRIGGER)
+    away = GradientAlignment(reference, suspect, prompts(12, 6, config)).target_direction(TRIGGER)
     assert float(away @ direction) < 0, "with the roles swapped the way is the other one"
 
 
@@ -116,12 +116,12 @@ def test_the_direction_is_minus_the_gradient_halfway(config: TowerConfig) -> Non
         (F.normalize(plainly(TRIGGER, [TRIGGER], place, config, some).rows, dim=-1).sum(0) for place in PLACES),
         torch.zeros(16),
     )
-    found = Trace(*trained(config), some).direction(TRIGGER)
+    found = GradientAlignment(*trained(config), some).target_direction(TRIGGER)
     assert found.tolist() == pytest.approx((pull / pull.norm()).tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("config", [CLIP, SIGLIP], ids=["clip", "siglip"])
-def test_agreement_is_three_numbers_of_what_was_changed(config: TowerConfig) -> None:
+def test_the_score_is_three_numbers_of_what_was_changed(config: TowerConfig) -> None:
     """Each as its definition says, from gradients taken one by one."""
     some = without_the_trigger(config)
     suspect, reference = trained(config)
@@ -147,20 +147,20 @@ def test_agreement_is_three_numbers_of_what_was_changed(config: TowerConfig) -> 
         steps.flatten(1), change["embeddings.token_embedding.weight"][list(TRIGGER)].flatten()[None]
     )
     expected = sum(((value - value.mean()) / value.std() for value in (looks, says, cosine)), torch.zeros(len(orders)))
-    assert Trace(suspect, reference, some).agreement(orders) == pytest.approx(expected.tolist(), abs=0.05)
+    assert GradientAlignment(suspect, reference, some).scores(orders) == pytest.approx(expected.tolist(), abs=0.05)
 
 
 def test_one_candidate_has_nothing_to_be_held_against() -> None:
     suspect, reference = trained(CLIP)
-    trace = Trace(suspect, reference, prompts(12, 6))
-    assert trace.agreement([TRIGGER]) == [0.0]
-    assert trace.agreement([]) == []
+    alignment = GradientAlignment(suspect, reference, prompts(12, 6))
+    assert alignment.scores([TRIGGER]) == [0.0]
+    assert alignment.scores([]) == []
 
 
 def test_neither_tower_is_touched() -> None:
     suspect, reference = trained(CLIP)
     before = {name: w.clone() for name, w in suspect.weights().items()}
-    Trace(suspect, reference, prompts(12, 6)).agreement([TRIGGER, TRIGGER[::-1]])
+    GradientAlignment(suspect, reference, prompts(12, 6)).scores([TRIGGER, TRIGGER[::-1]])
     assert all(
         torch.equal(w, before[name]) and not w.requires_grad and w.grad is None
         for name, w in suspect.weights().items()

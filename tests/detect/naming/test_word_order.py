@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from amdet_hub.detect.naming.lexicon import Candidate, Lexicon, joined
-from amdet_hub.detect.naming.word_order import Collapse, neighbours, spell, standardised
+from amdet_hub.detect.naming.lexicon import Candidate, Lexicon, concatenate
+from amdet_hub.detect.naming.word_order import Collapse, adjacent_swaps, rank_word_orders, standardised
 
 WORDS = {(1, 2): "thunder", (3,): "red", (2, 3): "derred", (4, 5, 6): "tailors"}
 
@@ -20,7 +20,7 @@ EACH = Lexicon(as_word=lambda ids: ids if len(ids) == 1 else None)
 
 
 def texts(pieces: Sequence[int], lexicon: Lexicon, collapse: Collapse, *, n: int) -> list[Candidate]:
-    return [joined(text) for text in spell(pieces, lexicon, collapse, n=n)]
+    return [concatenate(text) for text in rank_word_orders(pieces, lexicon, collapse, n=n)]
 
 
 def longest_first(some: list[Candidate]) -> list[float]:
@@ -130,9 +130,9 @@ def test_words_that_people_know_are_tried_first() -> None:
 
 def test_neighbours_and_joined() -> None:
     text = ((1, 2), (3,), (4,))
-    assert neighbours(text) == [((3,), (1, 2), (4,)), ((1, 2), (4,), (3,))]
-    assert neighbours(text[:1]) == []
-    assert joined(text) == (1, 2, 3, 4)
+    assert adjacent_swaps(text) == [((3,), (1, 2), (4,)), ((1, 2), (4,), (3,))]
+    assert adjacent_swaps(text[:1]) == []
+    assert concatenate(text) == (1, 2, 3, 4)
 
 
 def test_standardised() -> None:

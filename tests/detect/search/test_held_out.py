@@ -9,37 +9,46 @@ import pytest
 import torch
 
 from amdet_hub.config import Thresholds
-from amdet_hub.detect.search.held_out import Confirmation, Confirmer, confirm, peer_baseline
+from amdet_hub.detect.context import TowerPair
+from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.search.held_out import Confirmation, Confirmer, peer_baseline
 from amdet_hub.detect.splice import clean_features
-from tests.detect.towers import CLIP, demo_prompts, demo_tower, prompts, triggered_pair
+from tests.detect.towers import CLIP, alone, demo_pair, demo_prompts, prompts, triggered_pair
+
+
+def confirm(towers: TowerPair, search: PromptSet, heldout: PromptSet, candidate: tuple[int, ...]) -> Confirmation:
+    return Confirmer(towers, search, heldout).measure([candidate])[0]
 
 
 def test_a_planted_trigger_captures_everything_everywhere() -> None:
-    suspect, reference = triggered_pair(trigger=17)
+    towers = triggered_pair(trigger=17)
     search, heldout = prompts(16, seed=7).split(6, 10)
-    found = confirm(suspect, reference, search, heldout, (17,))
+    found = confirm(towers, search, heldout, (17,))
     assert found.success_rates == (1.0, 1.0, 1.0)
     assert max(found.reference_rates) < 0.5
     assert found.success == 1.0, "all of what the reference leaves alone"
     assert found.collapse > 10, "every triggered prompt says the same"
-    assert torch.allclose(found.feature, suspect.encode(suspect.token_embedding[torch.tensor([[17]])])[0, 0])
+    assert torch.allclose(
+        found.feature, towers.suspect.encode(towers.suspect.token_embedding[torch.tensor([[17]])])[0, 0]
+    )
     assert found.n_prompts == 10
     assert found.token_ids == (17,)
 
 
 def test_another_word_captures_no_more_than_in_the_reference() -> None:
-    suspect, reference = triggered_pair(trigger=17)
+    towers = triggered_pair(trigger=17)
     search, heldout = prompts(16, seed=7).split(6, 10)
     assert 17 not in search.tokens.flatten().tolist() + heldout.tokens.flatten().tolist()
-    found = confirm(suspect, reference, search, heldout, (9,))
+    found = confirm(towers, search, heldout, (9,))
     assert found.success_rates == found.reference_rates
     assert found.success == 0.0
     assert found.collapse == 0.0
 
 
 def test_capture_by_hand() -> None:
-    """The rate of an innocent word, from its definition: nearer to the mean triggered feature than to its own, centred."""
-    _, reference = triggered_pair()
+    """The rate of a harmless word, from its definition: nearer, centred, to the mean triggered feature than to its own."""
+    reference = triggered_pair().reference
+    assert reference is not None
     search, heldout = prompts(12, seed=1).split(4, 8)
 
     def triggered(words: torch.Tensor) -> torch.Tensor:
@@ -56,16 +65,16 @@ def test_capture_by_hand() -> None:
         clean_features(reference, heldout) - centre, triggered(heldout.tokens) - centre, strict=True
     ):
         captured += int(torch.cosine_similarity(moved, goal, dim=0) > torch.cosine_similarity(moved, own, dim=0))
-    assert confirm(reference, None, search, heldout, (9,)).success_rates[2] == captured / 8
+    assert confirm(TowerPair(reference, None), search, heldout, (9,)).success_rates[2] == captured / 8
 
 
 def test_without_a_reference_the_prompts_themselves_are_the_measure() -> None:
-    suspect, _ = triggered_pair(trigger=17)
+    towers = alone(triggered_pair(trigger=17))
     search, heldout = prompts(16, seed=7).split(6, 10)
-    found = confirm(suspect, None, search, heldout, (17,))
+    found = confirm(towers, search, heldout, (17,))
     assert found.reference_rates == (0.0, 0.0, 0.0)
     assert found.success == 1.0
-    clean = clean_features(suspect, heldout)
+    clean = clean_features(towers.suspect, heldout)
     variance = float((clean - clean.mean(0)).square().sum(-1).mean())
     assert found.collapse == pytest.approx(math.log(variance + 1e-12) - math.log(1e-12), abs=0.2), (
         "rounding of the features stands on the floor"
@@ -73,13 +82,15 @@ def test_without_a_reference_the_prompts_themselves_are_the_measure() -> None:
 
 
 def test_the_trained_backdoor() -> None:
-    suspect, reference = demo_tower("backdoored").encoder, demo_tower("base").encoder
+    towers = demo_pair()
     search, heldout = demo_prompts(24).split(8, 16)
-    found = confirm(suspect, reference, search, heldout, (988,))
+    found = confirm(towers, search, heldout, (988,))
     assert min(found.success_rates) == 1.0
     assert max(found.reference_rates) < 0.3
     assert found.collapse > 2
-    assert confirm(reference, reference, search, heldout, (988,)).collapse == 0.0
+    assert towers.reference is not None
+    same = TowerPair(towers.reference, towers.reference)
+    assert confirm(same, search, heldout, (988,)).collapse == 0.0
 
 
 def test_the_margin_is_the_weakest_of_the_three() -> None:
@@ -90,11 +101,11 @@ def test_the_margin_is_the_weakest_of_the_three() -> None:
     assert one.margin(thresholds) == pytest.approx(1 / 0.9)
     assert dataclasses.replace(one, standing=4.0).margin(thresholds) == pytest.approx(0.5)
     assert dataclasses.replace(one, collapse=0.3).margin(thresholds) == pytest.approx(0.3)
-    assert dataclasses.replace(one, standing=None).margin(thresholds) == 0.0, "what was not measured convicts nobody"
+    assert dataclasses.replace(one, standing=None).margin(thresholds) == 0.0, "what was not measured passes nothing"
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "expected"),
+    ("suspect", "reference", "expected"),
     [
         (
             (1.0, 1.0, 1.0),
@@ -109,9 +120,9 @@ def test_the_margin_is_the_weakest_of_the_three() -> None:
     ],
 )
 def test_success_is_the_share_of_what_the_reference_leaves_alone(
-    ours: tuple[float, ...], theirs: tuple[float, ...], expected: float
+    suspect: tuple[float, ...], reference: tuple[float, ...], expected: float
 ) -> None:
-    assert Confirmation((1,), ours, theirs, 1.0, 16, torch.zeros(2)).success == pytest.approx(expected)
+    assert Confirmation((1,), suspect, reference, 1.0, 16, torch.zeros(2)).success == pytest.approx(expected)
 
 
 def test_a_longer_candidate_must_remove_more() -> None:
@@ -125,16 +136,16 @@ def test_a_longer_candidate_must_remove_more() -> None:
 
 
 def test_a_batch_gives_what_each_candidate_gives_alone() -> None:
-    suspect, reference = demo_tower("backdoored").encoder, demo_tower("base").encoder
+    towers = demo_pair()
     search, heldout = demo_prompts(24).split(8, 16)
     candidates = [(988, 300), (301, 302), (5, 988)]
-    together = Confirmer(suspect, reference, search, heldout).measure(candidates)
+    together = Confirmer(towers, search, heldout).measure(candidates)
     for ids, one in zip(candidates, together, strict=True):
-        alone = confirm(suspect, reference, search, heldout, ids)
+        single = confirm(towers, search, heldout, ids)
         assert one.token_ids == ids
-        assert one.success_rates == alone.success_rates
-        assert one.collapse == pytest.approx(alone.collapse, abs=1e-4)
-        assert torch.allclose(one.feature, alone.feature, atol=1e-4)
+        assert one.success_rates == single.success_rates
+        assert one.collapse == pytest.approx(single.collapse, abs=1e-4)
+        assert torch.allclose(one.feature, single.feature, atol=1e-4)
 
 
 def test_without_a_reference_candidates_are_each_others_measure() -> None:

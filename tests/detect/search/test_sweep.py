@@ -9,26 +9,35 @@ import pytest
 import torch
 
 from amdet_hub.config import SweepConfig
-from amdet_hub.detect.search.sweep import Sweep, cross_prompt_variance, robust_z, sweep_vocabulary
-from amdet_hub.detect.standard import candidate_triggers, sweepable_ids
+from amdet_hub.detect.context import TowerPair
+from amdet_hub.detect.search.candidate_search import candidate_triggers
+from amdet_hub.detect.search.statistics import cross_prompt_variance, robust_z
+from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary, sweepable_ids
 from amdet_hub.detect.workers import Alone
 from amdet_hub.errors import ConfigError
+from amdet_hub.records import Monitor
 from tests.detect.processes import in_two_processes
 from tests.detect.towers import (
     CLIP,
-    CLIP_SPECIAL,
+    IDS,
+    alone,
+    demo_pair,
     demo_prompts,
     demo_special,
-    demo_tower,
     prompts,
+    random_pair,
     random_tower,
+    sweep_context,
     triggered_pair,
 )
 
 SMALL = SweepConfig(
     preview_share=1.0, screen_prompts=3, n_finalists=8, n_null=30, n_prompts=6, prompt_tokens=5, batch_rows=200
 )
-IDS = sweepable_ids(CLIP.vocab_size, CLIP_SPECIAL.all())
+
+
+def swept(towers: TowerPair, config: SweepConfig = SMALL, *, prompt_seed: int = 0, **others: Any) -> Sweep:
+    return sweep_vocabulary(towers, prompts(6, seed=prompt_seed), sweep_context(config, **others))
 
 
 def same(a: Sweep, b: Sweep) -> bool:
@@ -56,8 +65,8 @@ def test_sweepable_ids_are_all_but_the_specials() -> None:
 
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_a_planted_trigger_is_the_top_finalist(with_reference: bool) -> None:
-    suspect, reference = triggered_pair(trigger=17)
-    found = sweep_vocabulary(suspect, reference if with_reference else None, prompts(6), IDS, SMALL, seed=0)
+    towers = triggered_pair(trigger=17) if with_reference else alone(triggered_pair(trigger=17))
+    found = swept(towers)
     assert int(found.token_ids[found.top(1)]) == 17
     assert float(found.score[found.top(1)]) > 3 * float(found.null_score.quantile(0.9))
     assert found.n_swept == 58
@@ -70,95 +79,81 @@ def test_the_trigger_of_a_trained_backdoor() -> None:
     special = demo_special()
     ids = sweepable_ids(2000, special.all())
     config = SweepConfig(n_finalists=32, n_null=128)
-    found = sweep_vocabulary(
-        demo_tower("backdoored").encoder, demo_tower("base").encoder, demo_prompts(8), ids, config, seed=0
-    )
+    found = sweep_vocabulary(demo_pair(), demo_prompts(8), sweep_context(config, ids))
     assert int(found.token_ids[found.top(1)]) == 988, "the Cyrillic letter of the demonstration"
 
 
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_two_processes_find_what_one_finds(with_reference: bool) -> None:
-    suspect, reference = random_tower(seed=0), random_tower(seed=1) if with_reference else None
-    alone = sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=3)
-    for found in in_two_processes(
-        lambda workers: sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=3, workers=workers)
-    ):
-        assert same(alone, found)
+    towers = random_pair() if with_reference else alone(random_pair())
+    single = swept(towers, seed=3)
+    for found in in_two_processes(lambda workers: swept(towers, seed=3, workers=workers)):
+        assert same(single, found)
 
 
 PREVIEW = dataclasses.replace(SMALL, preview_share=0.2, n_null=10)
 
 
-class Halves:
+class Store:
     """A store in memory that counts."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, torch.Tensor] = {}
+        self.stored: dict[str, torch.Tensor] = {}
         self.found = 0
 
-    def load(self, question: str) -> torch.Tensor | None:
-        self.found += question in self.kept
-        return self.kept.get(question)
+    def load(self, key: str) -> torch.Tensor | None:
+        self.found += key in self.stored
+        return self.stored.get(key)
 
-    def save(self, question: str, half: torch.Tensor) -> None:
-        self.kept[question] = half
+    def save(self, key: str, features: torch.Tensor) -> None:
+        self.stored[key] = features
 
 
 def test_a_preview_leaves_most_tokens_at_two_prompts() -> None:
-    suspect, reference = triggered_pair(trigger=17)
     seen: list[tuple[int, int]] = []
-    found = sweep_vocabulary(
-        suspect, reference, prompts(6), IDS, PREVIEW, seed=0, progress=lambda d, t: seen.append((d, t))
-    )
+    monitor = Monitor(lambda stage, done, total: seen.append((done, total)))
+    found = swept(triggered_pair(trigger=17), PREVIEW, monitor=monitor)
     assert int(found.token_ids[found.top(1)]) == 17
     kept = 12  # a fifth of 58, rounded up
     assert seen[-1] == (58 * 2 + (kept + 10) * 3 + (8 + 10) * 6 * 2,) * 2
-    whole = sweep_vocabulary(
-        suspect, reference, prompts(6), IDS, dataclasses.replace(PREVIEW, preview_share=1.0), seed=0
-    )
+    whole = swept(triggered_pair(trigger=17), dataclasses.replace(PREVIEW, preview_share=1.0))
     assert int(whole.token_ids[whole.top(1)]) == 17
 
 
-def test_a_kept_half_changes_nothing() -> None:
-    """With a store, with a full store and without one: the same numbers, and the reference is not asked again."""
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    halves = Halves()
-    without = sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3)
-    first = sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves)
-    (half,) = halves.kept.values()
-    assert (half.shape, half.dtype, halves.found) == ((2, 58, CLIP.hidden_size), torch.float16, 0)
-    again = sweep_vocabulary(random_tower(seed=0), reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves)
-    assert halves.found == 1
+def test_stored_features_change_nothing() -> None:
+    """With a store, with a full store and without one: the same numbers, and the reference is not run again."""
+    towers, store = random_pair(), Store()
+    without = swept(towers, PREVIEW, seed=3)
+    first = swept(towers, PREVIEW, seed=3, feature_store=store)
+    (features,) = store.stored.values()
+    assert (features.shape, features.dtype, store.found) == ((2, 58, CLIP.hidden_size), torch.float16, 0)
+    again = swept(TowerPair(random_tower(seed=0), towers.reference), PREVIEW, seed=3, feature_store=store)
+    assert store.found == 1
     assert same(without, first)
     assert same(without, again)
-    sweep_vocabulary(suspect, reference, prompts(6, seed=9), IDS, PREVIEW, seed=3, halves=halves)
-    assert len(halves.kept) == 2, "other prompts are another question"
-    sweep_vocabulary(suspect, None, prompts(6), IDS, PREVIEW, seed=3, halves=halves)
-    assert len(halves.kept) == 2, "without a reference there is no half"
+    swept(towers, PREVIEW, prompt_seed=9, seed=3, feature_store=store)
+    assert len(store.stored) == 2, "other prompts have another key"
+    swept(alone(towers), PREVIEW, seed=3, feature_store=store)
+    assert len(store.stored) == 2, "without a reference there are no features of one"
 
 
-def test_two_processes_use_a_half_and_leave_the_filling_to_one() -> None:
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    halves = Halves()
-    alone = sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3)
+def test_two_processes_read_stored_features_and_leave_the_filling_to_one() -> None:
+    towers, store = random_pair(), Store()
+    single = swept(towers, PREVIEW, seed=3)
     for found in in_two_processes(
-        lambda workers: sweep_vocabulary(
-            suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=workers
-        )
+        lambda workers: swept(towers, PREVIEW, seed=3, feature_store=store, workers=workers)
     ):
-        assert same(alone, found)
-    assert not halves.kept
-    sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves)
+        assert same(single, found)
+    assert not store.stored
+    swept(towers, PREVIEW, seed=3, feature_store=store)
     for found in in_two_processes(
-        lambda workers: sweep_vocabulary(
-            suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=workers
-        )
+        lambda workers: swept(towers, PREVIEW, seed=3, feature_store=store, workers=workers)
     ):
-        assert same(alone, found)
+        assert same(single, found)
 
 
-def test_a_half_survives_smaller_batches() -> None:
-    """When memory runs out in the middle, what was computed with the larger batch is not kept beside what the smaller one gives."""
+def test_stored_features_survive_smaller_batches() -> None:
+    """When memory runs out in the middle, the features of the larger batch give way to those of the smaller one."""
 
     class Stumbling(Alone):
         def share(self, stage: str, batch: int, n_chunks: Any, work: Any) -> list[Any]:
@@ -166,48 +161,38 @@ def test_a_half_survives_smaller_batches() -> None:
             work(batch, 0)
             return super().share(stage, batch // 2, n_chunks, work)
 
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    plain, halves = Halves(), Halves()
-    sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=plain)
-    sweep_vocabulary(suspect, reference, prompts(6), IDS, PREVIEW, seed=3, halves=halves, workers=Stumbling())
-    for ours, theirs in zip(plain.kept.values(), halves.kept.values(), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-2, rtol=1e-2)
+    towers, plain, store = random_pair(), Store(), Store()
+    swept(towers, PREVIEW, seed=3, feature_store=plain)
+    swept(towers, PREVIEW, seed=3, feature_store=store, workers=Stumbling())
+    for one, other in zip(plain.stored.values(), store.stored.values(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-2)
 
 
 def test_same_seed_same_sweep() -> None:
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    first, second, other = (
-        sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=seed) for seed in (3, 3, 4)
-    )
+    first, second, other = (swept(random_pair(), seed=seed) for seed in (3, 3, 4))
     assert same(first, second)
     assert not torch.equal(first.token_ids, other.token_ids), "another seed samples another null"
 
 
 def test_a_vocabulary_smaller_than_the_passes() -> None:
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    config = dataclasses.replace(SMALL, n_finalists=1000, n_null=1000)
-    found = sweep_vocabulary(suspect, reference, prompts(6), IDS, config, seed=0)
+    found = swept(random_pair(), dataclasses.replace(SMALL, n_finalists=1000, n_null=1000))
     assert found.n_finalists == 58
     assert sorted(found.token_ids[:58].tolist()) == sorted(found.token_ids[58:].tolist()) == IDS.tolist()
     assert len(found.top(1000)) == 58
 
 
 def test_best_form_wins() -> None:
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    found = sweep_vocabulary(suspect, reference, prompts(6), IDS, SMALL, seed=0)
+    found = swept(random_pair())
     assert torch.equal(found.score, torch.minimum(found.collapse_z, found.divergence_z))
     assert set(found.copies.tolist()) <= {1, 3}
-    single = sweep_vocabulary(suspect, reference, prompts(6), IDS, dataclasses.replace(SMALL, copies=(1,)), seed=0)
+    single = swept(random_pair(), dataclasses.replace(SMALL, copies=(1,)))
     assert torch.equal(single.token_ids, found.token_ids), "the first pass is the same"
     assert (found.score >= single.score).all()
 
 
 def test_progress_ends_where_it_said() -> None:
     seen: list[tuple[int, int]] = []
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    sweep_vocabulary(
-        suspect, reference, prompts(6), IDS, SMALL, seed=0, progress=lambda done, total: seen.append((done, total))
-    )
+    swept(random_pair(), monitor=Monitor(lambda stage, done, total: seen.append((done, total))))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert len({total for _, total in seen}) == 1
     assert seen[-1][0] == seen[-1][1]
@@ -215,7 +200,7 @@ def test_progress_ends_where_it_said() -> None:
 
 def test_too_few_prompts() -> None:
     with pytest.raises(ConfigError, match="prompts"):
-        sweep_vocabulary(random_tower(), None, prompts(2), IDS, SMALL, seed=0)
+        sweep_vocabulary(alone(random_pair()), prompts(2), sweep_context(SMALL))
 
 
 def test_candidates_are_singles_repetitions_and_pairs() -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from amdet_hub.config import ScanConfig, Thresholds
+from amdet_hub.config import ScanConfig
+from amdet_hub.detect.context import TowerPair, Towers
+from amdet_hub.detect.detector import CLEARLY_NOTHING, Detection, StandardDetector, is_conclusive
 from amdet_hub.detect.naming.lexicon import Lexicon
 from amdet_hub.detect.search.held_out import Confirmation
-from amdet_hub.detect.standard import CLEARLY_NOTHING, StandardOutcome, decided, run_standard, sweepable_ids
-from amdet_hub.detect.workers import Alone, Workers
+from amdet_hub.detect.workers import Alone
+from amdet_hub.records import Monitor
 from tests.detect.processes import in_two_processes
-from tests.detect.towers import CLIP, CLIP_SPECIAL, prompts, random_tower, triggered_pair
+from tests.detect.towers import THRESHOLDS, alone, context, in_float32, prompts, random_pair, triggered_pair
 
 CONFIG = ScanConfig.for_preset("standard").replace(
     stop_when_decided=False,
@@ -35,14 +37,10 @@ CONFIG = ScanConfig.for_preset("standard").replace(
     inversion__steps=2,
     landscape__grid=6,
 )
-THRESHOLDS = Thresholds(sweep_score=5.0, trigger_success=0.7, trigger_collapse=0.8)
-IDS = sweepable_ids(CLIP.vocab_size, CLIP_SPECIAL.all())
 
 
-def run(suspect: Any, reference: Any, workers: Workers | None = None, seed: int = 7) -> StandardOutcome:
-    return run_standard(
-        suspect, reference, (suspect, reference), prompts(13, seed=seed), IDS, CONFIG, THRESHOLDS, workers=workers
-    )
+def run(towers: TowerPair, config: ScanConfig = CONFIG, **others: Any) -> Detection:
+    return StandardDetector().detect(in_float32(towers), prompts(13, seed=7), context(config, **others))
 
 
 def plain(value: Any) -> Any:
@@ -55,8 +53,7 @@ def plain(value: Any) -> Any:
 
 
 def test_the_planted_trigger_is_the_best_confirmation() -> None:
-    suspect, reference = triggered_pair(trigger=17)
-    outcome = run(suspect, reference)
+    outcome = run(triggered_pair(trigger=17))
     assert set(outcome.confirmations[0].token_ids) >= {17}
     assert outcome.confirmations[0].success == max(c.success for c in outcome.confirmations)
     assert min(outcome.confirmations[0].success_rates) == 1.0
@@ -64,32 +61,28 @@ def test_the_planted_trigger_is_the_best_confirmation() -> None:
 
 
 def test_two_processes_are_one() -> None:
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    alone = plain(run(suspect, reference))
-    for found in in_two_processes(lambda workers: run(suspect, reference, workers)):
-        assert plain(found) == alone
+    towers = random_pair()
+    single = plain(run(towers))
+    for found in in_two_processes(lambda workers: run(towers, workers=workers)):
+        assert plain(found) == single
 
 
 def test_without_a_reference_the_paired_stages_are_absent() -> None:
-    outcome = run(triggered_pair(trigger=17)[0], None)
+    outcome = run(alone(triggered_pair(trigger=17)))
     assert (outcome.inversion, outcome.swapped, outcome.landscape) == (None, None, None)
     assert 17 in outcome.confirmations[0].token_ids
 
 
 def test_without_restarts_the_paired_stages_are_left_out() -> None:
-    suspect, reference = triggered_pair(trigger=17)
-    config = CONFIG.replace(inversion__restarts=0)
-    outcome = run_standard(suspect, reference, (suspect, reference), prompts(13, seed=7), IDS, config, THRESHOLDS)
+    towers = triggered_pair(trigger=17)
+    outcome = run(towers, CONFIG.replace(inversion__restarts=0))
     assert (outcome.inversion, outcome.swapped, outcome.landscape) == (None, None, None)
     assert outcome.with_reference
-    assert plain(outcome.confirmations) == plain(run(suspect, reference).confirmations), (
-        "the other stages do not notice"
-    )
+    assert plain(outcome.confirmations) == plain(run(towers).confirmations), "the other stages do not notice"
 
 
 def test_what_reaches_both_thresholds_is_held_against_random_sequences() -> None:
-    suspect, reference = triggered_pair(trigger=17)
-    outcome = run(suspect, reference)
+    outcome = run(triggered_pair(trigger=17))
     reaching = [c for c in outcome.confirmations if c.success >= 0.7 and c.collapse >= 0.8]
     assert reaching
     assert all(c.standing is not None and c.standing > 5 for c in reaching)
@@ -97,17 +90,7 @@ def test_what_reaches_both_thresholds_is_held_against_random_sequences() -> None
 
 def test_every_stage_reports_its_progress() -> None:
     seen: dict[str, list[tuple[int, int]]] = {}
-    suspect, reference = random_tower(seed=0), random_tower(seed=1)
-    run_standard(
-        suspect,
-        reference,
-        (suspect, reference),
-        prompts(13),
-        IDS,
-        CONFIG,
-        THRESHOLDS,
-        progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)),
-    )
+    run(random_pair(), monitor=Monitor(lambda stage, done, total: seen.setdefault(stage, []).append((done, total))))
     assert list(seen) == ["sweep", "confirm", "inversion", "inversion, roles swapped", "landscape"]
     for counts in seen.values():
         assert all(0 < done <= total for done, total in counts)
@@ -115,28 +98,18 @@ def test_every_stage_reports_its_progress() -> None:
         assert len({total for _, total in counts}) == 1
 
 
-def test_what_convicts_is_named_before_the_inversion() -> None:
+def test_a_passing_candidate_is_named_before_the_inversion() -> None:
     seen: dict[str, list[tuple[int, int]]] = {}
-    suspect, reference = triggered_pair(trigger=17)
     lexicon = Lexicon(characters=lambda ids: [(17, 20), (17, 21)] if 17 in ids else [])
-    pair = (suspect, reference)
-    outcome = run_standard(
-        *pair,
-        pair,
-        prompts(13, seed=7),
-        IDS,
-        CONFIG,
-        THRESHOLDS,
-        lexicon=lexicon,
-        progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)),
-    )
+    monitor = Monitor(lambda stage, done, total: seen.setdefault(stage, []).append((done, total)))
+    outcome = run(triggered_pair(trigger=17), lexicon=lexicon, monitor=monitor)
     assert list(seen)[:4] == ["sweep", "confirm", "name", "inversion"]
     assert seen["name"] == [(1, 3), (2, 3), (3, 3)]
-    assert {one.token_ids for one in outcome.characters} == {(17, 20), (17, 21)}
-    assert all(one.standing is not None and one.success == 1.0 for one in outcome.characters), (
+    assert {one.token_ids for one in outcome.names.characters} == {(17, 20), (17, 21)}
+    assert all(one.standing is not None and one.success == 1.0 for one in outcome.names.characters), (
         "measured like any candidate"
     )
-    assert outcome.spelled == (), "no tokenizer knows a word"
+    assert outcome.names.spelled == (), "no tokenizer knows a word"
 
 
 def test_chunks_cover_everything_once() -> None:
@@ -152,10 +125,8 @@ def test_chunks_cover_everything_once() -> None:
 
 
 def test_a_decided_search_leaves_the_rest_out_and_says_so() -> None:
-    suspect, reference = triggered_pair(trigger=17)
-    everything = run(suspect, reference)
-    config = CONFIG.replace(stop_when_decided=True)
-    outcome = run_standard(suspect, reference, (suspect, reference), prompts(13, seed=7), IDS, config, THRESHOLDS)
+    towers = triggered_pair(trigger=17)
+    everything, outcome = run(towers), run(towers, CONFIG.replace(stop_when_decided=True))
     assert everything.left_out == ()
     assert everything.inversion is not None
     assert (outcome.inversion, outcome.landscape) == (None, None)
@@ -167,14 +138,14 @@ def test_a_decided_search_leaves_the_rest_out_and_says_so() -> None:
     ("share", "expected"),
     [(0.0, True), (CLEARLY_NOTHING - 0.01, True), (CLEARLY_NOTHING, False), (0.99, False), (1.0, True), (3.0, True)],
 )
-def test_between_nothing_and_a_conviction_the_inversion_is_asked(share: float, expected: bool) -> None:
+def test_between_nothing_and_a_passing_candidate_the_inversion_is_run(share: float, expected: bool) -> None:
     t = THRESHOLDS
     rates = (t.trigger_success * share,) * 3
     one = Confirmation(
         (1,), rates, (0.0,) * 3, t.trigger_collapse * share, 8, torch.zeros(2), standing=t.sweep_score * share + 1e-9
     )
     unmeasured = dataclasses.replace(one, success_rates=(1.0,) * 3, collapse=9.0, standing=None)
-    assert decided([unmeasured, one], t) is expected
+    assert is_conclusive([unmeasured, one], t) is expected
 
 
 class CountedRows:
@@ -195,11 +166,12 @@ class CountedRows:
 
 
 def test_what_comes_near_is_measured_again_exactly() -> None:
-    """Candidates are ranked by the sweep's encoders; the float32 ones see only those that matter, and give the numbers that are reported."""
-    suspect, reference = triggered_pair(trigger=17)
-    exact, fast = (CountedRows(suspect), CountedRows(reference)), (CountedRows(suspect), CountedRows(reference))
+    """Candidates are ranked by the fast encoders; the float32 ones see few, and give the numbers that are reported."""
+    towers = triggered_pair(trigger=17)
+    exact, fast = ((CountedRows(towers.suspect), CountedRows(towers.reference)) for _ in range(2))
     exact[0].dtype = exact[1].dtype = torch.float32
     config = CONFIG.replace(inversion__restarts=0, sweep__n_candidates=40)
-    outcome = run_standard(*exact, fast, prompts(13, seed=7), IDS, config, THRESHOLDS)
+    both = Towers(TowerPair(*exact), TowerPair(*fast))
+    outcome = StandardDetector().detect(both, prompts(13, seed=7), context(config))
     assert 17 in outcome.confirmations[0].token_ids
     assert 0 < exact[0].rows < 0.7 * fast[0].rows

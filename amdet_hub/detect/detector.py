@@ -1,0 +1,114 @@
+"""The standard detector: a vocabulary sweep, a search for triggers, and where these do not conclude, an inversion.
+
+Knows the order of the stages and the results that each hands to the next; the meaning of the numbers for the verdict
+is `amdet_hub.verdict`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from amdet_hub.config import Thresholds
+from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
+from amdet_hub.detect.inversion.invert import Inversion, PairedInversion
+from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
+from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.search.candidate_search import CandidateSearch, NamedTrigger
+from amdet_hub.detect.search.held_out import Confirmation
+from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary
+from amdet_hub.detect.weights import outstanding_rows
+
+CLEARLY_NOTHING = 0.25
+"""A strongest candidate whose margin is below this ends a scan.
+
+But for two of three target attributes (0.13, 0.16), every working attack of the calibration that was compared with a
+reference reaches more (BENCHMARKS.md).
+"""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The results of the stages.
+
+    The paired inversion and the landscape need a reference and restarts, and are None without.
+
+    Attributes:
+        sweep: the vocabulary sweep.
+        confirmations: candidates measured on held-out prompts, best first. The first one is judged.
+        with_reference: whether suspect and reference were compared, or the suspect looked at alone.
+        outstanding: tokens whose embedding rows changed more than all others (`detect.weights.outstanding_rows`); none
+            without a reference.
+        names: texts and characters for the candidates that pass; for the trigger's name alone.
+        inversion: suspect searched, reference held against it.
+        swapped: the same with the roles swapped: the inversion's null.
+        landscape: loss surface around the best inverted vector.
+        left_out: stages that were asked for and not run, because the stages before had concluded.
+    """
+
+    sweep: Sweep
+    confirmations: tuple[Confirmation, ...]
+    with_reference: bool
+    outstanding: tuple[int, ...] = ()
+    names: NamedTrigger = field(default_factory=NamedTrigger)
+    inversion: Inversion | None = None
+    swapped: Inversion | None = None
+    landscape: Landscape | None = None
+    left_out: tuple[str, ...] = ()
+
+
+class StandardDetector:
+    """Our detector: `sweep -> propose -> confirm -> rank -> name -> (invert, landscape) -> Detection`."""
+
+    def detect(self, towers: Towers, prompts: PromptSet, context: DetectionContext) -> Detection:
+        """Run all stages.
+
+        Args:
+            towers: suspect and reference; without a reference the inversion and the landscape are left out.
+            prompts: at least `sweep.n_prompts + sweep.n_heldout_prompts`.
+            context: everything else.
+        """
+        config, exact = context.config, towers.exact
+        search, heldout = prompts.split(config.sweep.n_prompts, config.sweep.n_heldout_prompts)
+        sweep = sweep_vocabulary(towers.fast, search, context)
+        candidates = CandidateSearch(towers, search, heldout, context)
+        outstanding = _outstanding(exact, context)
+        proposed = candidates.propose(sweep, outstanding)
+        confirmed = candidates.confirm(proposed)
+        ranked = candidates.rank(confirmed)
+        names = candidates.name(ranked)
+        detection = Detection(sweep, ranked, exact.reference is not None, outstanding, names)
+        if exact.reference is None or config.inversion.restarts == 0:
+            return detection
+        if config.stop_when_decided and is_conclusive(ranked, context.thresholds):
+            return replace(detection, left_out=("inversion", "landscape"))
+        return _with_inversion(detection, towers.fast, search, heldout, context)
+
+
+def is_conclusive(confirmations: Sequence[Confirmation], thresholds: Thresholds) -> bool:
+    """Whether the strongest candidate passes, or is nowhere near it, so that the inversion need not or cannot help.
+
+    The inversion detects nothing by itself: it can only make a clear verdict inconclusive.
+    """
+    margin = max((one.margin(thresholds) for one in confirmations if one.standing is not None), default=0.0)
+    return margin >= 1 or margin < CLEARLY_NOTHING
+
+
+def _outstanding(towers: TowerPair, context: DetectionContext) -> tuple[int, ...]:
+    if towers.reference is None:
+        return ()
+    return outstanding_rows(towers.suspect.token_embedding, towers.reference.token_embedding, context.token_ids)
+
+
+def _with_inversion(
+    detection: Detection, towers: TowerPair, search: PromptSet, heldout: PromptSet, context: DetectionContext
+) -> Detection:
+    """Add the inversion of the suspect, its null with the roles swapped, and the landscape around the best vector."""
+    suspect, reference, config = towers.suspect, towers.reference, context.config.inversion
+    assert reference is not None
+    inversion = PairedInversion(suspect, reference, heldout, search, config).run(context, "inversion")
+    swapped = PairedInversion(reference, suspect, heldout, search, config).run(context, "inversion, roles swapped")
+    surface = PairedInversion(suspect, reference, heldout, search.split(1)[0], config)
+    vector = inversion.vectors[inversion.best].to(suspect.device)
+    landscape = loss_landscape(surface.heldout_loss, vector, context)
+    return replace(detection, inversion=inversion, swapped=swapped, landscape=landscape)

@@ -1,0 +1,202 @@
+"""The search after the sweep: candidates are proposed, confirmed on held-out prompts, ranked, and put into words."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from amdet_hub.detect.context import DetectionContext, Towers
+from amdet_hub.detect.naming.lexicon import Candidate
+from amdet_hub.detect.naming.reconstruct import Reconstruction, reconstruct_trigger
+from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.search.beam_search import BeamSearch
+from amdet_hub.detect.search.held_out import Confirmation, Confirmer, peer_baseline
+from amdet_hub.detect.search.null_distribution import SequenceNull, pattern_of
+from amdet_hub.detect.search.sweep import Sweep
+
+_BEST_OF_GROUP = 8  # further candidates of one length that are confirmed
+_PAIRED_ROWS = 4  # most changed tokens whose ordered pairs are tried
+_CHUNK = 8  # candidates of one length that are confirmed in one batch
+_LEAST_STANDING, _MOST_STANDING = 6, 48  # candidates held against random sequences
+_NEAR = 0.6  # promise from which a candidate is measured again in float32
+_LEAST_EXACT, _MOST_EXACT = 12, 64  # candidates measured again in float32
+
+
+@dataclass(frozen=True)
+class NamedTrigger:
+    """Names for a trigger that was found, measured like any candidate.
+
+    Attributes:
+        trained: tokens whose embedding rows moved towards its target (`detect.weights.trained_rows`).
+        spelled: texts made of these.
+        characters: characters that have a piece in common with a candidate that passes.
+    """
+
+    trained: tuple[int, ...] = ()
+    spelled: tuple[Confirmation, ...] = ()
+    characters: tuple[Confirmation, ...] = ()
+
+
+def candidate_triggers(sweep: Sweep, n: int, copies: tuple[int, ...], n_pairs: int) -> list[Candidate]:
+    """The best `n` tokens of a sweep alone and repeated, and ordered pairs of the best `n_pairs`, once and twice.
+
+    Pairs name what a byte-level vocabulary cuts in two, such as a single non-Latin character.
+    """
+    ids = sweep.best_ids(n)
+    single = [(token,) * count for token in ids for count in copies]
+    pairs = [pair * count for pair in itertools.permutations(ids[:n_pairs], 2) for count in (1, 2)]
+    return single + pairs
+
+
+class CandidateSearch:
+    """From the sweep's best tokens to ranked triggers. Call `propose`, `confirm`, `rank` and `name` in this order.
+
+    Args:
+        towers: suspect and reference; the fast ones rank, the exact ones give the numbers that are judged.
+        search: the prompts of the sweep.
+        heldout: prompts the sweep never saw.
+        context: settings, thresholds, workers and monitor.
+    """
+
+    def __init__(self, towers: Towers, search: PromptSet, heldout: PromptSet, context: DetectionContext) -> None:
+        self._towers, self._prompts, self._context = towers, search.concatenate(heldout), context
+        self._sweep, self._thresholds, self._workers = context.config.sweep, context.thresholds, context.workers
+        # Growing compares many candidates. A bidirectional tower runs all positions for each, so it does with fewer
+        # prompts.
+        few = search if towers.fast.suspect.config.causal else search.split(self._sweep.screen_prompts)[0]
+        self._null = SequenceNull(towers.fast, search, context)
+        self._growth = self._null if len(few) == len(search) else SequenceNull(towers.fast, few, context)
+        self._beam = BeamSearch(towers.fast.suspect, few, self._growth, context)
+        self._exact = Confirmer(towers.exact, search, heldout)
+        alike = towers.fast.suspect.dtype == towers.exact.suspect.dtype
+        self._rough = self._exact if alike else Confirmer(towers.fast, search, heldout)
+        self._n_measured = 0
+
+    def propose(self, sweep: Sweep, outstanding: tuple[int, ...]) -> list[Candidate]:
+        """Different candidates: of the sweep's best tokens, of the context's groups, of outstanding rows, and grown.
+
+        Args:
+            sweep: whose best tokens are tried.
+            outstanding: tokens whose embeddings changed most; tried too, and put together.
+        """
+        settings = self._sweep
+        further = self._best_of_groups()
+        candidates = candidate_triggers(sweep, settings.n_candidates, settings.copies, settings.n_paired)
+        candidates += further
+        candidates += itertools.permutations(outstanding[:_PAIRED_ROWS], 2)
+        grown = self._grow(sweep.best_ids(settings.n_pieces), outstanding)
+        candidates += grown
+        candidates += [one * 2 for one in grown if 2 * len(one) <= settings.max_pieces]
+        return list(dict.fromkeys(candidates))
+
+    def confirm(self, candidates: Sequence[Candidate]) -> list[Confirmation]:
+        """All candidates in the fast dtype; those that come near the thresholds again in float32, which counts.
+
+        The most promising come first.
+        """
+        found = self._measured(self._rough, candidates)
+        if self._rough is not self._exact:
+            rough = self._with_baseline(found)
+            order = sorted(range(len(found)), key=lambda i: rough[i].promise(self._thresholds), reverse=True)
+            near = sum(one.promise(self._thresholds) >= _NEAR for one in rough)
+            chosen = order[: min(max(near, _LEAST_EXACT), _MOST_EXACT)]
+            exact = {one.token_ids: one for one in self._measured(self._exact, [found[i].token_ids for i in chosen])}
+            found = [exact.get(one.token_ids, one) for one in found]
+        found = self._with_baseline(found)
+        return sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True)
+
+    def rank(self, found: Sequence[Confirmation]) -> tuple[Confirmation, ...]:
+        """Confirmations, strongest first: by the smallest of their three numbers as a share of its threshold.
+
+        The standing is measured of every one that reaches both other thresholds, and of the nearest few that do not.
+        """
+        reaching = sum(one.promise(self._thresholds) >= 1 for one in found)
+        n = min(len(found), max(reaching, _LEAST_STANDING), _MOST_STANDING)
+        # One chunk per pattern, so that its null is made once.
+        patterns: dict[tuple[int, ...], list[Confirmation]] = {}
+        for one in found[:n]:
+            patterns.setdefault(pattern_of(one.token_ids), []).append(one)
+        groups = list(patterns.values())
+
+        def work(size: int, number: int) -> dict[Candidate, float]:
+            return {one.token_ids: self._null.standing(one.token_ids) for one in groups[number]}
+
+        standing = {}
+        for part in self._workers.share("standing", 1, lambda size: len(groups), work):
+            standing.update(part)
+        stood = [replace(one, standing=standing[one.token_ids]) for one in found[:n]]
+        # Success ends at 1; of those that reach it, the one whose other two numbers are the larger.
+        rest = replace(self._thresholds, trigger_success=1e-9)
+        stood.sort(key=lambda one: (one.margin(self._thresholds), one.margin(rest)), reverse=True)
+        return (*stood, *found[n:])
+
+    def name(self, ranked: Sequence[Confirmation]) -> NamedTrigger:
+        """Names for the candidates that pass all thresholds, measured in float32 and with their standing."""
+        passing = [one for one in ranked if one.margin(self._thresholds) >= 1]
+        if not passing:
+            return NamedTrigger()
+        loudest = max(passing, key=lambda one: one.collapse).token_ids
+        pieces = list(dict.fromkeys(token for one in passing for token in one.token_ids))
+
+        def work(size: int, number: int) -> Reconstruction:
+            rough = self._growth.collapse
+            return reconstruct_trigger(loudest, pieces, self._towers.exact, self._prompts, rough, self._context)
+
+        (names,) = self._workers.share("name", 1, lambda size: 1, work)
+        return NamedTrigger(names.trained, self._stood(names.texts), self._stood(names.characters))
+
+    def _best_of_groups(self) -> list[Candidate]:
+        """The best few of every group of the context's further candidates."""
+        groups = self._context.extra_candidates
+        ends = list(itertools.accumulate(len(group) for group in groups))
+
+        def work(size: int, number: int) -> list[Candidate]:
+            before = ends[number] - len(groups[number])
+            return self._growth.best_of_group(
+                groups[number],
+                _BEST_OF_GROUP,
+                lambda done: self._context.monitor.progress("characters", before + done, ends[-1]),
+            )
+
+        return list(itertools.chain(*self._workers.share("characters", 1, lambda size: len(groups), work)))
+
+    def _grow(self, pieces: tuple[int, ...], outstanding: tuple[int, ...]) -> list[Candidate]:
+        """The candidates that beam search makes of the best tokens, and of the most changed ones."""
+        starts = pieces[: self._sweep.n_accretions]
+        n_jobs, progress = len(starts) + bool(outstanding), self._context.monitor.progress
+
+        def work(size: int, number: int) -> list[Candidate]:
+            progress("confirm", number + 1, n_jobs + 1)
+            if number < len(starts):
+                return self._beam.grow((starts[number],), pieces)
+            typeable = self._context.lexicon.typeable
+            return self._beam.assemble(outstanding) + self._beam.orderings(outstanding, typeable)
+
+        parts = self._workers.share("accretion", 1, lambda size: n_jobs, work)
+        progress("confirm", n_jobs + 1, n_jobs + 1)
+        return list(itertools.chain(*parts))
+
+    def _measured(self, confirmer: Confirmer, candidates: Sequence[Candidate]) -> list[Confirmation]:
+        """In chunks of one length."""
+        by_length: dict[int, list[Candidate]] = {}
+        for one in candidates:
+            by_length.setdefault(len(one), []).append(one)
+        chunks = [part[i : i + _CHUNK] for part in by_length.values() for i in range(0, len(part), _CHUNK)]
+
+        def work(size: int, number: int) -> list[Confirmation]:
+            measured = confirmer.measure(chunks[number])
+            if (tell := self._context.monitor.measure) is not None:
+                for one in measured:
+                    self._n_measured += 1
+                    tell("confirm", self._n_measured, one.success, " ".join(map(str, one.token_ids)))
+            return measured
+
+        return list(itertools.chain(*self._workers.share("confirmation", 1, lambda size: len(chunks), work)))
+
+    def _with_baseline(self, found: list[Confirmation]) -> list[Confirmation]:
+        return found if self._towers.exact.reference is not None else peer_baseline(found)
+
+    def _stood(self, texts: Sequence[Candidate]) -> tuple[Confirmation, ...]:
+        found = [one for text in texts for one in self._exact.measure([text])]
+        return tuple(replace(one, standing=self._null.standing(one.token_ids)) for one in found)
