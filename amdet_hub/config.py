@@ -231,7 +231,7 @@ class ScanConfig:
     `preset` names where the values came from; `seed` drives every random choice.
 
     `stop_when_decided` leaves the paired inversion and the landscape out of a scan that the trigger search has decided
-    (`amdet_hub.detect.standard.decided`).
+    (`amdet_hub.detect.detector.is_conclusive`).
     """
 
     preset: Preset = "standard"

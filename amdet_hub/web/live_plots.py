@@ -1,6 +1,6 @@
 """The measurements of a running scan: a bounded, thread-safe record, and plots of it that move while a visitor waits.
 
-Knows the stages of `amdet_hub.detect.standard` and what each measures. Refuses to know Gradio, and threads other than
+Knows the stages of `amdet_hub.detect.detector` and what each measures. Refuses to know Gradio, and threads other than
 by a lock.
 """
 
