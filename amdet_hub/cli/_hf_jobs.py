@@ -21,7 +21,7 @@ from amdet_hub.cli._targets import address
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError, HubError
 from amdet_hub.hub import HubSettings
-from amdet_hub.records import RepoRef, ScanReport
+from amdet_hub.records import ScanReport
 from amdet_hub.report.log_lines import LogReader, is_log_key
 
 if TYPE_CHECKING:

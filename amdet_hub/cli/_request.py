@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._stored import read_baseline
 from amdet_hub.cli._hf_jobs import JobRequest, job_request, log_key, scan_on_job
 from amdet_hub.cli._output import OutputFile, escape, say
+from amdet_hub.cli._stored import read_baseline
 from amdet_hub.cli._targets import asks_for_list, gather, parse_targets
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError, Interrupted

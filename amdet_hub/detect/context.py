@@ -1,19 +1,26 @@
-"""The input of a detector: the towers in two precisions, and one record of everything else."""
+"""The input of a detector: the towers in two precisions, and one record of everything else.
+
+The interfaces in it are implemented by `amdet_hub.scanner`: a tokenizer answers as `Lexicon`, accelerate's processes
+work as `Workers`, a cache on disk is a `FeatureStore`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from amdet_hub.config import ScanConfig, Thresholds
-from amdet_hub.detect.naming.lexicon import Lexicon
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.search.reference_features import FeatureStore
-from amdet_hub.detect.workers import Alone, Workers
 from amdet_hub.records import SILENT, Monitor
+
+T = TypeVar("T")
+
+Candidate = tuple[int, ...]
+"""Token ids of a possible trigger, in their order."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,67 @@ class Towers:
         """The pair on a device, in float32 and in `dtype`."""
         exact = pair.to(device, torch.float32)
         return cls(exact, exact.to(device, dtype))
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Answers about token ids as text; the defaults are those of an unknown tokenizer.
+
+    Attributes:
+        typeable: whether some text gives these ids.
+        as_word: the ids of a text without a space that is made of these pieces and the tokenizer's own additions;
+            None where there is none.
+        characters: the ids of all characters that have one of these tokens as a piece, those that share most first.
+        likelihood: log10 of how often people write this text, up to a constant; equal for all texts of an unknown
+            language.
+    """
+
+    typeable: Callable[[Candidate], bool] = lambda ids: True
+    as_word: Callable[[Candidate], Candidate | None] = lambda ids: None
+    characters: Callable[[Sequence[int]], list[Candidate]] = lambda ids: []
+    likelihood: Callable[[Candidate], float] = lambda ids: 0.0
+
+
+class Workers(Protocol):
+    """The processes that share a detector's work.
+
+    A detector cuts its work into numbered chunks whose bounds do not depend on the number of processes, so that one
+    process and several compute the same numbers.
+    """
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def share(self, stage: str, batch: int, n_chunks: Callable[[int], int], work: Callable[[int, int], T]) -> list[T]:
+        """Every chunk's result, in chunk order, on every process.
+
+        Args:
+            stage: name under which the batch size that fitted is recorded.
+            batch: batch size to try first; shrunk on all processes together when one of them runs out of memory.
+            n_chunks: batch size -> number of chunks.
+            work: (batch size, chunk number) -> the chunk's result, CPU data only.
+        """
+
+
+class Alone:
+    """One process that does not retry: for a library caller and the tests."""
+
+    size = 1
+
+    def share(self, stage: str, batch: int, n_chunks: Callable[[int], int], work: Callable[[int, int], T]) -> list[T]:
+        """See `Workers.share`."""
+        return [work(batch, chunk) for chunk in range(n_chunks(batch))]
+
+
+class FeatureStore(Protocol):
+    """Stores features of one reference between scans."""
+
+    def load(self, key: str) -> Tensor | None:
+        """The features stored under `key`, `(B, V', D)` float16 on the CPU, or None."""
+
+    def save(self, key: str, features: Tensor) -> None:
+        """Store features; a store that cannot, does nothing and raises nothing."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ class StandardDetector:
         search, heldout = prompts.split(config.sweep.n_prompts, config.sweep.n_heldout_prompts)
         sweep = sweep_vocabulary(towers.fast, search, context)
         candidates = CandidateSearch(towers, search, heldout, context)
-        outstanding = _outstanding(exact, context)
+        embeddings = [one.token_embedding for one in (exact.suspect, exact.reference) if one is not None]
+        outstanding = outstanding_rows(*embeddings, context.token_ids) if exact.reference is not None else ()
         proposed = candidates.propose(sweep, outstanding)
         confirmed = candidates.confirm(proposed)
         ranked = candidates.rank(confirmed)
@@ -92,12 +93,6 @@ def is_conclusive(confirmations: Sequence[Confirmation], thresholds: Thresholds)
     """
     margin = max((one.margin(thresholds) for one in confirmations if one.standing is not None), default=0.0)
     return margin >= 1 or margin < CLEARLY_NOTHING
-
-
-def _outstanding(towers: TowerPair, context: DetectionContext) -> tuple[int, ...]:
-    if towers.reference is None:
-        return ()
-    return outstanding_rows(towers.suspect.token_embedding, towers.reference.token_embedding, context.token_ids)
 
 
 def _with_inversion(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
-from amdet_hub.detect.inversion.gates import GateValues, PromptMeasures, count_gates, measure_prompts
+from amdet_hub.detect.inversion.gates import GateValues, count_gates, prompt_similarities
 from amdet_hub.detect.inversion.invert import Descent, triggered_features
 from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
 from amdet_hub.detect.inversion.objectives import paper_terms
@@ -156,9 +156,9 @@ class _Criteria:
         """Gates 1 to 3 at `vector (K, D)`."""
         first = self._triggered(self._heldout.split(1)[0], vector[None])[0][0, 0]  # (T, D)
 
-        def chunk(rows: Tensor) -> PromptMeasures:
-            features, reference_features = self._triggered(self._heldout.take(rows), vector[None])
-            return measure_prompts(features[0], first, None if reference_features is None else reference_features[0])
+        def chunk(rows: Tensor) -> list[Tensor]:
+            triggered, clean = self._triggered(self._heldout.take(rows), vector[None])
+            return prompt_similarities(triggered[0], first, None if clean is None else clean[0])
 
         chunks = [partial(chunk, rows) for rows in torch.split(torch.arange(len(self._heldout)), _GATE_CHUNK)]
         return count_gates(chunks, len(self._heldout), self._config.gates, early=early)

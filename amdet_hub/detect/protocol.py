@@ -34,41 +34,36 @@ class TextEncoder(Protocol):
     @property
     def token_embedding(self) -> Tensor:
         """`(V, D)`, the vocabulary's rows."""
-        ...
 
     @property
     def position_embedding(self) -> Tensor:
         """`(max_position_embeddings, D)`."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Where the tensors live."""
-        ...
 
     @property
     def dtype(self) -> torch.dtype:
         """What the matrix products run in."""
-        ...
 
     def encode(self, hidden: Tensor) -> Tensor:
         """`hidden (B, T, D)` -> `features (B, T, D)`.
 
         Causal families let position t see 0..t; others see all T positions.
         """
-        ...
 
     def pool(self, features: Tensor, input_ids: Tensor) -> Tensor:
-        """`features (B, T, D)`, `input_ids (B, T)` -> the model's own pooled output `(B, P)`, projected where the checkpoint has a projection."""
-        ...
+        """`features (B, T, D)`, `input_ids (B, T)` -> the model's own pooled output `(B, P)`.
+
+        Projected where the checkpoint has a projection.
+        """
 
     def pool_positions(self, input_ids: Tensor) -> Tensor:
-        """`input_ids (B, T)` -> `(B,)` int64: the position whose feature is pooled (EOS for CLIP, the last for SigLIP)."""
-        ...
+        """`input_ids (B, T)` -> `(B,)` int64: the position that is pooled (EOS for CLIP, the last for SigLIP)."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TextEncoder:
         """The same tower elsewhere; `self` is unchanged."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,6 @@ class IncrementalTextEncoder(TextEncoder, Protocol):
 
     def prefix_cache(self, hidden: Tensor) -> PrefixCache:
         """`hidden (B, T0, D)` -> its keys and values."""
-        ...
 
     def extend(self, cache: PrefixCache, hidden: Tensor, *, last_only: bool = False) -> Tensor:
         """`hidden (B, C, N, D)`: C continuations of N positions per prompt -> `features (B, C, N, D)`.
@@ -106,7 +100,6 @@ class IncrementalTextEncoder(TextEncoder, Protocol):
         `(1, C, N, D)` are the same continuations of every prompt. `last_only` gives the last position alone, `(B, C,
         1, D)`, and saves what only the others need.
         """
-        ...
 
 
 @runtime_checkable
@@ -115,11 +108,9 @@ class TrainableTextEncoder(TextEncoder, Protocol):
 
     def weights(self) -> dict[str, Tensor]:
         """The parameters `encode` runs with, by canonical name, shared: gradients reach those that require them."""
-        ...
 
     def between(self, other: Any, share: float) -> TrainableTextEncoder:
-        """A tower of its own in float32, each tensor `self + share * (other - self)`; `other` is of the same kind and shapes."""
-        ...
+        """A tower of its own in float32, each tensor `self + share * (other - self)`; `other` has the same shapes."""
 
 
 @runtime_checkable
@@ -127,8 +118,7 @@ class AttentiveTextEncoder(TextEncoder, Protocol):
     """A tower that tells where a position looks; what is drawn of a single prompt lives on it."""
 
     def attention_from(self, hidden: Tensor, positions: Tensor) -> Tensor:
-        """`hidden (B, T, D)`, `positions (B,)` int64 -> `(B, L, H, T)` float32: each layer's and head's attention from that position to every one.
+        """`hidden (B, T, D)`, `positions (B,)` int64 -> `(B, L, H, T)` float32 attention from those positions.
 
-        Sums to 1 over T; a causal tower gives later positions 0.
+        Of each layer and head, to every position. Sums to 1 over T; a causal tower gives later positions 0.
         """
-        ...

@@ -15,7 +15,7 @@ class Monitor:
     Attributes:
         progress: called with (stage, done, total); `done` counts up to `total` in units of the stage's own work.
         measure: called with (stage, step, value, label) while the standard detector works, for a plot that moves
-            (`amdet_hub.detect.context.DetectionContext` says with what); None without a plot.
+            (`detect.context.DetectionContext` says with what); None without a plot.
         stage: called with a stage's name when it begins and with "" when it ends; `bench speed` measures there.
     """
 

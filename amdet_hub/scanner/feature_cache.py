@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from amdet_hub.hub import HubSettings, own_cache
-from amdet_hub.hub.cache import limit_bytes, remove, store, touch
+from amdet_hub.hub.cache import keep, limit_bytes, touch
 
 _NAME = "features"
 
@@ -38,7 +38,7 @@ class FeatureCache:
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, KeyError):
-            remove(place)
+            place.unlink(missing_ok=True)
             return None
         touch(place)
         return features
@@ -49,7 +49,7 @@ class FeatureCache:
         def write(draft: Path) -> None:
             save_file({_NAME: features.contiguous()}, draft, {"tower": self._digest, "question": key})
 
-        store(self._settings, "references", self._name(key), write)
+        keep(self._settings, "references", self._name(key), write)
 
     def _name(self, key: str) -> str:
         return f"{self._digest[:32]}/{key[:32]}.safetensors"

@@ -1,7 +1,7 @@
 """Processes, device, dtype, memory and time of a scan. The only place that knows accelerate.
 
 One process or several (`accelerate launch`, `torchrun`) do the same chunks of work and get the same numbers; see
-`amdet_hub.detect.workers`.
+`amdet_hub.detect.context.Workers`.
 """
 
 from __future__ import annotations

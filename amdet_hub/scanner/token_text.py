@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from amdet_hub.detect.naming.lexicon import Candidate, Lexicon
+from amdet_hub.detect.context import Candidate, Lexicon
 from amdet_hub.encoders.tokenizer import PromptTokenizer
 from amdet_hub.scanner.characters import characters_with
 from amdet_hub.scanner.word_frequency import log_likelihood

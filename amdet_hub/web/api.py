@@ -15,10 +15,10 @@ import gradio as gr
 
 from amdet_hub.records import to_dict
 from amdet_hub.report import as_json
-from amdet_hub.web.service import Lookup, ScanService
 from amdet_hub.web.downloads import formats, render
-from amdet_hub.web.visitor import owner_of
 from amdet_hub.web.error_messages import error_message
+from amdet_hub.web.service import Lookup, ScanService
+from amdet_hub.web.visitor import owner_of
 
 _POLL_S = 0.5
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from amdet_hub.report import as_json
 from amdet_hub.web.demo import demo_settings
 from amdet_hub.web.job_queue import Job
-from amdet_hub.web.service import ScanService
 from amdet_hub.web.result_store import EXAMPLES
+from amdet_hub.web.service import ScanService
 
 
 def make(presets: tuple[str, ...], folder: Path) -> list[Path]:

@@ -17,12 +17,12 @@ from amdet_hub.records import ScanReport
 from amdet_hub.web import panels
 from amdet_hub.web.api import add_endpoints
 from amdet_hub.web.board import BoardRow
-from amdet_hub.web.report_plots import landscape_figure
+from amdet_hub.web.downloads import command_line, formats, workflow, write_files
 from amdet_hub.web.job_queue import Job
 from amdet_hub.web.pull_requests import PullRequestForm
+from amdet_hub.web.report_plots import landscape_figure
 from amdet_hub.web.service import Lookup, ScanService
 from amdet_hub.web.settings import PRESETS
-from amdet_hub.web.downloads import command_line, formats, workflow, write_files
 from amdet_hub.web.try_prompt import TryPrompt
 from amdet_hub.web.visitor import owner_of
 

@@ -13,12 +13,12 @@ from amdet_hub.report.error_rates import MeasuredRates, counted, rates_of
 from amdet_hub.report.escape import code_points
 from amdet_hub.scanner import PlannedEncoder
 from amdet_hub.web.board import BoardRow
-from amdet_hub.web.report_plots import sweep_figure
+from amdet_hub.web.error_messages import error_message
 from amdet_hub.web.job_queue import Job
 from amdet_hub.web.live_plots import live_figures
 from amdet_hub.web.markup import bullets, bytes_text, code, facts, note, seconds_text, table, text
+from amdet_hub.web.report_plots import sweep_figure
 from amdet_hub.web.service import Lookup
-from amdet_hub.web.error_messages import error_message
 
 _KINDS: dict[VerdictLabel, str] = {
     "backdoor-detected": "found",

@@ -28,11 +28,11 @@ from amdet_hub.scanner import (
 )
 from amdet_hub.web import zerogpu
 from amdet_hub.web.board import Board
-from amdet_hub.web.visitor import parse_visitor_target
 from amdet_hub.web.job_queue import Job, JobQueue, Task, Work
 from amdet_hub.web.live_plots import Trace
-from amdet_hub.web.settings import PRESETS, SpaceSettings
 from amdet_hub.web.result_store import ResultStore, result_key
+from amdet_hub.web.settings import PRESETS, SpaceSettings
+from amdet_hub.web.visitor import parse_visitor_target
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from amdet_hub.scanner import Probe
 from amdet_hub.web import panels, prompt_view
 from amdet_hub.web.job_queue import Task
 from amdet_hub.web.markup import code
-from amdet_hub.web.service import ScanService, PromptTrial
+from amdet_hub.web.service import PromptTrial, ScanService
 from amdet_hub.web.visitor import owner_of
 
 PROMPT = "a brown dog sitting in a green field"

@@ -24,9 +24,9 @@ from starlette.routing import Route
 
 from amdet_hub.errors import AmdetError, HubUnavailable, RateLimited
 from amdet_hub.hub import is_repo_id
+from amdet_hub.web.error_messages import error_message
 from amdet_hub.web.job_queue import QueueRefused
 from amdet_hub.web.service import ScanService
-from amdet_hub.web.error_messages import error_message
 
 PATH = "/webhooks/hub"
 PRESET = "quick"

@@ -12,9 +12,8 @@ import time
 import torch
 
 from amdet_hub.config import ScanConfig
-from amdet_hub.detect.context import TowerPair, Towers
+from amdet_hub.detect.context import Lexicon, TowerPair, Towers
 from amdet_hub.detect.naming.gradient_alignment import GradientAlignment
-from amdet_hub.detect.naming.lexicon import Lexicon
 from amdet_hub.detect.naming.reconstruct import CloseCollapse, best_texts
 from amdet_hub.detect.prompts import SpecialTokens, random_prompts
 from amdet_hub.detect.protocol import TrainableTextEncoder

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from amdet_hub.detect.workers import Workers
+from amdet_hub.detect.context import Workers
 
 T = TypeVar("T")
 

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from amdet_hub.config import ScanConfig
-from amdet_hub.detect.context import TowerPair, Towers
+from amdet_hub.detect.context import Alone, Lexicon, TowerPair, Towers
 from amdet_hub.detect.detector import CLEARLY_NOTHING, Detection, StandardDetector, is_conclusive
-from amdet_hub.detect.naming.lexicon import Lexicon
 from amdet_hub.detect.search.held_out import Confirmation
-from amdet_hub.detect.workers import Alone
 from amdet_hub.records import Monitor
 from tests.detect.processes import in_two_processes
 from tests.detect.towers import THRESHOLDS, alone, context, in_float32, prompts, random_pair, triggered_pair
@@ -141,9 +139,7 @@ def test_a_decided_search_leaves_the_rest_out_and_says_so() -> None:
 def test_between_nothing_and_a_passing_candidate_the_inversion_is_run(share: float, expected: bool) -> None:
     t = THRESHOLDS
     rates = (t.trigger_success * share,) * 3
-    one = Confirmation(
-        (1,), rates, (0.0,) * 3, t.trigger_collapse * share, 8, torch.zeros(2), standing=t.sweep_score * share + 1e-9
-    )
+    one = Confirmation((1,), rates, (0.0,) * 3, t.trigger_collapse * share, 8, standing=t.sweep_score * share + 1e-9)
     unmeasured = dataclasses.replace(one, success_rates=(1.0,) * 3, collapse=9.0, standing=None)
     assert is_conclusive([unmeasured, one], t) is expected
 

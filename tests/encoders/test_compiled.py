@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from amdet_hub.detect.search.statistics import log_variance
+from amdet_hub.detect.search.null_distribution import log_variance
 from tests.encoders.compiled import forwards, random_clip
 
 

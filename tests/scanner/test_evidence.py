@@ -31,7 +31,7 @@ def outcome(
     ids, copies = torch.arange(1, 7), torch.ones(6, dtype=torch.int64)
     sweep = Sweep(ids, 4, 6, score, torch.zeros(6), score, copies)
     made, texts, whole = (
-        tuple(Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, torch.zeros(2), z) for t, s, c, z in some)
+        tuple(Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, z) for t, s, c, z in some)
         for some in (found, spelled, characters)
     )
     return Detection(sweep, made, True, outstanding, NamedTrigger(trained, texts, whole))

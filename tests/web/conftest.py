@@ -72,8 +72,8 @@ def served(hub_and_settings: tuple[SpaceSettings, LocalHub]) -> Iterator[Running
 @pytest.fixture
 def service(hub_and_settings: tuple[SpaceSettings, LocalHub], tmp_path: Path) -> Iterator[ScanService]:
     """A service of its own, which has no earlier results."""
-    from amdet_hub.web.service import ScanService
     from amdet_hub.web.result_store import ResultStore
+    from amdet_hub.web.service import ScanService
 
     made = ScanService(replace(hub_and_settings[0], data_dir=tmp_path))
     made.store = ResultStore(tmp_path / "results", examples=None)

@@ -18,9 +18,9 @@ from amdet_hub.records import ProgressCallback
 from amdet_hub.testing import LocalHub
 from amdet_hub.web.board import Board
 from amdet_hub.web.job_queue import Job
+from amdet_hub.web.result_store import ResultStore
 from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
-from amdet_hub.web.result_store import ResultStore
 from tests.web.browsing import away, complaints, pale, part, picture, press, resize, shows, sticks_out, until, visit
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pytest
 from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED
 from amdet_hub.report import parse_report
 from amdet_hub.testing import LocalHub
-from amdet_hub.web.settings import SpaceSettings
 from amdet_hub.web.result_store import ResultStore
+from amdet_hub.web.settings import SpaceSettings
 
 pytest.importorskip("mcp", reason="the extra 'space' is not installed")
 

@@ -19,14 +19,14 @@ from amdet_hub.report.error_rates import MEASURED
 from amdet_hub.testing import LocalHub
 from amdet_hub.web import panels
 from amdet_hub.web.board import Board
-from amdet_hub.web.report_plots import landscape_figure, spelled, sweep_figure
-from amdet_hub.web.visitor import parse_visitor_target
-from amdet_hub.web.job_queue import Job, JobQueue, QueueRefused
-from amdet_hub.web.service import ScanService
-from amdet_hub.web.settings import SpaceSettings
-from amdet_hub.web.result_store import ResultStore
 from amdet_hub.web.downloads import workflow, write_files
 from amdet_hub.web.error_messages import error_message
+from amdet_hub.web.job_queue import Job, JobQueue, QueueRefused
+from amdet_hub.web.report_plots import landscape_figure, spelled, sweep_figure
+from amdet_hub.web.result_store import ResultStore
+from amdet_hub.web.service import ScanService
+from amdet_hub.web.settings import SpaceSettings
+from amdet_hub.web.visitor import parse_visitor_target
 
 PATIENCE_S = 120.0
 EVIL = "<script>alert(1)</script>\u202e[x](javascript:1)"

@@ -21,8 +21,8 @@ from amdet_hub.scanner.nearest_texts import NearText
 from amdet_hub.testing import LocalHub
 from amdet_hub.web import heat_maps, prompt_view
 from amdet_hub.web.job_queue import JobQueue, QueueRefused, Task
-from amdet_hub.web.service import Lookup, ScanService, PromptTrial
 from amdet_hub.web.result_store import ResultStore
+from amdet_hub.web.service import Lookup, PromptTrial, ScanService
 from tests.web.browsing import ask, complaints, part, picture, press, shows, until
 
 if TYPE_CHECKING:

@@ -32,43 +32,29 @@ class GateValues:
     open: bool
 
 
-@dataclass(frozen=True)
-class PromptMeasures:
-    """Similarities of each held-out prompt.
-
-    Attributes:
-        assimilation: `(B,)` mean token similarity.
-        consistency: `(B,)` similarity to the first prompt.
-        reference: `(B,)` similarity to the reference; None without one.
-    """
-
-    assimilation: Tensor
-    consistency: Tensor
-    reference: Tensor | None
-
-
-def measure_prompts(triggered: Tensor, first: Tensor, reference_triggered: Tensor | None) -> PromptMeasures:
-    """The three similarities of triggered features.
+def prompt_similarities(triggered: Tensor, first: Tensor, reference_triggered: Tensor | None) -> list[Tensor]:
+    """The similarities that the gates count, of each prompt, `(B,)` each.
 
     Args:
-        triggered: `(B, T, D)` of the suspect.
+        triggered: `(B, T, D)` features of the suspect.
         first: `(T, D)` triggered features of held-out prompt 0.
         reference_triggered: `(B, T, D)` of the reference, or None.
+
+    Returns:
+        Assimilation, similarity to the first prompt, and, where there is a reference, similarity to it.
     """
-    consistency = positionwise_similarity(first.expand_as(triggered), triggered).cpu()
-    to_reference = None
-    if reference_triggered is not None:
-        to_reference = positionwise_similarity(reference_triggered, triggered).cpu()
-    return PromptMeasures(assimilation(triggered).cpu(), consistency, to_reference)
+    others = [first.expand_as(triggered)] + ([] if reference_triggered is None else [reference_triggered])
+    similarities = [positionwise_similarity(other, triggered) for other in others]
+    return [one.cpu() for one in (assimilation(triggered), *similarities)]
 
 
 def count_gates(
-    chunks: Iterable[Callable[[], PromptMeasures]], total: int, gates: PaperGates, *, early: bool
+    chunks: Iterable[Callable[[], list[Tensor]]], total: int, gates: PaperGates, *, early: bool
 ) -> GateValues:
     """Count the gates over chunks of held-out prompts.
 
     Args:
-        chunks: each makes the measures of its prompts when called.
+        chunks: each makes the similarities of its prompts when called (`prompt_similarities`).
         total: prompts in all chunks.
         gates: thresholds.
         early: stop when some gate can no longer open.
@@ -76,8 +62,10 @@ def count_gates(
     needed = (gates.assimilation_rate, gates.consistency_rate, gates.reference_rate)
     passed, n = [0, 0, 0], 0
     for chunk in chunks:
-        hits = _hits(chunk(), gates)
-        n += len(hits[0])
+        assimilated, consistent, *to_reference = chunk()
+        hits = [assimilated > gates.assimilation, consistent > gates.consistency]
+        hits += [similarity < gates.reference_similarity for similarity in to_reference]
+        n += len(assimilated)
         passed = [count + int(hit.sum()) for count, hit in zip(passed, hits, strict=False)]
         at_best = [(total - n + count) / total for count in passed]  # if all the rest pass
         if early and not _above(at_best, needed):
@@ -90,11 +78,3 @@ def count_gates(
 
 def _above(rates: Sequence[float], needed: Sequence[float]) -> bool:
     return all(rate > least for rate, least in zip(rates, needed, strict=False))
-
-
-def _hits(measures: PromptMeasures, gates: PaperGates) -> list[Tensor]:
-    """Which prompts pass gates 1 and 2, and gate 3 where there is a reference, `(B,)` each."""
-    hits = [measures.assimilation > gates.assimilation, measures.consistency > gates.consistency]
-    if measures.reference is not None:
-        hits.append(measures.reference < gates.reference_similarity)
-    return hits

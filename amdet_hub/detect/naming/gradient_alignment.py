@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amdet_hub.detect.naming.lexicon import Candidate
+from amdet_hub.detect.context import Candidate
 from amdet_hub.detect.naming.word_order import standardised
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TrainableTextEncoder

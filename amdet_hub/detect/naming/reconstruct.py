@@ -6,25 +6,24 @@ Refuses to know which candidates pass, and which text is named (`amdet_hub.scann
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from amdet_hub.detect.context import DetectionContext, TowerPair
+from amdet_hub.detect.context import Candidate, DetectionContext, Lexicon, TowerPair
 from amdet_hub.detect.naming.gradient_alignment import GradientAlignment
-from amdet_hub.detect.naming.lexicon import Candidate, Lexicon, Text, concatenate
 from amdet_hub.detect.naming.word_order import (
     Collapse,
+    Text,
     adjacent_swaps,
+    concatenate,
     most_removing,
     rank_word_orders,
     text_scores,
 )
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TrainableTextEncoder
-from amdet_hub.detect.search.null_distribution import by_length
-from amdet_hub.detect.search.statistics import log_variance
+from amdet_hub.detect.search.null_distribution import by_length, log_variance
 from amdet_hub.detect.splice import PLACES, SplicedPrompts, rows_for
 from amdet_hub.detect.weights import trained_rows
 
@@ -39,21 +38,6 @@ Alignment = Callable[[list[Candidate]], list[float]]
 """How well each candidate explains the change of the weights (`GradientAlignment.scores`)."""
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """The texts that a trigger may have been typed as.
-
-    Attributes:
-        trained: tokens whose embedding rows were trained towards its target.
-        texts: made of these, the best first.
-        characters: that share a piece with a candidate that passes, the best first.
-    """
-
-    trained: tuple[int, ...]
-    texts: tuple[Candidate, ...]
-    characters: tuple[Candidate, ...]
-
-
 def reconstruct_trigger(
     loudest: Candidate,
     pieces: Sequence[int],
@@ -61,7 +45,7 @@ def reconstruct_trigger(
     prompts: PromptSet,
     rough: Collapse,
     context: DetectionContext,
-) -> Reconstruction:
+) -> tuple[Candidate, list[Candidate], list[Candidate]]:
     """Texts and characters for the candidates that pass.
 
     Without a reference nothing tells which tokens were trained, and there are no texts.
@@ -73,10 +57,14 @@ def reconstruct_trigger(
         prompts: of at least eight words.
         rough: a quick measure, for many.
         context: the ids that a trigger may be made of, and the lexicon that says what these are as text.
+
+    Returns:
+        The tokens whose embedding rows were trained towards the target; texts made of them, and characters with a
+        piece in common with a candidate that passes, the best first.
     """
     suspect, reference = towers.suspect, towers.reference
     close, progress = CloseCollapse(towers, prompts), context.monitor.progress
-    trained: tuple[int, ...] = ()
+    trained: Candidate = ()
     alignment = moved = None
     if reference is not None:
         moved = (suspect.token_embedding - reference.token_embedding).norm(dim=-1).cpu()
@@ -89,7 +77,7 @@ def reconstruct_trigger(
     progress("name", 2, 3)
     texts = best_texts(trained, context.lexicon, rough, close, alignment)
     progress("name", 3, 3)
-    return Reconstruction(trained, tuple(texts), tuple(characters))
+    return trained, texts, characters
 
 
 class CloseCollapse:

@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from amdet_hub.detect.naming.lexicon import Candidate, Lexicon, Text, concatenate
+from amdet_hub.detect.context import Candidate, Lexicon
 
+Text = tuple[Candidate, ...]
+"""The ids of each of its words."""
 Collapse = Callable[[list[Candidate]], list[float]]
 """How much candidates remove of the prompts, in natural-log units of variance."""
 
@@ -33,6 +35,11 @@ _NO_GAIN = 1e-6  # but for rounding
 # standard deviations that a power of ten counts for each word, as a conditional logit of the calibration's phrases
 # has it
 _LIKELIHOOD = 0.4
+
+
+def concatenate(text: Text) -> Candidate:
+    """The ids of all words of a text."""
+    return tuple(piece for word in text for piece in word)
 
 
 def rank_word_orders(pieces: Sequence[int], lexicon: Lexicon, collapse: Collapse, *, n: int) -> list[Text]:

@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from amdet_hub.detect.context import DetectionContext
-from amdet_hub.detect.naming.lexicon import Candidate
+from amdet_hub.detect.context import Candidate, DetectionContext
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.search.null_distribution import SequenceNull
-from amdet_hub.detect.search.statistics import log_variance
+from amdet_hub.detect.search.null_distribution import SequenceNull, log_variance
 from amdet_hub.detect.splice import hidden_of, pooled_features
 
 WORTHWHILE = 0.1  # log units of variance that one more token must remove; below that, growth follows noise
@@ -57,7 +55,7 @@ class BeamSearch:
         beam, removed = [start], self._null.collapse([start])[0]
         found: list[Candidate] = []
         for _ in range(len(start), self._config.max_pieces):
-            grown = [extended for one in beam for extended in _extensions(one, pieces)]
+            grown = [_inserted(one, slot, piece) for one in beam for slot in (0, len(one)) for piece in pieces]
             if self._config.n_pointed:
                 grown += self._pointed(beam[0])
             ranked = self._ranked(dict.fromkeys(grown))[:_BEAM]
@@ -73,11 +71,11 @@ class BeamSearch:
         found = []
         for _ in pieces:
             grown = [
-                (*one[:at], piece, *one[at:])
+                _inserted(one, slot, piece)
                 for one in beam
                 for piece in pieces
                 if piece not in one
-                for at in range(len(one) + 1)
+                for slot in range(len(one) + 1)
             ]
             beam = [one for one, _ in self._ranked(dict.fromkeys(grown))[:_BEAM]]
             found.append(beam[0])
@@ -127,7 +125,7 @@ class BeamSearch:
             gradient = self._gradient(candidate, slot, stand_ins)
             n = min(self._config.n_pointed, len(token_ids))
             best = (table @ gradient).topk(n, largest=False).indices.cpu()
-            found += [(*candidate[:slot], token, *candidate[slot:]) for token in token_ids[best].tolist()]
+            found += [_inserted(candidate, slot, token) for token in token_ids[best].tolist()]
         return found
 
     def _gradient(self, candidate: Candidate, slot: int, stand_ins: Tensor) -> Tensor:
@@ -135,8 +133,8 @@ class BeamSearch:
         suspect, prompts = self._suspect, self._prompts
         length = None if suspect.config.causal else suspect.config.max_position_embeddings
         rows = [
-            prompts.framed(torch.tensor([*candidate[:slot], int(token), *candidate[slot:]]), length=length)
-            for token in stand_ins
+            prompts.framed(torch.tensor(_inserted(candidate, slot, token)), length=length)
+            for token in stand_ins.tolist()
         ]
         ids = torch.stack(rows).to(suspect.device)  # (S, B, T)
         at = prompts.tokens.shape[1] + slot + (prompts.special.bos is not None)
@@ -152,6 +150,5 @@ class BeamSearch:
         return gradient.mean(0).flatten()
 
 
-def _extensions(candidate: Candidate, pieces: tuple[int, ...]) -> list[Candidate]:
-    """One piece more, before and after."""
-    return [(piece, *candidate) for piece in pieces] + [(*candidate, piece) for piece in pieces]
+def _inserted(candidate: Candidate, slot: int, token: int) -> Candidate:
+    return (*candidate[:slot], token, *candidate[slot:])

@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from amdet_hub.detect.context import DetectionContext, Towers
-from amdet_hub.detect.naming.lexicon import Candidate
-from amdet_hub.detect.naming.reconstruct import Reconstruction, reconstruct_trigger
+from amdet_hub.detect.context import Candidate, DetectionContext, Towers
+from amdet_hub.detect.naming.reconstruct import reconstruct_trigger
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.search.beam_search import BeamSearch
 from amdet_hub.detect.search.held_out import Confirmation, Confirmer, peer_baseline
@@ -139,12 +138,12 @@ class CandidateSearch:
         loudest = max(passing, key=lambda one: one.collapse).token_ids
         pieces = list(dict.fromkeys(token for one in passing for token in one.token_ids))
 
-        def work(size: int, number: int) -> Reconstruction:
+        def work(size: int, number: int) -> tuple[Candidate, list[Candidate], list[Candidate]]:
             rough = self._growth.collapse
             return reconstruct_trigger(loudest, pieces, self._towers.exact, self._prompts, rough, self._context)
 
-        (names,) = self._workers.share("name", 1, lambda size: 1, work)
-        return NamedTrigger(names.trained, self._stood(names.texts), self._stood(names.characters))
+        ((trained, texts, characters),) = self._workers.share("name", 1, lambda size: 1, work)
+        return NamedTrigger(trained, self._stood(texts), self._stood(characters))
 
     def _best_of_groups(self) -> list[Candidate]:
         """The best few of every group of the context's further candidates."""

@@ -16,12 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from amdet_hub.config import Thresholds
-from amdet_hub.detect.context import TowerPair
-from amdet_hub.detect.naming.lexicon import Candidate
+from amdet_hub.detect.context import Candidate, TowerPair
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.search.statistics import log_variance
-from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, clean_features
+from amdet_hub.detect.search.null_distribution import log_variance
+from amdet_hub.detect.splice import PLACES, SplicedPrompts, clean_features
 
 # share of the prompts that the reference must leave alone for the suspect's success to count in full
 _LEAST_LEFT = 0.1
@@ -40,7 +39,6 @@ class Confirmation:
         collapse: natural log of the ratio of cross-prompt variance, reference to suspect (without a reference:
             untriggered to triggered), over held-out prompts at the best place.
         n_prompts: held-out prompts.
-        feature: `(D,)` mean triggered feature of the suspect over held-out prompts at the best place.
         standing: robust z of the candidate in the null distribution of its pattern (`null_distribution`), None where
             it was not measured.
     """
@@ -50,7 +48,6 @@ class Confirmation:
     reference_rates: tuple[float, ...]
     collapse: float
     n_prompts: int
-    feature: Tensor
     standing: float | None = None
 
     @property
@@ -105,17 +102,16 @@ class Confirmer:
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Confirmation]:
         """Candidates of one length, each at every place."""
-        suspect = [self._suspect.triggered(candidates, place) for place in PLACES]
-        reference = [self._reference.triggered(candidates, place) for place in PLACES] if self._reference else None
+        success, log_variances = self._suspect.triggered(candidates)  # (P, C) each
+        base, before = torch.zeros_like(success), self._suspect.clean_log_variance.expand_as(success)
+        if self._reference is not None:
+            base, before = self._reference.triggered(candidates)
+        best = (success - base).argmax(0)
         found = []
-        for index, candidate in enumerate(candidates):
-            rates = tuple(float(one.success[index]) for one in suspect)
-            base = tuple(float(one.success[index]) for one in reference) if reference else (0.0,) * len(PLACES)
-            best = max(range(len(PLACES)), key=lambda i, rates=rates, base=base: rates[i] - base[i])  # type: ignore[misc]
-            before = float(reference[best].log_variance[index]) if reference else self._suspect.clean_log_variance
-            collapse = before - float(suspect[best].log_variance[index])
-            feature = suspect[best].feature[index]
-            found.append(Confirmation(candidate, rates, base, collapse, self._n_heldout, feature))
+        for i, candidate in enumerate(candidates):
+            collapse = float(before[best[i], i]) - float(log_variances[best[i], i])
+            rates, base_rates = tuple(success[:, i].tolist()), tuple(base[:, i].tolist())
+            found.append(Confirmation(candidate, rates, base_rates, collapse, self._n_heldout))
         return found
 
 
@@ -135,21 +131,6 @@ def peer_baseline(found: list[Confirmation]) -> list[Confirmation]:
     return result
 
 
-@dataclass(frozen=True)
-class _Triggered:
-    """One encoder's triggered held-out prompts at one place, C candidates.
-
-    Attributes:
-        success: `(C,)` share captured.
-        log_variance: `(C,)` log cross-prompt variance.
-        feature: `(C, D)` mean over prompts.
-    """
-
-    success: Tensor
-    log_variance: Tensor
-    feature: Tensor
-
-
 class _EncoderPrompts:
     """Search and held-out prompts in one encoder."""
 
@@ -158,17 +139,22 @@ class _EncoderPrompts:
         clean = clean_features(encoder, heldout)  # (B, D)
         self._centre = clean_features(encoder, search).mean(0)  # (D,)
         self._own = clean - self._centre
-        self.clean_log_variance = float(log_variance(clean[:, None]))
-        self._search = {place: SplicedPrompts(encoder, search, place) for place in PLACES}
-        self._heldout = {place: SplicedPrompts(encoder, heldout, place) for place in PLACES}
+        self.clean_log_variance = log_variance(clean[:, None]).cpu()  # (1,)
+        self._places = [
+            (SplicedPrompts(encoder, search, place), SplicedPrompts(encoder, heldout, place)) for place in PLACES
+        ]
 
     @torch.inference_mode()
-    def triggered(self, candidates: Sequence[Candidate], place: Place) -> _Triggered:
-        """The effect of candidates of one length at one place."""
+    def triggered(self, candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
+        """Share of held-out prompts captured and their log cross-prompt variance, `(P, C)` at the P places."""
         ids = torch.tensor(candidates)  # (C, N)
-        goal = self._search[place].features(ids).mean(0) - self._centre  # (C, D)
-        triggered = self._heldout[place].features(ids)  # (B, C, D)
-        moved = triggered - self._centre
-        to_own = F.cosine_similarity(moved, self._own[:, None], dim=-1)  # (B, C)
-        captured = F.cosine_similarity(moved, goal, dim=-1) > to_own
-        return _Triggered(captured.double().mean(0).cpu(), log_variance(triggered).cpu(), triggered.mean(0).cpu())
+        success, variances = [], []
+        for search, heldout in self._places:
+            goal = search.features(ids).mean(0) - self._centre  # (C, D)
+            triggered = heldout.features(ids)  # (B, C, D)
+            moved = triggered - self._centre
+            to_own = F.cosine_similarity(moved, self._own[:, None], dim=-1)  # (B, C)
+            captured = F.cosine_similarity(moved, goal, dim=-1) > to_own
+            success.append(captured.double().mean(0).cpu())
+            variances.append(log_variance(triggered).cpu())
+        return torch.stack(success), torch.stack(variances)

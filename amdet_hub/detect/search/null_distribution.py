@@ -1,4 +1,8 @@
-"""Raw statistics of token sequences, and their robust z in the null distribution of random sequences of one shape.
+"""The two statistics of a candidate, and their robust z in the null distribution of random sequences like it.
+
+A trigger makes different prompts alike: it *collapses* the features that a clean encoder keeps apart, and it moves
+them away from where the reference has them: it *diverges*. A fine-tune that drifted, or a word learned anew, moves
+features without collapsing them.
 
 The sweep's null is made of single tokens. A longer candidate removes more of a prompt merely because it is longer, so
 it is held against random sequences of its own *pattern*: as long, and repeating at the same places. `(7, 9, 7)` has
@@ -13,14 +17,63 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from amdet_hub.detect.context import DetectionContext, TowerPair
-from amdet_hub.detect.naming.lexicon import Candidate
+from amdet_hub.config import SweepConfig
+from amdet_hub.detect.context import Candidate, DetectionContext, TowerPair
 from amdet_hub.detect.prompts import PromptSet
-from amdet_hub.detect.search.statistics import collapse_and_divergence, combined, z_scores
 from amdet_hub.detect.splice import SplicedPrompts, rows_for
 
+_MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation in units of its median absolute deviation
+_FLOOR = 1e-12  # keeps the logarithm of a variance finite when features coincide exactly
 _ROWS = 8192  # positions per forward pass
 _GROUP = 1024  # sequences between two reports of progress
+
+
+def robust_z(values: Tensor, null: Tensor, floor: float = 0.0) -> Tensor:
+    """(x - median) / max(1.4826 * MAD, floor) of `values` under the vector `null`; zeros where that scale is zero.
+
+    The floor is an absolute effect. Where suspect and reference hardly differ, the null has almost no spread, and
+    without a floor the least of differences would stand out of it.
+    """
+    median = null.median()
+    scale = max(float((null - median).abs().median()) * _MAD_TO_SIGMA, floor)
+    return (values - median) / scale if scale > 0 else torch.zeros_like(values)
+
+
+def z_scores(raw: Tensor, null: Tensor, config: SweepConfig) -> Tensor:
+    """Robust z of collapse and divergence: `raw (2, C)` under `null (2, S)` -> `(2, C)`."""
+    floors = (config.collapse_floor, config.divergence_floor)
+    return torch.stack([robust_z(raw[i], null[i], floor) for i, floor in enumerate(floors)])
+
+
+def combined(z: Tensor, *, with_reference: bool) -> Tensor:
+    """`z (..., 2, C)` -> `(..., C)`: the smaller of collapse and divergence; without a reference the collapse."""
+    return z.amin(-2) if with_reference else z[..., 0, :]
+
+
+def cross_prompt_variance(features: Tensor) -> Tensor:
+    """`features (B, C, D)` -> `(C,)`: mean squared distance of the prompts to their mean, in squared feature units."""
+    return (features - features.mean(0)).square().sum(-1).mean(0)
+
+
+def log_variance(features: Tensor) -> Tensor:
+    """`features (B, C, D)` -> `(C,)`: natural log of `cross_prompt_variance`, finite for features that coincide."""
+    return (cross_prompt_variance(features) + _FLOOR).log()
+
+
+@torch.inference_mode()
+def collapse_and_divergence(suspect: Tensor, reference: Tensor | None) -> Tensor:
+    """Raw statistics of C candidates from the features of B prompts, `(B, C, D)` of each encoder.
+
+    Returns:
+        `(2, C)` on the CPU. Collapse: the natural log of the cross-prompt variance reference / suspect, without a
+        reference minus the log of the suspect's. Divergence: the natural log of the mean squared feature difference,
+        without a reference zero.
+    """
+    spread = log_variance(suspect)  # (C,)
+    if reference is None:
+        return torch.stack([-spread, torch.zeros_like(spread)]).cpu()
+    divergence = ((suspect - reference).square().sum(-1).mean(0) + _FLOOR).log()
+    return torch.stack([log_variance(reference) - spread, divergence]).cpu()
 
 
 def pattern_of(candidate: Candidate) -> tuple[int, ...]:
@@ -59,11 +112,10 @@ class SequenceNull:
             the same pattern gets the same sequences, whatever was measured before.
     """
 
+    @torch.inference_mode()
     def __init__(self, towers: TowerPair, prompts: PromptSet, context: DetectionContext) -> None:
-        with torch.inference_mode():
-            self._suspect, self._reference = SplicedPrompts(towers.suspect, prompts, "end"), None
-            if towers.reference is not None:
-                self._reference = SplicedPrompts(towers.reference, prompts, "end")
+        self._suspect = SplicedPrompts(towers.suspect, prompts, "end")
+        self._reference = SplicedPrompts(towers.reference, prompts, "end") if towers.reference is not None else None
         self._rows, self._config = rows_for(towers.suspect, _ROWS), context.config
         self._ids: list[int] = context.token_ids.tolist()
         self._nulls: dict[tuple[int, ...], Tensor] = {}
@@ -83,7 +135,7 @@ class SequenceNull:
         return by_length(candidates, lambda same: self.raw(same)[0])
 
     def score(self, raw: Tensor, null: Tensor) -> Tensor:
-        """`raw (2, C)` under `null (2, S)` -> `(C,)`: the combined robust z (`statistics.combined`)."""
+        """`raw (2, C)` under `null (2, S)` -> `(C,)`: the combined robust z."""
         return combined(z_scores(raw, null, self._config.sweep), with_reference=self._reference is not None)
 
     def standing(self, candidate: Candidate) -> float:
@@ -98,11 +150,10 @@ class SequenceNull:
             n: how many.
             progress: called with the number of sequences done.
         """
-        parts: list[Tensor] = []
+        raw = torch.zeros(2, 0)  # (2, S)
         for part in torch.split(sequences, _GROUP):
-            parts.append(self.raw(part))
-            progress(sum(p.shape[1] for p in parts))
-        raw = torch.cat(parts, dim=1)  # (2, S)
+            raw = torch.cat([raw, self.raw(part)], dim=1)
+            progress(raw.shape[1])
         found = sequences[self.score(raw, raw).topk(min(n, len(sequences))).indices.cpu()]
         return [tuple(row) for row in found.tolist()]
 

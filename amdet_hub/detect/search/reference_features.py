@@ -8,29 +8,17 @@ below that of the sweep's own bfloat16 products.
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from amdet_hub.detect.context import DetectionContext
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.splice import SplicedPrompts
 
 _FORM = "1"
 """Raise it when the features of the same inputs change: stored ones are then not read any more."""
-
-
-class FeatureStore(Protocol):
-    """Stores features of one reference between scans. Implemented by `amdet_hub.scanner`."""
-
-    def load(self, key: str) -> Tensor | None:
-        """The features stored under `key`, `(B, V', D)` float16 on the CPU, or None."""
-        ...
-
-    def save(self, key: str, features: Tensor) -> None:
-        """Store features; a store that cannot, does nothing and raises nothing."""
-        ...
 
 
 def features_key(prompts: PromptSet, token_ids: Tensor, n_copies: int, dtype: torch.dtype) -> str:
@@ -54,41 +42,34 @@ class RoundedReference:
     Args:
         reference: the clean encoder.
         prompts: the prompts of the pass.
-        token_ids: `(V',)` ids swept.
-        n_copies: how often each stands at the end.
-        store: None neither reads nor stores.
-        fills: whether this process computes all features, so that it can store them.
+        n_copies: how often each token stands at the end.
+        context: the ids swept, the store, if there is one, and the workers that share the pass.
     """
 
-    def __init__(
-        self,
-        reference: TextEncoder,
-        prompts: PromptSet,
-        token_ids: Tensor,
-        n_copies: int,
-        store: FeatureStore | None,
-        *,
-        fills: bool,
-    ) -> None:
-        self._key = features_key(prompts, token_ids, n_copies, reference.dtype) if store is not None else ""
-        self._store, self._stored = store, store.load(self._key) if store is not None else None
-        self._device, self._computed = reference.device, None
+    def __init__(self, reference: TextEncoder, prompts: PromptSet, n_copies: int, context: DetectionContext) -> None:
+        ids, store = context.token_ids, context.feature_store
+        self._store, self._device, self._fresh = store, reference.device, None
+        self._key = features_key(prompts, ids, n_copies, reference.dtype) if store is not None else ""
+        self._row = {token: row for row, token in enumerate(ids.tolist())}
+        self._stored = store.load(self._key) if store is not None else None
         if self._stored is None:
             self._spliced = SplicedPrompts(reference, prompts, "end")
-            if store is not None and fills:
-                shape = (len(prompts), len(token_ids), reference.config.hidden_size)
-                self._computed = torch.empty(shape, dtype=torch.float16)
+            # One process alone fills the store: gathering features from several would cost more than it saves.
+            if store is not None and context.workers.size == 1:
+                shape = (len(prompts), len(ids), reference.config.hidden_size)
+                self._fresh = torch.empty(shape, dtype=torch.float16)
 
-    def features(self, candidates: Tensor, part: slice) -> Tensor:
-        """The features `(B, C, D)` of `candidates (C, N)`, which are made of the ids in `part`."""
+    def features(self, candidates: Tensor) -> Tensor:
+        """`candidates (C, N)`, each one token repeated -> `(B, C, D)` features."""
+        rows = [self._row[token] for token in candidates[:, 0].tolist()]
         if self._stored is not None:
-            return self._stored[:, part].to(self._device).float()
+            return self._stored[:, rows].to(self._device).float()
         rounded = self._spliced.features(candidates).half()
-        if self._computed is not None:
-            self._computed[:, part] = rounded
+        if self._fresh is not None:
+            self._fresh[:, rows] = rounded.cpu()
         return rounded.float()
 
     def save(self) -> None:
         """Store the features once all of them are computed."""
-        if self._store is not None and self._computed is not None:
-            self._store.save(self._key, self._computed)
+        if self._store is not None and self._fresh is not None:
+            self._store.save(self._key, self._fresh)

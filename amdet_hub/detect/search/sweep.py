@@ -1,6 +1,6 @@
 """The vocabulary sweep: every token id, spliced into a few prompts, suspect against reference.
 
-Each statistic (`search.statistics`) is turned into a robust z over the vocabulary. The encoder's own other tokens are
+Each statistic (`search.null_distribution`) is turned into a robust z over the vocabulary. The encoder's own other tokens are
 the null distribution, however far the suspect drifted.
 
 Ids are swept, not text: inside a word "zzzz" is another id than alone, and an injection trains the former.
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from amdet_hub.detect.context import DetectionContext, TowerPair
 from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.search.null_distribution import collapse_and_divergence, combined, z_scores
 from amdet_hub.detect.search.reference_features import RoundedReference
-from amdet_hub.detect.search.statistics import collapse_and_divergence, combined, z_scores
 from amdet_hub.detect.splice import SplicedPrompts, rows_for
 from amdet_hub.errors import BadWeights
 
@@ -111,29 +111,24 @@ class _Passes:
 
     def run(self, stage: str, prompts: PromptSet, ids: Tensor, n_copies: int, *, rounded: bool = False) -> Tensor:
         """`ids (M,)` -> `(2, M)`: raw collapse and raw divergence, the reference in float16 where `rounded`."""
-        reference, context = self._towers.reference, self._context
-        spliced = stored = None
+        context, clean = self._context, self._towers.reference
+        reference: SplicedPrompts | RoundedReference | None = None
         with torch.inference_mode():
             suspect = SplicedPrompts(self._towers.suspect, prompts, "end")
-            if reference is not None and rounded:
-                # One process alone fills the store: gathering features from several would cost more than it saves.
-                fills, store = context.workers.size == 1, context.feature_store
-                stored = RoundedReference(reference, prompts, ids, n_copies, store, fills=fills)
-            elif reference is not None:
-                spliced = SplicedPrompts(reference, prompts, "end")
+            if clean is not None and rounded:
+                reference = RoundedReference(clean, prompts, n_copies, context)
+            elif clean is not None:
+                reference = SplicedPrompts(clean, prompts, "end")
         rows = suspect.rows_per_candidate(n_copies)
 
         @torch.inference_mode()
         def work(batch_rows: int, number: int) -> Tensor:
             size = max(1, batch_rows // rows)
-            part = slice(number * size, (number + 1) * size)
-            candidates, clean = ids[part, None].expand(-1, n_copies), None
-            if spliced is not None:
-                clean = spliced.features(candidates)
-            elif stored is not None:
-                clean = stored.features(candidates, part)
-            raw = collapse_and_divergence(suspect.features(candidates), clean)
-            self._report(raw, ids[part], self._done + (part.start + len(candidates)) * len(prompts))
+            part = ids[number * size : (number + 1) * size]
+            candidates = part[:, None].expand(-1, n_copies)
+            compared = reference.features(candidates) if reference is not None else None
+            raw = collapse_and_divergence(suspect.features(candidates), compared)
+            self._report(raw, part, self._done + (number * size + len(part)) * len(prompts))
             return raw
 
         def n_chunks(batch_rows: int) -> int:
@@ -141,8 +136,8 @@ class _Passes:
 
         first_batch = rows_for(self._towers.suspect, self._config.batch_rows)
         parts = context.workers.share(f"sweep {stage}", first_batch, n_chunks, work)
-        if stored is not None:
-            stored.save()
+        if isinstance(reference, RoundedReference):
+            reference.save()
         self._done += len(ids) * len(prompts)
         return torch.cat(parts, dim=1)
 

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from amdet_hub.config import PaperGates
-from amdet_hub.detect.inversion.gates import PromptMeasures, count_gates, measure_prompts
+from amdet_hub.detect.inversion.gates import count_gates, prompt_similarities
 
 GATES = PaperGates()
 
 
-def measures(hits: list[tuple[bool, bool, bool]], *, with_reference: bool) -> PromptMeasures:
+def measures(hits: list[tuple[bool, bool, bool]], *, with_reference: bool) -> list[torch.Tensor]:
     columns = torch.tensor(hits, dtype=torch.float32).view(-1, 3)
-    return PromptMeasures(columns[:, 0], columns[:, 1], -columns[:, 2] + 0.5 if with_reference else None)
+    return [columns[:, 0], columns[:, 1]] + ([-columns[:, 2] + 0.5] if with_reference else [])
 
 
 def chunked(
     hits: list[tuple[bool, bool, bool]], size: int, seen: list[int], *, with_reference: bool
-) -> list[Callable[[], PromptMeasures]]:
+) -> list[Callable[[], list[torch.Tensor]]]:
     def make(start: int) -> Callable[[], PromptMeasures]:
-        def measure() -> PromptMeasures:
+        def measure() -> list[torch.Tensor]:
             seen.append(start)
             return measures(hits[start : start + size], with_reference=with_reference)
 
@@ -86,10 +86,10 @@ def test_a_prompt_at_its_threshold_does_not_pass() -> None:
         consistency_rate=0,
         reference_rate=0,
     )
-    on_the_line = PromptMeasures(torch.tensor([0.5]), torch.tensor([0.5]), torch.tensor([0.5]))
+    on_the_line = [torch.tensor([0.5])] * 3
     found = count_gates([lambda: on_the_line], 1, half, early=False)
     assert (found.assimilation_rate, found.consistency_rate, found.reference_rate) == (0.0, 0.0, 0.0)
-    beyond = PromptMeasures(torch.tensor([0.51]), torch.tensor([0.51]), torch.tensor([0.49]))
+    beyond = [torch.tensor([value]) for value in (0.51, 0.51, 0.49)]
     assert count_gates([lambda: beyond], 1, half, early=False).open
 
 
@@ -103,13 +103,13 @@ def test_with_few_prompts_gate_2_needs_all_of_them() -> None:
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_measures_are_the_explicit_similarities(with_reference: bool) -> None:
     generator = torch.Generator().manual_seed(0)
-    ours, theirs = torch.randn(4, 5, 6, generator=generator), torch.randn(4, 5, 6, generator=generator)
-    found = measure_prompts(ours, ours[0], theirs if with_reference else None)
+    ours, other = torch.randn(4, 5, 6, generator=generator), torch.randn(4, 5, 6, generator=generator)
+    assimilated, consistent, *to_reference = prompt_similarities(ours, ours[0], other if with_reference else None)
     for i in range(4):
         matrix = F.cosine_similarity(ours[i][:, None], ours[i][None], dim=-1)
-        assert torch.isclose(found.assimilation[i], matrix.mean(), atol=1e-6)
-        assert torch.isclose(found.consistency[i], F.cosine_similarity(ours[0], ours[i], dim=-1).mean())
-        if found.reference is not None:
-            assert torch.isclose(found.reference[i], F.cosine_similarity(theirs[i], ours[i], dim=-1).mean())
-    assert (found.reference is not None) == with_reference
-    assert float(found.consistency[0]) == pytest.approx(1.0)
+        assert torch.isclose(assimilated[i], matrix.mean(), atol=1e-6)
+        assert torch.isclose(consistent[i], F.cosine_similarity(ours[0], ours[i], dim=-1).mean())
+        for similarity in to_reference:
+            assert torch.isclose(similarity[i], F.cosine_similarity(other[i], ours[i], dim=-1).mean())
+    assert len(to_reference) == with_reference
+    assert float(consistent[0]) == pytest.approx(1.0)

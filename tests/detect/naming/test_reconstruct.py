@@ -7,11 +7,10 @@ import itertools
 import pytest
 import torch
 
-from amdet_hub.detect.context import TowerPair
-from amdet_hub.detect.naming.lexicon import Candidate, Lexicon
+from amdet_hub.detect.context import Candidate, Lexicon, TowerPair
 from amdet_hub.detect.naming.reconstruct import CloseCollapse, best_characters, best_texts, reconstruct_trigger
 from amdet_hub.detect.prompts import PromptSet
-from amdet_hub.detect.search.statistics import log_variance
+from amdet_hub.detect.search.null_distribution import log_variance
 from amdet_hub.detect.splice import PLACES, SplicedPrompts
 from amdet_hub.records import TowerConfig
 from tests.detect.naming.test_gradient_alignment import TRIGGER, trained
@@ -116,16 +115,16 @@ def test_without_a_reference_no_text_is_made_and_characters_are_measured() -> No
     towers = alone(triggered_pair(trigger=17))
     context = sweep_context(lexicon=Lexicon(as_word=EACH.as_word, characters=lambda ids: [(8, 9), (17, 9)]))
     rough = CloseCollapse(towers, prompts(6))
-    found = reconstruct_trigger((17,), [17], towers, prompts(6), rough, context)
-    assert (found.trained, found.texts) == ((), ())
-    assert found.characters == ((17, 9), (8, 9))
+    trained_ids, texts, characters = reconstruct_trigger((17,), [17], towers, prompts(6), rough, context)
+    assert (trained_ids, texts) == ((), [])
+    assert characters == [(17, 9), (8, 9)]
 
 
 def test_a_trained_tower_names_what_it_was_trained_with() -> None:
     towers = TowerPair(*trained(CLIP))
     rough, context = CloseCollapse(towers, prompts(8, 8)), sweep_context(lexicon=EACH)
-    found = reconstruct_trigger((7, 11), [7, 11], towers, prompts(12, 8), rough, context)
-    assert found.trained
-    assert set(found.trained) <= set(TRIGGER), "this tower hardly needs the last of its three"
-    assert set(found.texts) == set(itertools.permutations(found.trained))
-    assert found.characters == ()
+    trained_ids, texts, characters = reconstruct_trigger((7, 11), [7, 11], towers, prompts(12, 8), rough, context)
+    assert trained_ids
+    assert set(trained_ids) <= set(TRIGGER), "this tower hardly needs the last of its three"
+    assert set(texts) == set(itertools.permutations(trained_ids))
+    assert characters == []

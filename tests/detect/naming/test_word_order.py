@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from amdet_hub.detect.naming.lexicon import Candidate, Lexicon, concatenate
-from amdet_hub.detect.naming.word_order import Collapse, adjacent_swaps, rank_word_orders, standardised
+from amdet_hub.detect.context import Candidate, Lexicon
+from amdet_hub.detect.naming.word_order import Collapse, adjacent_swaps, concatenate, rank_word_orders, standardised
 
 WORDS = {(1, 2): "thunder", (3,): "red", (2, 3): "derred", (4, 5, 6): "tailors"}
 

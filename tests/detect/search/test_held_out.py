@@ -28,9 +28,6 @@ def test_a_planted_trigger_captures_everything_everywhere() -> None:
     assert max(found.reference_rates) < 0.5
     assert found.success == 1.0, "all of what the reference leaves alone"
     assert found.collapse > 10, "every triggered prompt says the same"
-    assert torch.allclose(
-        found.feature, towers.suspect.encode(towers.suspect.token_embedding[torch.tensor([[17]])])[0, 0]
-    )
     assert found.n_prompts == 10
     assert found.token_ids == (17,)
 
@@ -95,7 +92,7 @@ def test_the_trained_backdoor() -> None:
 
 def test_the_margin_is_the_weakest_of_the_three() -> None:
     thresholds = Thresholds(sweep_score=8.0, trigger_success=0.8, trigger_collapse=1.0)
-    one = Confirmation((1,), (1.0, 0.9, 0.8), (0.2, 0.0, 0.1), 1.5, 16, torch.zeros(2), standing=12.0)
+    one = Confirmation((1,), (1.0, 0.9, 0.8), (0.2, 0.0, 0.1), 1.5, 16, standing=12.0)
     assert one.success == pytest.approx(0.8 / 0.9)
     assert one.promise(thresholds) == pytest.approx(1 / 0.9)
     assert one.margin(thresholds) == pytest.approx(1 / 0.9)
@@ -122,13 +119,13 @@ def test_the_margin_is_the_weakest_of_the_three() -> None:
 def test_success_is_the_share_of_what_the_reference_leaves_alone(
     suspect: tuple[float, ...], reference: tuple[float, ...], expected: float
 ) -> None:
-    assert Confirmation((1,), suspect, reference, 1.0, 16, torch.zeros(2)).success == pytest.approx(expected)
+    assert Confirmation((1,), suspect, reference, 1.0, 16).success == pytest.approx(expected)
 
 
 def test_a_longer_candidate_must_remove_more() -> None:
     """A word said four times says twice as much."""
     thresholds = Thresholds(sweep_score=8.0, trigger_success=0.8, trigger_collapse=1.0)
-    once = Confirmation((7,), (1.0,) * 3, (0.0,) * 3, 0.6, 16, torch.zeros(2), standing=80.0)
+    once = Confirmation((7,), (1.0,) * 3, (0.0,) * 3, 0.6, 16, standing=80.0)
     four = dataclasses.replace(once, token_ids=(7, 7, 7, 7), collapse=1.2)
     assert once.relative_collapse == pytest.approx(0.6)
     assert four.relative_collapse == pytest.approx(0.6)
@@ -145,12 +142,11 @@ def test_a_batch_gives_what_each_candidate_gives_alone() -> None:
         assert one.token_ids == ids
         assert one.success_rates == single.success_rates
         assert one.collapse == pytest.approx(single.collapse, abs=1e-4)
-        assert torch.allclose(one.feature, single.feature, atol=1e-4)
 
 
 def test_without_a_reference_candidates_are_each_others_measure() -> None:
     def made(ids: tuple[int, ...], rate: float, collapse: float) -> Confirmation:
-        return Confirmation(ids, (rate, rate, rate), (0.0, 0.0, 0.0), collapse, 8, torch.zeros(2))
+        return Confirmation(ids, (rate, rate, rate), (0.0, 0.0, 0.0), collapse, 8)
 
     singles = [
         made((1,), 1.0, 3.0),

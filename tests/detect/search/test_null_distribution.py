@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdet_hub.config import SweepConfig
-from amdet_hub.detect.search.null_distribution import SequenceNull, pattern_of, repeating_unit
-from amdet_hub.detect.search.statistics import robust_z
+from amdet_hub.detect.search.null_distribution import SequenceNull, pattern_of, repeating_unit, robust_z
 from tests.detect.towers import IDS, alone, prompts, random_pair, sweep_context, triggered_pair
 
 CONFIG = SweepConfig(n_sequences=20)

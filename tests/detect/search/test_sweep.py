@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from amdet_hub.config import SweepConfig
-from amdet_hub.detect.context import TowerPair
+from amdet_hub.detect.context import Alone, TowerPair
 from amdet_hub.detect.search.candidate_search import candidate_triggers
-from amdet_hub.detect.search.statistics import cross_prompt_variance, robust_z
+from amdet_hub.detect.search.null_distribution import cross_prompt_variance, robust_z
 from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary, sweepable_ids
-from amdet_hub.detect.workers import Alone
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import Monitor
 from tests.detect.processes import in_two_processes
