@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read when the clients are imported. No scan may act with whatever token this machine or Space holds, and nothing is
-# reported to anybody.
+# Read when the clients are imported. No scan may act with the token that this machine or Space holds, and no usage is
+# reported.
 os.environ.update(
     HF_HUB_DISABLE_IMPLICIT_TOKEN="1",
     HF_HUB_DISABLE_TELEMETRY="1",
@@ -36,7 +36,7 @@ from amdet_hub.web.pages import Page
 from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
 from amdet_hub.web.webhook import add_webhook
-from amdet_hub.web.zerogpu import lent, on_zerogpu
+from amdet_hub.web.zerogpu import borrow_gpu, on_zerogpu
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -71,16 +71,10 @@ def serve(settings: SpaceSettings, *, host: str | None = None, port: int | None 
 
 
 async def _serve(settings: SpaceSettings, host: str | None, port: int | None) -> RunningSpace:
-    """`serve` where a loop runs: Gradio, when it finds none, opens one for every app that it makes and closes none of them."""
-    service = ScanService(settings, gpu=lent(sys.modules["spaces"]) if on_zerogpu() else None)
+    """`serve` where a loop runs: without one Gradio opens a loop for every app that it makes, and closes none."""
+    service = ScanService(settings, gpu=borrow_gpu(sys.modules["spaces"]) if on_zerogpu() else None)
     page = Page(service).build()
     page.queue(default_concurrency_limit=20, max_size=200)
-    options: dict[str, Any] = {
-        "theme": _theme(),
-        "css": STYLE.read_text(encoding="utf-8"),
-        "run_history": False,
-        "footer_links": ["api", "settings"],
-    }
     with redirect_stdout(sys.stderr):  # where Gradio says that it serves tools, even when it is told to be quiet
         app, url, _ = page.launch(
             server_name=host,
@@ -94,7 +88,10 @@ async def _serve(settings: SpaceSettings, host: str | None, port: int | None) ->
             allowed_paths=[str(settings.data_dir / "files")],
             show_error=True,
             mcp_server=settings.mcp_server and importlib.util.find_spec("mcp") is not None,
-            **options,
+            theme=_theme(),
+            css=STYLE.read_text(encoding="utf-8"),
+            run_history=False,
+            footer_links=["api", "settings"],
         )
     add_webhook(app, service)
     return RunningSpace(url, service, page)
@@ -102,18 +99,19 @@ async def _serve(settings: SpaceSettings, host: str | None, port: int | None) ->
 
 def _theme() -> Any:
     """Gradio's own, without fonts from elsewhere, and with buttons dark enough for the white words on them."""
-    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-    theme = gr.themes.Default(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
-    button = {"button_primary_background_fill": "*primary_700", "button_primary_background_fill_hover": "*primary_800"}
-    button |= {
+    button = {
+        "button_primary_background_fill": "*primary_700",
+        "button_primary_background_fill_hover": "*primary_800",
         "button_cancel_background_fill": colors.red.c700,
         "button_cancel_background_fill_hover": colors.red.c800,
     }
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    theme = gr.themes.Default(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
     return theme.set(**button, **{f"{name}_dark": colour for name, colour in button.items()})
 
 
 def _free_port(host: str | None) -> int:
-    """A port that nobody listens on; Gradio itself only looks between 7860 and 7959."""
+    """A port on which no server listens; Gradio itself only looks between 7860 and 7959."""
     with socket.socket() as probe:
         probe.bind((host or "127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
-"""The board: recent public scans, one JSON line each, kept in a Hub dataset so that a restart forgets nothing.
+"""The board: recent public scans, one JSON line each, stored in a Hub dataset so that a restart forgets nothing.
 
-Knows: what a row holds and who may be on it. Private and gated models, and unfinished scans, never are. Writing needs
-a token of its own, which no scan ever sees; without one the board lives in memory.
+Knows the columns of a row and which scans may be listed: never private and gated models, nor unfinished scans. Writing
+needs a token of its own, which no scan ever sees; without one the board lives in memory.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from amdet_hub.records import ScanReport
 from amdet_hub.report import wording
-from amdet_hub.web.result_store import may_keep
 
 FILE = "board.jsonl"
 MAX_ROWS = 500
@@ -35,15 +33,22 @@ class BoardRow:
     preset: str
     created: str
 
+    def __post_init__(self) -> None:
+        if not all(isinstance(value, str) for value in asdict(self).values()):
+            raise TypeError("a row holds texts")
+
     @classmethod
     def of(cls, report: ScanReport) -> BoardRow:
         """The row of a report."""
-        snapshot = report.snapshot
-        verdict = report.verdict
+        snapshot, verdict = report.snapshot, report.verdict
         preset = wording.setting(report, "preset")
-        return cls(
-            snapshot.repo_id, snapshot.commit_sha or "", verdict.label, verdict.confidence, preset, report.created
-        )
+        commit = snapshot.commit_sha or ""
+        return cls(snapshot.repo_id, commit, verdict.label, verdict.confidence, preset, report.created)
+
+
+def may_be_listed(report: ScanReport) -> bool:
+    """Whether others may see this result: a whole one, of a model that everybody may read."""
+    return report.complete and bool(report.results) and not report.snapshot.private and not report.snapshot.gated
 
 
 class Board:
@@ -58,25 +63,21 @@ class Board:
     def __init__(self, repo_id: str = "", *, token: str = "", endpoint: str | None = None) -> None:
         self._repo_id, self._token, self._endpoint = repo_id, token, endpoint
         self._lock = threading.Lock()
-        self._rows: list[BoardRow] = []
-        if repo_id:
-            self._rows = self._read()
+        self._rows = self._read() if repo_id else []
 
     def rows(self) -> list[BoardRow]:
         """The rows, the newest first."""
-        with self._lock:
-            return list(self._rows)
+        return list(self._rows)
 
     def add(self, report: ScanReport) -> bool:
         """Put a scan on the board. Returns False, and does nothing, when others may not see it."""
-        if not may_keep(report):
+        if not may_be_listed(report):
             return False
         row = BoardRow.of(report)
         with self._lock:
-            same = [
-                one for one in self._rows if (one.model, one.commit, one.preset) != (row.model, row.commit, row.preset)
-            ]
-            self._rows = [row, *same][:MAX_ROWS]
+            same = (row.model, row.commit, row.preset)
+            others = [one for one in self._rows if (one.model, one.commit, one.preset) != same]
+            self._rows = [row, *others][:MAX_ROWS]
             if self._repo_id and self._token:
                 self._write()
         return True
@@ -89,42 +90,38 @@ class Board:
             path = hf_hub_download(
                 self._repo_id, FILE, repo_type="dataset", token=self._token or False, endpoint=self._endpoint
             )
-            with open(path, "rb") as file:
-                return _rows(file.read(_MAX_BYTES))
+            with Path(path).open(encoding="utf-8", errors="replace") as file:
+                lines = file.read(_MAX_BYTES).splitlines()
         except (EntryNotFoundError, HfHubHTTPError, OSError) as error:
             _log.info("the board starts empty: %s", type(error).__name__)
             return []
+        return _parse_rows(lines)
 
     def _write(self) -> None:
-        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
 
-        content = "".join(json.dumps(asdict(row), ensure_ascii=True) + "\n" for row in self._rows).encode()
+        content = "".join(f"{json.dumps(asdict(row))}\n" for row in self._rows).encode()
         api = HfApi(endpoint=self._endpoint, token=self._token)
         try:
             api.create_repo(self._repo_id, repo_type="dataset", exist_ok=True)
-            api.create_commit(
-                self._repo_id,
-                [CommitOperationAdd(FILE, content)],
-                commit_message="Add a scan to the board",
+            api.upload_file(
+                repo_id=self._repo_id,
                 repo_type="dataset",
+                path_or_fileobj=content,
+                path_in_repo=FILE,
+                commit_message="Add a scan to the board",
             )
         except (HfHubHTTPError, OSError) as error:  # the scan is not lost for it; the next row writes this one too
             _log.warning("the board could not be written: %s", type(error).__name__)
 
 
-def _rows(content: bytes) -> list[BoardRow]:
-    """The rows of a board file; lines that are none are left out."""
+def _parse_rows(lines: list[str]) -> list[BoardRow]:
+    """The rows of a board file; other lines are left out."""
     found = []
-    for line in content.decode("utf-8", errors="replace").splitlines():
+    for line in lines:
         try:
-            data: Any = json.loads(line)
-        except ValueError:
+            found.append(BoardRow(**json.loads(line)))
+        except (ValueError, TypeError):
             continue
-        if (
-            isinstance(data, Mapping)
-            and {f.name for f in fields(BoardRow)} == set(data)
-            and all(isinstance(v, str) for v in data.values())
-        ):
-            found.append(BoardRow(**data))
     return found[:MAX_ROWS]

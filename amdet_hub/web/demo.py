@@ -1,30 +1,32 @@
-"""The demonstration's Hub behind the page: the three small encoders of `amdet_hub.demo` on loopback, nothing else.
+"""The demonstration's Hub behind the page: the three small encoders of `amdet_hub.demo` on loopback, and nothing else.
 
-Needs no network.
+Needs no network. Their results lie beside this module, so that the first click is answered at once.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED, NOT_SERVED, TOKEN, USER
+from amdet_hub.hub.settings import own_cache
 from amdet_hub.testing import LocalHub
 from amdet_hub.web.settings import SpaceSettings
+
+EXAMPLES = Path(__file__).with_name("examples")
+"""The results cache of the demonstration's models, made by `python -m amdet_hub.web.make_examples`."""
 
 
 @contextmanager
 def demo_settings(data_dir: Path) -> Iterator[tuple[SpaceSettings, LocalHub]]:
-    """Settings of a Space that sees the demonstration's models and nothing else, while the Hub is up."""
+    """Settings of a Space that sees the demonstration's models and their results, while their Hub is up."""
     with LocalHub() as hub:
         for repo_id in (BASE, FINETUNED, BACKDOORED):
-            source = WEIGHTS / repo_id.partition("/")[2]
-            hub.add_model(
-                repo_id,
-                {p.name: p.read_bytes() for p in sorted(source.iterdir()) if p.is_file() and p.name not in NOT_SERVED},
-            )
+            files = [path for path in sorted((WEIGHTS / repo_id.partition("/")[2]).iterdir()) if path.is_file()]
+            hub.add_model(repo_id, {path.name: path.read_bytes() for path in files if path.name not in NOT_SERVED})
         hub.add_user(USER, token=TOKEN)
         settings = SpaceSettings(
             endpoint=hub.endpoint,
@@ -36,4 +38,10 @@ def demo_settings(data_dir: Path) -> Iterator[tuple[SpaceSettings, LocalHub]]:
             per_visitor=8,
             per_visitor_hour=100,
         )
+        copy_examples(settings)
         yield settings, hub
+
+
+def copy_examples(settings: SpaceSettings) -> None:
+    """Put the shipped results into the results cache of these settings."""
+    shutil.copytree(EXAMPLES, own_cache(settings.hub()) / "results", dirs_exist_ok=True)

@@ -16,7 +16,7 @@ from amdet_hub.hub import HubSettings
 
 PACKAGE = Path(amdet_hub.__file__).parent
 ROOT_FILES = ("README.md", "requirements.txt", "app.py")
-"""Files that the Hub looks for at the root of a Space: `space/` of a checkout, which a wheel carries beside this module."""
+"""Files at the root of a Space: `space/` of a checkout, which a wheel carries beside this module."""
 
 _SUFFIXES = frozenset({".py", ".json", ".safetensors", ".md", ".txt", ".typed", ".css"})
 

@@ -1,4 +1,4 @@
-"""Plots of one prompt: cosines between its tokens as heat maps, attention on the added tokens as bars. SVG, no scripts.
+"""Plots of one prompt: cosines between its tokens as heat maps, attention on the added tokens as bars.
 
 Knows numbers and names; the names are hostile text and are escaped here. The colours are the page's own, for light and
 for dark.
@@ -99,7 +99,7 @@ def legend(scale: Scale) -> str:
 
 
 def attention_bars(suspect: Sequence[float], reference: Sequence[float] | None) -> str:
-    """The share of the pooled position's attention on the added tokens, in [0, 1], layer by layer, in both encoders."""
+    """The pooled position's attention on the added tokens, a share in [0, 1], layer by layer, in both encoders."""
     kinds = {"dot": suspect} | ({"bar": reference} if reference is not None else {})
     highest = next((step for step in (0.1, 0.25, 0.5) if max(map(max, kinds.values())) <= step), 1.0)
     y, wide = Scale(0, highest, _FLOOR, _TOP), (_RIGHT - _LEFT) / max(1, len(suspect))

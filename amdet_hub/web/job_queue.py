@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from amdet_hub.errors import AmdetError, Interrupted
-from amdet_hub.records.monitor import Monitor
+from amdet_hub.records import Monitor, ScanReport
 from amdet_hub.web.live_plots import Trace
 
 R = TypeVar("R")
@@ -90,6 +90,9 @@ class Job(Generic[R]):
             raise Interrupted from error
 
 
+ScanJob = Job[ScanReport]
+
+
 class JobQueue:
     """Runs jobs one after the other on a thread of its own.
 
@@ -102,7 +105,9 @@ class JobQueue:
     def __init__(self, *, size: int, per_owner: int, per_owner_hour: int) -> None:
         self._size, self._per_owner, self._per_owner_hour = size, per_owner, per_owner_hour
         self._lock = threading.Lock()
-        self._jobs: list[Job[Any]] = []  # in the order they came; those that were finished at the last `submit` are gone
+        self._jobs: list[
+            Job[Any]
+        ] = []  # in the order they came; those that were finished at the last `submit` are gone
         self._starts: list[tuple[str, float, float]] = []  # of the last hour: owner, when, share
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="amdet-space-scans")
 

@@ -69,7 +69,7 @@ class Trace:
 
 
 def live_figure(stages: Mapping[str, Sequence[Point]], stage: str) -> str:
-    """The plot of the stage at work: tokens of the sweep, candidates on held-out prompts, or the loss of the inversion.
+    """The plot of the stage at work: sweep, candidates on held-out prompts, or the loss of the inversion.
 
     `""` when there is none yet.
     """

@@ -1,45 +1,34 @@
-"""`python -m amdet_hub.web.make_examples`: scan the demonstration's models with the presets of the page and keep the reports beside it.
+"""`python -m amdet_hub.web.make_examples`: scan the demonstration's models and store the results beside the page.
 
 Run it after a change of the version, the demonstration's weights or the detector; a test says when.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from amdet_hub.report import as_json
-from amdet_hub.web.demo import demo_settings
-from amdet_hub.web.job_queue import Job
-from amdet_hub.web.result_store import EXAMPLES
+from amdet_hub.hub.settings import own_cache
+from amdet_hub.web.demo import EXAMPLES, demo_settings
 from amdet_hub.web.service import ScanService
+from amdet_hub.web.settings import PRESETS
 
 
-def make(presets: tuple[str, ...], folder: Path) -> list[Path]:
-    """Scan every example with every preset. Returns the files written."""
-    written = []
-    with tempfile.TemporaryDirectory() as scratch, demo_settings(Path(scratch)) as (settings, _):
-        service = ScanService(settings)
-        try:
-            for name in settings.examples:
-                for preset in presets:
-                    found = service.look_up(name, preset)
-                    job: Job = service.start(found, "maker")
-                    service.jobs.wait(job, 3600)
-                    if job.report is None:
-                        raise RuntimeError(f"the scan of {name} failed") from job.error
-                    folder.mkdir(parents=True, exist_ok=True)
-                    path = folder / f"{found.key}.json"
-                    path.write_text(as_json(job.report), encoding="utf-8")
-                    written.append(path)
-        finally:
-            service.close()
-    return written
+def make_examples(folder: Path) -> None:
+    """Scan every example with every preset, and replace `folder` by the results cache."""
+    with tempfile.TemporaryDirectory() as scratch, demo_settings(Path(scratch) / "shipped") as (settings, _):
+        service = ScanService(replace(settings, data_dir=Path(scratch) / "fresh"))
+        lookups = [service.look_up(name, preset) for name in settings.examples for preset in PRESETS]
+        for lookup in lookups:
+            lookup.scanner.scan(lookup.target)
+        service.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(own_cache(service.settings.hub()) / "results", folder)
 
 
 if __name__ == "__main__":
-    for old in EXAMPLES.glob("*.json"):
-        old.unlink()
-    for path in make(("quick", "standard"), EXAMPLES):
-        sys.stdout.write(f"{path.name}\n")
+    make_examples(EXAMPLES)
+    sys.stdout.writelines(f"{path.name}\n" for path in sorted(EXAMPLES.rglob("*.json")))

@@ -12,7 +12,7 @@ from amdet_hub.report.escape import visible
 
 
 def text(value: str, *, limit: int | None = 300) -> str:
-    """Hostile text as HTML text or attribute: invisible and reordering characters shown as code points, then escaped."""
+    """Hostile text for an element or attribute: escaped, invisible and reordering characters as code points."""
     return html.escape(visible(value, limit=limit), quote=True)
 
 
@@ -53,13 +53,23 @@ def bullets(items: Iterable[str]) -> str:
     return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
 
 
-def note(kind: str, title: str, body: str, *, live: bool = False) -> str:
-    """A box. `kind` is one of ours: "found", "clean", "unsure", "error", "wait", "plain". `body` is HTML already.
+def note(kind: str, title: str, body: str, *, code: str) -> str:
+    """A box, which screen readers announce when it appears.
 
-    A box that appears because something happened is announced to screen readers (`live`).
+    Args:
+        kind: its looks: "found", "clean", "unsure", "error", "wait" or "plain".
+        title: plain text.
+        body: HTML already.
+        code: what the box says, for programs: a reason code, or the state of a job.
     """
-    role = " role='alert'" if kind == "error" else " role='status'" if live else ""
-    return f"<div class='note {kind}'{role}><p class='title'>{text(title)}</p>{body}</div>"
+    role = "alert" if kind == "error" else "status"
+    start = f"<div class='note {kind}' role='{role}' data-code='{text(code)}'>"
+    return f"{start}<p class='title'>{text(title)}</p>{body}</div>"
+
+
+def section(title: str, explained: str, content: str) -> str:
+    """A part of an answer under its own heading; all three are HTML already."""
+    return f"<h3>{title}</h3><p class='quiet'>{explained}</p>{content}"
 
 
 def bytes_text(count: float) -> str:

@@ -5,52 +5,64 @@ Knows Gradio; everything it shows is made by `panels`, everything it does by `se
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import gradio as gr
 
 from amdet_hub.records import ScanReport
+from amdet_hub.report import wording
 from amdet_hub.web import panels
 from amdet_hub.web.api import add_endpoints
-from amdet_hub.web.board import BoardRow
-from amdet_hub.web.downloads import command_line, formats, workflow, write_files
-from amdet_hub.web.job_queue import Job
+from amdet_hub.web.downloads import SUFFIXES, workflow, write_files
 from amdet_hub.web.pull_requests import PullRequestForm
 from amdet_hub.web.report_plots import landscape_figure
 from amdet_hub.web.service import Lookup, ScanService
 from amdet_hub.web.settings import PRESETS
 from amdet_hub.web.try_prompt import TryPrompt
-from amdet_hub.web.visitor import owner_of
+from amdet_hub.web.visitor import owner_of, session_token
 
 TITLE = "Was this text encoder backdoored?"
 _INTRO = (
-    f"# {TITLE}\nSomebody fine-tuned a CLIP-family model and put it on the Hub. amdet-hub scans the weights of its"
-    " text encoder and answers with a verdict, the evidence for it and, where it finds one, the trigger. It runs no"
-    " code of the repository."
+    f"# {TITLE}\namdet-hub scans the weights of the text encoder of a CLIP-family model on the Hub and answers with a"
+    " verdict, its evidence and, where it finds one, the trigger. It runs no code of the repository."
 )
-_ABOUT = (
-    "## Use it from code\nEvery button is a named endpoint:\n\n```python\nfrom gradio_client import Client\n\nclient ="
-    ' Client("owner/space")\nplan = client.predict("org/model", "quick", api_name="/resolve")\nreport ='
-    ' client.predict("org/model", "quick", api_name="/scan")\n```\n\nEvery answer is text, JSON where it is data. The'
-    " same endpoints are tools for agents (MCP) at `/gradio_api/mcp/`.\n\n## What happens to what you paste\nOnly"
-    " public models are scanned, unless you sign in. Results of public models are kept and shown to whoever asks about"
-    " the same weights; results of gated and private ones are kept for you alone, until you close the page."
-)
-_POLL_S, _PATIENCE_S = 0.4, 6 * 3600.0
+_ABOUT = """\
+## Use it from code
+Every button is a named endpoint:
+
+```python
+from gradio_client import Client
+
+client = Client("owner/space")
+plan = client.predict("org/model", "quick", api_name="/resolve")
+report = client.predict("org/model", "quick", api_name="/scan")
+```
+
+Every answer is text, JSON where it is data. The same endpoints are tools for agents (MCP) at `/gradio_api/mcp/`.
+
+## Your data
+Only public models are scanned, unless you sign in. Results of public models are stored and shown to every visitor who
+asks about the same weights; results of gated and private ones are for you alone, until you close the page.
+"""
+_BOARD = "Recent scans of public models, the newest first. The dots at the head of a column sort and filter by it."
 _HEAD = ("Model", "Verdict", "Preset", "Scanned", "Commit")
+_QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+
+Updates = dict[Any, Any]
+"""New values by component."""
 
 
 @dataclass
 class PageState:
-    """What one open page holds. Lives in Gradio's session state and dies with it."""
+    """The state of one open page. Lives in Gradio's session state and dies with it."""
 
-    found: Lookup | None = None
+    lookup: Lookup | None = None
     report: ScanReport | None = None
-    job: str = field(default="")
+    job: str = ""
 
 
 class Page:
@@ -58,8 +70,6 @@ class Page:
 
     def __init__(self, service: ScanService) -> None:
         self._service = service
-        self._proposals = PullRequestForm(service)
-        self._try = TryPrompt(service, self._proposals.reading_token)
 
     def build(self) -> gr.Blocks:
         """The whole page with its events and endpoints."""
@@ -69,183 +79,153 @@ class Page:
                 gr.LoginButton()
             with gr.Tabs():
                 with gr.Tab("Scan"):
-                    self._scan_tab(page)
-                with gr.Tab("Board") as board_tab:
-                    gr.Markdown(
-                        "Recent scans of public models, the newest first. The dots at the head of a column sort and"
-                        " filter by it."
-                    )
+                    self._ask()
+                    self._answer()
+                    self._connect(page)
+                with gr.Tab("Board") as tab:
+                    gr.Markdown(_BOARD)
                     empty = gr.HTML(panels.no_scans(), elem_classes="panel", elem_id="no-scans")
-                    board = gr.Dataframe(
-                        headers=list(_HEAD),
-                        datatype="str",
-                        interactive=False,
-                        wrap=True,
-                        visible=False,
-                        elem_id="board",
-                    )
-                    board_tab.select(
-                        self._board, None, [empty, board], api_visibility="private", show_progress="hidden"
-                    )
+                    looks = {"datatype": "str", "interactive": False, "wrap": True}
+                    board = gr.Dataframe(headers=list(_HEAD), visible=False, elem_id="board", **looks)
+                    tab.select(self._list_scans, None, [empty, board], **_QUIET)
                 with gr.Tab("For code"):
                     gr.Markdown(_ABOUT)
             add_endpoints(self._service)
         return page
 
-    def _scan_tab(self, page: gr.Blocks) -> None:
+    def _ask(self) -> None:
         settings = self._service.settings
-        visit = gr.State(PageState())
+        self._state = gr.State(PageState())
         with gr.Row(equal_height=False):
-            target = gr.Textbox(
+            self._target = gr.Textbox(
                 label="Model id or address", placeholder="org/model", max_lines=1, scale=4, elem_id="target"
             )
-            preset = gr.Radio(list(PRESETS), value=PRESETS[0], label="Preset", scale=2, elem_id="preset")
+            self._preset = gr.Radio(list(PRESETS), value=PRESETS[0], label="Preset", scale=2, elem_id="preset")
         with gr.Row():
-            look = gr.Button("Look up", variant="primary", elem_id="look")
-            scan = gr.Button("Scan", interactive=False, elem_id="scan")
-            cancel = gr.Button("Cancel", visible=False, variant="stop", elem_id="cancel")
+            self._look = gr.Button("Look up", variant="primary", elem_id="look")
+            self._scan = gr.Button("Scan", interactive=False, elem_id="scan")
+            self._cancel = gr.Button("Cancel", visible=False, variant="stop", elem_id="cancel")
         with gr.Row():
-            examples = [gr.Button(f"Try {one}", size="sm", elem_classes="example") for one in settings.examples]
-        facts = gr.HTML(panels.welcome(settings.examples), elem_classes="panel", elem_id="facts")
-        status = gr.HTML(visible=False, elem_classes="panel", elem_id="status")
-        with gr.Column(visible=False, elem_id="result") as result:
-            banner = gr.HTML(elem_classes="panel", elem_id="verdict")
-            with gr.Accordion(
-                "Loss landscape around what was found", open=True, visible=False, elem_id="landscape"
-            ) as bowl:
-                surface = gr.Plot(show_label=False)
-            trying = self._try.build(visit)
+            self._examples = {
+                name: gr.Button(f"Try {name}", size="sm", elem_classes="example") for name in settings.examples
+            }
+
+    def _answer(self) -> None:
+        self._facts = gr.HTML(panels.welcome(self._service.settings.examples), elem_classes="panel", elem_id="facts")
+        self._status = gr.HTML(visible=False, elem_classes="panel", elem_id="status")
+        with gr.Column(visible=False, elem_id="result") as self._result:
+            self._verdict = gr.HTML(elem_classes="panel", elem_id="verdict")
+            title = "Loss landscape around the best vector"
+            with gr.Accordion(title, open=True, visible=False, elem_id="landscape") as self._landscape:
+                self._surface = gr.Plot(show_label=False)
+            self._prompt = TryPrompt(self._service, self._state)
             with gr.Accordion("Take it away", open=True):
                 with gr.Row():
-                    files = [gr.DownloadButton(f"Download {form}", elem_id=f"download-{form}") for form in formats()]
-                command = gr.Code(label="The same scan on your machine", language="shell", interactive=False, lines=1)
-                action = gr.Code(label="Every week, in a GitHub workflow", language="yaml", interactive=False)
-            self._proposals.build(visit)
-        shown = [result, banner, bowl, surface, *files, command, action, *trying]
-        found_outputs = [visit, facts, scan, status, *shown]
-        quiet = {"api_visibility": "private", "show_progress": "hidden"}
-        looking = {"inputs": [target, preset, visit], "outputs": found_outputs, **quiet}
-        gr.on([look.click, target.submit], self._look_up, **looking)
-        preset.change(self._look_up_again, **looking)
-        for name, button in zip(settings.examples, examples, strict=True):
-            button.click(partial(str, name), None, target, **quiet).then(self._look_up, **looking)
-        page.load(self._arrive, [preset, visit], [target, *found_outputs], **quiet)
-        running = {"concurrency_limit": None, "trigger_mode": "once", **quiet}
-        scan.click(self._scan, visit, [visit, status, scan, cancel, *shown], **running)
-        cancel.click(self._cancel, visit, status, **quiet)
+                    self._files = [
+                        gr.DownloadButton(f"Download {form}", elem_id=f"download-{form}") for form in SUFFIXES
+                    ]
+                self._command = gr.Code(
+                    label="The same scan on your machine", language="shell", interactive=False, lines=1
+                )
+                self._action = gr.Code(label="Every week, in a GitHub workflow", language="yaml", interactive=False)
+            PullRequestForm(self._service, self._state)
 
-    def _look_up(self, text: str, preset: str, visit: PageState, request: gr.Request) -> tuple[Any, ...]:
+    def _connect(self, page: gr.Blocks) -> None:
+        result = [self._result, self._verdict, self._landscape, self._surface, *self._files, self._command]
+        outputs = [self._state, self._facts, self._status, self._scan, self._cancel, *result, self._action]
+        outputs += [self._target, *self._prompt.outputs]
+        looking = {"inputs": [self._target, self._preset, self._state], "outputs": outputs, **_QUIET}
+        gr.on([self._look.click, self._target.submit], self._look_up, **looking)
+        self._preset.change(self._look_up_again, **looking)
+        for name, button in self._examples.items():
+            button.click(partial(str, name), None, self._target, **_QUIET).then(self._look_up, **looking)
+        page.load(self._arrive, [self._preset, self._state], outputs, **_QUIET)
+        running = {"concurrency_limit": None, "trigger_mode": "once", **_QUIET}
+        self._scan.click(self._run_scan, self._state, outputs, **running)
+        self._cancel.click(self._cancel_scan, self._state, self._status, **_QUIET)
+
+    def _look_up(self, text: str, preset: str, state: PageState, request: gr.Request) -> Updates:
+        hidden = gr.update(visible=False)
         try:
-            found = self._service.look_up(text, preset, token=self._proposals.reading_token(request))
+            lookup = self._service.look_up(text, preset, token=session_token(request))
         except Exception as error:  # noqa: BLE001 every failure is a sentence on the page
-            return (
-                PageState(),
-                panels.problem(error),
-                gr.update(interactive=False, variant="secondary"),
-                gr.update(visible=False),
-                *self._hidden(),
-            )
-        visit = PageState(found, found.earlier)
-        shown = self._shown(found.earlier) if found.earlier is not None else self._hidden()
-        return (
-            visit,
-            panels.looked_up(found),
-            gr.update(interactive=True, variant="primary"),
-            gr.update(visible=False),
-            *shown,
-        )
+            return {
+                self._state: PageState(),
+                self._facts: panels.problem(error),
+                self._status: hidden,
+                self._scan: gr.update(interactive=False, variant="secondary"),
+                self._result: hidden,
+            }
+        return {
+            self._state: PageState(lookup, lookup.earlier),
+            self._facts: panels.looked_up(lookup),
+            self._status: hidden,
+            self._scan: gr.update(interactive=bool(lookup.target.pairs), variant="primary"),
+            **(self._shown(lookup.earlier) if lookup.earlier is not None else {self._result: hidden}),
+        }
 
-    def _look_up_again(self, text: str, preset: str, visit: PageState, request: gr.Request) -> tuple[Any, ...]:
+    def _look_up_again(self, text: str, preset: str, state: PageState, request: gr.Request) -> Updates:
         """Another preset has another result and another time."""
-        if visit.found is None or visit.job:
-            return (visit, *[gr.skip() for _ in range(3 + len(self._hidden()))])
-        return self._look_up(text, preset, visit, request)
+        if state.lookup is None or state.job:
+            return {self._state: state}
+        return self._look_up(text, preset, state, request)
 
-    def _arrive(self, preset: str, visit: PageState, request: gr.Request) -> tuple[Any, ...]:
+    def _arrive(self, preset: str, state: PageState, request: gr.Request) -> Updates:
         """A visitor who came with `?model=org/model` sees it looked up."""
         asked = str(dict(request.query_params).get("model") or "")
         if not asked:
-            return gr.skip(), visit, *[gr.skip() for _ in range(3 + len(self._hidden()))]
-        return asked, *self._look_up(asked, preset, visit, request)
+            return {self._state: state}
+        return {self._target: asked, **self._look_up(asked, preset, state, request)}
 
-    def _scan(self, visit: PageState, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def _run_scan(self, state: PageState, request: gr.Request) -> Iterator[Updates]:
         """Queue the scan and follow it to its end."""
-        skip = [gr.skip() for _ in self._hidden()]
-        if visit.found is None:
+        lookup = state.lookup
+        if lookup is None or not lookup.target.pairs:
             return
+        idle = {self._scan: gr.update(interactive=True), self._cancel: gr.update(visible=False)}
         try:
-            job = self._service.start(visit.found, owner_of(request), token=self._proposals.reading_token(request))
+            job = self._service.start(lookup, owner_of(request), rescan=state.report is not None)
         except Exception as error:  # noqa: BLE001
-            yield (
-                visit,
-                gr.update(value=panels.problem(error), visible=True),
-                gr.update(interactive=True),
-                gr.update(visible=False),
-                *skip,
-            )
+            yield {self._status: gr.update(value=panels.problem(error), visible=True), **idle}
             return
-        visit = PageState(visit.found, None, job.id)
-        yield visit, self._standing(job), gr.update(interactive=False), gr.update(visible=True), *self._hidden()
-        said, deadline = "", time.monotonic() + _PATIENCE_S
-        try:
-            while not self._service.jobs.wait(job, _POLL_S) and time.monotonic() < deadline:
-                standing = panels.waiting(job, self._service.jobs.place(job))
-                if standing != said:
-                    said = standing
-                    yield visit, gr.update(value=standing, visible=True), gr.skip(), gr.skip(), *skip
-        finally:
-            if not job.finished:  # the page was closed: nobody waits for this any more
-                self._service.jobs.cancel(job)
-        visit = PageState(visit.found, job.report)
-        if job.report is None:
-            problem = panels.problem(job.error or TimeoutError())
-            yield (
-                visit,
-                gr.update(value=problem, visible=True),
-                gr.update(interactive=True),
-                gr.update(visible=False),
-                *skip,
-            )
-            return
-        done = gr.update(visible=False)
-        yield visit, done, gr.update(interactive=True), gr.update(visible=False), *self._shown(job.report)
+        yield {
+            self._state: PageState(lookup, None, job.id),
+            self._status: gr.update(value=panels.waiting(job, self._service.jobs.place(job)), visible=True),
+            self._scan: gr.update(interactive=False),
+            self._cancel: gr.update(visible=True),
+            self._result: gr.update(visible=False),
+        }
+        for html, _ in groupby(panels.waiting(job, place) for place in self._service.jobs.follow(job)):
+            yield {self._status: gr.update(value=html, visible=True)}
+        if job.error is not None:
+            problem = gr.update(value=panels.problem(job.error), visible=True)
+            yield {self._state: PageState(lookup), self._status: problem, **idle}
+        else:
+            report = job.future.result()
+            done = {self._state: PageState(lookup, report), self._status: gr.update(visible=False)}
+            yield {**done, **idle, **self._shown(report)}
 
-    def _standing(self, job: Job) -> Any:
-        return gr.update(value=panels.waiting(job, self._service.jobs.place(job)), visible=True)
-
-    def _cancel(self, visit: PageState) -> Any:
-        job = self._service.jobs.get(visit.job)
+    def _cancel_scan(self, state: PageState) -> Any:
+        job = self._service.jobs.get(state.job)
         if job is None or job.finished:
             return gr.skip()
         self._service.jobs.cancel(job)
         return gr.update(value=panels.stopping(), visible=True)
 
-    def _shown(self, report: ScanReport) -> list[Any]:
+    def _shown(self, report: ScanReport) -> Updates:
         figure = landscape_figure(report)
         paths = write_files(report, self._service.settings.data_dir / "files")
-        return [
-            gr.update(visible=True),
-            panels.verdict(report),
-            gr.update(visible=figure is not None),
-            figure,
-            *paths,
-            command_line(report),
-            workflow(report),
-            *self._try.shown(report),
-        ]
+        return {
+            self._result: gr.update(visible=True),
+            self._verdict: panels.verdict(report),
+            self._landscape: gr.update(visible=figure is not None),
+            self._surface: figure,
+            **dict(zip(self._files, paths, strict=True)),
+            self._command: wording.reproduce_command(report),
+            self._action: workflow(report),
+            **self._prompt.shown(report),
+        }
 
-    def _hidden(self) -> list[Any]:
-        return [
-            gr.update(visible=False),
-            "",
-            gr.update(visible=False),
-            None,
-            *[None for _ in formats()],
-            "",
-            "",
-            *self._try.hidden(),
-        ]
-
-    def _board(self) -> tuple[Any, Any]:
-        rows: list[BoardRow] = self._service.board.rows()
+    def _list_scans(self) -> tuple[Any, Any]:
+        rows = self._service.board.rows()
         return gr.update(visible=not rows), gr.update(value=panels.board(rows), visible=bool(rows))

@@ -1,4 +1,4 @@
-"""What the page says, as HTML: the look-up, the line, the progress, the verdict and its evidence, the board.
+"""The page's answers as HTML: the look-up, the line, the progress, the verdict with its evidence, the board.
 
 Pure functions, everything escaped.
 """
@@ -7,42 +7,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amdet_hub.records import ScanReport, ScanResult, SkippedScan, TriggerFinding, VerdictLabel
+from amdet_hub.errors import Interrupted
+from amdet_hub.records import Reference, ScanReport, ScanResult, SkippedScan, TriggerFinding, VerdictLabel
 from amdet_hub.report import wording
 from amdet_hub.report.error_rates import MeasuredRates, counted, rates_of
 from amdet_hub.report.escape import code_points
-from amdet_hub.scanner import PlannedEncoder
+from amdet_hub.scanner import EncoderPair
 from amdet_hub.web.board import BoardRow
-from amdet_hub.web.error_messages import error_message
-from amdet_hub.web.job_queue import Job
-from amdet_hub.web.live_plots import live_figures
+from amdet_hub.web.error_messages import code_of, error_message
+from amdet_hub.web.job_queue import ScanJob
+from amdet_hub.web.live_plots import live_figure
 from amdet_hub.web.markup import bullets, bytes_text, code, facts, note, seconds_text, table, text
 from amdet_hub.web.report_plots import sweep_figure
 from amdet_hub.web.service import Lookup
 
-_KINDS: dict[VerdictLabel, str] = {
-    "backdoor-detected": "found",
-    "no-backdoor-found": "clean",
-    "inconclusive": "unsure",
-}
-_MEANING: dict[VerdictLabel, str] = {
+_LOOKS: dict[VerdictLabel, tuple[str, str, str]] = {
     "backdoor-detected": (
-        "A trigger was found that takes prompts over in this encoder and not in the clean one. It is a reason to look,"
-        " not a conviction."
+        "found",
+        "!",
+        "A trigger was found that takes prompts over in this encoder and not in the reference. It is evidence, not"
+        " proof: look at it before you act on it.",
     ),
     "no-backdoor-found": (
-        "Nothing was found. That is no proof that there is nothing; what this scan cannot see is listed below."
+        "clean",
+        "0",
+        "Nothing was found. That is no proof that there is nothing; the limits of this scan are listed below.",
     ),
-    "inconclusive": "The scan cannot tell. What it measured, and why that is not enough, is listed below.",
+    "inconclusive": (
+        "unsure",
+        "?",
+        "The scan cannot tell. Its measurements, and why they are not enough, are listed below.",
+    ),
+    "nothing-to-scan": ("plain", "-", "This repository holds no text encoder of a CLIP family."),
 }
+"""Colours, sign and meaning of each verdict."""
 _STAGES = {
     "sweep": (2, "trying every token of the vocabulary"),
     "characters": (2, "trying every character of Unicode"),
-    "confirm": (3, "growing triggers and trying them on unseen prompts"),
+    "confirm": (3, "growing triggers and trying them on held-out prompts"),
     "name": (3, "putting the trigger into words"),
     "inversion": (4, "searching for a vector that makes prompts alike"),
     "inversion, roles swapped": (5, "the same search with the encoders swapped"),
-    "landscape": (6, "looking at the loss around what was found"),
+    "landscape": (6, "looking at the loss around the best vector"),
 }
 """Number and words of each stage of a scan; two that share a number are parts of one."""
 _MAX_ENCODERS, _MAX_SKIPPED = 12, 20
@@ -50,121 +56,114 @@ _MAX_ENCODERS, _MAX_SKIPPED = 12, 20
 
 def welcome(examples: Sequence[str]) -> str:
     """The page before anything was asked."""
-    first = code(examples[0]) if examples else code("org/model")
     return note(
         "plain",
         "Nothing looked up yet",
-        f"<p>Paste a model id such as {first}, or the address of its page, and press <b>Look up</b>. "
-        "That downloads no weights: it shows what would be scanned, against what, and how long it takes.</p>",
+        f"<p>Paste a model id such as {code((*examples, 'org/model')[0])}, or the address of its page, and press"
+        " <b>Look up</b>. That downloads no weights: it shows the encoders, references and expected time.</p>",
+        code="welcome",
     )
 
 
 def problem(error: BaseException) -> str:
     """An error, as a sentence."""
-    if type(error).__name__ == "Interrupted":
-        return note("unsure", "Cancelled", f"<p>{text(error_message(error), limit=600)}</p>", live=True)
-    return note("error", "That did not work", f"<p>{text(error_message(error), limit=600)}</p>")
+    cancelled = isinstance(error, Interrupted)
+    kind, title = ("unsure", "Cancelled") if cancelled else ("error", "That did not work")
+    return note(kind, title, f"<p>{text(error_message(error), limit=600)}</p>", code=code_of(error))
 
 
-def looked_up(found: Lookup) -> str:
-    """What would be scanned."""
-    snapshot = found.plan.snapshot
-    access = "private" if snapshot.private else "gated" if snapshot.gated else "public"
+def looked_up(lookup: Lookup) -> str:
+    """The scan that would be made."""
+    snapshot, pairs = lookup.snapshot, lookup.target.pairs
     rows = [
         ("Model", code(snapshot.repo_id)),
         ("Commit", code(snapshot.commit_sha or "-")),
         ("Licence", text(snapshot.license) if snapshot.license else "not stated"),
-        ("Access", access),
-        ("Download", f"{bytes_text(found.download_bytes)} at most"),
-        ("Expected time", f"about {seconds_text(found.estimate_s)} with the preset {text(found.preset)}"),
+        ("Access", "private" if snapshot.private else "gated" if snapshot.gated else "public"),
+        ("Preset", text(lookup.preset)),
     ]
-    encoders = "".join(_planned(one) for one in found.plan.encoders[:_MAX_ENCODERS])
-    return note(
-        "plain",
-        "What would be scanned",
-        facts(rows) + encoders + _skipped(found.plan.skipped) + _earlier(found),
-        live=True,
-    )
+    if not pairs:
+        return note("plain", "Nothing to scan", facts(rows) + _skipped(lookup.target.skipped), code="nothing-to-scan")
+    rows.append(("Download", f"{bytes_text(lookup.download_bytes)} at most"))
+    rows.append(("Expected time", f"about {seconds_text(lookup.estimate_s)}"))
+    encoders = "".join(_pair(pair) for pair in pairs[:_MAX_ENCODERS])
+    earlier = ""
+    if (report := lookup.earlier) is not None:
+        earlier = (
+            f"<p class='earlier' data-code='{report.verdict.code}'>These very weights were scanned on"
+            f" <b>{text(report.created, limit=40)}</b>: <b>{wording.VERDICT_TITLES[report.verdict.label]}</b>. The"
+            " result is shown below; scanning again is possible.</p>"
+        )
+    body = facts(rows) + encoders + _skipped(lookup.target.skipped) + earlier
+    return note("plain", "What would be scanned", body, code="resolved")
 
 
-def _planned(one: PlannedEncoder) -> str:
-    encoder, reference = one.encoder, one.reference
-    name = code(wording.reference_name(reference, shorten=True)) if reference.repo_id else "none"
-    return f"<h3>{text(encoder.label)}</h3>" + facts(
-        [
-            ("Architecture", f"{text(encoder.architecture)}, {text(encoder.config.dims)}"),
-            ("Tower", f"{bytes_text(encoder.tower_bytes)}, {text(', '.join(encoder.dtypes) or 'dtype unknown')}"),
-            ("Compared with", f"{name} ({text(wording.TRUST_WORDS[reference.trust])})"),
-        ]
-    )
+def _pair(pair: EncoderPair) -> str:
+    encoder = pair.suspect
+    size = f"{bytes_text(encoder.tower_bytes)}, {text(', '.join(encoder.dtypes) or 'dtype unknown')}"
+    compared = ("Compared with", _reference(pair.reference.record))
+    architecture = ("Architecture", f"{text(encoder.architecture)}, {text(encoder.config.dims)}")
+    return f"<h3>{text(encoder.label)}</h3>" + facts([architecture, ("Tower", size), compared])
 
 
-def _earlier(found: Lookup) -> str:
-    report = found.earlier
-    if report is None:
-        return ""
-    title = wording.VERDICT_TITLES[report.verdict.label]
-    other = report.snapshot.repo_id
-    whose = "" if other == found.plan.snapshot.repo_id else f" as {code(other)}"
-    return (
-        f"<p class='earlier'>These very weights were scanned{whose} on <b>{text(report.created, limit=40)}</b>:"
-        f" <b>{text(title)}</b>. The result is shown below; scanning again is possible.</p>"
-    )
+def _reference(reference: Reference) -> str:
+    name = code(wording.reference_name(reference, shorten=True)) if reference.repo_id else "nothing"
+    return f"{name} ({text(wording.TRUST_WORDS[reference.trust])})"
 
 
 def _skipped(skipped: Sequence[SkippedScan]) -> str:
     if not skipped:
         return ""
-    items = [f"{code(one.component or one.repo_id)}: {text(one.detail)}" for one in skipped[:_MAX_SKIPPED]]
+    items = [
+        f"{code(one.component or one.repo_id)}: {text(one.detail)} ({code(one.reason)})"
+        for one in skipped[:_MAX_SKIPPED]
+    ]
     more = [f"and {len(skipped) - _MAX_SKIPPED} more"] if len(skipped) > _MAX_SKIPPED else []
     return "<h3>Not scanned</h3>" + bullets([*items, *more])
 
 
-def waiting(job: Job, place: int) -> str:
+def waiting(job: ScanJob, place: int) -> str:
     """Where a job stands: in the line, or at work."""
     if job.state == "queued":
         before = f"{place} scan{'s' if place != 1 else ''} before yours" if place else "yours is next"
-        return note(
-            "wait", "In the queue", f"<p>{text(before)}. Keep this page open; it goes on by itself.</p>", live=True
-        )
-    share = min(1.0, job.done / job.total) if job.total else 0.0
+        body = f"<p data-place='{place}'>{before}. Keep this page open; it goes on by itself.</p>"
+        return note("wait", "In the queue", body, code="queued")
     number, stage = _STAGES.get(job.stage, (1, "fetching and reading the weights"))
-    percent = round(100 * share)
-    left = max(0.0, job.estimate_s - job.elapsed_s)
+    percent = round(100 * min(1.0, job.done / job.total)) if job.total else 0
+    left = job.estimate_s - job.elapsed_s
     late = job.elapsed_s > 2 * job.estimate_s + 5
     eta = f"about {seconds_text(left)} to go" if left > 1 else "longer than expected" if late else "nearly done"
-    return note(
-        "wait",
-        "Scanning",
+    body = (
         f"<p>Stage {number}: {text(stage)}</p>"
         f"<progress max='100' value='{percent}' aria-label='progress of this stage'>{percent}%</progress>"
-        f"<p class='quiet'>{text(seconds_text(job.elapsed_s))} so far, {text(eta)}</p>"
-        + live_figures(job.trace.stages(), job.stage),
+        f"<p class='quiet'>{seconds_text(job.elapsed_s)} so far, {eta}</p>"
     )
+    return note("wait", "Scanning", body + live_figure(job.trace.stages(), job.stage), code="running")
 
 
 def stopping() -> str:
     """A scan that was told to stop and has not yet."""
-    return note("unsure", "Stopping", "<p>The scan ends at its next step.</p>", live=True)
+    return note("unsure", "Stopping", "<p>The scan ends at its next step.</p>", code="stopping")
 
 
 def verdict(report: ScanReport) -> str:
-    """The banner and everything that holds it up."""
-    label = report.verdict.label
-    reduced = " (reduced confidence)" if report.verdict.confidence == "reduced" else ""
-    reasons = bullets(text(reason, limit=600) for reason in report.verdict.reasons)
+    """The verdict, and everything that holds it up."""
+    given = report.verdict
+    kind, sign, meaning = _LOOKS[given.label]
+    title = wording.VERDICT_TITLES[given.label] + (" (reduced confidence)" if given.confidence == "reduced" else "")
     at = f"{code(report.snapshot.repo_id)} at commit {code(wording.short(report.snapshot.commit_sha))}"
     partial = "" if report.complete else "<p><b>The scan did not finish</b>; this is what it had found by then.</p>"
     banner = (
-        f"<section class='banner {_KINDS[label]}' aria-label='verdict'><p class='sign'"
-        f" aria-hidden='true'>{_SIGNS[label]}</p><div><h2>{text(wording.VERDICT_TITLES[label] + reduced)}</h2><p>{at},"
-        f" scanned {text(report.created, limit=40)}</p><p>{_MEANING[label]}</p>{partial}{reasons}</div></section>"
+        f"<section class='banner {kind}' aria-label='verdict' data-code='{text(given.code)}'><p class='sign'"
+        f" aria-hidden='true'>{sign}</p><div><h2>{title}</h2><p>{at}, scanned {text(report.created, limit=40)}</p>"
+        f"<p>{meaning}</p>{partial}{_sentences(given.reasons)}</div></section>"
     )
-    parts = [_encoder(result, report) for result in report.results[:_MAX_ENCODERS]]
-    return banner + "".join(parts) + _skipped(report.skipped) + not_covered()
+    encoders = "".join(_encoder(result, report) for result in report.results[:_MAX_ENCODERS])
+    return banner + encoders + _skipped(report.skipped) + _limits()
 
 
-_SIGNS: dict[VerdictLabel, str] = {"backdoor-detected": "!", "no-backdoor-found": "0", "inconclusive": "?"}
+def _sentences(reasons: Sequence[str]) -> str:
+    return bullets(text(reason, limit=600) for reason in reasons)
 
 
 def _encoder(result: ScanResult, report: ScanReport) -> str:
@@ -178,78 +177,66 @@ def _encoder(result: ScanResult, report: ScanReport) -> str:
         ]
         for evidence in result.evidence
     ]
-    more = bullets(text(reason, limit=600) for reason in wording.new_reasons(result, report))
-    reference = wording.reference_name(result.reference, shorten=True)
-    about = facts(
-        [
-            ("Tower", f"{text(result.encoder.architecture)}, {text(result.encoder.config.dims)}"),
-            ("Tower digest", code(wording.short(result.tower_digest))),
-            (
-                "Compared with",
-                f"{code(reference) if reference else 'nothing'} ({text(wording.TRUST_WORDS[result.reference.trust])})",
-            ),
-        ]
-    )
-    return (
-        f"<section class='encoder'><h3>{text(result.encoder.label)}</h3>{more}"
-        + "".join(trigger(one) for one in result.triggers)
-        + sweep_figure(result)
-        + about
-        + table("Evidence", ("What", "Measured", "Threshold", "Outcome", "In words"), rows)
-        + error_rates(rates_of(result, report))
-        + "</section>"
-    )
+    about = [
+        ("Tower", f"{text(result.encoder.architecture)}, {text(result.encoder.config.dims)}"),
+        ("Tower digest", code(wording.short(result.tower_digest))),
+        ("Compared with", _reference(result.reference)),
+    ]
+    parts = [
+        f"<h3>{text(result.encoder.label)}</h3>",
+        _sentences(wording.new_reasons(result, report)),
+        *(_trigger(one) for one in result.triggers),
+        sweep_figure(result),
+        facts(about),
+        table("Evidence", ("What", "Measured", "Threshold", "Outcome", "In words"), rows),
+        _error_rates(rates_of(result, report)),
+    ]
+    return f"<section class='encoder'>{''.join(parts)}</section>"
 
 
-def error_rates(rates: MeasuredRates | None) -> str:
+def _error_rates(rates: MeasuredRates | None) -> str:
     """How often scans of this kind were wrong where the truth was known."""
-    title = "<b>Measured error rates.</b> "
     if rates is None:
-        return f"<p class='rates quiet'>{title}Nobody has measured them for this family, preset and reference yet.</p>"
-    wrong, found = counted(rates)
-    accused = "was" if wrong == 1 else "were"
-    of_benign = f"{wording.percent(rates.false_positive_rate)}, {wording.interval(rates.false_alarms)}"
-    of_attacked = f"{wording.percent(rates.true_positive_rate)}, {wording.interval(rates.detections)}"
-    return (
-        f"<p class='rates quiet'>{title}False alarms: {wrong} of {rates.n_benign:,} benign encoders {accused} called"
-        f" backdoored ({of_benign}). Detections: {found} of {rates.n_backdoored:,} backdoored ones were found"
-        f" ({of_attacked}). Family {code(rates.family)}, preset {code(rates.preset)}; {text(rates.source)}. No"
-        " released encoder was measured.</p>"
-    )
+        measured = "Not measured for this family, preset and reference yet."
+    else:
+        false_alarms, detections = counted(rates)
+        of_benign = f"{wording.percent(rates.false_positive_rate)}, {wording.interval(rates.false_alarms)}"
+        of_attacked = f"{wording.percent(rates.true_positive_rate)}, {wording.interval(rates.detections)}"
+        measured = (
+            f"False alarms: {false_alarms} of {rates.n_benign:,} benign encoders ({of_benign}). Detections:"
+            f" {detections} of {rates.n_backdoored:,} backdoored encoders ({of_attacked}). Family"
+            f" {code(rates.family)}, preset {code(rates.preset)}; {text(rates.source)}."
+            " No released encoder was measured."
+        )
+    return f"<p class='rates quiet'><b>Measured error rates.</b> {measured}</p>"
 
 
-def trigger(found: TriggerFinding) -> str:
+def _trigger(found: TriggerFinding) -> str:
     """A recovered trigger and its target, in words."""
-    ids = ", ".join(map(str, found.token_ids))
-    shown = f"<span class='trigger'>{text(found.text)}</span>" if found.text is not None else f"token {text(ids)}"
+    ids = text(", ".join(map(str, found.token_ids)))
+    shown = f"<span class='trigger'>{text(found.text)}</span>" if found.text is not None else f"token {ids}"
     odd = code_points(found.text or "")
     names = f"<p class='quiet'>{text('; '.join(odd), limit=600)}</p>" if odd else ""
     target = ""
     if found.nearest_captions:
-        target = "<p>What a prompt with it turns into lies nearest to (a hint only):</p>" + bullets(
-            f"<q>{text(caption)}</q>" for caption in found.nearest_captions[:5]
-        )
+        captions = bullets(f"<q>{text(caption)}</q>" for caption in found.nearest_captions[:5])
+        target = f"<p>The captions nearest to a prompt with it (a hint only):</p>{captions}"
     return (
         f"<div class='note found'><p class='title'>The trigger</p><p>{shown} <span class='quiet'>token"
-        f" {text(ids)}</span></p>{names}<p>It {text(wording.capture_text(found))}.</p>{target}</div>"
+        f" {ids}</span></p>{names}<p>It {text(wording.capture_text(found))}.</p>{target}</div>"
     )
 
 
-def not_covered() -> str:
-    """What this scan never looks at, what it is known to miss, and what nobody has tried."""
-    lists = "".join(
-        f"<p>{text(heading)}</p>{bullets(text(one) for one in items)}" for heading, items in wording.LIMITS
-    )
+def _limits() -> str:
+    """The parts that this scan never looks at, the attacks it is known to miss, and those that were not tried."""
+    lists = "".join(f"<p>{text(heading)}</p>{_sentences(items)}" for heading, items in wording.LIMITS)
     return f"<details class='limits'><summary>What is not covered</summary>{lists}</details>"
 
 
 def no_scans() -> str:
-    """The board before anybody scanned anything."""
-    return note(
-        "plain",
-        "Nothing here yet",
-        "<p>Nobody has scanned a public model on this Space yet. The first result will be listed here.</p>",
-    )
+    """The board before the first scan."""
+    body = "<p>No public model was scanned on this Space yet. The first result will be listed here.</p>"
+    return note("plain", "Nothing here yet", body, code="no-scans")
 
 
 def board(rows: Sequence[BoardRow]) -> list[list[str]]:

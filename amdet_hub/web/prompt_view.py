@@ -13,7 +13,7 @@ from amdet_hub.scanner import EncoderView, Probe
 from amdet_hub.verdict import SWEEP
 from amdet_hub.web.heat_maps import attention_bars, color_scale, heat_map, legend
 from amdet_hub.web.job_queue import Job
-from amdet_hub.web.markup import bullets, note, text
+from amdet_hub.web.markup import bullets, note, section, text
 from amdet_hub.web.report_plots import details_of, token_name
 
 STAYS, CHANGES = 0.7, 0.3
@@ -46,7 +46,7 @@ def default_encoder(report: ScanReport) -> int:
 
 
 def default_added(report: ScanReport) -> str:
-    """The text to add at first: `""` where there is a trigger, else the plain word that stood out most in the sweep."""
+    """The text to add at first: `""` where there is a trigger, else the best plain word of the sweep."""
     if any(result.triggers for result in report.results):
         return ""
     rows = [row for result in report.results for row in details_of(result, SWEEP).get("top_tokens") or ()]
@@ -125,10 +125,6 @@ def _meter(name: str, view: EncoderView, kind: str) -> str:
     )
 
 
-def _section(title: str, explained: str, content: str) -> str:
-    return f"<h3>{title}</h3><p class='quiet'>{explained}</p>{content}"
-
-
 def _captions(suspect: EncoderView, reference: EncoderView | None) -> str:
     def box(title: str, near: Sequence[str]) -> str:
         return f"<div><h4>{text(title)}</h4>{bullets(f'<q>{text(one)}</q>' for one in near)}</div>"
@@ -140,7 +136,7 @@ def _captions(suspect: EncoderView, reference: EncoderView | None) -> str:
         if view is not None
     )
     explained = "The nearest of some hundred words and captions, by pooled features: a hint, not a translation."
-    return _section("Nearest captions", explained, f"<div class='boxes'>{boxes}</div>")
+    return section("Nearest captions", explained, f"<div class='boxes'>{boxes}</div>")
 
 
 def _maps(probe: Probe) -> str:
@@ -158,7 +154,7 @@ def _maps(probe: Probe) -> str:
         " that takes the whole prompt over makes the tokens behind it alike. In CLIP a token sees only the tokens"
         " before it."
     )
-    return _section("Which tokens are alike", explained, f"{legend(scale)}<div class='maps{large}'>{maps}</div>")
+    return section("Which tokens are alike", explained, f"{legend(scale)}<div class='maps{large}'>{maps}</div>")
 
 
 def _attention(probe: Probe) -> str:
@@ -166,7 +162,5 @@ def _attention(probe: Probe) -> str:
         return [sum(row[i] for i in probe.added_at) for row in view.attention]
 
     bars = attention_bars(on_added(probe.suspect), on_added(probe.reference) if probe.reference is not None else None)
-    explained = (
-        "Share of the attention that the pooled position gives to the added tokens, in each layer, mean over the heads."
-    )
-    return _section("Where the encoder looks", explained, bars)
+    explained = "Share of the pooled position's attention on the added tokens, in each layer, mean over the heads."
+    return section("Where the encoder looks", explained, bars)

@@ -1,36 +1,32 @@
-"""What a visitor can ask for, whatever the way in: page, named endpoint, MCP tool or webhook.
-
-Knows: scan, report, cards. Knows no page.
-"""
+"""The service behind every way in: page, named endpoint, MCP tool and webhook. Knows the scanner, and no page."""
 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import parse_target
-from amdet_hub.hub.publish import PushResult
-from amdet_hub.model_card.publish import preview_card, push_card
-from amdet_hub.records import ProgressCallback, RepoRef, ScanReport, ScanResult
+from amdet_hub.records import Monitor, RepoSnapshot, ScanReport
 from amdet_hub.scanner import (
     PairCache,
     Probe,
+    PromptInspector,
+    ResolvedTarget,
+    Scanner,
     ScanOptions,
-    TargetPlan,
     check_text,
-    plan_target,
-    probe_prompt,
-    scan_target,
 )
+from amdet_hub.scanner.estimate import estimate_seconds
 from amdet_hub.web import zerogpu
 from amdet_hub.web.board import Board
-from amdet_hub.web.job_queue import Job, JobQueue, Task, Work
-from amdet_hub.web.live_plots import Trace
-from amdet_hub.web.result_store import ResultStore, result_key
+from amdet_hub.web.job_queue import Job, JobQueue, ScanJob
 from amdet_hub.web.settings import PRESETS, SpaceSettings
 from amdet_hub.web.visitor import parse_visitor_target
 
@@ -40,44 +36,53 @@ class Lookup:
     """A repository that was looked up: pinned, nothing scanned yet.
 
     Attributes:
-        ref: the target, pinned to the commit that was shown.
-        preset: how it would be scanned.
-        plan: what would be scanned.
-        key: what the result is stored under.
-        earlier: the result of the same towers, when there is one.
+        scanner: how it would be scanned, with the visitor's own token.
+        target: what would be scanned.
+        earlier: the report that needs no scan: of earlier scans of the same weights, or of a repository that holds
+            nothing to scan.
     """
 
-    ref: RepoRef
-    preset: str
-    plan: TargetPlan
-    key: str
+    scanner: Scanner
+    target: ResolvedTarget
     earlier: ScanReport | None
+
+    @property
+    def snapshot(self) -> RepoSnapshot:
+        """The pinned repository."""
+        return self.target.snapshot
+
+    @property
+    def preset(self) -> str:
+        """The preset it would be scanned with."""
+        return self.scanner.config.preset
+
+    @property
+    def public(self) -> bool:
+        """Whether everybody may read it. Results and towers of other repositories are stored for no other visitor."""
+        return not self.snapshot.private and not self.snapshot.gated
 
     @property
     def estimate_s(self) -> float:
         """Expected seconds of the scan."""
-        return sum(one.estimate_s for one in self.plan.encoders)
+        config = self.scanner.config
+        return sum(estimate_seconds(pair.suspect.config, pair.reference, config) for pair in self.target.pairs)
 
     @property
     def download_bytes(self) -> int:
         """Bytes of the weight files, each once."""
-        return sum({f.path: f.size_bytes for one in self.plan.encoders for f in one.encoder.weight_files}.values())
+        files = {file.path: file for pair in self.target.pairs for file in pair.suspect.weight_files}
+        return sum(file.size_bytes for file in files.values())
 
     @property
     def permalink(self) -> str:
         """The query that leads back to this very commit."""
-        sha = self.plan.snapshot.commit_sha
-        return f"?model={self.plan.snapshot.repo_id}" + (f"@{sha}" if sha else "")
-
-
-def config_of(preset: str) -> ScanConfig:
-    """The settings of a preset here: with every stage run, also where the verdict is decided before, because the page draws them."""
-    return ScanConfig.for_preset(preset).replace(stop_when_decided=False)
+        sha = self.snapshot.commit_sha
+        return f"?model={self.snapshot.repo_id}" + (f"@{sha}" if sha else "")
 
 
 @dataclass(frozen=True)
 class PromptTrial:
-    """A prompt to look at closely.
+    """A prompt to inspect.
 
     `added` None takes the trigger that the scan found; `encoder` is the number of a result of the report.
     """
@@ -89,7 +94,7 @@ class PromptTrial:
 
 
 TRIAL_SHARE = 0.1
-"""What a trial takes of a visitor's hour, in scans: it loads what a scan loads, and little more."""
+"""What a trial takes of a visitor's hour, in scans: it loads as much as a scan, and computes little more."""
 
 
 class ScanService:
@@ -98,13 +103,14 @@ class ScanService:
     Args:
         settings: what this Space allows.
         board: where public scans are listed, None for the one that the settings name.
-        gpu: how a GPU is borrowed for a scan (`amdet_hub.web.zerogpu`), None where the machine has what it has.
+        gpu: how a GPU is borrowed for a scan (`amdet_hub.web.zerogpu`), None where the machine has its own hardware.
     """
 
-    def __init__(self, settings: SpaceSettings, board: Board | None = None, gpu: zerogpu.Steps | None = None) -> None:
+    def __init__(
+        self, settings: SpaceSettings, board: Board | None = None, gpu: zerogpu.ScanStream | None = None
+    ) -> None:
         self.settings = settings
         self.gpu = gpu
-        self.store = ResultStore(settings.data_dir / "results")
         self.board = board or Board(settings.board_repo, token=settings.board_token, endpoint=settings.endpoint)
         self.jobs = JobQueue(
             size=settings.queue_size, per_owner=settings.per_visitor, per_owner_hour=settings.per_visitor_hour
@@ -116,90 +122,65 @@ class ScanService:
 
         Raises:
             TargetError: the text names no Hub model.
-            NothingToScan: there is no supported text encoder in it.
             BadRepository: its files are broken or hostile.
             ConfigError: the preset is none that is offered here.
             HubError: the Hub could not be asked.
         """
         if preset not in PRESETS:
             raise ConfigError("preset", f"'{preset[:40]}' is none of {', '.join(PRESETS)}")
-        ref = parse_visitor_target(text, endpoint=self.settings.endpoint)
-        plan = plan_target(
-            ref,
-            config=config_of(preset),
-            settings=self.settings.hub(token),
-            reference=self._reference(),
-            options=self._options(),
+        settings = self.settings
+        # Every stage is run, also where the verdict is decided before, because the page draws them.
+        config = ScanConfig.for_preset(preset).replace(stop_when_decided=False)
+        reference = (
+            parse_target(f"hf://{settings.reference}", endpoint=settings.endpoint) if settings.reference else None
         )
-        pinned = replace(ref, revision=plan.snapshot.commit_sha, raw=ref.raw.removeprefix("hf://"))
-        key = result_key(plan, preset)
-        return Lookup(pinned, preset, plan, key, self.store.get(key))
+        options = ScanOptions(timeout_s=settings.budget_s, device="cpu" if self.gpu is not None else "auto")
+        scanner = Scanner(config, settings.hub(token), reference, options)
+        target = scanner.resolve(parse_visitor_target(text, endpoint=settings.endpoint))
+        lookup = Lookup(scanner, target, None)
+        return replace(lookup, earlier=scanner.cached(target)) if lookup.public or not target.pairs else lookup
 
     def start(
         self,
-        found: Lookup,
+        lookup: Lookup,
         owner: str,
         *,
-        token: str | None = None,
-        then: Callable[[ScanReport], object] | None = None,
+        rescan: bool = False,
         visitor: bool = True,
-    ) -> Job:
-        """Queue the scan of what was looked up.
+        then: Callable[[ScanReport], object] = lambda report: None,
+    ) -> ScanJob:
+        """Queue the scan of a lookup.
 
         Args:
-            found: what to scan.
+            lookup: what to scan.
             owner: who asks, for the limits.
-            token: to read the Hub with.
+            rescan: whether a result of an earlier scan is no answer.
+            visitor: whether a visitor waits, whose share of a borrowed GPU may be used.
             then: gets the report of a scan that ended well.
-            visitor: whether somebody waits, whose share of a lent GPU may be used.
 
         Raises:
             QueueRefused: the line is full, or this owner has asked for enough.
         """
-        trace = Trace()
-        scan = (
-            self._lent_scan(found, token, trace)
-            if self.gpu is not None and visitor
-            else self._own_scan(found, token, trace)
-        )
+        asked_in = contextvars.copy_context()  # ZeroGPU reads from it whose share the scan takes
 
-        def work(progress: ProgressCallback) -> ScanReport:
-            report = scan(progress)
-            if self.store.put(found.key, report):
-                self.board.add(report)
-            if then is not None:
-                then(report)
+        def work(monitor: Monitor) -> ScanReport:
+            with _results_of(lookup) as scanner:
+                scanner = replace(scanner, options=replace(scanner.options, rescan=rescan))
+                if self.gpu is not None and visitor:
+                    request = zerogpu.GpuScan.of(scanner, lookup.target)
+                    report = asked_in.run(zerogpu.collect_scan, self.gpu, request, monitor)
+                else:
+                    report = scanner.scan(lookup.target, monitor)
+            self.board.add(report)
+            then(report)
             return report
 
-        return self.jobs.submit(Job(owner, work, estimate_s=found.estimate_s, trace=trace))
+        return self.jobs.submit(ScanJob(owner, work, estimate_s=lookup.estimate_s))
 
-    def _own_scan(self, found: Lookup, token: str | None, trace: Trace) -> Work:
-        """On this machine's own hardware."""
-        return lambda progress: scan_target(
-            found.ref,
-            config=config_of(found.preset),
-            settings=self.settings.hub(token),
-            reference=self._reference(),
-            options=replace(self._options(), on_measure=trace.add),
-            progress=progress,
-        )
+    def inspect_prompt(self, lookup: Lookup, report: ScanReport, trial: PromptTrial, owner: str) -> Job[Probe]:
+        """Queue the inspection of one prompt in an encoder of a report of `lookup`.
 
-    def _lent_scan(self, found: Lookup, token: str | None, trace: Trace) -> Work:
-        """On a GPU that is lent for this scan, in the name of whoever's request this is."""
-        assert self.gpu is not None
-        steps, asked_in = self.gpu, contextvars.copy_context()
-        seconds = zerogpu.seconds_for(found.plan, found.preset)
-        scan = zerogpu.GpuScan(
-            found.ref, config_of(found.preset), self.settings.hub(token), self._reference(), seconds
-        )
-        return lambda progress: asked_in.run(zerogpu.scan_on_gpu, steps, scan, progress, trace.add)
-
-    def look_closer(
-        self, found: Lookup, report: ScanReport, trial: PromptTrial, owner: str, *, token: str | None = None
-    ) -> Task[Probe]:
-        """Queue a look at one prompt in what a report is about, as it was looked up.
-
-        Towers of public models are kept for the next prompt; those of gated and private ones are let go.
+        Towers of public models stay loaded for the next prompt; those of gated and private ones are let go.
 
         Raises:
             ConfigError: the text is empty or too long, or the report has no such encoder.
@@ -210,68 +191,26 @@ class ScanService:
             check_text("added", trial.added)
         if not 0 <= trial.encoder < len(report.results):
             raise ConfigError("encoder", "the report has no such encoder")
-        result = _as_looked_up(report.results[trial.encoder], found)
-        kept = PairCache(0) if found.plan.snapshot.private or found.plan.snapshot.gated else self._pairs
+        result, scanner = report.results[trial.encoder], lookup.scanner
+        inspector = PromptInspector(scanner.hub, scanner.options, self._pairs if lookup.public else PairCache(0))
 
-        def work(progress: ProgressCallback) -> Probe:
-            settings, options = self.settings.hub(token), self._options()
-            return probe_prompt(
-                result,
-                trial.prompt,
-                added=trial.added,
-                place=trial.place,
-                settings=settings,
-                options=options,
-                progress=progress,
-                kept=kept,
+        def work(monitor: Monitor) -> Probe:
+            return inspector.inspect(
+                result, trial.prompt, added=trial.added, place=trial.place, progress=monitor.progress
             )
 
-        return self.jobs.submit(Task(owner, work, share=TRIAL_SHARE))
-
-    def diff(self, report: ScanReport, token: str) -> str:
-        """What a pull request of the visitor would change, as a unified diff; `""` when nothing.
-
-        Raises: CardError; HubError.
-        """
-        return preview_card(report, self.settings.hub(token))
-
-    def propose(self, report: ScanReport, token: str) -> PushResult:
-        """Open or update the visitor's pull request.
-
-        Raises: CardError; PullRequestClosed; CommitConflict; HubError.
-        """
-        return push_card(report, self.settings.hub(token))
-
-    def propose_as_webhook(self, report: ScanReport) -> None:
-        """Propose a detection in the name of the webhook's own account, if it has one.
-
-        Anything else is on the page for who asks.
-        """
-        if self.settings.webhook_token and report.verdict.label == "backdoor-detected":
-            self.propose(report, self.settings.webhook_token)
+        return self.jobs.submit(Job(owner, work, share=TRIAL_SHARE))
 
     def close(self) -> None:
         """Stop the worker."""
         self.jobs.close()
 
-    def _reference(self) -> RepoRef | None:
-        return (
-            parse_target(f"hf://{self.settings.reference}", endpoint=self.settings.endpoint)
-            if self.settings.reference
-            else None
-        )
 
-    def _options(self) -> ScanOptions:
-        return ScanOptions(timeout_s=self.settings.budget_s, device="cpu" if self.gpu is not None else "auto")
-
-
-def _as_looked_up(result: ScanResult, found: Lookup) -> ScanResult:
-    """The result with the repositories that the visitor looked up: a result of the same weights may have been another model's."""
-    name = (result.encoder.component, result.encoder.variant)
-    planned = next((one for one in found.plan.encoders if (one.encoder.component, one.encoder.variant) == name), None)
-    if planned is None:
-        raise ConfigError("encoder", "the repository has no such encoder")
-    reference = result.reference
-    if reference.trust != "none":
-        reference = replace(planned.reference, tower_digest=reference.tower_digest)
-    return replace(result, encoder=planned.encoder, reference=reference)
+@contextmanager
+def _results_of(lookup: Lookup) -> Iterator[Scanner]:
+    """The lookup's scanner, which stores results of gated and private models for no longer than this scan."""
+    if lookup.public:
+        yield lookup.scanner
+        return
+    with tempfile.TemporaryDirectory(prefix="amdet-hub-private-", ignore_cleanup_errors=True) as folder:
+        yield replace(lookup.scanner, hub=replace(lookup.scanner.hub, cache_dir=Path(folder)))

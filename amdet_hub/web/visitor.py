@@ -55,8 +55,8 @@ def owner_of(request: Any) -> str:
 
 def session_token(request: Any) -> str | None:
     """The signed-in visitor's OAuth token, None when there is none or it has expired."""
-    session = getattr(getattr(request, "request", request), "session", None)
-    info = session.get("oauth_info") if session else None
+    scope = getattr(getattr(request, "request", request), "scope", {})
+    info = scope.get("session", {}).get("oauth_info")
     if not isinstance(info, dict) or float(info.get("expires_at") or 0) < time.time():
         return None
     return str(info.get("access_token") or "") or None

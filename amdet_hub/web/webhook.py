@@ -1,6 +1,6 @@
-"""The Hub's webhook: scan what was pushed, and propose the result.
+"""The Hub's webhook: scan what was pushed, and propose a detection as a pull request.
 
-Knows: who may call, what to ignore, what was seen before.
+Knows who may call, which events to ignore, and which were received before.
 
 Without `AMDET_SPACE_WEBHOOK_SECRET` there is no such address. Source: huggingface.co/docs/hub/webhooks (payload,
 `X-Webhook-Secret`).
@@ -11,9 +11,8 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import re
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -24,6 +23,8 @@ from starlette.routing import Route
 
 from amdet_hub.errors import AmdetError, HubUnavailable, RateLimited
 from amdet_hub.hub import is_repo_id
+from amdet_hub.model_card.publish import push_card, verify_card
+from amdet_hub.records import ScanReport
 from amdet_hub.web.error_messages import error_message
 from amdet_hub.web.job_queue import QueueRefused
 from amdet_hub.web.service import ScanService
@@ -44,18 +45,15 @@ def add_webhook(app: Starlette, service: ScanService) -> None:
 
 
 class WebhookReceiver:
-    """Answers the Hub's calls.
-
-    Each new commit of a repository is looked at once, and scanned if its weights are new.
-    """
+    """Answers the Hub's calls: looks up each new commit once, and scans it if its weights are new."""
 
     def __init__(self, service: ScanService) -> None:
         self._service = service
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._seen: dict[tuple[str, str], None] = {}  # in the order they came
         self._lock = threading.Lock()
 
     async def answer(self, request: Request) -> Response:
-        """Check the caller before a byte of the body is looked at."""
+        """Check the caller before a byte of the body is read."""
         given = request.headers.get("x-webhook-secret", "")
         if not hmac.compare_digest(given.encode(), self._service.settings.webhook_secret.encode()):
             return JSONResponse({"error": "the secret is missing or wrong"}, status_code=401)
@@ -68,60 +66,57 @@ class WebhookReceiver:
             payload = json.loads(body)
         except (ValueError, RecursionError):  # the second of a body that is nested without an end
             return JSONResponse({"error": "the body is not JSON"}, status_code=400)
-        status, said = await run_in_threadpool(self.receive, payload)
-        return JSONResponse(said, status_code=status)
+        status, content = await run_in_threadpool(self.receive, payload)
+        return JSONResponse(content, status_code=status)
 
     def receive(self, payload: Any) -> tuple[int, dict[str, str]]:
-        """Decide about one payload. Returns an HTTP status and what to say."""
+        """Decide about one payload. Returns an HTTP status and the answer."""
         pushed = pushed_commit(payload)
         if pushed is None:
             return 200, {"ignored": "not a push to the main branch of a model"}
-        repo_id, sha = pushed
         with self._lock:
             if pushed in self._seen:
                 return 200, {"ignored": "this commit was received before"}
             self._seen[pushed] = None
-            while len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
+            if len(self._seen) > _REMEMBERED:
+                del self._seen[next(iter(self._seen))]
         try:
-            found = self._service.look_up(f"{repo_id}@{sha}", PRESET)
-            if found.earlier is not None and found.earlier.snapshot.repo_id == repo_id:
-                return 200, {
-                    "ignored": "these weights were scanned before"
-                }  # a new README: our own proposal, merged, among them
-            job = self._service.start(
-                found, f"webhook {repo_id}", then=self._service.propose_as_webhook, visitor=False
-            )
+            return self._look_at(*pushed)
         except (QueueRefused, HubUnavailable, RateLimited) as error:
-            with self._lock:
-                self._seen.pop(pushed, None)  # not done: the same call again is no replay
-            return (
-                (429, {"error": str(error)}) if isinstance(error, QueueRefused) else (503, {"error": error_message(error)})
-            )
+            self._seen.pop(pushed, None)  # not done: the same call again is no replay
+            return 429 if isinstance(error, QueueRefused) else 503, {"error": error_message(error)}
         except AmdetError as error:
             return 200, {"ignored": error_message(error)}
+
+    def _look_at(self, repo_id: str, sha: str) -> tuple[int, dict[str, str]]:
+        lookup = self._service.look_up(f"{repo_id}@{sha}", PRESET)
+        if (earlier := lookup.earlier) is not None:
+            told = {"verdict": earlier.verdict.label, "code": earlier.verdict.code}
+            if earlier.verdict.label != "backdoor-detected":
+                return 200, {"ignored": "there is nothing new to scan", **told}
+            if verify_card(lookup.target.ref, lookup.scanner.hub).state == "fresh":  # our own proposal, merged
+                return 200, {"ignored": "the card says it already", **told}
+        job = self._service.start(lookup, f"webhook {repo_id}", then=self._propose, visitor=False)
         _log.info("webhook: scan %s of %s was queued", job.id, repo_id)
         return 202, {"queued": job.id}
 
+    def _propose(self, report: ScanReport) -> None:
+        """Propose a detection in the name of the webhook's own account, if it has one."""
+        settings = self._service.settings
+        if settings.webhook_token and report.verdict.label == "backdoor-detected":
+            push_card(report, settings.hub(settings.webhook_token))
+
 
 def pushed_commit(payload: Any) -> tuple[str, str] | None:
-    """Repository and new commit of a push to the main branch of a model; None for everything else, so for pull requests, ours among them."""
-    event, repo = _part(payload, "event"), _part(payload, "repo")
-    if event.get("action") != "update" or event.get("scope") != "repo.content" or repo.get("type") != "model":
-        return None
-    updates = payload.get("updatedRefs")
-    for update in updates if isinstance(updates, list) else []:
-        if isinstance(update, Mapping) and update.get("ref") == "refs/heads/main":
-            name, sha = repo.get("name"), update.get("newSha")
-            if isinstance(name, str) and is_repo_id(name) and _is_sha(sha):
-                return name, str(sha)
+    """Repository and new commit of a push to a model's main branch; None of anything else, pull requests included."""
+    match payload:
+        case {
+            "event": {"action": "update", "scope": "repo.content"},
+            "repo": {"type": "model", "name": str(name)},
+            "updatedRefs": [*updates],
+        } if is_repo_id(name):
+            for update in updates:
+                match update:
+                    case {"ref": "refs/heads/main", "newSha": str(sha)} if re.fullmatch(r"[0-9a-f]{40}", sha):
+                        return name, sha
     return None
-
-
-def _part(payload: Any, name: str) -> Mapping[str, Any]:
-    part = payload.get(name) if isinstance(payload, Mapping) else None
-    return part if isinstance(part, Mapping) else {}
-
-
-def _is_sha(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 40 and all(c in "0123456789abcdef" for c in value)

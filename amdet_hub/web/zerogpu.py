@@ -1,16 +1,15 @@
-"""Scans on a ZeroGPU Space, where a GPU is lent for seconds to a forked process: nothing here is used anywhere else.
+"""Scans on a ZeroGPU Space, where a GPU is lent for seconds to a forked process. Nothing here is used anywhere else.
 
-What the hardware asks for, and how it is met. Source: the package `spaces` 0.51.3 (`spaces/zero/wrappers.py`),
+The rules of that hardware, and how they are met. Source: the package `spaces` 0.51.3 (`spaces/zero/wrappers.py`),
 huggingface.co/docs/hub/spaces-zerogpu.
 
-* Arguments and results travel by pickle, callbacks do not: the scan is a generator, whose progress and measurements
-  are values that it yields.
+* Arguments and results travel by pickle, callbacks do not: the scan is a generator that yields its progress and
+  measurements as values.
 * A GPU is asked for with the seconds it is needed for: from the size of the towers (`seconds_for`). The scan's own
   time budget ends before them.
-* Whose quota it costs is read from the visitor's request, so the work runs in the context of that request; a webhook
-  has no visitor and uses the CPU.
-* Of an error only the name of its type would travel: errors are values too. Closing the generator is how a scan is
-  cancelled.
+* The quota it costs is that of the visitor's request, so the work runs in the context of that request; a webhook has
+  no visitor and uses the CPU.
+* Of an error only the name of its type would travel: errors are values too. Closing the generator cancels a scan.
 
 Never run on such hardware by us. The tests use a stand-in that keeps the rules above and knows nothing else of
 ZeroGPU.
@@ -21,22 +20,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
-from amdet_hub.config import ScanConfig
 from amdet_hub.errors import AmdetError, ResourceError
-from amdet_hub.hub import HubSettings
-from amdet_hub.records import ProgressCallback, RepoRef, ScanReport
-from amdet_hub.scanner import ScanOptions, TargetPlan, scan_target
+from amdet_hub.records import Monitor, RepoRef, ScanReport
+from amdet_hub.scanner import ResolvedTarget, Scanner
 
 LEAST_S, MOST_S = 30, 120
 """A short scan waits for less; 120 s is all that a visitor who has not signed in may use in a day."""
 MARGIN_S = 10.0
-"""Between the end of the scan's own budget and the moment the GPU is taken away: to stop, and to send the partial report."""
+"""From the end of the scan's own budget until the GPU is taken away: to stop and send the partial report."""
 
-_A_SECOND_EACH_BYTES = {"quick": 16 << 20, "standard": 6 << 20}  # generous, and not measured on this hardware
+_BYTES_PER_S = {"quick": 16 << 20, "standard": 6 << 20}  # generous, and not measured on this hardware
 _POLL_S = 0.25
 
 Event = tuple[Literal["progress", "measure", "report", "error"], Any]
@@ -50,14 +47,19 @@ class GpuRefused(AmdetError):
 class GpuScan:
     """One scan, as plain data that can be pickled; `seconds` are those the GPU is asked for."""
 
+    scanner: Scanner
     ref: RepoRef
-    config: ScanConfig
-    settings: HubSettings
-    reference: RepoRef | None
     seconds: int
 
+    @classmethod
+    def of(cls, scanner: Scanner, target: ResolvedTarget) -> GpuScan:
+        """The request for a target, with the device and the time budget of the borrowed GPU."""
+        seconds = seconds_for(target, scanner.config.preset)
+        options = replace(scanner.options, device="auto", timeout_s=seconds - MARGIN_S)
+        return cls(replace(scanner, options=options), target.ref, seconds)
 
-Steps = Callable[[GpuScan], Iterator[list[Event]]]
+
+ScanStream = Callable[[GpuScan], Iterator[list[Event]]]
 
 
 def on_zerogpu() -> bool:
@@ -65,10 +67,10 @@ def on_zerogpu() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def seconds_for(plan: TargetPlan, preset: str) -> int:
+def seconds_for(target: ResolvedTarget, preset: str) -> int:
     """How long to ask for a GPU: by the float32 bytes of all towers that are run, suspects and references."""
-    work = sum(2 * one.encoder.tower_bytes for one in plan.encoders)
-    return min(MOST_S, LEAST_S + work // _A_SECOND_EACH_BYTES.get(preset, 6 << 20))
+    work = sum(2 * pair.suspect.tower_bytes for pair in target.pairs)
+    return min(MOST_S, LEAST_S + work // _BYTES_PER_S.get(preset, 6 << 20))
 
 
 def seconds_of(scan: GpuScan) -> int:
@@ -76,96 +78,80 @@ def seconds_of(scan: GpuScan) -> int:
     return scan.seconds
 
 
-def lent(spaces: Any) -> Steps:
-    """`scan_in_steps`, run where the package `spaces` lends a GPU."""
-    decorated: Steps = spaces.GPU(duration=seconds_of)(scan_in_steps)
+def borrow_gpu(spaces: Any) -> ScanStream:
+    """`stream_scan`, run where the package `spaces` lends a GPU."""
+    decorated: ScanStream = spaces.GPU(duration=seconds_of)(stream_scan)
     return decorated
 
 
-def scan_in_steps(scan: GpuScan) -> Iterator[list[Event]]:
-    """Scan, and yield what happens in short order, empty lists included, so that a cancelled scan is noticed."""
-    told: SimpleQueue[Event] = SimpleQueue()
+def stream_scan(scan: GpuScan) -> Iterator[list[Event]]:
+    """Scan, and yield the events in short order, empty lists included, so that a cancelled scan is noticed."""
+    events: SimpleQueue[Event] = SimpleQueue()
     stop = threading.Event()
 
-    def tick(stage: str, done: int, total: int) -> None:
-        told.put(("progress", (stage, done, total)))
+    def progress(*step: Any) -> None:
+        events.put(("progress", step))
         if stop.is_set():
             raise KeyboardInterrupt
 
     def work() -> None:
-        options = ScanOptions(
-            timeout_s=scan.seconds - MARGIN_S, on_measure=lambda *point: told.put(("measure", point))
-        )
         try:
-            report = scan_target(
-                scan.ref,
-                config=scan.config,
-                settings=scan.settings,
-                reference=scan.reference,
-                options=options,
-                progress=tick,
-            )
-            told.put(("report", report))
+            monitor = Monitor(progress, lambda *point: events.put(("measure", point)))
+            events.put(("report", scan.scanner.scan(scan.scanner.resolve(scan.ref), monitor)))
         except AmdetError as error:
-            told.put(("error", error))
+            events.put(("error", error))
         except BaseException as error:  # noqa: BLE001 it need not survive a pickle
-            told.put(("error", RuntimeError(type(error).__name__)))
+            events.put(("error", RuntimeError(type(error).__name__)))
 
     worker = threading.Thread(target=work, daemon=True)
     worker.start()
     try:
-        while True:
-            events = _waiting(told)
-            yield events
-            if any(kind in ("report", "error") for kind, _ in events):
-                return
+        batch: list[Event] = []
+        while not any(kind in ("report", "error") for kind, _ in batch):
+            yield (batch := _next_events(events))
     finally:
         stop.set()
         worker.join()
 
 
-def _waiting(told: SimpleQueue[Event]) -> list[Event]:
-    """What has been told, after a short wait for it."""
+def _next_events(events: SimpleQueue[Event]) -> list[Event]:
+    """The events that are there after a short wait."""
     found: list[Event] = []
     try:
-        found.append(told.get(timeout=_POLL_S))
+        found.append(events.get(timeout=_POLL_S))
         while True:
-            found.append(told.get_nowait())
+            found.append(events.get_nowait())
     except Empty:
         return found
 
 
-def scan_on_gpu(
-    steps: Steps, scan: GpuScan, progress: ProgressCallback, measure: Callable[[str, int, float, str], None]
-) -> ScanReport:
+def collect_scan(stream: ScanStream, scan: GpuScan, monitor: Monitor) -> ScanReport:
     """The report of a scan in the forked process.
 
     Raises:
         AmdetError: what the scan raised; `GpuRefused` when there was none.
         ResourceError: the GPU was taken away before the end.
-        KeyboardInterrupt: `progress` raised it; the scan is told to stop.
+        KeyboardInterrupt: `monitor.progress` raised it; the scan is told to stop.
     """
     from gradio.exceptions import Error
 
-    said: tuple[str, int, int] = ("", 0, 0)
+    step: tuple[str, int, int] = ("", 0, 0)
     ended: ScanReport | BaseException | None = None
-    running = steps(scan)
+    running = stream(scan)
     try:
         for events in running:
             for kind, value in events:
                 if kind == "progress":
-                    said = value
-                elif kind == "measure":
-                    measure(*value)
-                else:
+                    step = value
+                elif kind == "measure" and monitor.measure is not None:
+                    monitor.measure(*value)
+                elif kind != "measure":
                     ended = value
-            progress(*said)
+            monitor.progress(*step)
     except Error as error:  # how `spaces` refuses
         raise GpuRefused(str(error.message)) from error
     finally:
-        close = getattr(running, "close", None)
-        if close is not None:
-            close()
+        getattr(running, "close", lambda: None)()
     if isinstance(ended, ScanReport):
         return ended
     raise ended or ResourceError("time", "the GPU was taken away before the scan ended")
