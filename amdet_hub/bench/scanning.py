@@ -26,7 +26,7 @@ from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import ScanResult, TriggerFinding
-from amdet_hub.scanner import ScanOptions, scan_target
+from amdet_hub.scanner import Scanner, ScanOptions
 
 _MEASURED_CAPTIONS = 200  # held-out captions a recovered trigger is tried on: a standard error of at most 0.035
 _PROMPTS = 16  # a recovered trigger is put at the end of, to read its target
@@ -87,13 +87,10 @@ class Bench:
         started = time.perf_counter()
         config = bench_config(detector)
         against = self._folders.get(reference)
-        report = scan_target(
-            parse_target(str(folder)),
-            config=config,
-            settings=HubSettings(),
-            reference=None if against is None else parse_target(str(against)),
-            options=ScanOptions(device="cpu", use_reference=against is not None),
-        )
+        named = None if against is None else parse_target(str(against))
+        options = ScanOptions(device="cpu", use_reference=against is not None, rescan=True)
+        scanner = Scanner(config, HubSettings(), named, options)
+        report = scanner.scan(scanner.resolve(parse_target(str(folder))))
         seconds = time.perf_counter() - started
         (outcome,) = (o for o in report.outcomes if isinstance(o, ScanResult))
         values = {e.kind: float(e.value) for e in outcome.evidence}

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,7 +35,8 @@ from amdet_hub.bench.weight_changes import add_noise
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings, parse_target
-from amdet_hub.scanner import ScanOptions, scan_target
+from amdet_hub.records import SILENT, Monitor
+from amdet_hub.scanner import Scanner, ScanOptions
 from amdet_hub.scanner.runtime import sweep_dtype
 
 NOISE = 0.03
@@ -316,16 +317,12 @@ def _everything() -> ScanConfig:
     return ScanConfig.for_preset("standard").replace(stop_when_decided=False)
 
 
-def _scan(suspect: Path, base: Path, options: ScanOptions, place: Path) -> Mapping[str, float]:
+def _scan(
+    suspect: Path, base: Path, options: ScanOptions, place: Path, monitor: Monitor = SILENT
+) -> Mapping[str, float]:
     settings = HubSettings(cache_dir=place / "hub", offline=True)
-    report = scan_target(
-        parse_target(str(suspect)),
-        config=_everything(),
-        settings=settings,
-        reference=parse_target(str(base)),
-        options=options,
-    )
-    return report.results[0].timings_s
+    scanner = Scanner(_everything(), settings, parse_target(str(base)), replace(options, rescan=True))
+    return scanner.scan(scanner.resolve(parse_target(str(suspect))), monitor).results[0].timings_s
 
 
 def _stage_seconds(suspect: Path, base: Path, options: ScanOptions, place: Path) -> dict[str, float]:
@@ -347,7 +344,7 @@ def _stage_operations(suspect: Path, base: Path, options: ScanOptions, place: Pa
             counted[name] = counted.get(name, 0.0) + total - before
 
     with _empty_cache(place), counter:
-        _scan(suspect, base, ScanOptions(device=options.device, on_stage=on_stage), place)
+        _scan(suspect, base, ScanOptions(device=options.device), place, Monitor(stage=on_stage))
     return counted
 
 

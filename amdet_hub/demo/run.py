@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amdet_hub.demo import WEIGHTS
-from amdet_hub.records import ProgressCallback, ScanReport, VerdictLabel
+from amdet_hub.records import SILENT, Monitor, ProgressCallback, ScanReport, VerdictLabel
 
 if TYPE_CHECKING:
     from amdet_hub.hub import HubSettings
@@ -38,12 +38,12 @@ SHOWN_DIFF_LINES = 24
 USER, TOKEN = "visitor", "hf_demo_visitor"
 
 
-def run_demo(emit: Emit, progress: ProgressCallback | None = None) -> int:
+def run_demo(emit: Emit, progress: ProgressCallback = SILENT.progress) -> int:
     """Serve three encoders from this machine, scan two of them over HTTP, and open a pull request with the finding.
 
     Args:
         emit: takes one block of text at a time.
-        progress: as in `amdet_hub.scanner.scan_target`.
+        progress: as in `amdet_hub.records.Monitor`.
 
     Returns:
         0 when `demo/backdoored` was detected, `demo/finetuned` was not accused and the pull request was read back; 1
@@ -103,18 +103,12 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _scan(repo_id: str, settings: HubSettings, progress: ProgressCallback | None) -> ScanReport:
-    from amdet_hub.config import ScanConfig
+def _scan(repo_id: str, settings: HubSettings, progress: ProgressCallback) -> ScanReport:
     from amdet_hub.hub import parse_target
-    from amdet_hub.scanner import scan_target
+    from amdet_hub.scanner import Scanner
 
-    return scan_target(
-        parse_target(repo_id),
-        config=ScanConfig.for_preset("standard"),
-        settings=settings,
-        reference=parse_target(BASE),
-        progress=progress,
-    )
+    scanner = Scanner(hub=settings, reference=parse_target(BASE))
+    return scanner.scan(scanner.resolve(parse_target(repo_id)), Monitor(progress))
 
 
 def _shown(report: ScanReport) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from amdet_hub.hub import HubSettings, own_cache
-from amdet_hub.hub.cache import keep, limit_bytes, touch
+from amdet_hub.hub.cache import limit_bytes, store, touch
 
 _NAME = "features"
 
@@ -49,7 +49,7 @@ class FeatureCache:
         def write(draft: Path) -> None:
             save_file({_NAME: features.contiguous()}, draft, {"tower": self._digest, "question": key})
 
-        keep(self._settings, "references", self._name(key), write)
+        store(self._settings, "references", self._name(key), write)
 
     def _name(self, key: str) -> str:
         return f"{self._digest[:32]}/{key[:32]}.safetensors"
