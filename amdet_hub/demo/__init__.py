@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from amdet_hub.records import ProgressCallback
+from amdet_hub.records import SILENT, ProgressCallback
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the three encoders."""
 
 
-def run_demo(emit: Callable[[str], None], progress: ProgressCallback | None = None) -> int:
+def run_demo(emit: Callable[[str], None], progress: ProgressCallback = SILENT.progress) -> int:
     """Run the demonstration; see `amdet_hub.demo.run.run_demo`."""
     from amdet_hub.demo.run import run_demo as run
 
