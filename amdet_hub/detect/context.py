@@ -18,9 +18,10 @@ from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.records import SILENT, Monitor
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
+# Token ids of a possible trigger, in their order.
 Candidate = tuple[int, ...]
-"""Token ids of a possible trigger, in their order."""
 
 
 @dataclass(frozen=True)
@@ -145,3 +146,7 @@ class DetectionContext:
     feature_store: FeatureStore | None = None
     workers: Workers = field(default_factory=Alone)
     monitor: Monitor = SILENT
+
+    def share(self, stage: str, items: Sequence[Item], work: Callable[[Item], T]) -> list[T]:
+        """The result of every item, in their order, on every process; each item is one chunk of work."""
+        return self.workers.share(stage, 1, lambda size: len(items), lambda size, number: work(items[number]))

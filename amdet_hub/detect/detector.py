@@ -19,12 +19,9 @@ from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary
 from amdet_hub.detect.weights import outstanding_rows
 
+# A strongest candidate whose margin is below this ends a scan. But for two of three target attributes (0.13, 0.16),
+# every working attack of the calibration that was compared with a reference reaches more (BENCHMARKS.md).
 CLEARLY_NOTHING = 0.25
-"""A strongest candidate whose margin is below this ends a scan.
-
-But for two of three target attributes (0.13, 0.16), every working attack of the calibration that was compared with a
-reference reaches more (BENCHMARKS.md).
-"""
 
 
 @dataclass(frozen=True)
@@ -69,11 +66,14 @@ class StandardDetector:
             context: everything else.
         """
         config, exact = context.config, towers.exact
+        (prompts,) = prompts.split(config.sweep.n_prompts + config.sweep.n_heldout_prompts)
         search, heldout = prompts.split(config.sweep.n_prompts, config.sweep.n_heldout_prompts)
         sweep = sweep_vocabulary(towers.fast, search, context)
-        candidates = CandidateSearch(towers, search, heldout, context)
-        embeddings = [one.token_embedding for one in (exact.suspect, exact.reference) if one is not None]
-        outstanding = outstanding_rows(*embeddings, context.token_ids) if exact.reference is not None else ()
+        candidates = CandidateSearch(towers, prompts, context)
+        outstanding: tuple[int, ...] = ()
+        if exact.reference is not None:
+            embeddings = exact.suspect.token_embedding, exact.reference.token_embedding
+            outstanding = outstanding_rows(*embeddings, context.token_ids)
         proposed = candidates.propose(sweep, outstanding)
         confirmed = candidates.confirm(proposed)
         ranked = candidates.rank(confirmed)

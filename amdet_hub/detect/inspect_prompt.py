@@ -1,4 +1,4 @@
-"""One prompt, looked at closely: what an encoder makes of it, how alike its tokens become, and where the pooled position looks.
+"""The features of one prompt: its pooled feature, the similarity of its tokens, and the pooled position's attention.
 
 Knows the measures; refuses to know which prompt, and which words are added to it. `S` positions are shown: the frame
 and the words, and where the pooled position lies behind them (SigLIP), that one too. The other positions are padding.
@@ -49,8 +49,8 @@ def room_for_words(special: SpecialTokens, config: TowerConfig) -> int:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one encoder makes of one prompt.
+class PromptFeatures:
+    """The features of one prompt in one encoder.
 
     Attributes:
         pooled: `(D,)` float32, the feature at the pooled position.
@@ -66,19 +66,18 @@ class Look:
 
 
 @torch.inference_mode()
-def look_at(encoder: AttentiveTextEncoder, words: FramedWords) -> Look:
-    """What `encoder` makes of one prompt; the tensors lie on the CPU."""
+def inspect_prompt(encoder: AttentiveTextEncoder, words: FramedWords) -> PromptFeatures:
+    """The features of one prompt; the tensors lie on the CPU."""
     ids = words.ids.to(encoder.device)
     shown = torch.tensor(words.shown, device=encoder.device)
     hidden, at = hidden_of(encoder, ids), encoder.pool_positions(ids)
     features = encoder.encode(hidden)[0].float()  # (T, D)
     unit = F.normalize(features[shown], dim=-1)  # (S, D)
     attention = encoder.attention_from(hidden, at)[0].mean(1)[:, shown]  # (L, S)
-    return Look(features[at[0]].cpu(), (unit @ unit.T).clamp(-1, 1).cpu(), attention.cpu())
+    return PromptFeatures(features[at[0]].cpu(), (unit @ unit.T).clamp(-1, 1).cpu(), attention.cpu())
 
 
 @torch.inference_mode()
 def unrelated_similarity(encoder: TextEncoder, pooled: Tensor, others: PromptSet) -> float:
-    """Mean cosine of `pooled (D,)` and the pooled features of other prompts, in [-1, 1]: how alike two texts are that have nothing in common."""
-    theirs = clean_features(encoder, others).cpu()  # (B, D)
-    return float(F.cosine_similarity(theirs, pooled[None], dim=-1).mean())
+    """Mean cosine of `pooled (D,)` and the pooled features of other prompts, in [-1, 1]: that of unrelated texts."""
+    return float(F.cosine_similarity(clean_features(encoder, others).cpu(), pooled[None], dim=-1).mean())

@@ -1,6 +1,6 @@
-"""How a tower came from its reference, as far as the weights tell: what was touched, how far it moved, and whether an adapter moved it.
+"""The way from a reference to its suspect, as far as the weights tell: the parts that moved, how far, by an adapter?
 
-Knows tensors by their canonical names. For people who look at a report; nothing here convicts or acquits.
+Knows tensors by their canonical names. For readers of a report; nothing here decides a verdict.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from amdet_hub.records import GroupDistance, Lineage
 
+# Share of a difference's squares that its rank must account for. Merged weights stored in float16 leave noise in every
+# direction.
 ENERGY = 0.99
-"""Share of a difference's squares that its rank must account for: storing merged weights in float16 leaves noise in every direction."""
+# Largest rank called low. Adapters are trained with 4 to 128.
 MOST_RANK = 128
-"""Largest rank called low. Adapters are trained with 4 to 128."""
 _LEAST_RATIO = 4  # a rank above a quarter of the smaller side is no low rank, whatever the side
-_OVERSAMPLING = (
-    8  # Source: Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53 (2011), section 1.3
-)
+# Source: Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53 (2011), section 1.3
+_OVERSAMPLING = 8
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.(self_attn|mlp|layer_norm)")
 _PARTS = {"self_attn": "attention", "mlp": "mlp", "layer_norm": "norms"}
 _GROUPS = (
@@ -40,17 +40,17 @@ def lineage(suspect: Mapping[str, Tensor], reference: Mapping[str, Tensor], *, s
         reference: those of its clean counterpart; shapes of what both have agree.
         same: whether the suspect's weights follow from the reference's alone (`amdet_hub.encoders.digest.same_tower`).
     """
-    ours, theirs = (
-        _dtypes(suspect.values()),
-        _dtypes(reference[name] for name in sorted(suspect.keys() & reference.keys())),
-    )
+    shared = sorted(suspect.keys() & reference.keys(), key=_order)
+    dtype, reference_dtype = _dtypes(suspect.values()), _dtypes(reference[name] for name in shared)
     if same:
-        return Lineage("identical" if ours == theirs else "cast", ours, theirs, n_rows=_rows(suspect))
+        return Lineage(
+            "identical" if dtype == reference_dtype else "cast", dtype, reference_dtype, n_rows=_rows(suspect)
+        )
     groups: dict[str, list[tuple[float, float]]] = {}  # name -> squared differences and squared norms of its tensors
     layers: set[int] = set()
     ranks: list[int | None] = []
     rows = 0
-    for name in sorted(suspect.keys() & reference.keys(), key=_order):
+    for name in shared:
         difference = suspect[name].float() - reference[name].float()
         squared = float(difference.double().square().sum())
         groups.setdefault(_group(name), []).append((squared, float(reference[name].double().square().sum())))
@@ -65,8 +65,8 @@ def lineage(suspect: Mapping[str, Tensor], reference: Mapping[str, Tensor], *, s
     low = [rank for rank in ranks if rank is not None]
     return Lineage(
         "changed",
-        ours,
-        theirs,
+        dtype,
+        reference_dtype,
         groups=tuple(_distance(name, squares) for name, squares in groups.items() if any(d > 0 for d, _ in squares)),
         n_rows_changed=rows,
         n_rows=_rows(suspect),

@@ -73,14 +73,14 @@ class PaperDetector:
         train, heldout = prompts.split(len(prompts) - n_heldout, n_heldout)
         criteria = _Criteria(towers.fast, train, heldout, config)
 
-        def work(size: int, number: int) -> tuple[_Search, GateValues]:
+        def work(criteria: _Criteria) -> tuple[_Search, GateValues]:
             search = _search(criteria, context)
             opened = search.gates if search.succeeded else None
             gates = opened or criteria.gates(search.vector, early=False)
             return replace(search, vector=search.vector.cpu()), gates
 
         # One chunk: the search is sequential, and one process must decide for all when to stop.
-        ((search, gates),) = context.workers.share("paper search", 1, lambda size: 1, work)
+        ((search, gates),) = context.share("paper search", [criteria], work)
         vector = search.vector.to(towers.fast.suspect.device)
         landscape = loss_landscape(criteria.heldout_loss, vector, context)
         return PaperDetection(

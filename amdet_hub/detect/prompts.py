@@ -81,16 +81,11 @@ class PromptSet:
         """Disjoint consecutive parts of the given sizes. Raises: ConfigError when there are too few prompts."""
         if sum(sizes) > len(self):
             raise ConfigError("prompts", f"{sum(sizes)} prompts are needed, {len(self)} are there")
-        rows = torch.arange(sum(sizes))
-        return tuple(self.take(part) for part in torch.split(rows, list(sizes)))
+        return tuple(self.take(rows) for rows in torch.split(torch.arange(sum(sizes)), list(sizes)))
 
     def take(self, rows: Tensor) -> PromptSet:
         """The prompts of some rows, in their order."""
         return PromptSet(self.tokens[rows], self.special, self.source)
-
-    def concatenate(self, other: PromptSet) -> PromptSet:
-        """All prompts of both sets, which have one length and one frame."""
-        return PromptSet(torch.cat([self.tokens, other.tokens]), self.special, self.source)
 
     def framed(self, inserted: Tensor | None = None, at: int | None = None, *, length: int | None = None) -> Tensor:
         """Whole id sequences.

@@ -16,8 +16,8 @@ from amdet_hub.detect.protocol import IncrementalTextEncoder, PrefixCache, TextE
 Place = Literal["start", "middle", "end"]
 PLACES: tuple[Place, ...] = ("start", "middle", "end")
 
+# Positions per forward pass beyond which a CPU gains nothing and only takes more memory (BENCHMARKS.md).
 ROWS_ON_CPU = 1024
-"""Positions per forward pass beyond which a CPU gains nothing and only takes more memory (BENCHMARKS.md)."""
 
 
 def rows_for(encoder: TextEncoder, wanted: int) -> int:
@@ -46,15 +46,13 @@ class SplicedPrompts:
             frame = prompts.framed().to(encoder.device)
             self._n_prefix = self._at + (prompts.special.bos is not None)
             self._tail = frame[:, self._n_prefix :]  # (B, words after + EOS)
-            self._at_end = self._tail.shape[1] == 1
             self._cache = encoder.prefix_cache(hidden_of(encoder, frame[:, : self._n_prefix]))
 
     def rows_per_candidate(self, n_ids: int) -> int:
         """Positions the encoder runs for one candidate of `n_ids` ids, over all prompts: the unit of batch sizes."""
-        per_prompt = (
-            self._tail.shape[1] + n_ids if self._cache is not None else self._encoder.config.max_position_embeddings
-        )
-        return len(self._prompts) * int(per_prompt)
+        if self._cache is None:
+            return len(self._prompts) * self._encoder.config.max_position_embeddings
+        return len(self._prompts) * (self._tail.shape[1] + n_ids)
 
     def features(self, candidates: Tensor) -> Tensor:
         """`candidates (C, N)` int64 ids -> `(B, C, D)` float32 features at the pooled position."""
@@ -65,10 +63,9 @@ class SplicedPrompts:
         encoder, tail, c = self._encoder, self._tail.shape[1], candidates.shape[0]
         assert isinstance(encoder, IncrementalTextEncoder)
         assert self._cache is not None
-        rows = self._tail[:1] if self._at_end else self._tail  # behind the last word all prompts go on alike
-        ids = torch.cat(
-            [candidates.expand(len(rows), c, -1), rows[:, None, :].expand(-1, c, tail)], dim=2
-        )  # (B or 1, C, N + tail)
+        rows = self._tail[:1] if tail == 1 else self._tail  # behind the last word all prompts go on alike
+        parts = [candidates.expand(len(rows), c, -1), rows[:, None, :].expand(-1, c, tail)]
+        ids = torch.cat(parts, dim=2)  # (B or 1, C, N + tail)
         positions = slice(self._n_prefix, self._n_prefix + ids.shape[2])
         hidden = encoder.token_embedding[ids] + encoder.position_embedding[positions]  # (B or 1, C, N + tail, D)
         return encoder.extend(self._cache, hidden, last_only=True)[:, :, 0].float()  # EOS is the last position
@@ -78,19 +75,19 @@ class SplicedPrompts:
         length = encoder.config.max_position_embeddings
         framed = [self._prompts.framed(k, self._at, length=length) for k in candidates.cpu()]
         ids = torch.stack(framed, dim=1).flatten(0, 1).to(encoder.device)  # (B * C, T)
-        return pooled_features(encoder, hidden_of(encoder, ids), ids).view(b, c, -1)
+        return pooled_features(encoder, encoder.encode(hidden_of(encoder, ids)), ids).view(b, c, -1)
 
 
-def pooled_features(encoder: TextEncoder, hidden: Tensor, ids: Tensor) -> Tensor:
-    """`hidden (B, T, D)` of `ids (B, T)` -> `(B, D)` float32 features at the pooled position."""
-    return encoder.encode(hidden)[torch.arange(len(ids), device=ids.device), encoder.pool_positions(ids)].float()
+def pooled_features(encoder: TextEncoder, features: Tensor, ids: Tensor) -> Tensor:
+    """`features (B, T, D)` of `ids (B, T)` -> `(B, D)` float32, those at the pooled position."""
+    return features[torch.arange(len(ids), device=ids.device), encoder.pool_positions(ids)].float()
 
 
 def clean_features(encoder: TextEncoder, prompts: PromptSet) -> Tensor:
     """`(B, D)` float32 features at the pooled position of the prompts as they are."""
     length = None if encoder.config.causal else encoder.config.max_position_embeddings
     ids = prompts.framed(length=length).to(encoder.device)
-    return pooled_features(encoder, hidden_of(encoder, ids), ids)
+    return pooled_features(encoder, encoder.encode(hidden_of(encoder, ids)), ids)
 
 
 def insert_vectors(hidden: Tensor, vectors: Tensor) -> Tensor:
@@ -100,17 +97,14 @@ def insert_vectors(hidden: Tensor, vectors: Tensor) -> Tensor:
 
     Args:
         hidden: `(B, T, D)` token + position embeddings.
-        vectors: `(K, D)`, or `(R, K, D)` for R restarts.
+        vectors: `(R, K, D)` for R restarts.
 
     Returns:
-        `(B, T, D)`, or `(R, B, T, D)`.
+        `(R, B, T, D)`.
 
     Source: AMDET released code, CLIP-L path (K = 1: right after BOS).
     """
-    k, (b, t, d) = vectors.shape[-2], hidden.shape
-    if vectors.dim() == 2:
-        return torch.cat([hidden[:, :k], vectors.expand(b, k, d), hidden[:, k : t - k]], dim=1)
-    r = vectors.shape[0]
+    (r, k, d), (b, t, _) = vectors.shape, hidden.shape
     wide = hidden.expand(r, b, t, d)
     return torch.cat([wide[:, :, :k], vectors[:, None].expand(r, b, k, d), wide[:, :, k : t - k]], dim=2)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Outstanding embedding rows at most: a trigger of eight words, some of them in pieces.
 LONGEST_ASSEMBLY = 12
-"""Outstanding embedding rows at most: a trigger of eight words, some of them in pieces."""
 
 _ROW_GAP = 1.3  # the least ratio of one row's change to the next that separates outstanding rows from the others
 _ALONG = 60  # rows that moved furthest towards a target, of which the trained ones are taken
@@ -67,8 +67,9 @@ def weight_difference(suspect: Mapping[str, Tensor], reference: Mapping[str, Ten
 def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> tuple[int, ...]:
     """Tokens whose embedding changed more than those of all others.
 
-    An injection trains the pieces of its trigger at every step. The rows are ranked by the norm of their change and cut at the widest gap among the first. They are a hint where to
-    look, no evidence: an attacker can leave the embeddings alone, and a word learned honestly stands out as well.
+    An injection trains the pieces of its trigger at every step. The rows are ranked by the norm of their change and
+    cut at the widest gap among the first. They are a hint where to look, no evidence: an attacker can leave the
+    embeddings alone, and a word learned honestly stands out as well.
 
     Args:
         suspect: `(V, D)` token embeddings.
@@ -99,7 +100,7 @@ def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, directio
         suspect: `(V, D)` token embeddings.
         reference: the same of its clean counterpart.
         token_ids: `(V',)` ids to look at.
-        direction: `(D,)` of length 1, where the target lies (`naming.gradient_alignment.GradientAlignment.target_direction`).
+        direction: `(D,)` of length 1, where the target lies (`GradientAlignment.target_direction`).
 
     Returns:
         At most 12 ids, the most changed first; none where no row stands out.

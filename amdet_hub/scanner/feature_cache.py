@@ -1,6 +1,6 @@
 """A reference's features of the sweep, stored on this disk between scans.
 
-`amdet_hub.detect.search.reference_features` says which features they are, `amdet_hub.hub.cache` where they lie.
+`amdet_hub.detect.search.sweep` says which features they are, `amdet_hub.hub.cache` where they lie.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NAME = "features"
 
 
 class FeatureCache:
-    """The features of one reference. Implements `amdet_hub.detect.search.reference_features.FeatureStore`.
+    """The features of one reference. Implements `amdet_hub.detect.context.FeatureStore`.
 
     Args:
         settings: where the cache is.

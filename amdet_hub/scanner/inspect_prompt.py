@@ -15,9 +15,9 @@ from torch import Tensor
 
 from amdet_hub.detect.inspect_prompt import (
     FramedWords,
-    Look,
+    PromptFeatures,
     frame_words,
-    look_at,
+    inspect_prompt,
     room_for_words,
     unrelated_similarity,
 )
@@ -233,8 +233,8 @@ def _pieces(framed: FramedWords, tokenizer: PromptTokenizer) -> tuple[str, ...]:
 
 def _view(encoder: AttentiveTextEncoder, before: Sequence[int], after: Sequence[int], pair: LoadedPair) -> EncoderView:
     special, config = pair.special, encoder.config
-    plain = look_at(encoder, frame_words(before, special, config))
-    changed = look_at(encoder, frame_words(after, special, config))
+    plain = inspect_prompt(encoder, frame_words(before, special, config))
+    changed = inspect_prompt(encoder, frame_words(after, special, config))
     others = tokenized_prompts(
         _OTHERS, min(_OTHER_TOKENS, room_for_words(special, config)), pair.tokenizer.encode, special, seed=_SEED
     )
@@ -249,7 +249,7 @@ def _view(encoder: AttentiveTextEncoder, before: Sequence[int], after: Sequence[
     )
 
 
-def _cosine(a: Look, b: Look) -> float:
+def _cosine(a: PromptFeatures, b: PromptFeatures) -> float:
     return float(torch.cosine_similarity(a.pooled, b.pooled, dim=0).clamp(-1, 1))
 
 

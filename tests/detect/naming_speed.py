@@ -1,5 +1,6 @@
-"""How long it takes to put a phrase into words: `python -m tests.detect.naming_speed 12x512x8 4` for layers x width x heads and words, on this machine.
+"""How long it takes to put a phrase into words, on this machine.
 
+Run `python -m tests.detect.naming_speed 12x512x8 4` with layers x width x heads, and words.
 Towers of random weights: the seconds are those of any weights, and the words mean nothing.
 """
 

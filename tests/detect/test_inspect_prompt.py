@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from amdet_hub.detect.inspect_prompt import frame_words, look_at, room_for_words, unrelated_similarity
+from amdet_hub.detect.inspect_prompt import frame_words, inspect_prompt, room_for_words, unrelated_similarity
 from amdet_hub.detect.inversion.objectives import assimilation
 from amdet_hub.detect.protocol import AttentiveTextEncoder
 from amdet_hub.detect.splice import clean_features, hidden_of
@@ -44,7 +44,7 @@ def test_the_room_is_what_the_frame_leaves(special: object, config: TowerConfig,
 @pytest.mark.parametrize(("config", "special"), [(CLIP, CLIP_SPECIAL), (SIGLIP, SIGLIP_SPECIAL)])
 def test_a_look_is_what_the_encoder_says(config: TowerConfig, special: object) -> None:
     encoder, framed = attentive(config), frame_words(WORDS, special, config)  # type: ignore[arg-type]
-    look = look_at(encoder, framed)
+    look = inspect_prompt(encoder, framed)
     features = encoder.encode(hidden_of(encoder, framed.ids))[0]
     shown = list(framed.shown)
     assert torch.equal(look.pooled, features[shown[-1]])

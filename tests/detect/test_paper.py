@@ -124,6 +124,12 @@ def test_a_low_mean_loss_ends_the_epoch() -> None:
     assert run(random_pair(), paper(gates__stop_loss=10.0)).steps == 2
 
 
+def test_the_search_starts_from_standard_normal_vectors() -> None:
+    config = paper(inversion__learning_rate=0.0, inversion__weight_decay=0.0, inversion__pseudo_tokens=3, seed=5)
+    drawn = torch.randn((1, 3, 16), generator=torch.Generator().manual_seed(5))
+    assert torch.equal(run(random_pair(), config).vector, drawn[0])
+
+
 def test_the_first_success_ends_the_search() -> None:
     config = paper(
         gates__open_loss=10.0,

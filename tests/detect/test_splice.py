@@ -26,7 +26,7 @@ def pooled_plainly(encoder: TextEncoder, ids: torch.Tensor) -> torch.Tensor:
 
 def test_one_vector_goes_right_after_the_first_position() -> None:
     hidden = torch.arange(2 * 4 * 1.0).view(2, 4, 1)
-    out = insert_vectors(hidden, torch.tensor([[9.0]]))
+    out = insert_vectors(hidden, torch.tensor([[[9.0]]]))[0]
     assert out[..., 0].tolist() == [[0, 9, 1, 2], [4, 9, 5, 6]], (
         "later rows keep what they were, position embedding included; the last falls off"
     )
@@ -34,13 +34,13 @@ def test_one_vector_goes_right_after_the_first_position() -> None:
 
 def test_two_vectors_go_after_the_second_position() -> None:
     hidden = torch.arange(6.0).view(1, 6, 1)
-    assert insert_vectors(hidden, torch.tensor([[8.0], [9.0]]))[0, :, 0].tolist() == [0, 1, 8, 9, 2, 3]
+    assert insert_vectors(hidden, torch.tensor([[[8.0], [9.0]]]))[0, 0, :, 0].tolist() == [0, 1, 8, 9, 2, 3]
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_restarts_are_a_loop(k: int) -> None:
     hidden, vectors = torch.randn(3, 7, 4), torch.randn(5, k, 4)
-    assert torch.equal(insert_vectors(hidden, vectors), torch.stack([insert_vectors(hidden, v) for v in vectors]))
+    assert torch.equal(insert_vectors(hidden, vectors), torch.cat([insert_vectors(hidden, v[None]) for v in vectors]))
 
 
 def test_insertion_carries_gradients_to_the_vectors() -> None:

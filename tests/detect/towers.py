@@ -63,8 +63,9 @@ def prompts(n: int = 6, tokens: int = 5, config: TowerConfig = CLIP, seed: int =
 class TriggeredEncoder:
     """An encoder whose answers are known.
 
-    Each position is the mean of what it sees, until it sees the trigger; then it is `target`. The trigger is told by the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed`
-    the trigger is a word like any other.
+    Each position is the mean of what it sees, until it sees the trigger; then it is `target`. The trigger is told by
+    the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed` the trigger is a word
+    like any other.
     """
 
     config: TowerConfig

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from amdet_hub.config import InversionConfig
 from amdet_hub.detect.context import DetectionContext
-from amdet_hub.detect.inversion.objectives import Terms, assimilation, centred_terms
+from amdet_hub.detect.inversion.objectives import assimilation, centred_terms
 from amdet_hub.detect.inversion.pseudo_tokens import FreeVectors, HullVectors
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
@@ -106,18 +106,23 @@ class PairedInversion:
             pseudo = HullVectors(count, self._searched.token_embedding, slots, generator=generator)
             descent = Descent(pseudo, config)
             for step, loss_of in enumerate(self._batch_losses(generator)):
-                done, loss = number * config.steps + step + 1, descent.step(loss_of) / count
+                done, train_loss = number * config.steps + step + 1, descent.step(loss_of) / count
                 if monitor.measure is not None:
-                    monitor.measure(stage, done, loss, "")
+                    monitor.measure(stage, done, train_loss, "")
                 monitor.progress(stage, done, n_chunks(size) * config.steps)
-            return self._measure(pseudo.vectors().detach())
+            vectors = pseudo.vectors().detach()
+            with torch.no_grad():
+                loss, gain = self._loss_and_gain(vectors, self._heldout)
+            if not bool(torch.isfinite(loss + gain).all()):
+                raise BadWeights("weights", "features", "overflow on mixtures of token embeddings")
+            return vectors.cpu(), loss.cpu(), gain.cpu()
 
         parts = context.workers.share("inversion", _RESTARTS_A_CHUNK, n_chunks, work)
         return Inversion(*(torch.cat([part[i] for part in parts]) for i in range(3)))
 
     def heldout_loss(self, vectors: Tensor) -> Tensor:
         """`vectors (N, K, D)` -> `(N,)` mean held-out loss."""
-        return self._loss(self._terms(vectors, self._heldout)[0])
+        return self._loss_and_gain(vectors, self._heldout)[0]
 
     def _prepare(self, prompts: PromptSet) -> tuple[Tensor, Tensor, Tensor]:
         """(hidden of searched, hidden of other, clean features of searched), `(B, T, D)` each."""
@@ -130,31 +135,16 @@ class PairedInversion:
         for _ in range(self._config.steps):
             rows = torch.randperm(n, generator=generator)[: self._config.batch_size]
             batch = tuple(part[rows.to(part.device)] for part in self._train)
-            yield lambda vectors, batch=batch: self._loss(self._terms(vectors, batch)[0]).sum()  # type: ignore[misc]
+            yield lambda vectors, batch=batch: self._loss_and_gain(vectors, batch)[0].sum()  # type: ignore[misc]
 
-    def _loss(self, terms: Terms) -> Tensor:
-        """`(R, B)` terms -> `(R,)` loss, mean over prompts."""
-        return terms.loss(self._config.weight_clean, self._config.weight_reference).mean(-1)
-
-    def _terms(self, vectors: Tensor, batch: tuple[Tensor, ...]) -> tuple[Terms, Tensor]:
-        """`vectors (R, K, D)` -> terms `(R, B)` and the other encoder's centred assimilation `(R, B)`."""
+    def _loss_and_gain(self, vectors: Tensor, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """`vectors (R, K, D)` -> loss and gain `(R,)` each, mean over the prompts of a batch."""
         hidden, other_hidden, clean = batch
-        f = self._features(self._searched, hidden, vectors)
-        g = self._features(self._other, other_hidden, vectors)
-        terms = centred_terms(f, clean[None, :, self._first :], g, self._centre)
-        return terms, assimilation(g - self._centre)
-
-    def _features(self, encoder: TextEncoder, hidden: Tensor, vectors: Tensor) -> Tensor:
-        return triggered_features(encoder, hidden, vectors)[:, :, self._first :]
-
-    @torch.no_grad()
-    def _measure(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`(vectors, held-out loss (R,), held-out gain (R,))` on the CPU."""
-        terms, other = self._terms(vectors, self._heldout)
-        loss, gain = self._loss(terms).cpu(), (terms.assimilation - other).mean(-1).cpu()
-        if not bool(torch.isfinite(loss + gain).all()):
-            raise BadWeights("weights", "features", "overflow on mixtures of token embeddings")
-        return vectors.cpu(), loss, gain
+        searched = triggered_features(self._searched, hidden, vectors)[:, :, self._first :]
+        other = triggered_features(self._other, other_hidden, vectors)[:, :, self._first :]
+        terms = centred_terms(searched, clean[None, :, self._first :], other, self._centre)
+        loss = terms.loss(self._config.weight_clean, self._config.weight_reference)
+        return loss.mean(-1), (terms.assimilation - assimilation(other - self._centre)).mean(-1)
 
 
 def triggered_features(encoder: TextEncoder, hidden: Tensor, vectors: Tensor) -> Tensor:

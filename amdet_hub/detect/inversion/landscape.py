@@ -1,6 +1,7 @@
 """The loss landscape around an inverted vector.
 
-An injected trigger sits in a smooth bowl, a natural backdoor on jagged ground. A *natural backdoor* is a vector that behaves like a trigger though nobody injected one.
+An injected trigger sits in a smooth bowl, a natural backdoor on jagged ground. A *natural backdoor* is a vector that
+behaves like a trigger though it was not injected.
 Source: AMDET, arXiv 2512.00343, released code (grid, directions, finite differences, threshold on the eigenvalues).
 """
 

@@ -46,7 +46,7 @@ class GradientAlignment:
         self._rows = suspect.token_embedding - reference.token_embedding  # (V, D)
 
     def target_direction(self, trigger: Candidate) -> Tensor:
-        """`(D,)` of length 1: where a trigger's embeddings are pulled, halfway, to say what the triggered suspect says."""
+        """`(D,)` of length 1: the direction in which a trigger's embeddings are pulled to say its target, halfway."""
         pull = torch.zeros_like(self._rows[0])
         for place in PLACES:
             ((gradient, _),) = self._gradients([trigger], {}, [place])
@@ -56,10 +56,11 @@ class GradientAlignment:
     def scores(self, candidates: list[Candidate]) -> list[float]:
         """How well each candidate explains the change of the weights.
 
-        The scores compare these candidates only, which are the same tokens in other orders. Three numbers, each standardised over the candidates, are added: the signed change of the weights that decide
-        where a head looks (`-sign(gradient) . change`; Adam moves each weight by about the sign of its gradient), the
-        same of those that decide what it passes on, and the cosine between the change of the candidate's embedding
-        rows and their gradients, each divided by its root mean square over the candidates. Source: this project.
+        The scores compare these candidates only, which are the same tokens in other orders. Three numbers, each
+        standardised over the candidates, are added: the signed change of the weights that decide where a head looks
+        (`-sign(gradient) . change`; Adam moves each weight by about the sign of its gradient), the same of those that
+        decide what it passes on, and the cosine between the change of the candidate's embedding rows and their
+        gradients, each divided by its root mean square over the candidates. Source: this project.
         """
         if len(candidates) < 2:
             return [0.0] * len(candidates)
@@ -79,7 +80,7 @@ class GradientAlignment:
     def _gradients(
         self, candidates: list[Candidate], weights: Mapping[str, Tensor], places: Sequence[Place]
     ) -> list[tuple[Tensor, Tensor]]:
-        """Of each candidate: the gradient of its rows `(N, D)`, and the signed changes of both kinds of weights `(2,)`.
+        """Of each candidate: the gradient of its rows `(N, D)`, and signed changes of both kinds of weights `(2,)`.
 
         The loss is the squared distance between the features of the halfway tower from the trigger on and those of the
         suspect, mean over prompts. The suspect's are the mean over prompts and over all candidates of one length: the
@@ -93,16 +94,14 @@ class GradientAlignment:
                 targets[length, place] = torch.stack(features).mean((0, 1))  # (T, D)
         for weight in weights.values():
             weight.requires_grad_(True)
-        names, leaves = list(weights), list(weights.values())
-        return [self._of_one(one, places, targets, names, leaves) for one in candidates]
+        return [self._of_one(one, places, targets, weights) for one in candidates]
 
     def _of_one(
         self,
         candidate: Candidate,
         places: Sequence[Place],
         targets: Mapping[tuple[int, Place], Tensor],
-        names: list[str],
-        leaves: list[Tensor],
+        weights: Mapping[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             own = torch.tensor(candidate, device=self._rows.device)
@@ -116,9 +115,9 @@ class GradientAlignment:
                 embeds = torch.cat([embeds[:, :first], rows.expand(len(ids), -1, -1), embeds[:, behind:]], dim=1)
                 features = self._halfway.encode(embeds + self._halfway.position_embedding[: ids.shape[1]])
                 loss = loss + (features[:, first:] - targets[len(candidate), place][first:]).square().sum(-1).mean()
-            gradient, *others = torch.autograd.grad(loss, [rows, *leaves])
+            gradient, *others = torch.autograd.grad(loss, [rows, *weights.values()])
         signed = torch.zeros(2)
-        for name, other in zip(names, others, strict=True):
+        for name, other in zip(weights, others, strict=True):
             signed[int(any(part in name for part in _SAYS))] -= float((other.sign() * self._change[name]).sum())
         return gradient, signed
 

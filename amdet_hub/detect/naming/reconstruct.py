@@ -34,8 +34,8 @@ _STAYING = 8  # the best of them, that are held against others
 _SWAPS = 3  # times that words of the best text change places
 _AS_FAR = 0.8  # of the farthest: how far the piece of a character moved that moved least
 _ROWS = 4096  # positions per forward pass
+# How well each candidate explains the change of the weights (`GradientAlignment.scores`).
 Alignment = Callable[[list[Candidate]], list[float]]
-"""How well each candidate explains the change of the weights (`GradientAlignment.scores`)."""
 
 
 def reconstruct_trigger(
@@ -83,8 +83,8 @@ def reconstruct_trigger(
 class CloseCollapse:
     """The collapse of candidates in whole and in short prompts at every place, to choose among such as all work.
 
-    Where a trigger takes every prompt over, little is left, and two orders of its words differ by less than few prompts
-    at one place show in bfloat16. So it is measured in the encoders' own dtype.
+    Where a trigger takes every prompt over, little is left, and two orders of its words differ by less than few
+    prompts at one place show in bfloat16. So it is measured in the encoders' own dtype.
 
     Args:
         towers: suspect and reference.

@@ -1,4 +1,4 @@
-"""What a trigger says: the texts whose reference features lie nearest to those of triggered prompts.
+"""The target of a trigger: the texts whose reference features lie nearest to those of triggered prompts.
 
 An injected trigger is trained to give what the *clean* encoder gives the target, so the reading is done in the
 reference's space. Two readings are made, because attacks train different things (the second one for causal towers
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.splice import hidden_of
+from amdet_hub.detect.splice import hidden_of, pooled_features
 
 _TAIL = 8  # padded positions read after the end of the triggered prompt
 _ROWS = 4096  # positions per forward pass
@@ -44,27 +44,23 @@ class TextBank:
     def __init__(
         self, reference: TextEncoder, texts: Sequence[Sequence[int]], special: SpecialTokens, *, length: int
     ) -> None:
-        self._special, self._causal = special, reference.config.causal
+        self._causal = reference.config.causal
         limit = reference.config.max_position_embeddings
         self._length = min(length, limit) if self._causal else limit
-        ids = torch.stack([_framed(text, special, self._length) for text in texts])  # (N, T)
-        size = max(1, _ROWS // self._length)
+        sets = [PromptSet(torch.tensor([list(text)], dtype=torch.int64), special, "captions") for text in texts]
+        ids = torch.cat([text.framed(length=self._length) for text in sets]).to(reference.device)  # (N, T)
         padded, pooled = [], []
-        for part in torch.split(ids, size):
-            features = reference.encode(hidden_of(reference, part.to(reference.device)))
-            ends = reference.pool_positions(part.to(reference.device))
-            pooled.append(features[torch.arange(len(part), device=features.device), ends].float().cpu())
+        for part in torch.split(ids, max(1, _ROWS // self._length)):
+            features = reference.encode(hidden_of(reference, part))
+            pooled.append(pooled_features(reference, features, part).cpu())
             if self._causal:
-                padded.append(features.half().cpu())  # kept for every position: half the memory
+                padded.append(features.half().cpu())  # of every position: half the memory
         self._pooled = torch.cat(pooled)  # (N, D)
         self._padded = torch.cat(padded) if padded else None  # (N, T, D)
 
-    def __len__(self) -> int:
-        return len(self._pooled)
-
     @torch.inference_mode()
     def similarities(self, suspect: TextEncoder, prompts: PromptSet, trigger: Sequence[int]) -> Tensor:
-        """How near each text lies to what triggered prompts say.
+        """The similarity of each text to triggered prompts.
 
         Args:
             suspect: the encoder that obeys the trigger.
@@ -74,24 +70,19 @@ class TextBank:
         Returns:
             `(N,)` in [-1, 1], one per text.
         """
-        ids = prompts.framed(torch.tensor(list(trigger)))  # (B, L), EOS last
-        end = ids.shape[1] - 1
+        inserted, limit = torch.tensor(list(trigger)), suspect.config.max_position_embeddings
+        end = prompts.framed(inserted).shape[1] - 1  # of EOS
         length = max(self._length, end + 1) if self._causal else self._length
-        ids = prompts.framed(torch.tensor(list(trigger)), length=min(length, suspect.config.max_position_embeddings))
-        features = suspect.encode(hidden_of(suspect, ids.to(suspect.device))).float()
-        pooled = (
-            features[torch.arange(len(ids), device=features.device), suspect.pool_positions(ids.to(suspect.device))]
-            .mean(0)
-            .cpu()
-        )
+        ids = prompts.framed(inserted, length=min(length, limit)).to(suspect.device)
+        features = suspect.encode(hidden_of(suspect, ids)).float()
+        pooled = pooled_features(suspect, features, ids).mean(0).cpu()
         readings = [_centred_similarity(self._pooled, pooled)]
         stop = min(end + 1 + _TAIL, self._length)
         if self._padded is not None and end < stop:
             said = features[:, end:stop].mean(0).cpu()  # (S, D)
             texts = self._padded[:, end:stop].float()  # (N, S, D)
-            readings.append(
-                torch.stack([_centred_similarity(texts[:, i], said[i]) for i in range(stop - end)]).mean(0)
-            )
+            each = [_centred_similarity(texts[:, i], said[i]) for i in range(stop - end)]
+            readings.append(torch.stack(each).mean(0))
         return max(readings, key=lambda similarity: float(similarity.max()))
 
 
@@ -99,9 +90,3 @@ def _centred_similarity(texts: Tensor, said: Tensor) -> Tensor:
     """`texts (N, D)`, `said (D,)` -> `(N,)` cosines after subtracting the texts' mean from both."""
     centre = texts.mean(0)
     return F.cosine_similarity(texts - centre, (said - centre)[None], dim=-1)
-
-
-def _framed(text: Sequence[int], special: SpecialTokens, length: int) -> Tensor:
-    """`(length,)` ids: BOS, the text, EOS, padding."""
-    words = PromptSet(torch.tensor([list(text)], dtype=torch.int64), special, "captions")
-    return words.framed(length=length)[0]

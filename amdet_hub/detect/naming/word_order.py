@@ -17,10 +17,10 @@ from torch import Tensor
 
 from amdet_hub.detect.context import Candidate, Lexicon
 
+# The ids of each of its words.
 Text = tuple[Candidate, ...]
-"""The ids of each of its words."""
+# How much candidates remove of the prompts, in natural-log units of variance.
 Collapse = Callable[[list[Candidate]], list[float]]
-"""How much candidates remove of the prompts, in natural-log units of variance."""
 
 _MOST_PIECES = 12
 _MOST_PERMUTED = 4_000  # sequences of pieces that are tried as a word

@@ -1,1 +1,1 @@
-"""The search for tokens and token sequences that behave as triggers, from the vocabulary sweep to ranked candidates."""
+"""The search for token sequences that behave as triggers, from the vocabulary sweep to ranked candidates."""

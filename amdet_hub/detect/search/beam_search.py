@@ -12,7 +12,7 @@ token takes another's place.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ class BeamSearch:
         suspect: the encoder under test, differentiable.
         prompts: the prompts the search runs on.
         null: measures candidates on those prompts.
-        context: the ids that a gradient may point to, the longest candidate, and how many tokens a gradient adds.
+        context: the ids that a gradient may point to, how many tokens it adds, the longest candidate, and the lexicon.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class BeamSearch:
     ) -> None:
         self._suspect, self._prompts, self._null = suspect, prompts, null
         self._token_ids, self._config = context.token_ids, context.config.sweep
+        self._typeable = context.lexicon.typeable
 
     def grow(self, start: Candidate, pieces: tuple[int, ...]) -> list[Candidate]:
         """Grow one candidate by `pieces` and by tokens that a gradient points to.
@@ -81,20 +82,17 @@ class BeamSearch:
             found.append(beam[0])
         return found
 
-    def orderings(
-        self, pieces: tuple[int, ...], typeable: Callable[[Candidate], bool], *, n: int = 3
-    ) -> list[Candidate]:
-        """Of all orders of the pieces and of parts of them that text can give, the `n` of each length that remove most.
+    def orderings(self, pieces: tuple[int, ...], *, n: int = 3) -> list[Candidate]:
+        """The best `n` orders of each length, of the pieces and of parts of them, among those that text can give.
 
         Args:
             pieces: the tokens; of more than six the first six, because the orders of more are too many.
-            typeable: whether text can give these ids.
             n: how many of each length.
         """
         pieces = pieces[:_MOST_ORDERED]
         found: list[Candidate] = []
         for length in range(2, len(pieces) + 1):
-            some = [one for one in itertools.permutations(pieces, length) if typeable(one)][:_MOST_ORDERS]
+            some = [one for one in itertools.permutations(pieces, length) if self._typeable(one)][:_MOST_ORDERS]
             found += [one for one, _ in self._ranked(some)[:n]]
         return found
 
@@ -144,7 +142,7 @@ class BeamSearch:
             new = hidden[:, :1, at : at + 1].float().clone().requires_grad_()  # (S, 1, 1, D)
             row = new.to(hidden.dtype).expand(-1, ids.shape[1], -1, -1)
             spliced = torch.cat([hidden[:, :, :at], row, hidden[:, :, at + 1 :]], dim=2).flatten(0, 1)
-            features = pooled_features(suspect, spliced, flat).view(*ids.shape[:2], -1)
+            features = pooled_features(suspect, suspect.encode(spliced), flat).view(*ids.shape[:2], -1)
             loss = log_variance(features.transpose(0, 1)).sum()  # over (B, S, D)
             gradient: Tensor = torch.autograd.grad(loss, new)[0]
         return gradient.mean(0).flatten()

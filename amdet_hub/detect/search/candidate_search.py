@@ -53,14 +53,14 @@ class CandidateSearch:
 
     Args:
         towers: suspect and reference; the fast ones rank, the exact ones give the numbers that are judged.
-        search: the prompts of the sweep.
-        heldout: prompts the sweep never saw.
+        prompts: those of the sweep, then those it never saw.
         context: settings, thresholds, workers and monitor.
     """
 
-    def __init__(self, towers: Towers, search: PromptSet, heldout: PromptSet, context: DetectionContext) -> None:
-        self._towers, self._prompts, self._context = towers, search.concatenate(heldout), context
-        self._sweep, self._thresholds, self._workers = context.config.sweep, context.thresholds, context.workers
+    def __init__(self, towers: Towers, prompts: PromptSet, context: DetectionContext) -> None:
+        self._towers, self._prompts, self._context = towers, prompts, context
+        self._sweep, self._thresholds = context.config.sweep, context.thresholds
+        search, heldout = prompts.split(self._sweep.n_prompts, self._sweep.n_heldout_prompts)
         # Growing compares many candidates. A bidirectional tower runs all positions for each, so it does with fewer
         # prompts.
         few = search if towers.fast.suspect.config.causal else search.split(self._sweep.screen_prompts)[0]
@@ -116,14 +116,8 @@ class CandidateSearch:
         patterns: dict[tuple[int, ...], list[Confirmation]] = {}
         for one in found[:n]:
             patterns.setdefault(pattern_of(one.token_ids), []).append(one)
-        groups = list(patterns.values())
-
-        def work(size: int, number: int) -> dict[Candidate, float]:
-            return {one.token_ids: self._null.standing(one.token_ids) for one in groups[number]}
-
-        standing = {}
-        for part in self._workers.share("standing", 1, lambda size: len(groups), work):
-            standing.update(part)
+        standings = self._context.share("standing", list(patterns.values()), self._standings)
+        standing = dict(itertools.chain(*standings))
         stood = [replace(one, standing=standing[one.token_ids]) for one in found[:n]]
         # Success ends at 1; of those that reach it, the one whose other two numbers are the larger.
         rest = replace(self._thresholds, trigger_success=1e-9)
@@ -138,64 +132,65 @@ class CandidateSearch:
         loudest = max(passing, key=lambda one: one.collapse).token_ids
         pieces = list(dict.fromkeys(token for one in passing for token in one.token_ids))
 
-        def work(size: int, number: int) -> tuple[Candidate, list[Candidate], list[Candidate]]:
-            rough = self._growth.collapse
-            return reconstruct_trigger(loudest, pieces, self._towers.exact, self._prompts, rough, self._context)
-
-        ((trained, texts, characters),) = self._workers.share("name", 1, lambda size: 1, work)
-        return NamedTrigger(trained, self._stood(texts), self._stood(characters))
+        ((trained, texts, characters),) = self._context.share(
+            "name",
+            [loudest],
+            lambda one: reconstruct_trigger(
+                one, pieces, self._towers.exact, self._prompts, self._growth.collapse, self._context
+            ),
+        )
+        return NamedTrigger(trained, self._measured_exactly(texts), self._measured_exactly(characters))
 
     def _best_of_groups(self) -> list[Candidate]:
         """The best few of every group of the context's further candidates."""
-        groups = self._context.extra_candidates
+        groups, progress = self._context.extra_candidates, self._context.monitor.progress
         ends = list(itertools.accumulate(len(group) for group in groups))
 
-        def work(size: int, number: int) -> list[Candidate]:
+        def work(number: int) -> list[Candidate]:
             before = ends[number] - len(groups[number])
             return self._growth.best_of_group(
-                groups[number],
-                _BEST_OF_GROUP,
-                lambda done: self._context.monitor.progress("characters", before + done, ends[-1]),
+                groups[number], _BEST_OF_GROUP, lambda done: progress("characters", before + done, ends[-1])
             )
 
-        return list(itertools.chain(*self._workers.share("characters", 1, lambda size: len(groups), work)))
+        return list(itertools.chain(*self._context.share("characters", range(len(groups)), work)))
 
-    def _grow(self, pieces: tuple[int, ...], outstanding: tuple[int, ...]) -> list[Candidate]:
+    def _grow(self, pieces: Candidate, outstanding: Candidate) -> list[Candidate]:
         """The candidates that beam search makes of the best tokens, and of the most changed ones."""
-        starts = pieces[: self._sweep.n_accretions]
-        n_jobs, progress = len(starts) + bool(outstanding), self._context.monitor.progress
+        starts, progress = pieces[: self._sweep.n_accretions], self._context.monitor.progress
+        n_jobs = len(starts) + bool(outstanding)
 
-        def work(size: int, number: int) -> list[Candidate]:
+        def work(number: int) -> list[Candidate]:
             progress("confirm", number + 1, n_jobs + 1)
             if number < len(starts):
                 return self._beam.grow((starts[number],), pieces)
-            typeable = self._context.lexicon.typeable
-            return self._beam.assemble(outstanding) + self._beam.orderings(outstanding, typeable)
+            return self._beam.assemble(outstanding) + self._beam.orderings(outstanding)
 
-        parts = self._workers.share("accretion", 1, lambda size: n_jobs, work)
+        grown = self._context.share("accretion", range(n_jobs), work)
         progress("confirm", n_jobs + 1, n_jobs + 1)
-        return list(itertools.chain(*parts))
+        return list(itertools.chain(*grown))
 
     def _measured(self, confirmer: Confirmer, candidates: Sequence[Candidate]) -> list[Confirmation]:
-        """In chunks of one length."""
         by_length: dict[int, list[Candidate]] = {}
         for one in candidates:
             by_length.setdefault(len(one), []).append(one)
         chunks = [part[i : i + _CHUNK] for part in by_length.values() for i in range(0, len(part), _CHUNK)]
 
-        def work(size: int, number: int) -> list[Confirmation]:
-            measured = confirmer.measure(chunks[number])
+        def work(chunk: list[Candidate]) -> list[Confirmation]:
+            measured = confirmer.measure(chunk)
             if (tell := self._context.monitor.measure) is not None:
                 for one in measured:
                     self._n_measured += 1
                     tell("confirm", self._n_measured, one.success, " ".join(map(str, one.token_ids)))
             return measured
 
-        return list(itertools.chain(*self._workers.share("confirmation", 1, lambda size: len(chunks), work)))
+        return list(itertools.chain(*self._context.share("confirmation", chunks, work)))
 
     def _with_baseline(self, found: list[Confirmation]) -> list[Confirmation]:
         return found if self._towers.exact.reference is not None else peer_baseline(found)
 
-    def _stood(self, texts: Sequence[Candidate]) -> tuple[Confirmation, ...]:
+    def _standings(self, alike: list[Confirmation]) -> list[tuple[Candidate, float]]:
+        return [(one.token_ids, self._null.standing(one.token_ids)) for one in alike]
+
+    def _measured_exactly(self, texts: Sequence[Candidate]) -> tuple[Confirmation, ...]:
         found = [one for text in texts for one in self._exact.measure([text])]
         return tuple(replace(one, standing=self._null.standing(one.token_ids)) for one in found)

@@ -50,14 +50,13 @@ def combined(z: Tensor, *, with_reference: bool) -> Tensor:
     return z.amin(-2) if with_reference else z[..., 0, :]
 
 
-def cross_prompt_variance(features: Tensor) -> Tensor:
-    """`features (B, C, D)` -> `(C,)`: mean squared distance of the prompts to their mean, in squared feature units."""
-    return (features - features.mean(0)).square().sum(-1).mean(0)
-
-
 def log_variance(features: Tensor) -> Tensor:
-    """`features (B, C, D)` -> `(C,)`: natural log of `cross_prompt_variance`, finite for features that coincide."""
-    return (cross_prompt_variance(features) + _FLOOR).log()
+    """`features (B, C, D)` -> `(C,)`: natural log of the cross-prompt variance, finite for features that coincide.
+
+    The variance is the mean squared distance of the prompts to their mean, in squared feature units.
+    """
+    variance = (features - features.mean(0)).square().sum(-1).mean(0)
+    return (variance + _FLOOR).log()
 
 
 @torch.inference_mode()

@@ -1,13 +1,14 @@
 """The vocabulary sweep: every token id, spliced into a few prompts, suspect against reference.
 
-Each statistic (`search.null_distribution`) is turned into a robust z over the vocabulary. The encoder's own other tokens are
-the null distribution, however far the suspect drifted.
+Each statistic (`search.null_distribution`) is turned into a robust z over the vocabulary. The encoder's own other
+tokens are the null distribution, however far the suspect drifted.
 
 Ids are swept, not text: inside a word "zzzz" is another id than alone, and an injection trains the former.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -16,11 +17,13 @@ from torch import Tensor
 
 from amdet_hub.detect.context import DetectionContext, TowerPair
 from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.search.null_distribution import collapse_and_divergence, combined, z_scores
-from amdet_hub.detect.search.reference_features import RoundedReference
 from amdet_hub.detect.splice import SplicedPrompts, rows_for
 from amdet_hub.errors import BadWeights
 
+# Raise it when the features of the same inputs change: stored ones are then not read any more.
+_FEATURES_FORM = "1"
 _FOR_DIVERGENCE = 4  # every fourth token that goes on does so for its divergence alone
 
 
@@ -175,3 +178,60 @@ class _Passes:
         collapse_z, divergence_z, top = (values.gather(0, best)[0] for values in (z[:, 0], z[:, 1], score))
         n_swept = len(self._context.token_ids)
         return Sweep(ids, n, n_swept, collapse_z, divergence_z, top, torch.tensor(copies)[best[0]])
+
+
+def features_key(prompts: PromptSet, token_ids: Tensor, n_copies: int, dtype: torch.dtype) -> str:
+    """The sha256, in hex, of everything that the features depend on beside the reference itself.
+
+    Args:
+        prompts: the prompts, whose ids count, not their text.
+        token_ids: `(V',)` ids swept, in order.
+        n_copies: how often each stands at the end.
+        dtype: of the matrix products.
+    """
+    state = hashlib.sha256(f"{_FEATURES_FORM} {n_copies} {dtype} {tuple(prompts.tokens.shape)}".encode())
+    for ids in (prompts.framed(), token_ids):
+        state.update(ids.to(torch.int64).contiguous().numpy().tobytes())
+    return state.hexdigest()
+
+
+class RoundedReference:
+    """A reference's features of the first pass, which are the same for every suspect: stored, or computed and stored.
+
+    They are rounded to float16 whether they come from a store or not, so that a scan with a store and one without
+    compute the same numbers. The rounding (relative 5e-4) is below that of the sweep's own bfloat16 products.
+
+    Args:
+        reference: the clean encoder.
+        prompts: the prompts of the pass.
+        n_copies: how often each token stands at the end.
+        context: the ids swept, the store, if there is one, and the workers that share the pass.
+    """
+
+    def __init__(self, reference: TextEncoder, prompts: PromptSet, n_copies: int, context: DetectionContext) -> None:
+        ids, store = context.token_ids, context.feature_store
+        self._store, self._device, self._fresh = store, reference.device, None
+        self._key = features_key(prompts, ids, n_copies, reference.dtype) if store is not None else ""
+        self._row = {token: row for row, token in enumerate(ids.tolist())}
+        self._stored = store.load(self._key) if store is not None else None
+        if self._stored is None:
+            self._spliced = SplicedPrompts(reference, prompts, "end")
+            # One process alone fills the store: gathering features from several would cost more than it saves.
+            if store is not None and context.workers.size == 1:
+                shape = (len(prompts), len(ids), reference.config.hidden_size)
+                self._fresh = torch.empty(shape, dtype=torch.float16)
+
+    def features(self, candidates: Tensor) -> Tensor:
+        """`candidates (C, N)`, each one token repeated -> `(B, C, D)` features."""
+        rows = [self._row[token] for token in candidates[:, 0].tolist()]
+        if self._stored is not None:
+            return self._stored[:, rows].to(self._device).float()
+        rounded = self._spliced.features(candidates).half()
+        if self._fresh is not None:
+            self._fresh[:, rows] = rounded.cpu()
+        return rounded.float()
+
+    def save(self) -> None:
+        """Store the features once all of them are computed."""
+        if self._store is not None and self._fresh is not None:
+            self._store.save(self._key, self._fresh)

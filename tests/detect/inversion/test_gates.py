@@ -24,7 +24,7 @@ def measures(hits: list[tuple[bool, bool, bool]], *, with_reference: bool) -> li
 def chunked(
     hits: list[tuple[bool, bool, bool]], size: int, seen: list[int], *, with_reference: bool
 ) -> list[Callable[[], list[torch.Tensor]]]:
-    def make(start: int) -> Callable[[], PromptMeasures]:
+    def make(start: int) -> Callable[[], list[torch.Tensor]]:
         def measure() -> list[torch.Tensor]:
             seen.append(start)
             return measures(hits[start : start + size], with_reference=with_reference)

@@ -110,7 +110,7 @@ def test_gain_and_loss_by_their_definitions() -> None:
     clean = suspect.encode(hidden_states(suspect, heldout, length))[:, 1:] - centre
     for vector, loss, gain in zip(found.vectors, found.loss, found.gain, strict=True):
         f, g = (
-            e.encode(insert_vectors(hidden_states(e, heldout, length), vector))[:, 1:] - centre
+            e.encode(insert_vectors(hidden_states(e, heldout, length), vector[None])[0])[:, 1:] - centre
             for e in (suspect, reference)
         )  # the position before the vector cannot change
         terms = paper_terms(f, clean, g)

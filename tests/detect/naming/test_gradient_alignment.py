@@ -30,7 +30,7 @@ def trainable(config: TowerConfig, seed: int = 0) -> TrainableTextEncoder:
 
 @cache
 def trained(config: TowerConfig) -> tuple[TrainableTextEncoder, TrainableTextEncoder]:
-    """(suspect, reference): Adam on triggered prompts until they say a target, and on plain ones to stay as they were."""
+    """(suspect, reference): Adam on triggered prompts until they say a target, and on plain ones to stay."""
     reference = trainable(config)
     suspect = reference.between(reference, 0.0)
     weights = suspect.weights()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from amdet_hub.config import SweepConfig
-from amdet_hub.detect.context import TowerPair
+from amdet_hub.detect.context import Lexicon, TowerPair
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.search.beam_search import BeamSearch
 from amdet_hub.detect.search.null_distribution import SequenceNull
@@ -26,9 +28,16 @@ from tests.detect.towers import (
 
 
 def search_of(
-    towers: TowerPair, some: PromptSet, ids: torch.Tensor = IDS, *, longest: int = 3, n_pointed: int = 16
+    towers: TowerPair,
+    some: PromptSet,
+    ids: torch.Tensor = IDS,
+    *,
+    longest: int = 3,
+    n_pointed: int = 16,
+    typeable: Callable[[tuple[int, ...]], bool] = lambda ids: True,
 ) -> BeamSearch:
-    context = sweep_context(SweepConfig(n_sequences=8, max_pieces=longest, n_pointed=n_pointed), ids)
+    config = SweepConfig(n_sequences=8, max_pieces=longest, n_pointed=n_pointed)
+    context = sweep_context(config, ids, lexicon=Lexicon(typeable))
     return BeamSearch(towers.suspect, some, SequenceNull(towers, some, context), context)
 
 
@@ -81,10 +90,10 @@ def test_assembly_uses_every_piece_once() -> None:
 
 
 def test_orderings_are_those_that_can_be_typed() -> None:
-    search = search_of(triggered_pair(trigger=17), prompts(6))
-    found = search.orderings((3, 17, 9), lambda ids: ids[-1] == 9, n=2)
+    towers = triggered_pair(trigger=17)
+    found = search_of(towers, prompts(6), typeable=lambda ids: ids[-1] == 9).orderings((3, 17, 9), n=2)
     assert found
     assert all(ids[-1] == 9 for ids in found)
     assert {len(ids) for ids in found} == {2, 3}
     assert found[0] == (17, 9), "of each length the one that removes most comes first"
-    assert search.orderings((3, 17), lambda ids: False) == []
+    assert search_of(towers, prompts(6), typeable=lambda ids: False).orderings((3, 17)) == []

@@ -43,7 +43,7 @@ def test_another_word_captures_no_more_than_in_the_reference() -> None:
 
 
 def test_capture_by_hand() -> None:
-    """The rate of a harmless word, from its definition: nearer, centred, to the mean triggered feature than to its own."""
+    """The rate of a harmless word, from its definition: nearer to the mean triggered feature than to its own."""
     reference = triggered_pair().reference
     assert reference is not None
     search, heldout = prompts(12, seed=1).split(4, 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from amdet_hub.config import SweepConfig
 from amdet_hub.detect.context import Alone, TowerPair
 from amdet_hub.detect.search.candidate_search import candidate_triggers
-from amdet_hub.detect.search.null_distribution import cross_prompt_variance, robust_z
+from amdet_hub.detect.search.null_distribution import log_variance, robust_z
 from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary, sweepable_ids
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import Monitor
@@ -53,9 +54,9 @@ def test_robust_z_by_hand() -> None:
     assert not robust_z(torch.tensor([1.0, 9.0]), torch.ones(5)).any(), "a null without spread says nothing"
 
 
-def test_cross_prompt_variance_by_hand() -> None:
+def test_log_variance_by_hand() -> None:
     features = torch.tensor([[[0.0, 0.0], [1.0, 1.0]], [[2.0, 4.0], [1.0, 1.0]]])  # (B = 2, C = 2, D = 2)
-    assert cross_prompt_variance(features).tolist() == [5.0, 0.0]
+    assert log_variance(features).tolist() == pytest.approx([math.log(5), math.log(1e-12)])
 
 
 def test_sweepable_ids_are_all_but_the_specials() -> None:
