@@ -16,7 +16,6 @@ from amdet_hub.demo.run import BACKDOORED, BASE
 from amdet_hub.testing import LocalHub
 from amdet_hub.web.demo import copy_examples
 from amdet_hub.web.job_queue import JobQueue
-from amdet_hub.web.result_store import ResultStore
 from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
 from amdet_hub.web.webhook import MAX_BODY, WebhookReceiver, add_webhook, pushed_commit
