@@ -1,6 +1,6 @@
 """`amdet-hub space` and `amdet-hub space deploy`: the web page, here and on the Hub.
 
-Knows: flags, and what is said while it serves.
+Knows: flags, and the words while it serves.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._output import escape, say
-from amdet_hub.cli.scan import set_up_logging
+from amdet_hub.cli._help import GroupLayout, HelpLayout, option
+from amdet_hub.cli._output import escape, say, set_up_logging
 from amdet_hub.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ Examples:
   {prog} space                         the page on the public Hub, for this machine only
   {prog} space deploy owner/name       put the page on the Hub as a Space of your own
 
-Needs the extra packages of the page: pip install 'amdet-hub[space]'. AMDET_SPACE_* variables set its limits (space/README.md).
+Needs the extra packages of the page: pip install 'amdet-hub[space]'. AMDET_SPACE_* variables set its limits
+(space/README.md).
 Exit codes: 0 served until Ctrl-C, or deployed; 2 usage or error.
 """
 
@@ -42,12 +44,12 @@ Writes one commit with the page and this version of amdet-hub. Exit codes: 0 dep
 
 
 @click.group(
-    cls=opt.GroupLayout,
+    cls=GroupLayout,
     epilog=EPILOG,
     invoke_without_command=True,
     short_help="Serve the web page, or deploy it as a Space.",
 )
-@opt.option(
+@option(
     "--demo",
     section="What to scan",
     env=False,
@@ -55,7 +57,7 @@ Writes one commit with the page and this version of amdet-hub. Exit codes: 0 dep
     default=False,
     help="Only the demonstration's models, offline.",
 )
-@opt.option(
+@option(
     "--port",
     section="The Hub",
     env=False,
@@ -63,7 +65,7 @@ Writes one commit with the page and this version of amdet-hub. Exit codes: 0 dep
     default=None,
     help="Default: a free one from 7860 on.",
 )
-@opt.option(
+@option(
     "--endpoint", section="The Hub", metavar="URL", help="Another Hub. Default: HF_ENDPOINT or https://huggingface.co."
 )
 @click.option("-v", "--verbose", count=True, hidden=True)
@@ -77,9 +79,8 @@ def space(ctx: click.Context, demo: bool, port: int | None, endpoint: str | None
         return 0
     set_up_logging(verbose)
     check_installed()
-    os.environ.setdefault(
-        "HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"
-    )  # read when the Hub's client is imported: visitors never act with our token
+    # Read when the Hub's client is imported: visitors never act with our token.
+    os.environ.setdefault("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     with _settings(demo=demo, endpoint=endpoint) as settings:
         from amdet_hub.web.app import serve
 
@@ -94,24 +95,23 @@ def space(ctx: click.Context, demo: bool, port: int | None, endpoint: str | None
 
 @contextlib.contextmanager
 def _settings(*, demo: bool, endpoint: str | None) -> Iterator[SpaceSettings]:
+    from amdet_hub.web.demo import demo_settings
+    from amdet_hub.web.settings import SpaceSettings
+
     if not demo:
-        from dataclasses import replace
-
-        from amdet_hub.web.settings import SpaceSettings
-
         found = SpaceSettings.from_environment()
         yield replace(found, endpoint=endpoint or found.endpoint)
         return
-    with tempfile.TemporaryDirectory(prefix="amdet-hub-space-", ignore_cleanup_errors=True) as folder:
-        from amdet_hub.web.demo import demo_settings
+    with (
+        tempfile.TemporaryDirectory(prefix="amdet-hub-space-", ignore_cleanup_errors=True) as folder,
+        demo_settings(Path(folder)) as (settings, _),
+    ):
+        yield settings
 
-        with demo_settings(Path(folder)) as (settings, _):
-            yield settings
 
-
-@space.command(cls=opt.HelpLayout, epilog=DEPLOY_EPILOG, short_help="Create or update a Space on the Hub.")
+@space.command(cls=HelpLayout, epilog=DEPLOY_EPILOG, short_help="Create or update a Space on the Hub.")
 @click.argument("name", metavar="OWNER/NAME")
-@opt.option("--private", section="The Hub", env=False, is_flag=True, default=False, help="Make a new Space private.")
+@option("--private", section="The Hub", env=False, is_flag=True, default=False, help="Make a new Space private.")
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
@@ -121,11 +121,11 @@ def deploy(name: str, private: bool, **flags: Any) -> int:
     The token needs the right to write there.
     """
     from amdet_hub.hub import is_repo_id
+    from amdet_hub.web.deploy import deploy_space
 
     set_up_logging(flags["verbose"])
     if name.count("/") != 1 or not is_repo_id(name):
         raise TargetError(name, "a Space is named owner/name, of letters, digits, '-', '_' and '.'")
-    from amdet_hub.web.deploy import deploy_space
 
     url = deploy_space(name, opt.hub_settings(flags), private=private)
     say(f"Deployed: {escape(url)}")

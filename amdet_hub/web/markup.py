@@ -70,20 +70,3 @@ def note(kind: str, title: str, body: str, *, code: str) -> str:
 def section(title: str, explained: str, content: str) -> str:
     """A part of an answer under its own heading; all three are HTML already."""
     return f"<h3>{title}</h3><p class='quiet'>{explained}</p>{content}"
-
-
-def bytes_text(count: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("bytes", "KB", "MB"):
-        if count < 1000:
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} GB"
-
-
-def seconds_text(seconds: float) -> str:
-    """A time span for people, coarse: it is an estimate most of the time."""
-    if seconds < 90:
-        whole = max(1, round(seconds))
-        return "1 second" if whole == 1 else f"{whole} seconds"
-    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from amdet_hub.errors import Interrupted
 from amdet_hub.records import Reference, ScanReport, ScanResult, SkippedScan, TriggerFinding, VerdictLabel
 from amdet_hub.report import wording
+from amdet_hub.report.as_html import HTML
 from amdet_hub.report.error_rates import MeasuredRates, counted, rates_of
 from amdet_hub.report.escape import code_points
+from amdet_hub.report.facts import EVIDENCE_HEAD, evidence_rows
+from amdet_hub.report.quantities import format_bytes, format_duration
 from amdet_hub.scanner import EncoderPair
 from amdet_hub.web.board import BoardRow
 from amdet_hub.web.error_messages import code_of, error_message
 from amdet_hub.web.job_queue import ScanJob
 from amdet_hub.web.live_plots import live_figure
-from amdet_hub.web.markup import bullets, bytes_text, code, facts, note, seconds_text, table, text
+from amdet_hub.web.markup import bullets, code, facts, note, table, text
 from amdet_hub.web.report_plots import sweep_figure
 from amdet_hub.web.service import Lookup
 
@@ -84,8 +87,8 @@ def looked_up(lookup: Lookup) -> str:
     ]
     if not pairs:
         return note("plain", "Nothing to scan", facts(rows) + _skipped(lookup.target.skipped), code="nothing-to-scan")
-    rows.append(("Download", f"{bytes_text(lookup.download_bytes)} at most"))
-    rows.append(("Expected time", f"about {seconds_text(lookup.estimate_s)}"))
+    rows.append(("Download", f"{format_bytes(lookup.download_bytes)} at most"))
+    rows.append(("Expected time", f"about {format_duration(lookup.estimate_s)}"))
     encoders = "".join(_pair(pair) for pair in pairs[:_MAX_ENCODERS])
     earlier = ""
     if (report := lookup.earlier) is not None:
@@ -100,7 +103,7 @@ def looked_up(lookup: Lookup) -> str:
 
 def _pair(pair: EncoderPair) -> str:
     encoder = pair.suspect
-    size = f"{bytes_text(encoder.tower_bytes)}, {text(', '.join(encoder.dtypes) or 'dtype unknown')}"
+    size = f"{format_bytes(encoder.tower_bytes)}, {text(', '.join(encoder.dtypes) or 'dtype unknown')}"
     compared = ("Compared with", _reference(pair.reference.record))
     architecture = ("Architecture", f"{text(encoder.architecture)}, {text(encoder.config.dims)}")
     return f"<h3>{text(encoder.label)}</h3>" + facts([architecture, ("Tower", size), compared])
@@ -132,11 +135,11 @@ def waiting(job: ScanJob, place: int) -> str:
     percent = round(100 * min(1.0, job.done / job.total)) if job.total else 0
     left = job.estimate_s - job.elapsed_s
     late = job.elapsed_s > 2 * job.estimate_s + 5
-    eta = f"about {seconds_text(left)} to go" if left > 1 else "longer than expected" if late else "nearly done"
+    eta = f"about {format_duration(left)} to go" if left > 1 else "longer than expected" if late else "nearly done"
     body = (
         f"<p>Stage {number}: {text(stage)}</p>"
         f"<progress max='100' value='{percent}' aria-label='progress of this stage'>{percent}%</progress>"
-        f"<p class='quiet'>{seconds_text(job.elapsed_s)} so far, {eta}</p>"
+        f"<p class='quiet'>{format_duration(job.elapsed_s)} so far, {eta}</p>"
     )
     return note("wait", "Scanning", body + live_figure(job.trace.stages(), job.stage), code="running")
 
@@ -167,16 +170,6 @@ def _sentences(reasons: Sequence[str]) -> str:
 
 
 def _encoder(result: ScanResult, report: ScanReport) -> str:
-    rows = [
-        [
-            text(evidence.kind.replace("-", " ")),
-            text(wording.value_text(evidence)),
-            text(wording.threshold_text(evidence)),
-            text(wording.outcome_text(evidence)),
-            text(wording.finding_text(evidence), limit=600),
-        ]
-        for evidence in result.evidence
-    ]
     about = [
         ("Tower", f"{text(result.encoder.architecture)}, {text(result.encoder.config.dims)}"),
         ("Tower digest", code(wording.short(result.tower_digest))),
@@ -188,7 +181,7 @@ def _encoder(result: ScanResult, report: ScanReport) -> str:
         *(_trigger(one) for one in result.triggers),
         sweep_figure(result),
         facts(about),
-        table("Evidence", ("What", "Measured", "Threshold", "Outcome", "In words"), rows),
+        table("Evidence", EVIDENCE_HEAD, evidence_rows(result, HTML)),
         _error_rates(rates_of(result, report)),
     ]
     return f"<section class='encoder'>{''.join(parts)}</section>"

@@ -6,15 +6,18 @@ Everything is escaped.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from amdet_hub.records import ScanReport
 from amdet_hub.report.escape import visible
-from amdet_hub.scanner import EncoderView, Probe
 from amdet_hub.verdict import SWEEP
 from amdet_hub.web.heat_maps import attention_bars, color_scale, heat_map, legend
 from amdet_hub.web.job_queue import Job
 from amdet_hub.web.markup import bullets, note, section, text
 from amdet_hub.web.report_plots import details_of, token_name
+
+if TYPE_CHECKING:
+    from amdet_hub.scanner import EncoderView, Probe
 
 STAYS, CHANGES = 0.7, 0.3
 """Share of a prompt's meaning left from which on it stays the same text, and below which it is another text.

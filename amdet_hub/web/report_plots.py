@@ -40,7 +40,7 @@ class _SweepScores:
         try:
             null, rows = details["null_histogram"], details["top_tokens"]
             top = sorted(((token_name(row), float(row["score"])) for row in rows), key=lambda one: -one[1])
-            found = cls(float(null["low"]), float(null["high"]), [float(n) for n in null["counts"]], top[:_MAX_TOKENS])
+            found = cls(float(null["low"]), float(null["high"]), _numbers(null["counts"]), top[:_MAX_TOKENS])
         except (KeyError, TypeError, ValueError):
             return None
         return found if top and found.low <= found.high and max(found.counts, default=0) > 0 else None
@@ -112,15 +112,17 @@ def landscape_figure(report: ScanReport) -> Any | None:
 
 
 def _surface(result: ScanResult) -> list[list[float]] | None:
-    """The landscape's losses as a square of numbers; its rows are lists, or texts of numbers."""
+    """The landscape's losses as a square of numbers."""
     try:
-        rows = [
-            [float(loss) for loss in (row.split() if isinstance(row, str) else row)]
-            for row in details_of(result, LANDSCAPE)["losses"]
-        ]
+        rows = [_numbers(row) for row in details_of(result, LANDSCAPE)["losses"]]
     except (KeyError, TypeError, ValueError):
         return None
     return rows if 3 <= len(rows) <= _MAX_GRID and all(len(row) == len(rows) for row in rows) else None
+
+
+def _numbers(data: Any) -> list[float]:
+    """A list of numbers, which a report may hold as one text."""
+    return [float(value) for value in (data.split() if isinstance(data, str) else data)]
 
 
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]

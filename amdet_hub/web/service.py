@@ -7,28 +7,24 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import parse_target
 from amdet_hub.records import Monitor, RepoSnapshot, ScanReport
-from amdet_hub.scanner import (
-    PairCache,
-    Probe,
-    PromptInspector,
-    ResolvedTarget,
-    Scanner,
-    ScanOptions,
-    check_text,
-)
+from amdet_hub.scanner import ResolvedTarget, Scanner, ScanOptions
 from amdet_hub.scanner.estimate import estimate_seconds
 from amdet_hub.web import zerogpu
 from amdet_hub.web.board import Board
 from amdet_hub.web.job_queue import Job, JobQueue, ScanJob
 from amdet_hub.web.settings import PRESETS, SpaceSettings
 from amdet_hub.web.visitor import parse_visitor_target
+
+if TYPE_CHECKING:
+    from amdet_hub.scanner import PairCache, Probe
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,12 @@ class ScanService:
         self.jobs = JobQueue(
             size=settings.queue_size, per_owner=settings.per_visitor, per_owner_hour=settings.per_visitor_hour
         )
-        self._pairs = PairCache()
+
+    @cached_property
+    def _pairs(self) -> PairCache:
+        from amdet_hub.scanner import PairCache
+
+        return PairCache()
 
     def look_up(self, text: str, preset: str, *, token: str | None = None) -> Lookup:
         """Resolve a target without fetching weights.
@@ -186,6 +187,8 @@ class ScanService:
             ConfigError: the text is empty or too long, or the report has no such encoder.
             QueueRefused: as `start`.
         """
+        from amdet_hub.scanner import PairCache, PromptInspector, check_text
+
         check_text("prompt", trial.prompt)
         if trial.added is not None:
             check_text("added", trial.added)

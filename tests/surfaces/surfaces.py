@@ -254,12 +254,12 @@ def space(place: Place) -> Answer:
         warnings.simplefilter("ignore")  # what Gradio and its dependencies say of one another at import
         gradio = pytest.importorskip("gradio", reason="the extra 'space' is not installed")
         from amdet_hub.web.api import add_endpoints
-        from amdet_hub.web.service import Service
+        from amdet_hub.web.service import ScanService
         from amdet_hub.web.settings import SpaceSettings
     settings = SpaceSettings(
         endpoint=place.hub.endpoint, data_dir=place.fresh("space"), reference=place.target.reference
     )
-    service = Service(settings)
+    service = ScanService(settings)
     try:
         with mock.patch.dict("os.environ", place.environ), mock.patch.object(gradio, "api") as api:
             add_endpoints(service)

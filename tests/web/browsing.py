@@ -54,6 +54,16 @@ def shows(browser: Any, element_id: str, words: str) -> None:
     until(lambda: words in part(browser, element_id).text, f"'{words}' in {element_id}")
 
 
+def says(browser: Any, element_id: str, *codes: str) -> None:
+    """Wait until a part of the page shows one of these codes: of a verdict, an error, or the state of a job."""
+
+    def told() -> bool:
+        found = [*part(browser, element_id).find_elements("css selector", "[data-code]")]
+        return any(one.get_attribute("data-code") in codes and one.is_displayed() for one in found)
+
+    until(told, f"{' or '.join(codes)} in {element_id}")
+
+
 def ask(browser: Any, text: str) -> None:
     """Type a target and press Enter."""
     from selenium.webdriver.common.keys import Keys
@@ -143,14 +153,17 @@ function contrast(a, b) { const x = light(a), y = light(b); return (Math.max(x, 
 const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) {
   const words = walker.currentNode.textContent.trim(), e = walker.currentNode.parentElement;
-  if (!words || !e.checkVisibility({opacityProperty: true, visibilityProperty: true}) || !e.getClientRects().length) continue;
+  const shown = e.checkVisibility({opacityProperty: true, visibilityProperty: true});
+  if (!words || !shown || !e.getClientRects().length) continue;
   if (e.closest('script, style, button:disabled, [aria-hidden=true], .js-plotly-plot')) continue;
   const box = e.getBoundingClientRect();
   if (box.width < 2 || box.height < 2) continue;
   const style = getComputedStyle(e), size = parseFloat(style.fontSize);
   const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-  const ground = behind(e), colour = over(rgba(e.closest('svg') ? style.fill : style.color), ground), ratio = contrast(colour, ground);
-  if (ratio < (large ? 3 : 4.5)) found.push(`${words.slice(0, 40)} (${e.tagName}.${e.className}): ${ratio.toFixed(2)}`);
+  const ground = behind(e), colour = over(rgba(e.closest('svg') ? style.fill : style.color), ground);
+  const ratio = contrast(colour, ground);
+  if (ratio < (large ? 3 : 4.5))
+    found.push(`${words.slice(0, 40)} (${e.tagName}.${e.className}): ${ratio.toFixed(2)}`);
 }
 return [...new Set(found)];
 """

@@ -72,13 +72,22 @@ def served(hub_and_settings: tuple[SpaceSettings, LocalHub]) -> Iterator[Running
 @pytest.fixture
 def service(hub_and_settings: tuple[SpaceSettings, LocalHub], tmp_path: Path) -> Iterator[ScanService]:
     """A service of its own, which has no earlier results."""
-    from amdet_hub.web.result_store import ResultStore
     from amdet_hub.web.service import ScanService
 
     made = ScanService(replace(hub_and_settings[0], data_dir=tmp_path))
-    made.store = ResultStore(tmp_path / "results", examples=None)
     yield made
     made.close()
+
+
+@contextmanager
+def unscanned(service: ScanService, folder: Path) -> Iterator[ScanService]:
+    """The service as if nothing had been scanned yet, with results of its own in `folder` and an empty board."""
+    from amdet_hub.web.board import Board
+
+    before = service.settings, service.board
+    service.settings, service.board = replace(service.settings, data_dir=folder), Board()
+    yield service
+    service.settings, service.board = before
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +103,7 @@ def artifacts() -> Path | None:
 
 @contextmanager
 def _browsers() -> Iterator[Callable[..., Any]]:
-    """`start(width, height, downloads=...)` -> a selenium driver that reaches loopback only; all are closed at the end."""
+    """`start(width, height, downloads=...)` -> a selenium driver that reaches loopback only; closes all at the end."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
@@ -133,13 +142,13 @@ def open_browser() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One browser for all tests of a module; each opens its own page, in the size and colours it wants (`tests.web.browsing.visit`)."""
+    """One browser for all tests of a module; each opens its own page with `tests.web.browsing.visit`."""
     with _browsers() as start:
         yield start()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What Gradio's server says of pandas and starlette while it answers is not ours to mend, and must not end its threads."""
+    """Warnings of Gradio's server about pandas and starlette are not ours to mend, and must not end its threads."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:

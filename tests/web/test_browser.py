@@ -17,7 +17,7 @@ from amdet_hub.demo.run import BACKDOORED, FINETUNED
 from amdet_hub.families import calibration
 from amdet_hub.testing import LocalHub
 from amdet_hub.web.job_queue import Job
-from tests.web.browsing import ask, complaints, part, picture, press, shows, until
+from tests.web.browsing import ask, complaints, part, picture, press, says, shows, until
 
 if TYPE_CHECKING:
     from amdet_hub.web.app import RunningSpace
@@ -35,28 +35,26 @@ def test_the_whole_journey(
 ) -> None:
     browser = open_browser(downloads=tmp_path)
     browser.get(served.url)
-    shows(browser, "facts", "Nothing looked up yet")
+    says(browser, "facts", "welcome")
     assert not part(browser, "scan").is_enabled(), "nothing can be scanned before it was looked up"
     picture(browser, artifacts, "empty")
     ask(browser, f"{hub.endpoint}/{BACKDOORED}/tree/main")
     shows(browser, "facts", hub.head(BACKDOORED))
-    shows(browser, "verdict", "Backdoor detected")  # the earlier result, with its date
-    assert "were scanned on" in part(browser, "facts").text
+    says(browser, "verdict", "trigger-confirmed")  # the earlier result, with its date
+    says(browser, "facts", "trigger-confirmed")
     press(browser, "scan")
-    shows(browser, "status", "Scanning")
+    says(browser, "status", "running")
     for _ in range(2):
         drawn = plot(browser)
         until(lambda drawn=drawn: plot(browser) != drawn, "a plot that moves while the scan runs")  # type: ignore[misc]
     picture(browser, artifacts, "scanning")
-    until(
-        lambda: not browser.find_elements("id", "cancel") and "Backdoor detected" in part(browser, "verdict").text,
-        "the new result",
-    )
+    until(lambda: not browser.find_elements("id", "cancel"), "the end of the scan")
+    says(browser, "verdict", "trigger-confirmed")
     said = part(browser, "verdict").text
     assert "CYRILLIC SMALL LETTER O" in said
     assert "burning" in said
     collapse = calibration("clip", with_reference=True).thresholds.trigger_collapse
-    assert f"> {collapse:g}" in said, "the thresholds are on the page"
+    assert f"{collapse:g}" in said, "the thresholds are on the page"
     picture(browser, artifacts, "detected")
     press(browser, "download-json")
     until(lambda: [p for p in tmp_path.iterdir() if p.suffix == ".json"], "the downloaded report")
@@ -69,7 +67,7 @@ def test_the_whole_journey(
     assert len(hub.pull_requests(BACKDOORED)) == before, "the first click writes nothing"
     picture(browser, artifacts, "diff")
     press(browser, "send")
-    shows(browser, "proposal", "Pull request #")
+    says(browser, "proposal", "opened")
     (opened,) = hub.pull_requests(BACKDOORED)[before:]
     assert (opened.author, opened.status) == ("visitor", "open")
     assert complaints(browser) == []
@@ -88,11 +86,10 @@ def test_arriving_with_a_model_and_a_clean_result(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     )
     browser.get(f"{served.url}?model={FINETUNED}&__theme=dark")
-    shows(browser, "verdict", "No backdoor found")
-    assert "no proof" in part(browser, "verdict").text
+    says(browser, "verdict", "no-trigger-found")
     picture(browser, artifacts, "clean-dark")
     browser.find_element("css selector", "#preset input[value=standard]").click()
-    shows(browser, "facts", "preset standard")
+    shows(browser, "facts", "standard")
     until(
         lambda: browser.find_elements("css selector", "#landscape .js-plotly-plot, #landscape canvas"), "the landscape"
     )
@@ -101,15 +98,14 @@ def test_arriving_with_a_model_and_a_clean_result(
 
 
 WRONG = {
-    "demo/nothing-here": "was not found",
-    "/etc/passwd": "cannot be scanned here",
-    "<img src=x onerror=alert(1)>": "is not a usable target",
-    "pickles/only": "loading a pickle can run code",
-    "demo/locked": "is gated",
+    "demo/nothing-here": "repo-not-found",
+    "/etc/passwd": "target-error",
+    "<img src=x onerror=alert(1)>": "target-error",
+    "demo/locked": "repo-gated",
 }
 
 
-def test_what_goes_wrong_is_a_sentence(
+def test_what_goes_wrong_has_a_reason(
     served: RunningSpace, hub: LocalHub, open_browser: Open, artifacts: Path | None
 ) -> None:
     if not hub_has(hub, "demo/locked"):
@@ -118,13 +114,16 @@ def test_what_goes_wrong_is_a_sentence(
         hub.add_model("demo/locked", {"config.json": b"{}", "README.md": b"# hello"}, gated=True)
     browser = open_browser(800, 900)
     browser.get(served.url)
-    shows(browser, "facts", "Nothing looked up yet")
-    for typed, said in WRONG.items():
+    says(browser, "facts", "welcome")
+    for typed, code in WRONG.items():
         ask(browser, typed)
-        shows(browser, "facts", said)
+        says(browser, "facts", code)
         assert part(browser, "facts").find_element("css selector", "[role=alert]")
         assert not browser.find_elements("css selector", "#facts img")
         assert not part(browser, "scan").is_enabled()
+    ask(browser, "pickles/only")
+    says(browser, "verdict", "pickle-only")
+    assert not part(browser, "scan").is_enabled()
     picture(browser, artifacts, "error")
     assert complaints(browser) == []
 
@@ -139,7 +138,7 @@ def hub_has(hub: LocalHub, repo_id: str) -> bool:
 def test_a_narrow_screen(served: RunningSpace, open_browser: Open, artifacts: Path | None) -> None:
     browser = open_browser(390, 844)
     browser.get(f"{served.url}?model={BACKDOORED}")
-    shows(browser, "verdict", "Backdoor detected")
+    says(browser, "verdict", "trigger-confirmed")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, (
         "nothing sticks out of the page"
     )
@@ -156,7 +155,7 @@ def test_the_keyboard_alone(served: RunningSpace, open_browser: Open) -> None:
 
     browser = open_browser()
     browser.get(served.url)
-    shows(browser, "facts", "Nothing looked up yet")
+    says(browser, "facts", "welcome")
 
     def tab_to(element_id: str) -> None:
         for _ in range(25):
@@ -172,21 +171,21 @@ def test_the_keyboard_alone(served: RunningSpace, open_browser: Open) -> None:
 
     tab_to("target")
     keys("demo/base", Keys.ENTER)
-    shows(browser, "facts", "What would be scanned")
+    says(browser, "facts", "resolved")
     until(lambda: part(browser, "scan").is_enabled(), "a scan button")
     tab_to("preset")
     keys(Keys.TAB, Keys.SPACE)  # each of Gradio's choices is a stop of its own
-    shows(browser, "facts", "preset standard")
+    shows(browser, "facts", "standard")
     ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).send_keys(Keys.SPACE).perform()
-    shows(browser, "facts", "preset quick")
+    shows(browser, "facts", "quick")
     gate = threading.Event()
-    other = served.service.jobs.submit(Job("somebody else", lambda progress: gate.wait(60)))  # type: ignore[arg-type,return-value]
+    other = served.service.jobs.submit(Job("somebody else", lambda monitor: gate.wait(60)))  # type: ignore[arg-type,return-value]
     tab_to("scan")
     keys(Keys.ENTER)
-    shows(browser, "status", "In the queue")
+    says(browser, "status", "queued")
     tab_to("cancel")
     keys(Keys.ENTER)
-    shows(browser, "status", "Cancelled")
+    says(browser, "status", "interrupted")
     gate.set()
     assert served.service.jobs.wait(other, 60)
     browser.find_element(
@@ -194,6 +193,6 @@ def test_the_keyboard_alone(served: RunningSpace, open_browser: Open) -> None:
     ).click()  # the button that had the focus is gone
     tab_to("scan")
     keys(Keys.ENTER)
-    shows(browser, "verdict", "No backdoor found")
+    says(browser, "verdict", "identical-to-reference")
     tab_to("download-json")
     assert complaints(browser) == []

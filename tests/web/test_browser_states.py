@@ -1,4 +1,4 @@
-"""Every state of the page in one real browser: in line, cancelled, failed, undecided, the board; narrow, by keyboard, light and dark."""
+"""Every state of the page in one real browser: queued, cancelled, failed, inconclusive, the board; all looks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ import pytest
 from amdet_hub import __version__
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.demo.run import BACKDOORED, FINETUNED
-from amdet_hub.records import ProgressCallback
+from amdet_hub.records import Monitor
 from amdet_hub.testing import LocalHub
 from amdet_hub.web.board import Board
+from amdet_hub.web.demo import copy_examples
 from amdet_hub.web.job_queue import Job
-from amdet_hub.web.result_store import ResultStore
 from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
-from tests.web.browsing import away, complaints, pale, part, picture, press, resize, shows, sticks_out, until, visit
+from tests.web.browsing import away, complaints, pale, part, picture, press, resize, says, sticks_out, until, visit
 
 if TYPE_CHECKING:
     from amdet_hub.web.app import RunningSpace
 
 NARROW = 360
+FOUND, CLEAN = "trigger-confirmed", ("no-trigger-found", "identical-to-reference")
 FADED_IN_S = 3.0
 PATIENCE_S = 120.0
 
@@ -35,13 +36,13 @@ PATIENCE_S = 120.0
 def _as_it_was(served: RunningSpace) -> Iterator[None]:
     """Settings, results and board of the served page are its own again after each test."""
     service = served.service
-    before = (service.settings, service.store, service.board)
+    before = (service.settings, service.board)
     yield
-    service.settings, service.store, service.board = before
+    service.settings, service.board = before
 
 
 def unscanned(service: ScanService, folder: Path) -> None:
-    service.store, service.board = ResultStore(folder / "results", examples=None), Board()
+    service.settings, service.board = replace(service.settings, data_dir=folder), Board()
 
 
 class Blocker:
@@ -52,9 +53,9 @@ class Blocker:
         self.job: Job = service.jobs.submit(Job("somebody else", self._work))
         until(lambda: self.job.state == "running", "somebody else's scan")
 
-    def _work(self, progress: ProgressCallback) -> Any:
+    def _work(self, monitor: Monitor) -> Any:
         while not self._gate.wait(0.02):
-            progress("sweep", 1, 2)
+            monitor.progress("sweep", 1, 2)
 
     def go(self) -> None:
         self._gate.set()
@@ -78,28 +79,32 @@ def test_in_line_then_at_work_then_cancelled(
     served: RunningSpace, browser: Any, artifacts: Path | None, tmp_path: Path
 ) -> None:
     unscanned(served.service, tmp_path)
-    blocker, second = Blocker(served.service), Job("a third person", lambda progress: None)  # type: ignore[arg-type,return-value]
+    blocker, second = Blocker(served.service), Job("a third person", lambda monitor: None)  # type: ignore[arg-type,return-value]
     served.service.jobs.submit(second)
     try:
         visit(browser, f"{served.url}?model={FINETUNED}")
         press(browser, "scan")
-        shows(browser, "status", "In the queue")
-        shows(browser, "status", "2 scans before yours")
+        says(browser, "status", "queued")
+        waits(browser, 2)
         picture(browser, artifacts, "queued")
         checked(browser)
         served.service.jobs.cancel(second)
-        shows(browser, "status", "1 scan before yours")
+        waits(browser, 1)
         press(browser, "cancel")
-        shows(browser, "status", "Cancelled")
+        says(browser, "status", "interrupted")
         assert not browser.find_elements("id", "verdict")
         picture(browser, artifacts, "cancelled")
         checked(browser)
         press(browser, "scan")  # it can be asked for again
-        shows(browser, "status", "1 scan before yours")
+        waits(browser, 1)
     finally:
         blocker.go()
-    until(lambda: "No backdoor found" in part(browser, "verdict").text, "the result of a scan that had to wait")
+    says(browser, "verdict", *CLEAN)
     checked(browser)
+
+
+def waits(browser: Any, place: int) -> None:
+    until(lambda: browser.find_elements("css selector", f"#status [data-place='{place}']"), f"the place {place}")
 
 
 def test_a_scan_that_fails_says_so(
@@ -111,9 +116,8 @@ def test_a_scan_that_fails_says_so(
     hub.add_model("states/broken", files)
     visit(browser, f"{served.url}?model=states/broken")
     press(browser, "scan")
-    shows(browser, "status", "That did not work")
+    says(browser, "status", "bad-repository", "bad-weights")
     assert part(browser, "status").find_elements("css selector", "[role=alert]")
-    assert "Its owner has to mend it" in part(browser, "status").text
     until(lambda: part(browser, "scan").is_enabled(), "a scan button that can be pressed again")
     picture(browser, artifacts, "failed")
     checked(browser)
@@ -127,8 +131,7 @@ def test_a_scan_whose_time_is_up_is_inconclusive(
     service.settings = replace(service.settings, budget_s=0.05)
     visit(browser, f"{served.url}?model={BACKDOORED}")
     press(browser, "scan")
-    shows(browser, "verdict", "Inconclusive")
-    assert "did not finish" in part(browser, "verdict").text
+    says(browser, "verdict", "time-spent")
     assert service.board.rows() == [], "what is unfinished is not shown to others"
     picture(browser, artifacts, "inconclusive")
     checked(browser)
@@ -142,7 +145,7 @@ def test_the_board_empty_filled_and_sorted(
     unscanned(service, tmp_path)
     visit(browser, served.url)
     tab(browser, "Board")
-    shows(browser, "no-scans", "Nobody has scanned a public model")
+    says(browser, "no-scans", "no-scans")
     picture(browser, artifacts, "board-empty")
     checked(browser)
     for report in reports:
@@ -185,7 +188,7 @@ def test_a_result_can_be_read_in_both_colours_and_on_a_narrow_screen(
     served: RunningSpace, browser: Any, artifacts: Path | None, dark: bool
 ) -> None:
     visit(browser, f"{served.url}?model={BACKDOORED}", dark=dark)
-    shows(browser, "verdict", "Backdoor detected")
+    says(browser, "verdict", FOUND)
     for summary in browser.find_elements("css selector", "details summary"):
         summary.click()
     checked(browser)
@@ -223,14 +226,15 @@ def test_the_examples_answer_at_once_with_what_was_really_scanned(
     served: RunningSpace, browser: Any, tmp_path: Path
 ) -> None:
     """One click; nothing is scanned for it, and what is shown is the shipped report, with its date."""
-    served.service.store = ResultStore(tmp_path)  # the shipped results and no others
+    unscanned(served.service, tmp_path)
+    copy_examples(served.service.settings)  # the shipped results and no others
     visit(browser, served.url)
-    for name, verdict in ((BACKDOORED, "Backdoor detected"), (FINETUNED, "No backdoor found")):
+    for name, codes in ((BACKDOORED, [FOUND]), (FINETUNED, CLEAN)):
         began = time.monotonic()
         browser.find_element("xpath", f"//button[normalize-space()='Try {name}']").click()
-        shows(browser, "verdict", verdict)
+        says(browser, "verdict", *codes)
         assert time.monotonic() - began < ANSWER_S
-        shows(browser, "facts", "These very weights were scanned")
+        says(browser, "facts", *codes)
         assert len(served.service.jobs) == 0
         shipped = served.service.look_up(name, "quick").earlier
         assert shipped is not None

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from amdet_hub.demo import WEIGHTS
-from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED
-from amdet_hub.records import ProgressCallback
+from amdet_hub.demo.run import BACKDOORED, BASE
+from amdet_hub.records import Monitor
 from amdet_hub.report import parse_report
 from amdet_hub.testing import LocalHub
-from amdet_hub.web.board import Board
 from amdet_hub.web.job_queue import Job
-from amdet_hub.web.result_store import ResultStore
 from tests.web.browsing import until
+from tests.web.conftest import unscanned
 
 if TYPE_CHECKING:
     from amdet_hub.web.app import RunningSpace
@@ -63,7 +62,7 @@ def test_the_endpoints_that_are_promised_are_the_only_public_ones(client: Any) -
 def test_resolve(client: Any, hub_and_settings: tuple[Any, LocalHub]) -> None:
     plan = json.loads(client.predict(BACKDOORED, "quick", api_name="/resolve"))
     assert plan["commit_sha"] == hub_and_settings[1].head(BACKDOORED)
-    assert plan["earlier_verdict"] == "backdoor-detected"
+    assert (plan["verdict"], plan["code"]) == ("backdoor-detected", "trigger-confirmed")
     assert plan["encoders"][0]["reference"]["repo_id"] == BASE
     assert json.loads(client.predict(f"{hub_and_settings[1].endpoint}/{BACKDOORED}", api_name="/resolve")) == plan, (
         "an address will do"
@@ -75,41 +74,51 @@ def test_report_in_every_form(client: Any) -> None:
         form: client.predict(BACKDOORED, "quick", form, api_name="/report")
         for form in ("json", "markdown", "html", "sarif")
     }
-    assert "Backdoor detected" in said["markdown"]
+    assert "trigger-confirmed" in said["markdown"]
     assert parse_report(said["json"]).verdict.label == "backdoor-detected"
     assert said["html"].startswith("<!doctype html>")
     assert json.loads(said["sarif"])["version"] == "2.1.0"
 
 
 TARGETS = {
-    "": "paste a model id",
-    "/etc/passwd": "cannot be scanned here",
-    "../demo": "cannot be scanned here",
-    "https://evil.example/a/b": "is not a usable target",
-    "demo/nothing": "was not found",
-    "x" * 5000: "longer than",
-    "a/b\u202e\x00": "is not a usable target",
+    "": "target-error",
+    "/etc/passwd": "target-error",
+    "../demo": "target-error",
+    "https://evil.example/a/b": "target-error",
+    "demo/nothing": "repo-not-found",
+    "x" * 5000: "target-error",
+    "a/b\u202e\x00": "target-error",
 }
 OTHERS = {
-    ("/resolve", BACKDOORED, "paper"): "is none of quick, standard",
-    ("/scan", BACKDOORED, "paper"): "is none of quick, standard",
-    ("/report", BACKDOORED, "quick", "exe"): "The form must be one of",
-    ("/report", BASE, "standard"): "were not scanned with this preset yet",
+    ("/resolve", BACKDOORED, "paper"): "config-error",
+    ("/scan", BACKDOORED, "paper"): "config-error",
+    ("/report", BACKDOORED, "quick", "exe"): "config-error",
+    ("/report", BASE, "standard"): "not-scanned",
 }
 
 
 @pytest.mark.parametrize("endpoint", ["/resolve", "/scan", "/report"])
-def test_a_target_that_is_none_gets_a_sentence(client: Any, endpoint: str) -> None:
-    for target, words in TARGETS.items():
-        with pytest.raises(Exception, match=words) as caught:
+def test_a_target_that_is_none_gets_a_reason_code(client: Any, endpoint: str) -> None:
+    for target, code in TARGETS.items():
+        with pytest.raises(Exception, match=rf"\[{code}\]") as caught:
             client.predict(target, api_name=endpoint)
         assert "Traceback" not in str(caught.value)
 
 
-def test_other_bad_input_gets_a_sentence(client: Any) -> None:
-    for (endpoint, *given), words in OTHERS.items():
-        with pytest.raises(Exception, match=words):
+def test_other_bad_input_gets_a_reason_code(client: Any) -> None:
+    for (endpoint, *given), code in OTHERS.items():
+        with pytest.raises(Exception, match=rf"\[{code}\]"):
             client.predict(*given, api_name=endpoint)
+
+
+def test_what_holds_nothing_to_scan_is_answered_with_a_verdict(
+    client: Any, hub_and_settings: tuple[Any, LocalHub]
+) -> None:
+    hub_and_settings[1].add_model("endpoints/empty", {"README.md": b"# nothing"})
+    plan = json.loads(client.predict("endpoints/empty", api_name="/resolve"))
+    assert (plan["verdict"], plan["code"]) == ("nothing-to-scan", "no-model-files")
+    report = parse_report(client.predict("endpoints/empty", api_name="/scan"))
+    assert (report.verdict.label, report.verdict.code) == ("nothing-to-scan", "no-model-files")
 
 
 @pytest.mark.parametrize(
@@ -146,55 +155,47 @@ def test_a_call_by_hand_that_makes_no_sense_harms_nobody(served: RunningSpace, c
 def test_two_visitors_at_once_and_twenty_in_the_queue(
     client: Any, served: RunningSpace, hub_and_settings: tuple[Any, LocalHub], tmp_path: Path
 ) -> None:
-    """Over HTTP: every visitor learns their place, gets the report of their own model and of no other, and the one too many is told to come back."""
-    service, hub = served.service, hub_and_settings[1]
+    """Over HTTP: every visitor learns their place and gets the report of their own model; one too many is refused."""
+    hub = hub_and_settings[1]
     base = {p.name: p.read_bytes() for p in (WEIGHTS / "base").iterdir() if p.name != "provenance.json"}
-    crowd = [f"queue/model-{n:02}" for n in range(19)]
-    for name in crowd:
+    *crowd, late = (f"queue/model-{n:02}" for n in range(21))
+    for name in (*crowd, late):
         hub.add_model(name, base)
-    kept, service.store, rows = service.store, ResultStore(tmp_path, examples=None), service.board
-    service.board = Board()
     gate = threading.Event()
-    before = service.jobs.submit(Job("somebody else", lambda progress: wait_for(gate, progress)))
-    try:
-        until(lambda: before.state == "running", "a scan under way")
-        other = new_client(served)
-        asked = {
-            name: (client, other)[n % 2].submit(name, "quick", api_name="/scan")
-            for n, name in enumerate((BACKDOORED, *crowd))
-        }
-        until(lambda: len(service.jobs) == 21, "twenty in the queue")
-        with pytest.raises(Exception, match="queue is full with 20 scans"):
-            other.predict(FINETUNED, "quick", api_name="/scan")
-        time.sleep(1.0)  # until everybody was told a place
-        service.jobs.cancel(before)
-        until(lambda: len(service.jobs) <= 20, "a place that has become free")
-        asked[FINETUNED] = other.submit(FINETUNED, "quick", api_name="/scan")
-        reports = {name: parse_report(job.result(timeout=PATIENCE_S)) for name, job in asked.items()}
-        board = {row.model for row in service.board.rows()}
-    finally:
-        gate.set()
-        service.store, service.board = kept, rows
+    with unscanned(served.service, tmp_path) as service:
+        before = service.jobs.submit(Job("somebody else", lambda monitor: wait_for(gate, monitor)))
+        try:
+            until(lambda: before.state == "running", "a scan under way")
+            clients = client, new_client(served)
+            asked = {name: clients[n % 2].submit(name, "quick", api_name="/scan") for n, name in enumerate(crowd)}
+            until(lambda: len(service.jobs) == 21, "twenty in the queue")
+            with pytest.raises(Exception, match=r"\[queue-refused\]"):
+                client.predict(late, "quick", api_name="/scan")
+            until(lambda: all(job.outputs() for job in asked.values()), "a place for everybody")
+            service.jobs.cancel(before)
+            until(lambda: len(service.jobs) <= 20, "a place that has become free")
+            asked[late] = client.submit(late, "quick", api_name="/scan")
+            reports = {name: parse_report(job.result(timeout=PATIENCE_S)) for name, job in asked.items()}
+            board = {row.model for row in service.board.rows()}
+        finally:
+            gate.set()
     assert {name: report.snapshot.repo_id for name, report in reports.items()} == {name: name for name in asked}, (
         "nothing is mixed up"
     )
-    verdicts = {name: report.verdict.label for name, report in reports.items()}
-    assert verdicts == dict.fromkeys((*crowd, FINETUNED), "no-backdoor-found") | {BACKDOORED: "backdoor-detected"}
-    assert board == set(asked), "nothing is lost"
+    assert {report.verdict.code for report in reports.values()} == {"identical-to-reference"}
+    assert board >= set(crowd), "nothing is lost"
     places = {}
     for name, job in asked.items():
         told = [json.loads(text) for text in job.outputs()[:-1]]
         line = [state["place"] for state in told if state["state"] == "queued"]
         assert line == sorted(line, reverse=True), f"{name} never moves back"
         places[name] = max(line, default=0)
-    assert sorted(places[name] for name in (BACKDOORED, *crowd)) == list(range(1, 21)), (
-        "everybody has a place of their own"
-    )
+    assert sorted(places[name] for name in crowd) == list(range(1, 21)), "everybody has a place of their own"
 
 
-def wait_for(gate: threading.Event, progress: ProgressCallback) -> Any:
+def wait_for(gate: threading.Event, monitor: Monitor) -> Any:
     while not gate.wait(0.02):
-        progress("sweep", 1, 2)
+        monitor.progress("sweep", 1, 2)
 
 
 # ---------------------------------------------------------------- the page itself

@@ -1,4 +1,4 @@
-"""The plots that move: bounded, in order, escaped, told by a real scan, and drawn for every stage that tells something."""
+"""The plots that move: bounded, in order, escaped, fed by a real scan, and drawn for every stage that measures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from amdet_hub.demo.run import BACKDOORED
 from amdet_hub.web import panels
 from amdet_hub.web.job_queue import Job
-from amdet_hub.web.live_plots import MOST, Point, Trace, live_figures
+from amdet_hub.web.live_plots import MAX_POINTS, Point, Trace, live_figure
 from amdet_hub.web.service import ScanService
 
 PATIENCE_S = 120.0
@@ -19,14 +19,14 @@ PATIENCE_S = 120.0
 def test_a_real_scan_fills_the_trace_in_the_order_of_its_stages(service: ScanService) -> None:
     job = service.start(service.look_up(BACKDOORED, "quick"), "visitor")
     assert service.jobs.wait(job, PATIENCE_S)
-    assert job.report is not None
+    assert job.result is not None
     stages = job.trace.stages()
     assert list(stages) == ["sweep", "confirm"]
     for points in stages.values():
         assert [point.step for point in points] == sorted(point.step for point in points)
-    (trigger,) = job.report.results[0].triggers
+    (trigger,) = job.result.results[0].triggers
     assert max(stages["sweep"], key=lambda point: point.value).label == str(trigger.token_ids[0])
-    assert f"token {trigger.token_ids[0]} with" in live_figures({"sweep": stages["sweep"]}, "sweep")
+    assert f"token {trigger.token_ids[0]} with" in live_figure({"sweep": stages["sweep"]}, "sweep")
 
 
 @pytest.mark.parametrize("stage", ["sweep", "inversion"])
@@ -35,13 +35,13 @@ def test_a_long_stage_stays_small_and_keeps_what_matters(stage: str) -> None:
     for step in range(100_000):
         trace.add(stage, step, 50.0 if step == 31_415 else step / 100_000, "988" if step == 31_415 else "1")
     points = trace.stages()[stage]
-    assert MOST / 2 <= len(points) <= MOST + 1
+    assert MAX_POINTS / 2 <= len(points) <= MAX_POINTS
     assert [point.step for point in points] == sorted({point.step for point in points})
     if stage == "sweep":
         assert Point(31_415, 50.0, "988") in points, "the best is never thinned out"
     else:
         assert points[-1].value > 0.99, "a loss is shown as it is now"
-    assert len(live_figures(trace.stages(), stage)) < 40_000
+    assert len(live_figure(trace.stages(), stage)) < 40_000
 
 
 def test_what_is_no_number_is_left_out() -> None:
@@ -49,7 +49,7 @@ def test_what_is_no_number_is_left_out() -> None:
     for value in (float("nan"), float("inf"), -float("inf")):
         trace.add("sweep", 1, value, "1")
     assert trace.stages() == {}
-    assert live_figures({}, "sweep") == live_figures({}, "inversion") == live_figures({}, "") == ""
+    assert live_figure({}, "sweep") == live_figure({}, "inversion") == live_figure({}, "") == ""
 
 
 def test_one_thread_tells_while_others_look() -> None:
@@ -57,7 +57,7 @@ def test_one_thread_tells_while_others_look() -> None:
 
     def look() -> None:
         while not done.is_set():
-            live_figures(trace.stages(), "sweep")
+            live_figure(trace.stages(), "sweep")
 
     lookers = [threading.Thread(target=look) for _ in range(3)]
     for looker in lookers:
@@ -72,18 +72,18 @@ def test_one_thread_tells_while_others_look() -> None:
 
 def test_every_stage_has_its_own_plot_and_it_is_well_formed() -> None:
     trace = Trace()
-    job = Job("visitor", lambda progress: None, trace=trace, state="running")  # type: ignore[arg-type,return-value]
+    job = Job("visitor", lambda monitor: None, trace=trace, started=0.0)  # type: ignore[arg-type,return-value]
     seen = []
     evil = "<script>alert(1)</script>"
     for stage, label in (("sweep", "7"), ("confirm", evil), ("inversion", ""), ("inversion, roles swapped", "")):
         trace.add(stage, 1, 0.5, label)
         trace.add(stage, 2, 0.25, label)
-        job.tick(stage, 1, 2)
+        job.progress(stage, 1, 2)
         shown = panels.waiting(job, 0)
         assert "<script" not in shown
-        seen.append(live_figures(trace.stages(), stage))
+        seen.append(live_figure(trace.stages(), stage))
         ET.fromstring(seen[-1])
     assert len(set(seen)) == 4
     assert "class='run swapped'" in seen[-1]
-    job.tick("landscape", 1, 2)
+    job.progress("landscape", 1, 2)
     assert "class='run swapped'" in panels.waiting(job, 0), "the last curve stays while the landscape is made"

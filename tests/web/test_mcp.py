@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,8 +15,8 @@ import pytest
 from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED
 from amdet_hub.report import parse_report
 from amdet_hub.testing import LocalHub
-from amdet_hub.web.result_store import ResultStore
 from amdet_hub.web.settings import SpaceSettings
+from tests.web.conftest import unscanned
 
 pytest.importorskip("mcp", reason="the extra 'space' is not installed")
 
@@ -66,33 +67,28 @@ def test_the_tools_are_the_endpoints_and_say_what_they_are(served: RunningSpace)
 
 
 def test_an_agent_resolves_scans_and_reads(
-    served: RunningSpace, hub_and_settings: tuple[SpaceSettings, LocalHub]
+    served: RunningSpace, hub_and_settings: tuple[SpaceSettings, LocalHub], tmp_path: Path
 ) -> None:
-    service = served.service
-    kept, service.store = service.store, ResultStore(service.settings.data_dir / "for-agents", examples=None)
-
     async def ask() -> None:
         async with connected(served) as session:
             failed, text = await said(session, "resolve", model=FINETUNED)
             plan = json.loads(text)
             assert not failed
             assert plan["commit_sha"] == hub_and_settings[1].head(FINETUNED)
-            assert (plan["earlier_verdict"], plan["encoders"][0]["reference"]["repo_id"]) == (None, BASE)
+            assert (plan["verdict"], plan["encoders"][0]["reference"]["repo_id"]) == (None, BASE)
             failed, text = await said(session, "report", model=FINETUNED)
             assert failed
-            assert "were not scanned with this preset yet" in text
+            assert "[not-scanned]" in text
             failed, text = await said(session, "scan", model=FINETUNED, preset="quick")
             assert not failed
             report = parse_report(text)
             assert (report.snapshot.repo_id, report.verdict.label) == (FINETUNED, "no-backdoor-found")
             failed, text = await said(session, "report", model=FINETUNED, form="markdown")
             assert not failed
-            assert "No backdoor found" in text
+            assert report.verdict.code in text
 
-    try:
+    with unscanned(served.service, tmp_path):
         anyio.run(ask)
-    finally:
-        service.store = kept
 
 
 def test_a_finding_is_told_at_once_when_it_is_known(served: RunningSpace) -> None:
@@ -106,18 +102,18 @@ def test_a_finding_is_told_at_once_when_it_is_known(served: RunningSpace) -> Non
 
 
 BAD: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("resolve", {"model": "/etc/passwd"}, "cannot be scanned here"),
-    ("resolve", {"model": "demo/nothing-here"}, "was not found"),
-    ("scan", {"model": "<img src=x onerror=alert(1)>"}, "is not a usable target"),
-    ("scan", {"model": BACKDOORED, "preset": "paper"}, "is none of quick, standard"),
-    ("report", {"model": BACKDOORED, "form": "exe"}, "The form must be one of"),
+    ("resolve", {"model": "/etc/passwd"}, "[target-error]"),
+    ("resolve", {"model": "demo/nothing-here"}, "[repo-not-found]"),
+    ("scan", {"model": "<img src=x onerror=alert(1)>"}, "[target-error]"),
+    ("scan", {"model": BACKDOORED, "preset": "paper"}, "[config-error]"),
+    ("report", {"model": BACKDOORED, "form": "exe"}, "[config-error]"),
     ("resolve", {"model": 17}, "Input validation error"),
     ("resolve", {}, "Input validation error"),
     ("no_such_tool", {"model": BACKDOORED}, "Unknown tool"),
 )
 
 
-def test_bad_input_gets_a_sentence(served: RunningSpace) -> None:
+def test_bad_input_gets_a_reason_code(served: RunningSpace) -> None:
     async def ask() -> None:
         async with connected(served) as session:
             for tool, arguments, words in BAD:

@@ -14,27 +14,29 @@ import yaml
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.demo.run import BACKDOORED, FINETUNED
 from amdet_hub.errors import ConfigError, Interrupted, RepoNotFound, TargetError
-from amdet_hub.records import ProgressCallback, ScanReport, TriggerFinding
+from amdet_hub.records import Monitor, ScanReport, TriggerFinding
 from amdet_hub.report.error_rates import MEASURED
 from amdet_hub.testing import LocalHub
 from amdet_hub.web import panels
 from amdet_hub.web.board import Board
+from amdet_hub.web.demo import copy_examples
 from amdet_hub.web.downloads import workflow, write_files
 from amdet_hub.web.error_messages import error_message
 from amdet_hub.web.job_queue import Job, JobQueue, QueueRefused
-from amdet_hub.web.report_plots import landscape_figure, spelled, sweep_figure
-from amdet_hub.web.result_store import ResultStore
+from amdet_hub.web.report_plots import landscape_figure, readable_piece, sweep_figure
 from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
 from amdet_hub.web.visitor import parse_visitor_target
 
 PATIENCE_S = 120.0
+ROOT = Path(__file__).parents[2]
 EVIL = "<script>alert(1)</script>\u202e[x](javascript:1)"
 
 
 def stored(service: ScanService, name: str, preset: str = "standard") -> ScanReport:
     """The report of a demonstration model that is shipped with the page."""
-    found = ResultStore(Path("nowhere")).get(service.look_up(name, preset).key)
+    copy_examples(service.settings)
+    found = service.look_up(name, preset).earlier
     assert found is not None, "the shipped examples are of another version: run python -m amdet_hub.web.make_examples"
     return found
 
@@ -78,8 +80,9 @@ def test_a_preset_that_is_not_offered_is_refused(service: ScanService) -> None:
 
 
 def test_errors_are_sentences_without_the_servers_secrets() -> None:
-    assert "Check the spelling" in error_message(RepoNotFound("a/b", token_sent=False))
+    assert error_message(RepoNotFound("a/b", token_sent=False)).endswith(" [repo-not-found]")
     assert "/secret/path" not in error_message(RuntimeError("/secret/path"))
+    assert error_message(RuntimeError("/secret/path")).endswith(" [unexpected-error]")
 
 
 def test_settings_come_from_the_environment() -> None:
@@ -99,15 +102,15 @@ def gate() -> threading.Event:
 
 
 def blocked(gate: threading.Event, report: Any = None) -> Any:
-    def work(progress: ProgressCallback) -> Any:
+    def work(monitor: Monitor) -> Any:
         while not gate.wait(0.01):
-            progress("sweep", 1, 2)
+            monitor.progress("sweep", 1, 2)
         return report
 
     return work
 
 
-def failing_work(progress: ProgressCallback) -> ScanReport:
+def failing_work(monitor: Monitor) -> ScanReport:
     raise ZeroDivisionError
 
 
@@ -126,7 +129,7 @@ def test_the_line_is_bounded_and_everybody_knows_their_place(gate: threading.Eve
     assert (asked[5].state, jobs.place(asked[6])) == ("cancelled", 5)
     gate.set()
     assert all(jobs.wait(job, PATIENCE_S) for job in asked)
-    assert [job.report for job in asked] == [*range(5), None, *range(6, 21)], "nothing is mixed up, nothing is lost"
+    assert [job.result for job in asked] == [*range(5), None, *range(6, 21)], "nothing is mixed up, nothing is lost"
     jobs.close()
 
 
@@ -142,7 +145,7 @@ def test_a_running_job_can_be_cancelled_and_a_failing_one_harms_nobody(gate: thr
     gate.set()
     after = jobs.submit(Job("a", blocked(gate, "fine")))
     assert jobs.wait(after, PATIENCE_S)
-    assert str(after.report) == "fine"
+    assert str(after.result) == "fine"
     with pytest.raises(QueueRefused, match="within an hour"):
         jobs.submit(Job("a", blocked(gate)))
     jobs.close()
@@ -160,8 +163,8 @@ def test_twenty_visitors_get_their_own_model(
     found = [service.look_up(name, "quick") for name in names]
     jobs = [service.start(one, f"visitor {n}") for n, one in enumerate(found)]
     assert all(service.jobs.wait(job, PATIENCE_S) for job in jobs)
-    assert [job.report and job.report.snapshot.repo_id for job in jobs] == names
-    assert {job.report.verdict.label for job in jobs if job.report} == {"no-backdoor-found"}
+    assert [job.result and job.result.snapshot.repo_id for job in jobs] == names
+    assert {job.result.verdict.label for job in jobs if job.result} == {"no-backdoor-found"}
     again = service.look_up(names[0], "quick").earlier
     assert again is not None, "the same towers under another name have the same result"
     assert len(service.board.rows()) == 20
@@ -170,21 +173,48 @@ def test_twenty_visitors_get_their_own_model(
 # ---------------------------------------------------------------- what is kept
 
 
-def test_private_gated_and_unfinished_results_are_kept_from_others(service: ScanService, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["private", "gated"])
+def test_results_of_models_that_not_everybody_may_read_reach_no_other_visitor(
+    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub], kind: str
+) -> None:
+    """A copy of the same weights, in public, is not answered from them."""
+    hub, owner = hub_and_settings[1], f"{kind}-owner"
+    hub.add_user(owner, token=f"hf_{kind}")
+    base = {p.name: p.read_bytes() for p in (WEIGHTS / "base").iterdir() if p.name != "provenance.json"}
+    hub.add_model(f"{owner}/hidden", base, private=kind == "private", gated=kind == "gated")
+    hub.add_model(f"{owner}/public", base)
+    for _ in range(2):
+        lookup = service.look_up(f"{owner}/hidden", "quick", token=f"hf_{kind}")
+        assert lookup.earlier is None
+        job = service.start(lookup, "visitor")
+        assert service.jobs.wait(job, PATIENCE_S)
+        assert job.error is None
+    assert service.look_up(f"{owner}/public", "quick").earlier is None
+    assert service.board.rows() == []
+
+
+def test_unfinished_results_are_not_listed(service: ScanService) -> None:
     report = stored(service, FINETUNED)
-    store, board = ResultStore(tmp_path / "kept", examples=None), Board()
-    for hidden in (
-        replace(report, snapshot=replace(report.snapshot, private=True)),
-        replace(report, snapshot=replace(report.snapshot, gated=True)),
-        replace(report, complete=False),
+    board = Board()
+    assert not board.add(replace(report, complete=False))
+    assert board.rows() == []
+    assert board.add(report)
+
+
+def test_what_holds_nothing_to_scan_gets_a_report_like_any_other(
+    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
+) -> None:
+    hub, config = hub_and_settings[1], b'{"model_type": "clip", "architectures": ["CLIPModel"]}'
+    hub.add_model("nothing/at-all", {"README.md": b"# nothing"})
+    hub.add_model("nothing/but-pickles", {"config.json": config, "pytorch_model.bin": b"pickle"})
+    for name, label, code in (
+        ("nothing/at-all", "nothing-to-scan", "no-model-files"),
+        ("nothing/but-pickles", "inconclusive", "pickle-only"),
     ):
-        assert not store.put("0" * 64, hidden)
-        assert not board.add(hidden)
-    assert (store.get("0" * 64), board.rows()) == (None, [])
-    assert store.put("0" * 64, report)
-    assert store.get("0" * 64) == report
-    (store._folder / f"{'0' * 64}.json").write_text("{broken")
-    assert store.get("0" * 64) is None
+        report = service.look_up(name, "quick").earlier
+        assert report is not None
+        assert (report.verdict.label, report.verdict.code) == (label, code)
+        assert f"data-code='{code}'" in panels.verdict(report)
 
 
 def test_the_board_survives_a_restart_in_a_dataset(
@@ -229,7 +259,6 @@ def test_the_figures_are_read_from_the_report(service: ScanService) -> None:
     report = stored(service, BACKDOORED)
     (result,) = report.results
     svg = sweep_figure(result)
-    assert "512 random tokens" in svg
     assert ">о</text>" in svg, "the outlier is named as people read it"
     surface: Any = landscape_figure(report)
     assert len(surface.data[0].z) == 21
@@ -239,18 +268,17 @@ def test_the_figures_are_read_from_the_report(service: ScanService) -> None:
     )
     assert sweep_figure(broken) == ""
     assert landscape_figure(replace(report, outcomes=(broken,))) is None
-    assert (spelled("pping</w>"), spelled("Ð"), spelled("犬")) == ("pping", "bytes d0", "犬")
+    assert tuple(map(readable_piece, ("pping</w>", "Ð", "犬"))) == ("pping", "bytes d0", "犬")
 
 
 def test_measured_error_rates_stand_under_the_evidence(service: ScanService) -> None:
     report = stored(service, BACKDOORED)
     rates = MEASURED["clip", True]
     shown = panels.verdict(report)
-    assert f"of {rates.n_benign} benign encoders" in shown
-    assert f"of {rates.n_backdoored} backdoored ones" in shown
-    assert "No released encoder was measured" in shown
+    for figure in (rates.n_benign, rates.n_backdoored):
+        assert f"of {figure} " in shown
     other = panels.verdict(replace(report, config={**report.config, "preset": "paper"}))
-    assert "Nobody has measured them" in other
+    assert f"of {rates.n_benign} " not in other
 
 
 def test_files_are_named_plainly(service: ScanService, tmp_path: Path) -> None:
@@ -261,22 +289,10 @@ def test_files_are_named_plainly(service: ScanService, tmp_path: Path) -> None:
         assert Path(path).name.startswith("amdet-hub-")
 
 
-def test_the_space_knows_no_room_below_scan_and_report() -> None:
-    """It calls scan and report; besides them only what says what to scan, and how a card is written."""
-    allowed = {
-        "errors",
-        "records",
-        "config",
-        "hub",
-        "scan",
-        "report",
-        "cards",
-        "verdict",
-        "demo",
-        "testing",
-        "__version__",
-    }
-    for path in (Path(__file__).parent.parent.parent / "space").glob("*.py"):
+def test_the_page_knows_no_room_below_scanner_and_report() -> None:
+    """Besides them only what says what to scan, and how a card is written."""
+    allowed = set("errors records config hub scanner report model_card verdict demo testing web".split())
+    for path in (ROOT / "amdet_hub" / "web").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("amdet_hub."):
                 assert (node.module or "").split(".")[1] in allowed, f"{path.name} imports {node.module}"
@@ -290,8 +306,6 @@ def test_the_workflow_to_take_away_is_one_of_the_action(service: ScanService) ->
         made = yaml.safe_load(workflow(given))
         (step,) = made["jobs"]["scan"]["steps"]
         assert step["uses"].startswith("OWNER/amdet-hub@")
-        assert set(step["with"]) <= set(
-            yaml.safe_load((Path(__file__).parents[2] / "action.yml").read_text())["inputs"]
-        )
+        assert set(step["with"]) <= set(yaml.safe_load((ROOT / "action.yml").read_text())["inputs"])
         assert step["with"] == {"model": name, "preset": "standard"}
         assert made["permissions"] == {}

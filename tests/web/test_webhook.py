@@ -1,4 +1,4 @@
-"""The Hub's webhook over HTTP: who may call, what is too much, what is scanned once, and that its own pull requests never come back to it."""
+"""The Hub's webhook over HTTP: who may call, what is too much, what is scanned once, and its own pull requests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 
 from amdet_hub.demo.run import BACKDOORED, BASE
 from amdet_hub.testing import LocalHub
+from amdet_hub.web.demo import copy_examples
 from amdet_hub.web.job_queue import JobQueue
-from amdet_hub.web.result_store import ResultStore
 from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
 from amdet_hub.web.webhook import MAX_BODY, WebhookReceiver, add_webhook, pushed_commit
-from tests.web.conftest import SECRET
+from tests.web.conftest import SECRET, unscanned
 
 if TYPE_CHECKING:
     from amdet_hub.web.app import RunningSpace
@@ -51,11 +51,10 @@ def call(
 
 
 @pytest.fixture
-def unscanned(served: RunningSpace, tmp_path: Path) -> Iterator[ScanService]:
+def empty(served: RunningSpace, tmp_path: Path) -> Iterator[ScanService]:
     """The served page's service, as if nothing had been scanned yet."""
-    kept, served.service.store = served.service.store, ResultStore(tmp_path, examples=None)
-    yield served.service
-    served.service.store = kept
+    with unscanned(served.service, tmp_path) as service:
+        yield service
 
 
 # ---------------------------------------------------------------- who may call, and with what
@@ -117,14 +116,14 @@ def test_there_is_no_webhook_without_a_secret(hub_and_settings: tuple[SpaceSetti
 
 
 def test_a_push_is_scanned_once(
-    served: RunningSpace, unscanned: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
+    served: RunningSpace, empty: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
 ) -> None:
     sha = hub_and_settings[1].head(BASE)
     status, said = call(served, payload(BASE, sha))
     assert status == 202
-    job = unscanned.jobs.get(said["queued"])
+    job = empty.jobs.get(said["queued"])
     assert job is not None
-    assert unscanned.jobs.wait(job, PATIENCE_S)
+    assert empty.jobs.wait(job, PATIENCE_S)
     assert job.result is not None
     assert job.result.snapshot.commit_sha == sha
     assert call(served, payload(BASE, sha)) == (
@@ -158,17 +157,18 @@ def test_what_cannot_be_scanned_is_said(
     hub = hub_and_settings[1]
     hub.add_model("hook/empty", {"README.md": b"# nothing"})
     status, said = call(served, payload("hook/empty", hub.head("hook/empty")))
-    assert (status, list(said)) == (200, ["ignored"])
+    assert (status, said["verdict"], said["code"]) == (200, "nothing-to-scan", "no-model-files")
     status, said = call(served, payload("hook/nowhere", SHA))
-    assert "was not found" in said["ignored"]
+    assert said["ignored"].endswith("[repo-not-found]")
 
 
 def test_a_full_queue_and_a_silent_hub_are_no_last_word(
-    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
+    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both are asked for again, by the person who presses replay or by the next push, and a replay must not be taken for one that was done."""
+    """Both are asked for again, by a replay or the next push: the call must not count as done."""
     hub, asked = hub_and_settings[1], payload(BASE, hub_and_settings[1].head(BASE))
     receiver, kept = WebhookReceiver(service), service.jobs
+    monkeypatch.setattr("amdet_hub.hub._client.FIRST_PAUSE_S", 0.01)
     hub.fail(f"/api/models/{BASE}", status=503, times=None)
     status, said = receiver.receive(asked)
     hub.behave()
@@ -176,7 +176,7 @@ def test_a_full_queue_and_a_silent_hub_are_no_last_word(
     service.jobs = JobQueue(size=0, per_owner=1, per_owner_hour=1)
     status, said = receiver.receive(asked)
     assert status == 429
-    assert "queue is full" in said["error"]
+    assert said["error"].endswith("[queue-refused]")
     service.jobs.close()
     service.jobs = kept
     assert receiver.receive(asked)[0] == 202
@@ -189,6 +189,7 @@ def test_its_own_pull_request_never_comes_back(
     hub = hub_and_settings[1]
     hub.add_user("scanner-bot", token="hf_bot")
     service.settings = replace(service.settings, webhook_token="hf_bot")
+    copy_examples(service.settings)  # the copy is answered from the original's result
     source = {name: hub.read(BACKDOORED, name) for name in hub.files(BACKDOORED)}
     hub.add_model("hook/backdoored", source)
     receiver = WebhookReceiver(service)
@@ -205,8 +206,6 @@ def test_its_own_pull_request_never_comes_back(
     commented = {**pushed, "event": {"action": "create", "scope": "discussion.comment"}}
     assert "ignored" in receiver.receive(commented)[1]
     hub.merge_pull_request("hook/backdoored", proposed.number)
-    assert receiver.receive(payload("hook/backdoored", hub.head("hook/backdoored"))) == (
-        200,
-        {"ignored": "these weights were scanned before"},
-    )
+    status, said = receiver.receive(payload("hook/backdoored", hub.head("hook/backdoored")))
+    assert (status, said["verdict"], "ignored" in said) == (200, "backdoor-detected", True)
     assert len(hub.pull_requests("hook/backdoored")) == 1

@@ -24,7 +24,7 @@ from amdet_hub.testing import LocalHub
 from amdet_hub.web import panels
 from amdet_hub.web.service import ScanService
 from amdet_hub.web.settings import SpaceSettings
-from amdet_hub.web.zerogpu import LEAST_S, MOST_S, GpuRefused, lent, on_zerogpu, seconds_for
+from amdet_hub.web.zerogpu import LEAST_S, MOST_S, GpuRefused, borrow_gpu, on_zerogpu, seconds_for
 
 PATIENCE_S = 120.0
 REQUEST: ContextVar[str | None] = ContextVar("request", default=None)
@@ -76,7 +76,7 @@ def spaces() -> StandIn:
 
 @pytest.fixture
 def borrowing(service: ScanService, spaces: StandIn) -> ScanService:
-    service.gpu = lent(spaces)
+    service.gpu = borrow_gpu(spaces)
     return service
 
 
@@ -93,18 +93,20 @@ def test_a_scan_crosses_with_its_progress_its_measurements_and_its_report(
     REQUEST.set(None)
     assert borrowing.jobs.wait(job, PATIENCE_S)
     assert job.error is None
-    assert job.report is not None
-    assert (job.report.verdict.label, job.report.complete) == ("backdoor-detected", True)
+    assert job.result is not None
+    assert (job.result.verdict.label, job.result.complete) == ("backdoor-detected", True)
     assert job.stage == "name", "what was found is put into words last"
     assert set(job.trace.stages()) == {"sweep", "confirm"}
-    assert spaces.asked_by == ["the visitor's"], "the GPU is borrowed in the name of whoever's request it was"
-    assert spaces.durations == [seconds_for(found.plan, "quick")] == [600]
-    assert borrowing.look_up(BACKDOORED, "quick").earlier == job.report
+    assert spaces.asked_by == ["the visitor's"], "the GPU is borrowed in the name of the visitor"
+    assert spaces.durations == [seconds_for(found.target, "quick")] == [600]
+    earlier = borrowing.look_up(BACKDOORED, "quick").earlier
+    assert earlier is not None
+    assert (earlier.cached, earlier.verdict) == (True, job.result.verdict)
 
 
 def test_the_seconds_follow_the_size_and_end_at_the_daily_share() -> None:
     def sized(tower_bytes: int) -> Any:
-        return SimpleNamespace(encoders=[SimpleNamespace(encoder=SimpleNamespace(tower_bytes=tower_bytes))])
+        return SimpleNamespace(pairs=[SimpleNamespace(suspect=SimpleNamespace(tower_bytes=tower_bytes))])
 
     sizes = [1 << 20, 250 << 20, 500 << 20, 3 << 30]
     quick, standard = ([seconds_for(sized(size), preset) for size in sizes] for preset in ("quick", "standard"))
@@ -128,7 +130,7 @@ def test_a_gpu_that_is_taken_away_is_no_verdict(borrowing: ScanService, spaces: 
     spaces.takes_away = True
     job = borrowing.start(borrowing.look_up(BACKDOORED, "quick"), "visitor")
     assert borrowing.jobs.wait(job, PATIENCE_S)
-    assert (job.state, job.report) == ("failed", None)
+    assert (job.state, job.result) == ("failed", None)
     assert "taken away" in str(job.error)
 
 
@@ -145,7 +147,8 @@ def test_errors_cross_whole(
     borrowing: ScanService, spaces: StandIn, hub_and_settings: tuple[SpaceSettings, LocalHub]
 ) -> None:
     found = borrowing.look_up(BACKDOORED, "quick")
-    gone = replace(found, ref=replace(found.ref, repo_id="demo/gone", raw="demo/gone"))
+    ref = replace(found.target.ref, repo_id="demo/gone", raw="demo/gone")
+    gone = replace(found, target=replace(found.target, ref=ref))
     job = borrowing.start(gone, "visitor")
     assert borrowing.jobs.wait(job, PATIENCE_S)
     assert isinstance(job.error, RepoNotFound)
