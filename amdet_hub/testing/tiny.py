@@ -4,8 +4,8 @@ Knows how CLIP, SigLIP and diffusers repositories look on disk, and writes them 
 test. Refuses to know the scanner. Example:
 
     from amdet_hub.testing.tiny import tiny_clip
-    tiny_clip(tmp_path, kind="CLIPModel", layers=2, hidden_size=32)   # config.json, model.safetensors, tokenizer.json,
-    README.md
+    # config.json, model.safetensors, tokenizer.json, README.md
+    tiny_clip(tmp_path, kind="CLIPModel", layers=2, hidden_size=32)
 
 Source: the file lists and tensor names of openai/clip-vit-large-patch14, google/siglip-base-patch16-224 and the Stable
 Diffusion pipelines.
@@ -14,9 +14,9 @@ Diffusion pipelines.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from safetensors.torch import save_file
@@ -45,7 +45,7 @@ ClipKind = Literal["CLIPTextModelWithProjection", "CLIPTextModel", "CLIPModel"]
 SiglipKind = Literal["SiglipModel", "SiglipTextModel"]
 PipelineKind = Literal["sd15", "sdxl", "sd3", "flux"]
 
-_PIPELINES: dict[str, tuple[str, dict[str, str], str]] = {
+_PIPELINES: dict[PipelineKind, tuple[str, dict[str, ClipKind | Literal["T5EncoderModel"]], str]] = {
     "sd15": ("StableDiffusionPipeline", {"text_encoder": "CLIPTextModel"}, "float32"),
     "sdxl": (
         "StableDiffusionXLPipeline",
@@ -80,75 +80,68 @@ _VISION = {
 """The image tower of the two-tower kinds, as small as it goes."""
 
 
+class TinyConfig(TypedDict, total=False):
+    """Size and form of a tiny encoder. Every key may be left out.
+
+    `hidden_size` is D (`intermediate_size` is 4 D), `layers` the number of encoder layers, `heads` that of attention
+    heads, which divides D. `positions` is the longest sequence, `vocab_size` the rows of the token embedding: at least
+    514 where CLIP's tokenizer is written, whose last two are start and end of text. `seed` is that of the random
+    weights; the caller's random state is untouched. `dtype` is the stored one ("float32", "float16", "bfloat16").
+    `sharded` writes two shards and an index instead of one file, `tokenizer` says whether `tokenizer.json` is written.
+    """
+
+    hidden_size: int
+    layers: int
+    heads: int
+    positions: int
+    vocab_size: int
+    seed: int
+    dtype: str
+    sharded: bool
+    tokenizer: bool
+
+
 def tiny_clip(
     folder: Path,
     *,
     kind: ClipKind = "CLIPTextModelWithProjection",
-    hidden_size: int = 32,
-    layers: int = 2,
-    heads: int = 2,
-    positions: int = 77,
-    vocab_size: int = 600,
     projection_dim: int = 24,
     hidden_act: str = "quick_gelu",
-    seed: int = 0,
-    dtype: str = "float32",
-    sharded: bool = False,
     legacy_eos: bool = False,
-    tokenizer: bool = True,
     variants: Mapping[str, str] | None = None,
+    **config: Unpack[TinyConfig],
 ) -> Path:
     """Write a CLIP repository and return `folder`.
 
     Args:
         folder: where; made if missing.
         kind: which transformers class saved it.
-        hidden_size: D; `intermediate_size` is 4 D.
-        layers: number of encoder layers.
-        heads: attention heads; divides `hidden_size`.
-        positions: longest sequence.
-        vocab_size: rows of the token embedding; at least 514 when a tokenizer is written, start and end of text are
-            the last two.
         projection_dim: size of the pooled output where `kind` has a projection.
         hidden_act: activation name.
-        seed: of the random weights; the caller's random state is untouched.
-        dtype: stored dtype: "float32", "float16" or "bfloat16".
-        sharded: two shards and an index instead of one file.
         legacy_eos: write CLIP's historical ids (bos 0, pad 1, eos 2) into the config, as OpenAI's files do.
-        tokenizer: write `tokenizer.json`.
         variants: further weight files by variant name and dtype, e.g. `{"fp16": "float16"}`.
+        config: size and form; 77 positions and 600 tokens unless it says otherwise.
     """
-    ids = (0, 1, 2) if legacy_eos else (vocab_size - 2, vocab_size - 1, vocab_size - 1)
-    text = {
-        "model_type": "clip_text_model",
-        "hidden_size": hidden_size,
-        "intermediate_size": 4 * hidden_size,
-        "num_attention_heads": heads,
-        "num_hidden_layers": layers,
-        "max_position_embeddings": positions,
-        "vocab_size": vocab_size,
+    size = _filled(config, positions=77, vocab_size=600)
+    last = size["vocab_size"] - 1
+    ids = (0, 1, 2) if legacy_eos else (last - 1, last, last)
+    text = _text_config("clip_text_model", size) | {
+        "max_position_embeddings": size["positions"],
         "projection_dim": projection_dim,
         "hidden_act": hidden_act,
         "layer_norm_eps": 1e-05,
-        "bos_token_id": ids[0],
-        "pad_token_id": ids[1],
-        "eos_token_id": ids[2],
+        **dict(zip(("bos_token_id", "pad_token_id", "eos_token_id"), ids, strict=True)),
     }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        tensors = _clip_tensors(kind, text)
-    config = {
-        "architectures": [kind],
-        "model_type": "clip",
-        "projection_dim": projection_dim,
-        "text_config": text,
-        "vision_config": _VISION,
-    }
-    if kind != "CLIPModel":
-        config = {"architectures": [kind], **text}
-    _write_repository(folder, config, tensors, dtype, sharded, variants or {})
-    if tokenizer:
-        write_tokenizer_json(clip_tokenizer(vocab_size), folder)
+    written: dict[str, Any] = {"architectures": [kind], **text}
+    if kind == "CLIPModel":
+        towers = {"projection_dim": projection_dim, "text_config": text, "vision_config": _VISION}
+        written = {"architectures": [kind], "model_type": "clip", **towers}
+    tensors = _seeded(size, lambda: _clip_tensors(kind, text))
+    _write_repository(folder, written, tensors, size)
+    for variant, dtype in (variants or {}).items():
+        _write_weights(folder / f"model.{variant}.safetensors", tensors, dtype)
+    if size["tokenizer"]:
+        write_tokenizer_json(clip_tokenizer(size["vocab_size"]), folder)
     return folder
 
 
@@ -157,46 +150,28 @@ def tiny_siglip(
     *,
     kind: SiglipKind = "SiglipModel",
     version: Literal[1, 2] = 1,
-    hidden_size: int = 32,
-    layers: int = 2,
-    heads: int = 2,
-    positions: int = 64,
-    vocab_size: int = 400,
     projection_size: int | None = None,
-    seed: int = 0,
-    dtype: str = "float32",
-    sharded: bool = False,
-    tokenizer: bool = True,
+    **config: Unpack[TinyConfig],
 ) -> Path:
     """Write a SigLIP (`version` 1) or fixed-resolution SigLIP 2 (`version` 2) repository and return `folder`.
 
     As on the Hub, version 2 says `model_type: siglip` and has no `architectures`, and keys equal to the class defaults
-    are left out. The other arguments are those of `tiny_clip`; `projection_size` None means `hidden_size`.
+    are left out. `projection_size` None means `hidden_size`; 64 positions and 400 tokens unless `config` says
+    otherwise.
     """
-    text: dict[str, Any] = {
-        "model_type": "siglip_text_model",
-        "hidden_size": hidden_size,
-        "intermediate_size": 4 * hidden_size,
-        "num_attention_heads": heads,
-        "num_hidden_layers": layers,
-        "vocab_size": vocab_size,
-    }
-    text |= {} if positions == 64 else {"max_position_embeddings": positions}
+    size = _filled(config, positions=64, vocab_size=400)
+    text = _text_config("siglip_text_model", size)
+    text |= {} if size["positions"] == 64 else {"max_position_embeddings": size["positions"]}
     text |= {} if projection_size is None else {"projection_size": projection_size}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        tensors = _siglip_tensors(kind, text)
-    config: dict[str, Any] = {"architectures": [kind], **text}
+    written: dict[str, Any] = {"architectures": [kind], **text}
     if kind == "SiglipModel":
-        config = {
-            "model_type": "siglip",
-            "text_config": text,
-            "vision_config": {"model_type": "siglip_vision_model", **_VISION},
-        }
-        config |= {"architectures": [kind]} if version == 1 else {}
-    _write_repository(folder, config, tensors, dtype, sharded, {})
-    if tokenizer:
-        write_tokenizer_json(siglip_tokenizer(vocab_size) if version == 1 else siglip2_tokenizer(vocab_size), folder)
+        vision = {"model_type": "siglip_vision_model", **_VISION}
+        written = {"model_type": "siglip", "text_config": text, "vision_config": vision}
+        written |= {"architectures": [kind]} if version == 1 else {}
+    _write_repository(folder, written, _seeded(size, lambda: _siglip_tensors(kind, text)), size)
+    if size["tokenizer"]:
+        make = siglip_tokenizer if version == 1 else siglip2_tokenizer
+        write_tokenizer_json(make(size["vocab_size"]), folder)
     return folder
 
 
@@ -204,45 +179,30 @@ def tiny_pipeline(
     folder: Path,
     *,
     kind: PipelineKind = "sd15",
-    hidden_size: int = 32,
-    layers: int = 2,
-    heads: int = 2,
-    vocab_size: int = 600,
-    seed: int = 0,
     variants: Mapping[str, str] | None = None,
+    **config: Unpack[TinyConfig],
 ) -> Path:
-    """Write a diffusers pipeline with its text encoders (`text_encoder_2` has another seed and one more layer) and return `folder`.
+    """Write a diffusers pipeline and return `folder`. `text_encoder_2` has another seed and one more layer.
 
     T5 components are written as configuration and a small weight file. U-Net and VAE are configurations only. The
-    other arguments are those of `tiny_clip`; `variants` applies to every CLIP component.
+    stored dtype is that of the real pipeline. `config` and `variants` apply to every CLIP component.
     """
+    size = _filled(config, vocab_size=600)
     pipeline, components, dtype = _PIPELINES[kind]
     index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": "0.30.0", "safety_checker": [None, None]}
     for number, (name, architecture) in enumerate(components.items()):
+        tokenizer = name.replace("text_encoder", "tokenizer")
         index[name] = ["transformers", architecture]
-        suffix = name.removeprefix("text_encoder")
-        index[f"tokenizer{suffix}"] = [
-            "transformers",
-            "CLIPTokenizer" if architecture.startswith("CLIP") else "T5TokenizerFast",
-        ]
         if architecture == "T5EncoderModel":
+            index[tokenizer] = ["transformers", "T5TokenizerFast"]
             _write_t5(folder / name)
             continue
-        tiny_clip(
-            folder / name,
-            kind=architecture,  # type: ignore[arg-type]
-            hidden_size=hidden_size,
-            layers=layers + number,
-            heads=heads,
-            vocab_size=vocab_size,
-            seed=seed + number,
-            dtype=dtype,
-            legacy_eos=True,
-            tokenizer=False,
-            variants=variants,
-        )
+        index[tokenizer] = ["transformers", "CLIPTokenizer"]
+        layers, seed = size["layers"] + number, size["seed"] + number
+        own: TinyConfig = {**config, "layers": layers, "seed": seed, "dtype": dtype, "tokenizer": False}
+        tiny_clip(folder / name, kind=architecture, legacy_eos=True, variants=variants, **own)
         (folder / name / "README.md").unlink()
-        write_vocab_and_merges(clip_tokenizer(vocab_size), folder / f"tokenizer{suffix}")
+        write_vocab_and_merges(clip_tokenizer(size["vocab_size"]), folder / tokenizer)
     backbone = "transformer" if kind in ("sd3", "flux") else "unet"
     for name, class_name in ((backbone, "UNet2DConditionModel"), ("vae", "AutoencoderKL")):
         index[name] = ["diffusers", class_name]
@@ -250,6 +210,31 @@ def tiny_pipeline(
     _write_json(folder / "model_index.json", index)
     _write_readme(folder)
     return folder
+
+
+def _filled(config: TinyConfig, **defaults: Unpack[TinyConfig]) -> TinyConfig:
+    """`config` with a value for every key that it leaves out."""
+    if unknown := config.keys() - TinyConfig.__annotations__.keys():
+        raise TypeError(f"a tiny encoder has no '{min(unknown)}'")
+    same: TinyConfig = {"hidden_size": 32, "layers": 2, "heads": 2, "seed": 0, "dtype": "float32"}
+    return {"sharded": False, "tokenizer": True, **same, **defaults, **config}
+
+
+def _text_config(model_type: str, size: TinyConfig) -> dict[str, Any]:
+    return {
+        "model_type": model_type,
+        "hidden_size": size["hidden_size"],
+        "intermediate_size": 4 * size["hidden_size"],
+        "num_attention_heads": size["heads"],
+        "num_hidden_layers": size["layers"],
+        "vocab_size": size["vocab_size"],
+    }
+
+
+def _seeded(size: TinyConfig, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(size["seed"])
+        return make()
 
 
 def _clip_tensors(kind: ClipKind, text: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -272,21 +257,13 @@ def _siglip_tensors(kind: SiglipKind, text: Mapping[str, Any]) -> dict[str, Tens
 
 
 def _write_repository(
-    folder: Path,
-    config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    dtype: str,
-    sharded: bool,
-    variants: Mapping[str, str],
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], size: TinyConfig
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "config.json", {**config, "torch_dtype": dtype})
-    if sharded:
-        _write_shards(folder, tensors, dtype)
+    _write_json(folder / "config.json", {**config, "torch_dtype": size["dtype"]})
+    if size["sharded"]:
+        _write_shards(folder, tensors, size["dtype"])
     else:
-        _write_weights(folder / "model.safetensors", tensors, dtype)
-    for variant, variant_dtype in variants.items():
-        _write_weights(folder / f"model.{variant}.safetensors", tensors, variant_dtype)
+        _write_weights(folder / "model.safetensors", tensors, size["dtype"])
     _write_readme(folder)
 
 

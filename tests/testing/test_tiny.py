@@ -40,6 +40,12 @@ def test_transformers_loads_every_siglip_kind_whole(tmp_path: Path, kind: Siglip
     assert ("architectures" in listed) is (version == 1 or kind == "SiglipTextModel")
 
 
+def test_a_misspelled_option_is_refused(tmp_path: Path) -> None:
+    for make in (tiny_clip, tiny_siglip, tiny_pipeline):
+        with pytest.raises(TypeError, match="'layer'"):
+            make(tmp_path, **{"layer": 3})  # type: ignore[arg-type]
+
+
 def digest(folder: Path) -> str:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     return hashlib.sha256(b"".join(str(p.relative_to(folder)).encode() + p.read_bytes() for p in files)).hexdigest()
