@@ -15,7 +15,7 @@ from transformers.masking_utils import create_causal_mask
 
 from amdet_hub.detect.protocol import PrefixCache
 from amdet_hub.encoders.canonical_names import PROJECTION
-from amdet_hub.encoders.tower import TextTower, layer_config
+from amdet_hub.encoders.text_tower import TextTower, layer_config
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 

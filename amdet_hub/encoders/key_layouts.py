@@ -6,8 +6,8 @@ key and value, has names of its own, and stores CLIP's projection transposed. A 
 dot: `cond_stage_model.transformer.text_model.` in a Stable Diffusion 1 checkpoint, `text.` in an OpenCLIP model of two
 towers.
 
-Each canonical tensor is a `Piece` of one stored tensor, and nothing else is needed: what to fetch, what to check, what
-to load.
+Each canonical tensor is a `TensorSlice` of one stored tensor, and nothing else is needed: what to fetch, what to
+check, what to load.
 
 Source: open_clip 3.3 `transformer.py` (`ResidualAttentionBlock`, `TextTransformer`) on `torch.nn.MultiheadAttention`;
 transformers 5.23 `models/clip/modeling_clip.py`; the key prefixes of diffusers 0.42 `loaders/single_file_utils.py`.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from amdet_hub.encoders.canonical_names import (
     POSITION_EMBEDDING,
@@ -29,44 +29,46 @@ from amdet_hub.encoders.canonical_names import (
 from amdet_hub.records import KeyLayout, ResolvedEncoder, TowerConfig
 
 Part = Literal["whole", "transposed", "query", "key", "value"]
-"""What a canonical tensor is of the stored one; "query", "key" and "value" are the three equal parts of its rows, in this order."""
+"""What a canonical tensor is of the stored one; "query", "key", "value": the three equal parts of its rows, in order."""
 
 MAX_TOWERS = 8
 """Text towers in one file; Stable Diffusion 3 checkpoints hold two of this kind."""
 
 _MODEL = "text_model."
-_OPENCLIP_TOKENS, _OPENCLIP_POSITIONS = "token_embedding.weight", "positional_embedding"
-_OPENCLIP_SIGNS = (_OPENCLIP_POSITIONS, "transformer.resblocks.0.ln_1.weight", "ln_final.weight")
-_OPENCLIP_PROJECTION = "text_projection"
-_OPENCLIP_ROOTS = ("token_embedding.", _OPENCLIP_POSITIONS, "transformer.", "ln_final.", _OPENCLIP_PROJECTION)
+_SIGNS: Mapping[KeyLayout, tuple[str, ...]] = {
+    "transformers": (TOKEN_EMBEDDING,),
+    "openclip": (
+        "token_embedding.weight",
+        "positional_embedding",
+        "transformer.resblocks.0.ln_1.weight",
+        "ln_final.weight",
+    ),
+}
+"""The tensors that tell a tower of a layout; what precedes the first is its prefix."""
+_OPENCLIP_ROOTS = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
 _OPENCLIP_OUTSIDE = ("logit_scale", "logit_bias")
 """The contrastive loss's two scalars, which OpenCLIP stores beside the text tower's tensors."""
 _FLAT_ROOTS = ("embeddings.", "encoder.", "final_layer_norm.", "head.", "text_projection")
-_OPENCLIP_LAYER: Mapping[str, str] = {
-    "layer_norm1": "ln_1",
-    "layer_norm2": "ln_2",
-    "self_attn.out_proj": "attn.out_proj",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
-}
-_STACKED: Mapping[str, Part] = {"self_attn.q_proj": "query", "self_attn.k_proj": "key", "self_attn.v_proj": "value"}
+_OPENCLIP_NAMES: tuple[tuple[str, str, Part], ...] = (
+    (TOKEN_EMBEDDING, "token_embedding.weight", "whole"),
+    (POSITION_EMBEDDING, "positional_embedding", "whole"),
+    (PROJECTION, "text_projection", "transposed"),
+    (".layer_norm1.", ".ln_1.", "whole"),
+    (".layer_norm2.", ".ln_2.", "whole"),
+    (".self_attn.q_proj.", ".attn.in_proj_", "query"),
+    (".self_attn.k_proj.", ".attn.in_proj_", "key"),
+    (".self_attn.v_proj.", ".attn.in_proj_", "value"),
+    (".self_attn.out_proj.", ".attn.out_proj.", "whole"),
+    (".mlp.fc1.", ".mlp.c_fc.", "whole"),
+    (".mlp.fc2.", ".mlp.c_proj.", "whole"),
+    ("final_layer_norm.", "ln_final.", "whole"),
+    ("head.", "text_projection.", "whole"),
+)
+"""Part of a canonical name, what OpenCLIP has in its place, and which part of that tensor is meant."""
 
 
 @dataclass(frozen=True)
-class FoundTower:
-    """A text tower in a file's tensor names: how it is laid out, and what precedes its names."""
-
-    key_layout: KeyLayout
-    prefix: str
-
-    @property
-    def place(self) -> str:
-        """Where in the file it lies, for people: `"conditioner.embedders.1.model"`; empty at the top, and where OpenCLIP always puts it."""
-        return "" if self == FoundTower("openclip", "text.") else outer(self.prefix).rstrip(".")
-
-
-@dataclass(frozen=True)
-class Piece:
+class TensorSlice:
     """Where a canonical tensor lies: the stored tensor's name and whole shape, and which part of it is meant."""
 
     stored: str
@@ -74,23 +76,66 @@ class Piece:
     part: Part = "whole"
 
 
-def outer(prefix: str) -> str:
-    """What precedes a tower and its projection alike: the prefix without a final `text_model.`."""
-    return prefix[: -len(_MODEL)] if prefix == _MODEL or prefix.endswith(f".{_MODEL}") else prefix
+@dataclass(frozen=True)
+class TowerLayout:
+    """A text tower in a file's tensor names: how they are cut, and what precedes them."""
+
+    key_layout: KeyLayout
+    prefix: str
+
+    @classmethod
+    def of(cls, resolved: ResolvedEncoder) -> Self:
+        """The layout of an encoder that was resolved."""
+        return cls(resolved.key_layout, resolved.prefix)
+
+    @property
+    def root(self) -> str:
+        """The prefix of a tower and its projection alike: without a final `text_model.`."""
+        return self.prefix.removesuffix(_MODEL) if f".{self.prefix}".endswith(f".{_MODEL}") else self.prefix
+
+    @property
+    def place(self) -> str:
+        """Where in the file it lies, for people: `"conditioner.embedders.1.model"`; empty in the usual places."""
+        return "" if self == TowerLayout("openclip", "text.") else self.root.rstrip(".")
+
+    @property
+    def buffers(self) -> tuple[str, ...]:
+        """The stored name of the counting buffer that transformers before 4.31 saved, where the layout has one."""
+        return (self.prefix + POSITION_IDS,) if self.key_layout == "transformers" else ()
+
+    def slices(self, config: TowerConfig) -> dict[str, TensorSlice]:
+        """The slice that each canonical tensor of a tower is."""
+        return {name: self._slice(name, shape) for name, shape in tower_shapes(config).items()}
+
+    def _slice(self, name: str, shape: tuple[int, ...]) -> TensorSlice:
+        if self.key_layout == "transformers":
+            return TensorSlice((self.root if name == PROJECTION else self.prefix) + name, shape)
+        canonical, stored, part = next(row for row in _OPENCLIP_NAMES if row[0] in name)
+        whole = {"whole": shape, "transposed": shape[::-1]}.get(part, (3 * shape[0], *shape[1:]))
+        renamed = name.replace("encoder.layers.", "transformer.resblocks.").replace(canonical, stored)
+        return TensorSlice(self.prefix + renamed, whole, part)
+
+    def claims(self, name: str) -> bool:
+        """Whether a stored tensor says that it is a part of this tower, so that the config must describe it."""
+        if self.key_layout == "openclip":
+            under = name.removeprefix(self.prefix)
+            known = self.prefix == "text." or under.startswith(_OPENCLIP_ROOTS)
+            return name.startswith(self.prefix) and under not in _OPENCLIP_OUTSIDE and known
+        if self.root != self.prefix and name.startswith(self.prefix):
+            return True
+        # transformers would load flat names over those beside `text_model.`: two towers in one place are refused
+        return name.startswith(self.root) and name[len(self.root) :].startswith(_FLAT_ROOTS)
 
 
-def find_towers(names: Iterable[str]) -> tuple[FoundTower, ...]:
+def find_towers(names: Iterable[str]) -> tuple[TowerLayout, ...]:
     """Every text tower in a file's tensor names, the usual prefixes first."""
     present = set(names)
-    found = set()
-    for name in present:
-        prefix = _before(name, TOKEN_EMBEDDING)
-        if prefix is not None:
-            found.add(FoundTower("transformers", prefix))
-            continue
-        prefix = _before(name, _OPENCLIP_TOKENS)
-        if prefix is not None and all(prefix + sign in present for sign in _OPENCLIP_SIGNS):
-            found.add(FoundTower("openclip", prefix))
+    found = {
+        TowerLayout(key_layout, name.removesuffix(tokens))
+        for key_layout, (tokens, *others) in _SIGNS.items()
+        for name in present
+        if f".{name}".endswith(f".{tokens}") and all(name.removesuffix(tokens) + sign in present for sign in others)
+    }
     return tuple(
         sorted(
             found,
@@ -99,71 +144,14 @@ def find_towers(names: Iterable[str]) -> tuple[FoundTower, ...]:
     )
 
 
-def _before(name: str, ending: str) -> str | None:
-    prefix = name[: -len(ending)] if name.endswith(ending) else None
-    return prefix if prefix is not None and (not prefix or prefix.endswith(".")) else None
-
-
-def pieces(config: TowerConfig, key_layout: KeyLayout, prefix: str) -> dict[str, Piece]:
-    """The piece that each canonical tensor of a tower is."""
-    make = _openclip_piece if key_layout == "openclip" else _transformers_piece
-    return {name: make(name, shape, prefix, config) for name, shape in tower_shapes(config).items()}
-
-
-def _transformers_piece(name: str, shape: tuple[int, ...], prefix: str, config: TowerConfig) -> Piece:
-    return Piece((outer(prefix) if name == PROJECTION else prefix) + name, shape)
-
-
-def _openclip_piece(name: str, shape: tuple[int, ...], prefix: str, config: TowerConfig) -> Piece:
-    if name.startswith("encoder.layers."):
-        _, _, number, rest = name.split(".", 3)
-        module, _, kind = rest.rpartition(".")
-        block = f"{prefix}transformer.resblocks.{number}."
-        if module in _STACKED:
-            return Piece(f"{block}attn.in_proj_{kind}", (3 * shape[0], *shape[1:]), _STACKED[module])
-        return Piece(f"{block}{_OPENCLIP_LAYER[module]}.{kind}", shape)
-    if name == PROJECTION:
-        return Piece(prefix + _OPENCLIP_PROJECTION, (shape[1], shape[0]), "transposed")
-    renamed = {TOKEN_EMBEDDING: _OPENCLIP_TOKENS, POSITION_EMBEDDING: _OPENCLIP_POSITIONS}
-    if name in renamed:
-        return Piece(prefix + renamed[name], shape)
-    for ours, theirs in (("final_layer_norm", "ln_final"), ("head", _OPENCLIP_PROJECTION)):
-        if name.startswith(f"{ours}."):
-            return Piece(prefix + theirs + name.removeprefix(ours), shape)
-    raise AssertionError(f"'{name}' is no canonical name")
-
-
-def position_ids_name(key_layout: KeyLayout, prefix: str) -> str | None:
-    """The stored name of the counting buffer that transformers before 4.31 saved, None where the layout has none."""
-    return prefix + POSITION_IDS if key_layout == "transformers" else None
-
-
 def wanted_names(resolved: ResolvedEncoder, stored_names: Collection[str]) -> frozenset[str]:
-    """Of the tensors that a weight file stores, those that the tower of `resolved` is made of: all that has to be fetched, and all that is loaded.
+    """The stored tensors that the tower of `resolved` is made of: all that is fetched, and all that is loaded.
 
     The counting buffer `position_ids` is among them where there is one: its content is checked. Of a LoRA it is
     everything under its prefix.
     """
     if resolved.adapter is not None:
         return frozenset(name for name in stored_names if name.startswith(resolved.adapter.prefix))
-    wanted = {piece.stored for piece in pieces(resolved.config, resolved.key_layout, resolved.prefix).values()}
-    if (buffer := position_ids_name(resolved.key_layout, resolved.prefix)) is not None:
-        wanted.add(buffer)
+    layout = TowerLayout.of(resolved)
+    wanted = {piece.stored for piece in layout.slices(resolved.config).values()}.union(layout.buffers)
     return frozenset(wanted.intersection(stored_names))
-
-
-def belongs(name: str, key_layout: KeyLayout, prefix: str) -> bool:
-    """Whether a stored tensor claims to be a part of this tower, so that it must be one that the config describes."""
-    if key_layout == "openclip":
-        under = name.removeprefix(prefix) if name.startswith(prefix) else None
-        return (
-            under is not None
-            and under not in _OPENCLIP_OUTSIDE
-            and (prefix == "text." or under.startswith(_OPENCLIP_ROOTS))
-        )
-    root = outer(prefix)
-    if root != prefix and name.startswith(prefix):
-        return True
-    # beside `text_model.`, flat names would be loaded over the others by transformers, so that two towers in one place
-    # are refused
-    return name.startswith(root) and name[len(root) :].startswith(_FLAT_ROOTS)

@@ -6,7 +6,7 @@ names, shapes, dtypes and finiteness are verified here, so that a random-initial
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.digest import tower_digest
-from amdet_hub.encoders.key_layouts import Part, pieces, position_ids_name, wanted_names
+from amdet_hub.encoders.key_layouts import Part, TowerLayout, wanted_names
 from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.siglip import SiglipTextEncoder
 from amdet_hub.encoders.transfer import fetch_file
-from amdet_hub.encoders.weight_files import check_pieces
+from amdet_hub.encoders.weight_files import WeightSet, check_slices
 from amdet_hub.errors import BadRepository, BadWeights
-from amdet_hub.records import Family, ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
+from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
 
 LARGEST_VALUE = 65_504.0
 """Largest magnitude of float16, in which every published encoder is stored too.
@@ -32,12 +32,6 @@ LARGEST_VALUE = 65_504.0
 Larger values are there to overflow, which hides tokens.
 """
 _PROBES, _PROBE_TOKENS = 4, 8
-_DTYPE_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-
-_ENCODERS: Mapping[Family, type[ClipTextEncoder] | type[SiglipTextEncoder]] = {
-    "clip": ClipTextEncoder,
-    "siglip": SiglipTextEncoder,
-}
 
 
 @dataclass(frozen=True)
@@ -62,63 +56,41 @@ def load_tower(
     *,
     whole_files: bool = False,
 ) -> LoadedTower:
-    """Fetch the text tower of `resolved` and load it; tensors outside the tower are not read and, where that saves much, not fetched.
+    """Fetch the text tower of `resolved` and load it, and no tensor outside of it where that saves much.
 
     Args:
         resolved: which tower.
         source: the repository it was found in.
         progress: called with ("download", bytes, bytes in all).
-        whole_files: fetch whole files, whose sha256 is checked: where a pinned sha256 is why the tower is believed.
+        whole_files: fetch whole files, whose sha256 is checked: where a pinned sha256 is why the tower is trusted.
 
     Raises:
         BadWeights: a tensor is missing, extra, misshapen, not finite, too large or not plain floating point.
-        BadRepository: a file is not what it was when it was resolved, or the tower overflows or says the same of every
-            text.
+        BadRepository: a file is not what it was when it was resolved, or the tower overflows or has one output for
+            every text.
         HubError: a file could not be fetched.
     """
+    layout, config = TowerLayout.of(resolved), resolved.config
     stored: dict[str, Tensor] = {}
+    infos: dict[str, TensorInfo] = {}
     file_of: dict[str, str] = {}
     for file in resolved.weight_files:
         local, header = fetch_file(resolved, source, file, progress, whole_files=whole_files)
-        wanted = {name: header[name] for name in wanted_names(resolved, header)}
-        read = _read_file(local, file.path, wanted)
+        read = read_tensors(local, file.path, header, wanted_names(resolved, header))
         if twice := next(iter(stored.keys() & read.keys()), None):
             raise BadWeights(file.path, twice, "lies in two files")
         stored |= read
+        infos |= header
         file_of |= dict.fromkeys(read, file.path)
-    path = resolved.weight_files[0].path
-    described = {
-        name: TensorInfo(_DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), 0, 0)
-        for name, tensor in stored.items()
-    }
-    check_pieces(resolved.config, resolved.key_layout, resolved.prefix, described, file_of, path)
-    if (buffer := position_ids_name(resolved.key_layout, resolved.prefix)) is not None:
-        _check_position_ids(stored.pop(buffer, None), buffer, resolved.config, path)
+    weights = WeightSet("", resolved.weight_files, {name: infos[name] for name in stored}, file_of)
+    check_slices(config, layout, weights)
+    for name in layout.buffers:
+        _check_position_ids(stored.pop(name, None), name, config, weights.path)
     for name, tensor in stored.items():
         check_values(tensor, name, file_of[name])
-    tensors = canonical_tensors(resolved, stored)
-    return LoadedTower(build_checked(resolved.config, tensors, path), tower_digest(tensors), tensors)
-
-
-def build_checked(config: TowerConfig, tensors: Mapping[str, Tensor], path: str) -> TextEncoder:
-    """`build_encoder`, and a look at whether what was built says anything at all.
-
-    Raises:
-        BadRepository: its output is not finite, or the same for every text; `path` is named.
-        BadWeights: as `build_encoder`.
-    """
-    encoder = build_encoder(config, tensors)
-    _check_alive(encoder, path)
-    return encoder
-
-
-def canonical_tensors(resolved: ResolvedEncoder, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tower's tensors by canonical name, cut out of what its files store; the values and dtypes are untouched.
-
-    `stored` must hold every tensor of `wanted_names` in its shape.
-    """
-    cut = pieces(resolved.config, resolved.key_layout, resolved.prefix)
-    return {name: _part(stored[piece.stored], piece.part) for name, piece in cut.items()}
+    cut = layout.slices(config)
+    tensors = {name: _part(stored[piece.stored], piece.part) for name, piece in cut.items()}
+    return LoadedTower(build_checked(config, tensors, weights.path), tower_digest(tensors), tensors)
 
 
 def _part(tensor: Tensor, part: Part) -> Tensor:
@@ -129,6 +101,18 @@ def _part(tensor: Tensor, part: Part) -> Tensor:
     return tensor.chunk(3)[("query", "key", "value").index(part)].contiguous()  # (3 D, ...) -> (D, ...)
 
 
+def build_checked(config: TowerConfig, tensors: Mapping[str, Tensor], path: str) -> TextEncoder:
+    """`build_encoder`, and a look at its output.
+
+    Raises:
+        BadRepository: its output is not finite, or the same for every text; `path` is named.
+        BadWeights: as `build_encoder`.
+    """
+    encoder = build_encoder(config, tensors)
+    _check_output(encoder, path)
+    return encoder
+
+
 def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEncoder:
     """The encoder made of canonical tensors (see `amdet_hub.encoders.canonical_names`), float32, on the CPU.
 
@@ -137,28 +121,34 @@ def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEnc
     """
     expected = tower_shapes(config)
     for name in expected.keys() | tensors.keys():
-        if name not in tensors:
-            raise BadWeights("weights", name, "is missing")
-        if name not in expected:
-            raise BadWeights("weights", name, "is not part of the tower that the config describes")
-        if tuple(tensors[name].shape) != expected[name]:
-            raise BadWeights(
-                "weights", name, f"has shape {tuple(tensors[name].shape)}, the config asks for {expected[name]}"
-            )
-    return _ENCODERS[config.family].from_tensors(config, tensors, torch.device("cpu"), torch.float32)
+        shape = tuple(tensors[name].shape) if name in tensors else None  # None: it is not there
+        if shape != expected.get(name):
+            raise BadWeights("weights", name, f"has shape {shape}, the config asks for {expected.get(name)}")
+    made = SiglipTextEncoder if config.family == "siglip" else ClipTextEncoder
+    return made.from_tensors(config, tensors, torch.device("cpu"), torch.float32)
 
 
-def _read_file(local: Path, path: str, wanted: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
-    """The wanted tensors of one file by stored name, each as the repository's header describes it; nothing else is read."""
+def read_tensors(
+    local: Path, path: str, header: Mapping[str, TensorInfo], names: Collection[str]
+) -> dict[str, Tensor]:
+    """Tensors of one file by stored name, each as the header describes it; nothing else is read.
+
+    Raises:
+        BadWeights: the file is not what its header was; `path` is named.
+    """
     try:
-        # "pread" copies: a file that changes under us cannot change a tower that was already checked
+        # "pread" copies: a file that changes meanwhile cannot change a tower that was already checked
         with safe_open(local, framework="pt", device="cpu", backend="pread") as file:
             there = set(file.keys())
-            for stored, info in wanted.items():
-                part = file.get_slice(stored) if stored in there else None
-                if part is None or (part.get_dtype(), tuple(part.get_shape())) != (info.dtype, info.shape):
-                    raise BadWeights(path, stored, "is not what the header said: the file changed")
-            return {name: file.get_tensor(name) for name in sorted(wanted)}
+            for name in names:
+                info, part = header.get(name), file.get_slice(name) if name in there else None
+                if (
+                    info is None
+                    or part is None
+                    or (part.get_dtype(), tuple(part.get_shape())) != (info.dtype, info.shape)
+                ):
+                    raise BadWeights(path, name, "is not what the header said: the file changed")
+            return {name: file.get_tensor(name) for name in sorted(names)}
     except SafetensorError as error:
         raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
 
@@ -176,20 +166,17 @@ def check_values(tensor: Tensor, name: str, path: str) -> None:
 
 
 @torch.inference_mode()
-def _check_alive(encoder: TextEncoder, path: str) -> None:
-    """A tower that overflows, or says the same of every text, has nothing that a scan could find, and must not be acquitted for it."""
+def _check_output(encoder: TextEncoder, path: str) -> None:
+    """Refuse a tower that overflows, or has one output for every text: a scan would find nothing in it."""
     config = encoder.config
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(
-        config.vocab_size, (_PROBES, min(_PROBE_TOKENS, config.max_position_embeddings)), generator=generator
-    )
+    shape = (_PROBES, min(_PROBE_TOKENS, config.max_position_embeddings))
+    ids = torch.randint(config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
     features = encoder.encode(encoder.token_embedding[ids] + encoder.position_embedding[: ids.shape[1]])  # (B, T, D)
     if not torch.isfinite(features).all():
         raise BadRepository(path, "the encoder's output is not finite, though its weights are")
     if bool((features == features[:1]).all()):
-        raise BadRepository(
-            path, "the encoder says the same of every text, so its weights are not those of a trained model"
-        )
+        reason = "the encoder says the same of every text, so its weights are not those of a trained model"
+        raise BadRepository(path, reason)
 
 
 def _check_position_ids(ids: Tensor | None, name: str, config: TowerConfig, path: str) -> None:

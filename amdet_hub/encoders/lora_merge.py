@@ -9,16 +9,14 @@ else 1.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from amdet_hub.encoders.adapters import LoraBase
 from amdet_hub.encoders.digest import tower_digest
-from amdet_hub.encoders.load import LoadedTower, build_checked, check_values, load_tower
-from amdet_hub.encoders.lora import MAX_ALPHA, FoundLora, LoraMatrix
+from amdet_hub.encoders.load import LoadedTower, build_checked, check_values, load_tower, read_tensors
+from amdet_hub.encoders.lora import MAX_ALPHA, LoraMatrix
+from amdet_hub.encoders.lora_files import LoraBase
 from amdet_hub.encoders.transfer import fetch_file
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder
@@ -40,12 +38,15 @@ def load_merged(
 
     Raises:
         BadWeights: a factor is not finite, too large or of another shape than when it was resolved.
-        BadRepository: the merged tower overflows or says the same of every text; as `load_tower` for the base.
+        BadRepository: the merged tower overflows or has one output for every text; as `load_tower` for the base.
         HubError: a file could not be fetched.
     """
     (file,) = resolved.weight_files
-    local, _ = fetch_file(resolved, source, file, progress, whole_files=False)
-    factors = _read(local, file.path, base.lora)
+    local, header = fetch_file(resolved, source, file, progress, whole_files=False)
+    names = {name for m in base.lora.matrices for name in (m.down, m.up, m.alpha) if name is not None}
+    factors = read_tensors(local, file.path, header, names)
+    for name, tensor in factors.items():
+        check_values(tensor, name, file.path)
     scale = resolved.adapter.scale if resolved.adapter is not None else None
     tensors = dict(load_tower(base.encoder, base.source, progress, whole_files=whole_base).tensors)
     for matrix in base.lora.matrices:
@@ -53,18 +54,6 @@ def load_merged(
         tensors[matrix.target] = weight + _product(matrix, factors, scale, weight.shape, file.path)
         check_values(tensors[matrix.target], matrix.target, file.path)
     return LoadedTower(build_checked(resolved.config, tensors, file.path), tower_digest(tensors), tensors)
-
-
-def _read(local: Path, path: str, lora: FoundLora) -> dict[str, Tensor]:
-    names = [name for m in lora.matrices for name in (m.down, m.up, m.alpha) if name is not None]
-    try:
-        with safe_open(local, framework="pt", device="cpu", backend="pread") as file:
-            tensors = {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
-    for name, tensor in tensors.items():
-        check_values(tensor, name, path)
-    return tensors
 
 
 def _product(

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from amdet_hub.encoders.key_layouts import FoundTower
+from amdet_hub.encoders.key_layouts import TowerLayout
 from amdet_hub.encoders.safetensors_header import TensorInfo
-from amdet_hub.encoders.tower_config import LEGACY_EOS, projection_size, tower_config
-from amdet_hub.errors import BadRepository
+from amdet_hub.encoders.strict_json import object_at
+from amdet_hub.encoders.tower_config import LEGACY_EOS, matrix_shape, projection_size, tower_config
 from amdet_hub.records import Family, TowerConfig
 
 OPENCLIP_CONFIG = "open_clip_config.json"
@@ -32,17 +32,19 @@ _DEFAULTS: Mapping[str, Any] = {
     "eos_id": 2,
 }
 _HONOURED = {*_DEFAULTS, "no_causal_mask", "proj_bias", "act_kwargs", "norm_kwargs"}
-_WITHOUT_EFFECT = {"hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "mlp_ratio", "pad_id", "output_tokens"}
+_WITHOUT_EFFECT = {
+    *("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "mlp_ratio", "pad_id", "output_tokens"),
+    *("hf_model_pretrained", "hf_proj_type", "hf_pooler_type"),
+}
 """Tokenisers, what the tensor shapes tell, and what only matters with an option that is refused."""
-_HF_TOWER = {"hf_model_pretrained", "hf_proj_type", "hf_pooler_type"}
 
 
 class UnsupportedTower(Exception):
-    """A text tower whose configuration asks for something that the encoders here do not do; the text is one phrase that says what."""
+    """A text tower that the encoders here cannot run as configured; the text is one phrase that says why."""
 
 
 def openclip_tower(
-    data: Mapping[str, Any], path: str, tensors: Mapping[str, TensorInfo], tower: FoundTower
+    data: Mapping[str, Any], path: str, tensors: Mapping[str, TensorInfo], layout: TowerLayout
 ) -> TowerConfig:
     """The text tower that an `open_clip_config.json` describes and `tensors` hold.
 
@@ -50,9 +52,9 @@ def openclip_tower(
         UnsupportedTower: it is not one of the two kinds that can be scanned.
         BadRepository: a value has the wrong type or is out of range.
     """
-    model = _mapping(data, "model_cfg", path)
-    text = _mapping(model, "text_cfg", path)
-    check_supported(text)
+    model = object_at(data, "model_cfg", path)
+    text = object_at(model, "text_cfg", path)
+    _check_supported(text)
     values = {key: text.get(key, default) for key, default in _DEFAULTS.items()}
     family = _family(text, values)
     read: dict[str, Any] = {
@@ -61,34 +63,26 @@ def openclip_tower(
         "num_hidden_layers": values["layers"],
         "num_attention_heads": values["heads"],
         "max_position_embeddings": values["context_length"],
-        "intermediate_size": _rows(tensors, f"{tower.prefix}transformer.resblocks.0.mlp.c_fc.weight", path),
+        "intermediate_size": matrix_shape(tensors, f"{layout.prefix}transformer.resblocks.0.mlp.c_fc.weight", path)[0],
         "hidden_act": _activation(model, text),
         "layer_norm_eps": _epsilon(text),
     }
     if family == "siglip":
-        read["projection_size"] = _rows(tensors, f"{tower.prefix}text_projection.weight", path)
+        read["projection_size"] = matrix_shape(tensors, f"{layout.prefix}text_projection.weight", path)[0]
         return tower_config(read, path, family, projection_dim=None)
     pooled_at = values["eos_id"] if values["pool_type"] == "eos" else LEGACY_EOS
     read |= {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": pooled_at}
-    return tower_config(read, path, family, projection_dim=projection_size(tensors, tower))
+    return tower_config(read, path, family, projection_dim=projection_size(tensors, layout))
 
 
-def check_supported(text: Mapping[str, Any]) -> None:
-    """Refuse what is switched on and not honoured here.
-
-    Raises:
-        UnsupportedTower: names the first such key.
-    """
+def _check_supported(text: Mapping[str, Any]) -> None:
+    """Refuse a key that is switched on and not honoured here."""
     if text.get("hf_model_name"):
-        raise UnsupportedTower(
-            f"its text tower is a Hugging Face model of another kind ({str(text['hf_model_name'])[:80]})"
-        )
+        other = str(text["hf_model_name"])[:80]
+        raise UnsupportedTower(f"its text tower is a Hugging Face model of another kind ({other})")
     for key, value in text.items():
-        if (
-            key not in _HONOURED | _WITHOUT_EFFECT | _HF_TOWER
-            and value not in (None, False)
-            and (key, value) != ("block_type", "default")
-        ):
+        off = value in (None, False) or (key, value) == ("block_type", "default")
+        if not off and key not in _HONOURED | _WITHOUT_EFFECT:
             raise UnsupportedTower(f"its text_cfg sets {key[:40]}, which changes the text tower")
     if text.get("proj_type", "linear") != "linear":
         raise UnsupportedTower(f"its text_cfg asks for the projection {str(text['proj_type'])[:40]!r}")
@@ -108,36 +102,16 @@ def _family(text: Mapping[str, Any], values: Mapping[str, Any]) -> Family:
 
 
 def _activation(model: Mapping[str, Any], text: Mapping[str, Any]) -> str:
-    arguments = text.get("act_kwargs")
-    if model.get("quick_gelu"):
-        if arguments:
-            raise UnsupportedTower("its text_cfg gives QuickGELU arguments")
-        return "quick_gelu"
+    arguments = text.get("act_kwargs") or {}
     if not arguments:
-        return "gelu"
-    if arguments == {"approximate": "tanh"}:
+        return "quick_gelu" if model.get("quick_gelu") else "gelu"
+    if arguments == {"approximate": "tanh"} and not model.get("quick_gelu"):
         return "gelu_pytorch_tanh"
-    raise UnsupportedTower(f"its text_cfg gives GELU the arguments {str(arguments)[:60]}")
+    raise UnsupportedTower(f"its text_cfg gives the activation the arguments {str(arguments)[:60]}")
 
 
 def _epsilon(text: Mapping[str, Any]) -> Any:
-    arguments = text.get("norm_kwargs")
-    if not arguments:
-        return 1e-5  # torch.nn.LayerNorm
+    arguments = text.get("norm_kwargs") or {"eps": 1e-5}  # torch.nn.LayerNorm
     if isinstance(arguments, Mapping) and set(arguments) == {"eps"}:
         return arguments["eps"]
     raise UnsupportedTower(f"its text_cfg gives the layer norm the arguments {str(arguments)[:60]}")
-
-
-def _mapping(data: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
-    value = data.get(key, {})
-    if not isinstance(value, Mapping):
-        raise BadRepository(path, f"'{key}' is not an object")
-    return value
-
-
-def _rows(tensors: Mapping[str, TensorInfo], name: str, path: str) -> int:
-    info = tensors.get(name)
-    if info is None or len(info.shape) != 2:
-        raise BadRepository(path, f"tensor '{name}' is missing or has the wrong rank, so the sizes are unknown")
-    return info.shape[0]

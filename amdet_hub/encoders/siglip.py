@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import SiglipTextConfig, SiglipTextModel
 from transformers.masking_utils import create_bidirectional_mask
 
-from amdet_hub.encoders.tower import TextTower, layer_config
+from amdet_hub.encoders.text_tower import TextTower, layer_config
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 

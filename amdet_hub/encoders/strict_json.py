@@ -1,7 +1,8 @@
-"""JSON from a stranger: small, no duplicate keys, no NaN, not deep. Standard library only."""
+"""JSON from a stranger, and checks of its values: small, no key twice, no NaN, not deep. Standard library only."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from amdet_hub.errors import BadRepository
@@ -12,8 +13,11 @@ MAX_CONFIG_BYTES = 4 << 20
 MAX_DEPTH = 32
 """Nesting that no configuration needs more than; real ones stay below 6."""
 MAX_GROUPS, MAX_ITEMS = 1_500_000, 6_000_000
-"""Brackets and commas of one file. The largest real one (SigLIP 2's tokenizer) has about 0.6 and 1.5 million. An empty list is 3 bytes of JSON and
-some 90 of memory, so that a file may be small and its content not."""
+"""Brackets and commas of one file.
+
+The largest real one (SigLIP 2's tokenizer) has about 0.6 and 1.5 million. An empty list is 3 bytes of JSON and some 90
+of memory: a file may be small and its content large.
+"""
 
 
 def read_json_object(source: RepoSource, path: str, *, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
@@ -51,6 +55,28 @@ def parse_json(data: bytes, path: str) -> Any:
     if _depth(value) > MAX_DEPTH:
         raise BadRepository(path, "it is nested too deep")
     return value
+
+
+def object_at(data: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
+    """The object under `key`, empty where the key is left out. Raises: BadRepository where it is no object."""
+    value = data.get(key, {})
+    if not isinstance(value, Mapping):
+        raise BadRepository(path, f"'{key}' is not an object")
+    return value
+
+
+def whole_number(value: Any, name: str, low: int, high: int, path: str) -> int:
+    """`value`, held between two bounds. Raises: BadRepository, which names it."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise BadRepository(path, f"{name} {str(value)[:40]} is not a whole number between {low} and {high}")
+    return value
+
+
+def real_number(value: Any, name: str, low: float, high: float, path: str) -> float:
+    """`value`, held between two bounds; NaN lies outside. Raises: BadRepository, which names it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise BadRepository(path, f"{name} {str(value)[:40]} is not a number between {low:g} and {high:g}")
+    return float(value)
 
 
 def _depth(value: Any) -> int:

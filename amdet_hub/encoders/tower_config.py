@@ -14,27 +14,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, PROJECTION, TOKEN_EMBEDDING
-from amdet_hub.encoders.key_layouts import FoundTower, outer
+from amdet_hub.encoders.key_layouts import TowerLayout
 from amdet_hub.encoders.safetensors_header import TensorInfo
+from amdet_hub.encoders.strict_json import object_at, real_number, whole_number
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import Family, TowerConfig
+from amdet_hub.records import Family, KeyLayout, TowerConfig
 
-FAMILY_OF_MODEL_TYPE: Mapping[str, Family] = {
+_KINDS: dict[str, Family] = {
     "clip": "clip",
-    "clip_text_model": "clip",
     "siglip": "siglip",
-    "siglip_text_model": "siglip",
     "siglip2": "siglip",
-    "siglip2_text_model": "siglip",
     "clipseg": "clip",
-    "clipseg_text_model": "clip",
     "xclip": "clip",
-    "xclip_text_model": "clip",
     "owlvit": "clip",
-    "owlvit_text_model": "clip",
     "owlv2": "clip",
-    "owlv2_text_model": "clip",
 }
+FAMILY_OF_MODEL_TYPE: Mapping[str, Family] = _KINDS | {f"{kind}_text_model": f for kind, f in _KINDS.items()}
 """`model_type` values whose text tower is supported.
 
 Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2", with the same text tower.
@@ -42,7 +37,6 @@ Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2", with the same te
 CLIPSeg, X-CLIP, OWL-ViT and OWLv2 have CLIP's text layers, mask and projection under their own names.
 """
 
-_NESTED = ("clip", "siglip", "siglip2", "clipseg", "xclip", "owlvit", "owlv2")
 _POOLED_AT_LARGEST = ("xclip", "owlvit", "owlv2")
 """Models that pool at the largest id whatever their config says.
 
@@ -86,7 +80,7 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "num_attention_heads": (1, 512),
     "max_position_embeddings": (2, 65_536),
 }
-"""Inclusive caps, several times the largest real tower (bigG: 1280 x 32), so that a config cannot exhaust us before its weights are seen."""
+"""Inclusive caps, several times the largest real tower (bigG: 1280 x 32): a config costs little before its weights."""
 
 LEGACY_EOS = 2
 """The end-of-text id that means "pool at the largest id of the sequence" (see `amdet_hub.encoders.clip`)."""
@@ -110,107 +104,109 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
     Raises:
         BadRepository: a value has the wrong type or is out of range; `transformers_weights` names another weight file.
     """
-    _refuse_redirects(data, path)
+    for part in (data, data.get("text_config")):
+        if isinstance(part, Mapping) and part.get("transformers_weights") not in (None, "model.safetensors"):
+            elsewhere = str(part["transformers_weights"])[:80]
+            raise BadRepository(path, f"'transformers_weights' redirects loading to {elsewhere!r}")
     values = _text_values(data, path, family)
-    for key, (low, high) in _RANGES.items():
-        _check_int(values, key, low, high, path)
-    if values["hidden_size"] % values["num_attention_heads"]:
-        raise BadRepository(
-            path, f"hidden_size {values['hidden_size']} is not a multiple of {values['num_attention_heads']} heads"
-        )
-    if values["hidden_act"] not in ACTIVATIONS:
-        raise BadRepository(
-            path, f"hidden_act {str(values['hidden_act'])[:40]!r} is not one of {', '.join(ACTIVATIONS)}"
-        )
-    eps = values["layer_norm_eps"]
-    if isinstance(eps, bool) or not isinstance(eps, int | float) or not 1e-12 <= eps <= 1e-2:  # also NaN and inf
-        raise BadRepository(path, f"layer_norm_eps {str(eps)[:40]} is not between 1e-12 and 1e-2")
+    sizes = {key: whole_number(values[key], key, low, high, path) for key, (low, high) in _RANGES.items()}
+    width, heads, activation = sizes["hidden_size"], sizes["num_attention_heads"], values["hidden_act"]
+    if width % heads:
+        raise BadRepository(path, f"hidden_size {width} is not a multiple of {heads} heads")
+    if activation not in ACTIVATIONS:
+        raise BadRepository(path, f"hidden_act {str(activation)[:40]!r} is not one of {', '.join(ACTIVATIONS)}")
+    epsilon = real_number(values["layer_norm_eps"], "layer_norm_eps", 1e-12, 1e-2, path)
     if family == "siglip":
-        size = values["hidden_size"] if values["projection_size"] is None else values["projection_size"]
-        _check_int({"projection_size": size}, "projection_size", 1, 16_384, path)
-        return _assemble(family, values, siglip_ids(values["vocab_size"]), size)
+        projection_dim = width if values["projection_size"] is None else values["projection_size"]
     if projection_dim is not None:
-        _check_int({"projection_dim": projection_dim}, "projection_dim", 1, 16_384, path)
-    return _assemble(family, values, _clip_ids(values, path), projection_dim)
+        whole_number(projection_dim, "projection_size" if family == "siglip" else "projection_dim", 1, 16_384, path)
+    bos, eos, pad = siglip_ids(sizes["vocab_size"]) if family == "siglip" else _clip_ids(values, path)
+    return TowerConfig(
+        family=family,
+        **sizes,
+        hidden_act=activation,
+        layer_norm_eps=epsilon,
+        bos_token_id=bos,
+        eos_token_id=eos,
+        pad_token_id=pad,
+        projection_dim=projection_dim,
+    )
 
 
-def inferred_config(tensors: Mapping[str, TensorInfo], tower: FoundTower, path: str) -> TowerConfig:
-    """The tower in a weight file that came without a config: sizes from the tensor shapes, the rest assumed and said in `assumptions`.
+def inferred_config(tensors: Mapping[str, TensorInfo], layout: TowerLayout, path: str) -> TowerConfig:
+    """The tower in a weight file that came without a config: sizes from the shapes, the rest as in `assumptions`.
 
     Raises:
         BadRepository: a tensor that the sizes are read from is missing or has the wrong rank, or no usual number of
             heads fits the width.
     """
-    openclip = tower.key_layout == "openclip"
-    tokens, positions, block, inner = _OPENCLIP_SIZES if openclip else _TRANSFORMERS_SIZES
-
-    def shape(name: str) -> tuple[int, ...]:
-        info = tensors.get(tower.prefix + name)
-        if info is None or len(info.shape) != 2:
-            raise BadRepository(
-                path, f"tensor '{tower.prefix + name}' is missing or has the wrong rank, so the sizes are unknown"
-            )
-        return info.shape
-
-    vocab, width = shape(tokens)
-    head = "text_projection" if openclip else "head"
-    family: Family = "siglip" if f"{tower.prefix}{head}.bias" in tensors else "clip"
+    *names, norm = _SIZES[layout.key_layout]
+    tokens, positions, blocks, inner, head = (layout.prefix + name for name in names)
+    vocab, width = matrix_shape(tensors, tokens, path)
+    family: Family = "siglip" if f"{head}.bias" in tensors else "clip"
     heads = HEADS_BY_WIDTH.get(width, width // 64)
     if heads < 1 or width % heads or (width % 64 and width not in HEADS_BY_WIDTH):
-        raise BadRepository(
-            path,
-            f"there is no config.json, and the number of attention heads of a tower of width {width} is not known",
-        )
+        reason = f"there is no config.json, and the number of attention heads of a tower of width {width} is not known"
+        raise BadRepository(path, reason)
     layers = 0
-    while f"{tower.prefix}{block.format(layers)}.weight" in tensors:
+    while f"{blocks}{layers}.{norm}.weight" in tensors:
         layers += 1
     quick = family == "clip" and width in (512, 768)
     data: dict[str, Any] = {
         "vocab_size": vocab,
         "hidden_size": width,
-        "intermediate_size": shape(inner)[0],
+        "intermediate_size": matrix_shape(tensors, inner, path)[0],
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "max_position_embeddings": shape(positions)[0],
+        "max_position_embeddings": matrix_shape(tensors, positions, path)[0],
         "hidden_act": "gelu_pytorch_tanh" if family == "siglip" else "quick_gelu" if quick else "gelu",
     }
     if family == "siglip":
-        data["projection_size"] = shape(f"{head}.weight")[0]
-    elif vocab != _CLIP_DEFAULTS["vocab_size"]:
-        data |= {
-            "bos_token_id": 0,
-            "pad_token_id": 1,
-            "eos_token_id": 2,
-        }  # pool at the largest id, which needs no vocabulary
-    return tower_config(data, path, family, projection_dim=projection_size(tensors, tower))
+        data["projection_size"] = matrix_shape(tensors, f"{head}.weight", path)[0]
+    elif vocab != _CLIP_DEFAULTS["vocab_size"]:  # pool at the largest id, which needs no vocabulary
+        data |= {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": LEGACY_EOS}
+    return tower_config(data, path, family, projection_dim=projection_size(tensors, layout))
 
 
-_TRANSFORMERS_SIZES = (
-    TOKEN_EMBEDDING,
-    POSITION_EMBEDDING,
-    "encoder.layers.{}.layer_norm1",
-    "encoder.layers.0.mlp.fc1.weight",
-)
-_OPENCLIP_SIZES = (
-    "token_embedding.weight",
-    "positional_embedding",
-    "transformer.resblocks.{}.ln_1",
-    "transformer.resblocks.0.mlp.c_fc.weight",
-)
-"""Names that tell V and D, the number of positions, the layers, and the intermediate size."""
+_SIZES: Mapping[KeyLayout, tuple[str, ...]] = {
+    "transformers": (
+        TOKEN_EMBEDDING,
+        POSITION_EMBEDDING,
+        "encoder.layers.",
+        "encoder.layers.0.mlp.fc1.weight",
+        "head",
+        "layer_norm1",
+    ),
+    "openclip": (
+        "token_embedding.weight",
+        "positional_embedding",
+        "transformer.resblocks.",
+        "transformer.resblocks.0.mlp.c_fc.weight",
+        "text_projection",
+        "ln_1",
+    ),
+}
+"""Names that tell V and D, the positions, the layers, the intermediate size, SigLIP's head; a norm of each layer."""
 
 
-def projection_size(tensors: Mapping[str, TensorInfo], tower: FoundTower) -> int | None:
+def matrix_shape(tensors: Mapping[str, TensorInfo], name: str, path: str) -> tuple[int, int]:
+    """Rows and columns of a stored tensor. Raises: BadRepository where it is missing or no matrix."""
+    info = tensors.get(name)
+    if info is None or len(info.shape) != 2:
+        raise BadRepository(path, f"tensor '{name}' is missing or has the wrong rank, so the sizes are unknown")
+    rows, columns = info.shape
+    return rows, columns
+
+
+def projection_size(tensors: Mapping[str, TensorInfo], layout: TowerLayout) -> int | None:
     """The size of the pooled output of CLIP's stored projection, None where none is stored."""
-    if tower.key_layout == "openclip":  # stored as D x P, and applied as x @ W
-        info = tensors.get(f"{tower.prefix}text_projection")
-        return info.shape[1] if info is not None and len(info.shape) == 2 else None
-    info = tensors.get(outer(tower.prefix) + PROJECTION)
-    return info.shape[0] if info is not None and len(info.shape) == 2 else None
+    openclip = layout.key_layout == "openclip"  # stored as D x P, and applied as x @ W
+    info = tensors.get(f"{layout.prefix}text_projection" if openclip else layout.root + PROJECTION)
+    return info.shape[1 if openclip else 0] if info is not None and len(info.shape) == 2 else None
 
 
 def assumptions(config: TowerConfig) -> str:
-    """What `inferred_config` had to assume, as a phrase for people."""
+    """The assumptions of `inferred_config`, as a phrase for people."""
     return f"no config.json, {config.num_attention_heads} heads and {config.hidden_act} assumed"
 
 
@@ -225,77 +221,34 @@ def siglip_ids(vocab_size: int) -> tuple[int, int, int]:
     return (1, 1, 0) if vocab_size >= GEMMA_VOCABULARY else (1, 1, 1)
 
 
-def _refuse_redirects(data: Mapping[str, Any], path: str) -> None:
-    for part in (data, data.get("text_config")):
-        if isinstance(part, Mapping) and part.get("transformers_weights") not in (None, "model.safetensors"):
-            raise BadRepository(
-                path, f"'transformers_weights' redirects loading to {str(part['transformers_weights'])[:80]!r}"
-            )
-
-
 def _text_values(data: Mapping[str, Any], path: str, family: Family) -> dict[str, Any]:
     defaults = _SIGLIP_DEFAULTS if family == "siglip" else _CLIP_DEFAULTS
-    kind = str(data.get("model_type", "")).removesuffix("_text_model")
+    model_type = str(data.get("model_type", ""))
+    kind = model_type.removesuffix("_text_model")
     if kind in _SHORT_QUERIES:
         defaults = {**defaults, "max_position_embeddings": _SHORT_POSITIONS}
     text = data
-    if (
-        "text_config" in data or data.get("model_type") in _NESTED
-    ):  # the nested form wins (PreTrainedConfig.from_pretrained)
-        text = _object(data, "text_config", path)
+    if "text_config" in data or model_type in _KINDS:  # the nested form wins (PreTrainedConfig.from_pretrained)
+        text = _object_or_none(data, "text_config", path) or {}
+    older = _object_or_none(data, "text_config_dict", path) if model_type == family == "clip" else None
+    if older is not None:  # the older form wins as a whole, its own defaults included (CLIPConfig.__post_init__)
+        text = older
     values = {key: text.get(key, default) for key, default in defaults.items()}
-    if family == "clip" and data.get("model_type") == "clip" and data.get("text_config_dict") is not None:
-        # the older form wins as a whole, its own defaults included (CLIPConfig.__post_init__)
-        override = _object(data, "text_config_dict", path)
-        values = {key: override.get(key, default) for key, default in defaults.items()}
     if kind in _POOLED_AT_LARGEST:
         values["eos_token_id"] = LEGACY_EOS
     return values
 
 
-def _object(data: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
-    value = data.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise BadRepository(path, f"'{key}' is not an object")
-    return value
-
-
-def _check_int(values: Mapping[str, Any], key: str, low: int, high: int, path: str) -> None:
-    value = values[key]
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise BadRepository(path, f"{key} {str(value)[:40]} is not a whole number between {low} and {high}")
+def _object_or_none(data: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any] | None:
+    return None if data.get(key) is None else object_at(data, key, path)
 
 
 def _clip_ids(values: Mapping[str, Any], path: str) -> tuple[int, int, int]:
     """`(bos, eos, pad)`. Only eos takes part in the model; the other two fall back on it when they name no token."""
     vocab = values["vocab_size"]
-    _check_int(values, "eos_token_id", 0, vocab - 1, path)
-
-    def known(key: str) -> int:
-        value = values[key]
-        inside = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab
-        return int(value) if inside else int(values["eos_token_id"])
-
-    return known("bos_token_id"), values["eos_token_id"], known("pad_token_id")
-
-
-def _assemble(
-    family: Family, values: Mapping[str, Any], ids: tuple[int, int, int], projection_dim: int | None
-) -> TowerConfig:
-    return TowerConfig(
-        family=family,
-        hidden_size=values["hidden_size"],
-        intermediate_size=values["intermediate_size"],
-        num_hidden_layers=values["num_hidden_layers"],
-        num_attention_heads=values["num_attention_heads"],
-        max_position_embeddings=values["max_position_embeddings"],
-        vocab_size=values["vocab_size"],
-        hidden_act=values["hidden_act"],
-        layer_norm_eps=float(values["layer_norm_eps"]),
-        bos_token_id=ids[0],
-        eos_token_id=ids[1],
-        pad_token_id=ids[2],
-        projection_dim=projection_dim,
+    eos = whole_number(values["eos_token_id"], "eos_token_id", 0, vocab - 1, path)
+    bos, pad = (
+        value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab else eos
+        for value in (values["bos_token_id"], values["pad_token_id"])
     )
+    return bos, eos, pad

@@ -1,4 +1,4 @@
-"""Which safetensors files of a folder make one set of weights, and whether a set holds exactly the tower its config describes.
+"""Which safetensors files of a folder make one set of weights, and does a set hold exactly the tower of its config?
 
 Knows transformers' file names (single files, variants, shards with an index) and headers. Refuses to read tensors;
 imports no torch.
@@ -12,30 +12,27 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amdet_hub.encoders.key_layouts import belongs, pieces, position_ids_name
+from amdet_hub.encoders.key_layouts import TowerLayout
 from amdet_hub.encoders.safetensors_header import TensorInfo, read_header
 from amdet_hub.encoders.strict_json import read_json_object
 from amdet_hub.errors import BadRepository, BadWeights
-from amdet_hub.records import KeyLayout, RepoFile, RepoSource, TowerConfig
+from amdet_hub.records import RepoFile, RepoSource, TowerConfig
 
 MAX_SETS = 32
-"""Weight sets in one folder; real ones hold up to six variants.
-
-Each is read and scanned, so their number is the repository's price for us.
-"""
+"""Weight sets in one folder; real ones hold up to six variants. Each is read and scanned."""
 MAX_SHARDS = 256
 """Far above any text encoder (the largest real one has 2 shards)."""
-_COUNTING_DTYPES = ("I64", "I32", "F32", "F16", "BF16")
-"""Dtypes in which the buffer of position ids was ever stored: integers, and what a cast of a whole checkpoint makes of them."""
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 """Stored dtypes a plain tower may have.
 
 Anything else (8-bit, integers) is quantised and means something only together with other data.
 """
+_COUNTING_DTYPES = ("I64", "I32", "F32", "F16", "BF16")
+"""Dtypes of the buffer of position ids: integers, and what a cast of a whole checkpoint makes of them."""
 
-_SINGLE = re.compile(r"model(?:\.(?P<variant>[A-Za-z0-9_]+))?\.safetensors")
+_SINGLE = re.compile(r"model(?:\.(?P<a>[A-Za-z0-9_]+))?\.safetensors")
 _INDEX = re.compile(r"model(?:\.(?P<a>[A-Za-z0-9_]+))?\.safetensors\.index(?:\.(?P<b>[A-Za-z0-9_]+))?\.json")
-_PLAIN_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]+")
+_PLAIN_SHARD = re.compile(r"[^/\\\x00-\x1f\x7f]+\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,11 @@ class WeightSet:
     tensors: Mapping[str, TensorInfo]
     file_of: Mapping[str, str]
 
+    @property
+    def path(self) -> str:
+        """The first file, which errors name."""
+        return self.files[0].path
+
     def holding(self, names: Collection[str]) -> tuple[RepoFile, ...]:
         """The files that hold one of these tensors, in shard order."""
         needed = {self.file_of[name] for name in names}
@@ -62,11 +64,25 @@ def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
+def folder_of(path: str) -> str:
+    """The folder that holds `path`, "" for the root."""
+    return path.rpartition("/")[0]
+
+
+def paths_under(source: RepoSource, folder: str) -> list[str]:
+    """Paths of all files under `folder`, sorted."""
+    return sorted(f.path for f in source.snapshot.files if f.path.startswith(join(folder, "")))
+
+
 def names_in(source: RepoSource, folder: str) -> list[str]:
     """Names of the files directly in `folder`, sorted."""
-    start = f"{folder}/" if folder else ""
-    names = (f.path.removeprefix(start) for f in source.snapshot.files if f.path.startswith(start))
-    return sorted(name for name in names if "/" not in name)
+    names = (path.removeprefix(join(folder, "")) for path in paths_under(source, folder))
+    return [name for name in names if "/" not in name]
+
+
+def has_standard_weights(source: RepoSource, folder: str) -> bool:
+    """Whether a folder holds safetensors weights of the names that transformers looks for first."""
+    return not {"model.safetensors", "model.safetensors.index.json"}.isdisjoint(names_in(source, folder))
 
 
 def weight_sets(source: RepoSource, folder: str) -> list[WeightSet]:
@@ -79,25 +95,22 @@ def weight_sets(source: RepoSource, folder: str) -> list[WeightSet]:
             there are too many sets.
         HubError: one could not be read.
     """
-    singles: dict[str, WeightSet] = {}
-    sharded: dict[str, WeightSet] = {}
     names = names_in(source, folder)
-    if (count := sum(bool(_SINGLE.fullmatch(name) or _INDEX.fullmatch(name)) for name in names)) > MAX_SETS:
-        raise BadRepository(
-            folder or "the root folder",
-            f"it holds {count} variants of the weights, more than the {MAX_SETS} that are looked at",
-        )
-    for name in names:
-        if match := _SINGLE.fullmatch(name):
-            singles[match["variant"] or ""] = single_file(source, join(folder, name), match["variant"] or "")
-        elif match := _INDEX.fullmatch(name):
-            variant = match["a"] or match["b"] or ""
-            label = variant if variant not in singles else " ".join(filter(None, (variant, "sharded")))
-            sharded[label] = _sharded(source, folder, name, label)
-    return sorted([*singles.values(), *sharded.values()], key=lambda s: s.variant)
+    singles = [match for name in names if (match := _SINGLE.fullmatch(name))]
+    indexes = [match for name in names if (match := _INDEX.fullmatch(name))]
+    if (count := len(singles) + len(indexes)) > MAX_SETS:
+        reason = f"it holds {count} variants of the weights, more than the {MAX_SETS} that are looked at"
+        raise BadRepository(folder or "the root folder", reason)
+    sets = {match["a"] or "": single_file(source, join(folder, match[0]), match["a"] or "") for match in singles}
+    sharded = []
+    for match in indexes:
+        variant = match["a"] or match["b"] or ""
+        label = f"{variant} sharded".strip() if variant in sets else variant
+        sharded.append(_sharded(source, folder, match[0], label))
+    return sorted([*sets.values(), *sharded], key=lambda s: s.variant)
 
 
-def single_file(source: RepoSource, path: str, variant: str) -> WeightSet:
+def single_file(source: RepoSource, path: str, variant: str = "") -> WeightSet:
     """The set that one listed file is. Raises: BadRepository, HubError."""
     tensors = read_header(source, path)
     return WeightSet(variant, (_listed(source, path, path),), tensors, dict.fromkeys(tensors, path))
@@ -124,13 +137,11 @@ def _sharded(source: RepoSource, folder: str, index_name: str, variant: str) -> 
 
 
 def _shard_names(weight_map: Mapping[str, Any], index: str) -> list[str]:
-    shards = set()
     for shard in weight_map.values():
-        if not isinstance(shard, str) or not _PLAIN_NAME.fullmatch(shard) or not shard.endswith(".safetensors"):
-            raise BadRepository(
-                index, f"it names the shard {str(shard)[:80]!r}, which is not a plain .safetensors name"
-            )
-        shards.add(shard)
+        if not isinstance(shard, str) or not _PLAIN_SHARD.fullmatch(shard):
+            reason = f"it names the shard {str(shard)[:80]!r}, which is not a plain .safetensors name"
+            raise BadRepository(index, reason)
+    shards = set(weight_map.values())
     if len(shards) > MAX_SHARDS:
         raise BadRepository(index, f"it names {len(shards)} shards")
     if len({shard.casefold() for shard in shards}) != len(shards):
@@ -145,62 +156,34 @@ def _listed(source: RepoSource, path: str, named_by: str) -> RepoFile:
     return file
 
 
-def check_tower(
-    config: TowerConfig,
-    key_layout: KeyLayout,
-    prefix: str,
-    tensors: Mapping[str, TensorInfo],
-    file_of: Mapping[str, str],
-    path: str,
-) -> None:
-    """Check that the tensors are exactly the tower of `config`: every name, every shape, plain float dtypes, nothing else under the prefix.
-
-    Args:
-        config: the tower.
-        key_layout: how the tensors are named and cut.
-        prefix: what precedes the tower's names.
-        tensors: everything the files hold.
-        file_of: where each tensor lies, for errors.
-        path: the file to name when a tensor is missing.
+def check_tower(config: TowerConfig, layout: TowerLayout, weights: WeightSet) -> None:
+    """Check that a set holds exactly the tower of `config`: every name and shape, plain floats, nothing else of it.
 
     Raises:
         BadWeights: names the first tensor that is missing, extra, misshapen or not plain.
     """
-    check_pieces(config, key_layout, prefix, tensors, file_of, path)
-    expected = {piece.stored for piece in pieces(config, key_layout, prefix).values()}
-    tolerated = position_ids_name(key_layout, prefix)
-    buffer = tensors.get(tolerated) if tolerated is not None else None
-    if tolerated is not None and buffer is not None:
-        counts = math.prod(buffer.shape) == config.max_position_embeddings and buffer.dtype in _COUNTING_DTYPES
-        if not counts:
-            raise BadWeights(
-                file_of[tolerated], tolerated, "is not 0, 1, 2, ..."
-            )  # said before a buffer of any size is read
-    for name in tensors:
-        if name not in expected and name != tolerated and belongs(name, key_layout, prefix):
-            raise BadWeights(file_of[name], name[:120], "is not part of the tower that the config describes")
+    check_slices(config, layout, weights)
+    expected = {piece.stored for piece in layout.slices(config).values()}
+    for name, info in weights.tensors.items():
+        if name in layout.buffers:  # refused before a buffer of any size is read
+            if math.prod(info.shape) != config.max_position_embeddings or info.dtype not in _COUNTING_DTYPES:
+                raise BadWeights(weights.file_of[name], name, "is not 0, 1, 2, ...")
+        elif name not in expected and layout.claims(name):
+            reason = "is not part of the tower that the config describes"
+            raise BadWeights(weights.file_of[name], name[:120], reason)
 
 
-def check_pieces(
-    config: TowerConfig,
-    key_layout: KeyLayout,
-    prefix: str,
-    tensors: Mapping[str, TensorInfo],
-    file_of: Mapping[str, str],
-    path: str,
-) -> None:
-    """Check that everything the tower of `config` is made of is there, as `check_tower` does; what else there is does not matter.
+def check_slices(config: TowerConfig, layout: TowerLayout, weights: WeightSet) -> None:
+    """Check that a set holds all that the tower of `config` is made of, whatever else there is.
 
     Raises:
         BadWeights: names the first tensor that is missing, misshapen or not plain.
     """
-    for piece in pieces(config, key_layout, prefix).values():
-        name = piece.stored
-        if name not in tensors:
-            raise BadWeights(path, name, "is missing")
-        if tensors[name].shape != piece.shape:
-            raise BadWeights(
-                file_of[name], name, f"has shape {tensors[name].shape}, the config asks for {piece.shape}"
-            )
-        if tensors[name].dtype not in FLOAT_DTYPES:
-            raise BadWeights(file_of[name], name, f"is stored as {tensors[name].dtype}, not as plain floating point")
+    for piece in layout.slices(config).values():
+        name, info = piece.stored, weights.tensors.get(piece.stored)
+        if info is None:
+            raise BadWeights(weights.path, name, "is missing")
+        if info.shape != piece.shape:
+            raise BadWeights(weights.file_of[name], name, f"has shape {info.shape}, the config asks for {piece.shape}")
+        if info.dtype not in FLOAT_DTYPES:
+            raise BadWeights(weights.file_of[name], name, f"is stored as {info.dtype}, not as plain floating point")

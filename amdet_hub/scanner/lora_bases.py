@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from amdet_hub.encoders.adapters import FoundAdapter, LoraBase, best_base, merged_encoder
 from amdet_hub.encoders.discovery import Resolution, find_encoders
+from amdet_hub.encoders.lora_files import LoraBase, LoraFile, best_base, merged_encoder
 from amdet_hub.errors import (
     BadRepository,
     FileNotInRepo,
@@ -35,11 +35,11 @@ def with_merged_towers(
     Raises:
         HubError: the Hub does not answer.
     """
-    if not resolution.adapters:
+    if not resolution.loras:
         return resolution
     encoders, skipped = list(resolution.encoders), list(resolution.skipped)
     bases: dict[ResolvedEncoder, LoraBase] = {}
-    for adapter in resolution.adapters:
+    for adapter in resolution.loras:
         found, tried = _base(adapter, source, resolution, named, settings)
         if found is None:
             what = (
@@ -58,11 +58,11 @@ def with_merged_towers(
         merged = merged_encoder(adapter, source, base, base_source)
         bases[merged] = LoraBase(base, base_source, adapter.lora)
         encoders.append(merged)
-    return dataclasses.replace(resolution, encoders=tuple(encoders), skipped=tuple(skipped), adapters=(), bases=bases)
+    return dataclasses.replace(resolution, encoders=tuple(encoders), skipped=tuple(skipped), loras=(), bases=bases)
 
 
 def _base(
-    adapter: FoundAdapter, source: RepoSource, resolution: Resolution, named: RepoRef | None, settings: HubSettings
+    adapter: LoraFile, source: RepoSource, resolution: Resolution, named: RepoRef | None, settings: HubSettings
 ) -> tuple[tuple[ResolvedEncoder, RepoSource] | None, list[str]]:
     """The base and its repository, None where there is none; and the repositories that were tried."""
     own = best_base(adapter, resolution.encoders or _elsewhere(source))
@@ -96,7 +96,7 @@ def _elsewhere(source: RepoSource) -> tuple[ResolvedEncoder, ...]:
 
 
 def _in_repository(
-    adapter: FoundAdapter, ref: RepoRef, settings: HubSettings
+    adapter: LoraFile, ref: RepoRef, settings: HubSettings
 ) -> tuple[ResolvedEncoder, RepoSource] | None:
     try:
         source = open_source(ref, settings)
@@ -106,7 +106,7 @@ def _in_repository(
     return None if base is None else (base, source)
 
 
-def _trusted(adapter: FoundAdapter, settings: HubSettings) -> tuple[ResolvedEncoder, RepoSource] | None:
+def _trusted(adapter: LoraFile, settings: HubSettings) -> tuple[ResolvedEncoder, RepoSource] | None:
     """The trusted encoder of the LoRA's width and depth, its file as pinned."""
     lora = adapter.lora
     rows = [r for r in all_trusted() if r.shape.hidden_size == lora.width and r.shape.num_hidden_layers == lora.layers]

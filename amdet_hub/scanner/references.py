@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amdet_hub.encoders.adapters import LoraBase
 from amdet_hub.encoders.discovery import find_encoders
+from amdet_hub.encoders.lora_files import LoraBase
 from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.families import TowerShape, TrustedReference, trusted_file, trusted_reference
 from amdet_hub.hub import HubSettings, open_at, open_source

@@ -14,9 +14,9 @@ import torch
 
 from amdet_hub.detect.prompts import SpecialTokens
 from amdet_hub.detect.protocol import AttentiveTextEncoder, TextEncoder
-from amdet_hub.encoders.adapters import LoraBase
 from amdet_hub.encoders.discovery import Resolution, find_encoders
 from amdet_hub.encoders.load import LoadedTower
+from amdet_hub.encoders.lora_files import LoraBase
 from amdet_hub.encoders.tokenizer import PromptTokenizer
 from amdet_hub.errors import BadRepository, ConfigError, FileNotInRepo
 from amdet_hub.families import TowerShape

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from amdet_hub.encoders.adapters import LoraBase
 from amdet_hub.encoders.discovery import find_encoders
+from amdet_hub.encoders.lora_files import LoraBase
 from amdet_hub.hub import HubSettings, open_source
 from amdet_hub.records import RepoRef, RepoSnapshot, RepoSource, ResolvedEncoder, SkippedScan
 from amdet_hub.scanner.lora_bases import with_merged_towers

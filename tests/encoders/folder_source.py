@@ -60,7 +60,7 @@ class FolderSource:
 def what_blocks(folder: Path) -> SkippedScan:
     """The one thing in a folder without a text encoder that keeps it from being cleared."""
     resolution = find_encoders(FolderSource(folder))
-    assert (resolution.encoders, resolution.adapters) == ((), ())
+    assert (resolution.encoders, resolution.loras) == ((), ())
     (blocking,) = (skipped for skipped in resolution.skipped if skipped.blocks_clearance)
     return blocking
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from amdet_hub.encoders.discovery import MAX_COMPONENTS, MAX_STRAY_FILES, Resolution, find_encoders
+from amdet_hub.encoders.discovery import MAX_COMPONENTS, Resolution, find_encoders
+from amdet_hub.encoders.undeclared_files import MAX_UNDECLARED_FILES
 from amdet_hub.encoders.weight_files import MAX_SETS
 from amdet_hub.errors import BadRepository
 from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
@@ -49,7 +50,7 @@ def test_too_many_variants_are_refused(tmp_path: Path) -> None:
 def test_many_loose_files_are_not_all_read_and_block(tmp_path: Path) -> None:
     tiny_clip(tmp_path)
     weights = (tmp_path / "model.safetensors").rename(tmp_path / "w0.safetensors")
-    for i in range(1, MAX_STRAY_FILES + 2):
+    for i in range(1, MAX_UNDECLARED_FILES + 2):
         shutil.copy(weights, tmp_path / f"w{i}.safetensors")
     resolution = resolve(tmp_path)
     (blocking,) = (s for s in resolution.skipped if s.blocks_clearance)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from amdet_hub.encoders.discovery import MAX_STRAY_FILES, Resolution, find_encoders
+from amdet_hub.encoders.discovery import Resolution, find_encoders
+from amdet_hub.encoders.undeclared_files import MAX_UNDECLARED_FILES
 from amdet_hub.errors import BadRepository, BadWeights, FileNotInRepo
 from amdet_hub.records import SkippedScan
 from amdet_hub.testing.tiny import ClipKind, tiny_clip, tiny_pipeline, tiny_siglip
@@ -297,7 +298,7 @@ def test_a_broken_stray_file_blocks_but_does_not_stop(tmp_path: Path) -> None:
 
 def test_many_stray_files_are_not_all_read(tmp_path: Path) -> None:
     tiny_clip(tmp_path)
-    for i in range(MAX_STRAY_FILES + 3):
+    for i in range(MAX_UNDECLARED_FILES + 3):
         write_safetensors(tmp_path / "loras" / f"{i}.safetensors", {"lora_unet_x": torch.zeros(1)})
     skipped = only_skip(resolve(tmp_path))
     assert (skipped.reason, skipped.blocks_clearance) == ("unreadable", True)
@@ -396,6 +397,57 @@ def test_without_an_encoder_the_reason_says_what_was_found(
     assert (skipped.component, skipped.blocks_clearance) in (("", blocks), (named, blocks))
     assert skipped.reason == reason
     assert named in skipped.detail
+
+
+def other_kind(folder: Path) -> None:
+    """A BERT, by config and by weights."""
+    folder.mkdir(exist_ok=True)
+    bert(folder)
+    write_safetensors(folder / "model.safetensors", {"bert.embeddings.word_embeddings.weight": torch.zeros(8, 4)})
+
+
+def test_a_model_of_another_kind_is_no_obstacle(tmp_path: Path) -> None:
+    other_kind(tmp_path)
+    skipped = only_skip(resolve(tmp_path))
+    assert (skipped.reason, skipped.blocks_clearance) == ("not-clip-family", False)
+
+
+def test_a_tower_beside_a_config_of_another_kind_is_found(tmp_path: Path) -> None:
+    """`CLIPTextModel.from_pretrained` loads it all the same."""
+    bare_tower(tmp_path / "repo", "model.safetensors")
+    bert(tmp_path / "repo")
+    resolution = resolve(tmp_path / "repo")
+    assert [e.component for e in resolution.encoders] == ["model.safetensors"]
+    assert [s.reason for s in resolution.skipped] == ["not-clip-family"]
+
+
+def test_a_tower_in_the_shards_of_another_kind_is_found(tmp_path: Path) -> None:
+    other_kind(tmp_path / "repo")
+    for i in range(MAX_UNDECLARED_FILES + 2):
+        write_safetensors(tmp_path / "repo" / f"model-{i:05}-of-00034.safetensors", {f"h.{i}": torch.zeros(1)})
+    assert not any(s.blocks_clearance for s in resolve(tmp_path / "repo").skipped)
+    bare_tower(tmp_path / "repo", "model-00034-of-00034.safetensors")
+    assert [e.component for e in resolve(tmp_path / "repo").encoders] == ["model-00034-of-00034.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "blocks"),
+    [
+        ("pytorch_model.bin", True, False),
+        ("pytorch_model-00001-of-00002.bin", True, False),
+        ("pytorch_model.bin", False, True),
+        ("text_encoder.pt", True, True),
+    ],
+)
+def test_pickles_of_another_kind_block_unless_its_safetensors_are_read_instead(
+    tmp_path: Path, name: str, beside: bool, blocks: bool
+) -> None:
+    other_kind(tmp_path)
+    (tmp_path / name).write_bytes(b"x")
+    if not beside:
+        (tmp_path / "model.safetensors").unlink()
+    _, pickled = resolve(tmp_path).skipped
+    assert (pickled.reason, pickled.blocks_clearance) == ("pickle-only", blocks)
 
 
 def test_an_unknown_subfolder(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amdet_hub.encoders.key_layouts import FoundTower, belongs, find_towers
-from amdet_hub.encoders.lora import FoundLora, find_loras, peft_scale
+from amdet_hub.encoders.key_layouts import TowerLayout, find_towers
+from amdet_hub.encoders.lora import Lora, find_loras
+from amdet_hub.encoders.lora_files import peft_scale
 from amdet_hub.encoders.openclip import UnsupportedTower, openclip_tower
 from amdet_hub.encoders.safetensors_header import TensorInfo
-from amdet_hub.encoders.textual_inversion import describe_inversion
 from amdet_hub.encoders.tower_config import inferred_config
-from amdet_hub.encoders.unsupported_files import classify_names
+from amdet_hub.encoders.unsupported_files import describe_inversion, describe_text_parts
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import TowerConfig
 
@@ -56,16 +56,16 @@ def check_words(error: Exception) -> None:
 @MORE
 def test_tensor_names(tensors: dict[str, TensorInfo]) -> None:
     for tower in find_towers(tensors):
-        assert all(isinstance(belongs(name, tower.key_layout, tower.prefix), bool) for name in tensors)
+        assert all(isinstance(tower.claims(name), bool) for name in tensors)
         try:
             assert isinstance(inferred_config(tensors, tower, "x"), TowerConfig)
         except BadRepository as error:
             check_words(error)
     try:
-        assert all(isinstance(lora, FoundLora) and lora.matrices for lora in find_loras(tensors, "x"))
+        assert all(isinstance(lora, Lora) and lora.matrices for lora in find_loras(tensors, "x"))
     except (BadRepository, UnsupportedTower) as error:
         check_words(error)
-    assert isinstance(classify_names(tensors.keys()), tuple)
+    assert isinstance(describe_text_parts(tensors), str)
     assert describe_inversion(tensors) is None or len(str(describe_inversion(tensors))) < 2000
 
 
@@ -86,7 +86,7 @@ TOWER = {
 @MORE
 def test_openclip_configs(text: dict[str, Any], model: dict[str, Any]) -> None:
     try:
-        config = openclip_tower({"model_cfg": {"text_cfg": text, **model}}, "c", TOWER, FoundTower("openclip", ""))
+        config = openclip_tower({"model_cfg": {"text_cfg": text, **model}}, "c", TOWER, TowerLayout("openclip", ""))
     except (BadRepository, UnsupportedTower) as error:
         check_words(error)
     else:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.clip import ClipTextEncoder
-from amdet_hub.encoders.tower import _quick_gelu_mlp
+from amdet_hub.encoders.text_tower import _quick_gelu_mlp
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 

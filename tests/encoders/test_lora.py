@@ -14,11 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
-from amdet_hub.encoders.adapters import FoundAdapter, LoraBase, best_base, merged_encoder
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.key_layouts import wanted_names
 from amdet_hub.encoders.load import LoadedTower, load_tower
-from amdet_hub.encoders.lora import claimed_base, peft_scale
+from amdet_hub.encoders.lora_files import LoraBase, LoraFile, best_base, claimed_base, merged_encoder, peft_scale
 from amdet_hub.encoders.lora_merge import load_merged
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ResolvedEncoder, from_dict, to_dict
@@ -49,8 +48,8 @@ def factors(base: Path, tmp_path: Path, rank: int = 4) -> dict[str, tuple[Tensor
     return extract_lora(load_file(base / "model.safetensors"), load_file(tuned / "model.safetensors"), rank=rank)
 
 
-def adapter_in(folder: Path, filename: str | None = None) -> FoundAdapter:
-    (adapter,) = find_encoders(FolderSource(folder), filename=filename).adapters
+def adapter_in(folder: Path, filename: str | None = None) -> LoraFile:
+    (adapter,) = find_encoders(FolderSource(folder), filename=filename).loras
     return adapter
 
 
@@ -150,12 +149,12 @@ def test_each_tower_of_sdxl_gets_its_own(tmp_path: Path) -> None:
         tensors |= lora_tensors(extract_lora(before, after, rank=2 + number), style)  # type: ignore[arg-type]
     write_safetensors(repo / "loras" / "style.safetensors", tensors)
     resolution = find_encoders(FolderSource(repo))
-    assert [a.component for a in resolution.adapters] == [
+    assert [a.component for a in resolution.loras] == [
         "loras/style.safetensors:lora_te1",
         "loras/style.safetensors:lora_te2",
     ]
-    assert [a.lora.component for a in resolution.adapters] == ["text_encoder", "text_encoder_2"]
-    chosen = [best_base(a, resolution.encoders) for a in resolution.adapters]
+    assert [a.lora.component for a in resolution.loras] == ["text_encoder", "text_encoder_2"]
+    chosen = [best_base(a, resolution.encoders) for a in resolution.loras]
     assert [c.component for c in chosen if c is not None] == ["text_encoder", "text_encoder_2"]
     assert resolution.skipped == ()
 

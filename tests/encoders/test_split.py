@@ -211,7 +211,7 @@ def test_pooling_needs_matching_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize("causal", [True, False])
 def test_attention_in_plain_products_is_the_fused_one(dtype: torch.dtype, causal: bool) -> None:
     """The same values, and the same gradients as the fused kernel has in float32."""
-    from amdet_hub.encoders.tower import _attention
+    from amdet_hub.encoders.text_tower import _attention
 
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, 3, 7, 8, generator=generator).to(dtype).requires_grad_() for _ in range(3))

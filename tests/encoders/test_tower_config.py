@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from transformers import CLIPConfig, CLIPTextConfig, SiglipConfig, SiglipTextConfig
 
-from amdet_hub.encoders.architectures import judge_config
+from amdet_hub.encoders.architectures import classify_config
 from amdet_hub.encoders.canonical_names import tower_shapes
-from amdet_hub.encoders.key_layouts import FoundTower, belongs, find_towers, pieces, wanted_names
+from amdet_hub.encoders.key_layouts import TowerLayout, find_towers, wanted_names
 from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.tower_config import inferred_config, tower_config
 from amdet_hub.errors import BadRepository
@@ -50,14 +50,14 @@ COMPARED = (
     ],
 )
 def test_clip_values_are_those_transformers_ends_up_with(data: dict[str, Any]) -> None:
-    ours = tower_config(data, "config.json", "clip", projection_dim=None)
-    theirs: Any = (
+    found = tower_config(data, "config.json", "clip", projection_dim=None)
+    expected: Any = (
         CLIPTextConfig(**data)
         if data["model_type"] == "clip_text_model"
         else CLIPConfig(**json.loads(json.dumps(data))).text_config
     )
     for name in (*COMPARED, "eos_token_id", "bos_token_id", "pad_token_id"):
-        assert getattr(ours, name) == getattr(theirs, name), name
+        assert getattr(found, name) == getattr(expected, name), name
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ def test_clip_values_are_those_transformers_ends_up_with(data: dict[str, Any]) -
     ],
 )
 def test_siglip_values_are_those_transformers_ends_up_with(data: dict[str, Any]) -> None:
-    ours = tower_config(data, "config.json", "siglip", projection_dim=None)
-    theirs: Any = (
+    found = tower_config(data, "config.json", "siglip", projection_dim=None)
+    expected: Any = (
         SiglipTextConfig(**data)
         if data["model_type"] == "siglip_text_model"
         else SiglipConfig(**json.loads(json.dumps(data))).text_config
     )
     for name in COMPARED:
-        assert getattr(ours, name) == getattr(theirs, name), name
-    assert ours.projection_dim == theirs.projection_size
-    assert ours.eos_token_id == 1  # the class default 49407 lies outside the vocabulary
-    assert ours.pad_token_id == (0 if ours.vocab_size == 256000 else 1)
+        assert getattr(found, name) == getattr(expected, name), name
+    assert found.projection_dim == expected.projection_size
+    assert found.eos_token_id == 1  # the class default 49407 lies outside the vocabulary
+    assert found.pad_token_id == (0 if found.vocab_size == 256000 else 1)
 
 
 @pytest.mark.parametrize(
@@ -134,55 +134,56 @@ def test_ids_that_frame_prompts_fall_back_on_the_end_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "declared", "judgement"),
+    ("data", "declared", "reason"),
     [
-        ({"architectures": ["CLIPModel"], "model_type": "clip"}, None, "supported"),
+        ({"architectures": ["CLIPModel"], "model_type": "clip"}, None, None),
         (
             {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"},
             "CLIPTextModelWithProjection",
-            "supported",
+            None,
         ),
-        ({"model_type": "siglip"}, None, "supported"),
-        ({"architectures": ["CLIPTextModel"]}, None, "supported"),
-        ({"model_type": "siglip2"}, None, "supported"),
-        ({"architectures": ["ChineseCLIPModel"], "model_type": "chinese_clip"}, None, "unsupported"),
-        ({"model_type": "altclip"}, None, "unsupported"),
-        ({"architectures": ["CLIPSegForImageSegmentation"], "model_type": "clipseg"}, None, "supported"),
-        ({"model_type": "xclip"}, None, "supported"),
-        ({"model_type": "owlv2_text_model"}, None, "supported"),
-        ({"model_type": "metaclip_2"}, None, "unsupported"),
+        ({"model_type": "siglip"}, None, None),
+        ({"architectures": ["CLIPTextModel"]}, None, None),
+        ({"model_type": "siglip2"}, None, None),
+        ({"architectures": ["ChineseCLIPModel"], "model_type": "chinese_clip"}, None, "unsupported-architecture"),
+        ({"model_type": "altclip"}, None, "unsupported-architecture"),
+        ({"architectures": ["CLIPSegForImageSegmentation"], "model_type": "clipseg"}, None, None),
+        ({"model_type": "xclip"}, None, None),
+        ({"model_type": "owlv2_text_model"}, None, None),
+        ({"model_type": "metaclip_2"}, None, "unsupported-architecture"),
         (
             {"architectures": ["CLIPModel"], "model_type": "clip", "quantization_config": {"load_in_8bit": True}},
             None,
-            "unsupported",
+            "unsupported-architecture",
         ),
-        ({"model_type": "clip", "text_config": {"quantization_config": {}}}, None, "unsupported"),
+        ({"model_type": "clip", "text_config": {"quantization_config": {}}}, None, "unsupported-architecture"),
         (
             {"architectures": ["MyCLIP"], "model_type": "clip", "auto_map": {"AutoModel": "evil.MyCLIP"}},
             None,
-            "unsupported",
+            "unsupported-architecture",
         ),
-        ({"architectures": ["CLIPModel"], "model_type": "bert"}, None, "unsupported"),
-        ({"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"}, None, "other"),
-        ({"architectures": ["BertModel"], "model_type": "bert"}, None, "other"),
-        ({"architectures": 5, "model_type": ["clip"]}, None, "other"),
-        ({}, None, "other"),
+        ({"architectures": ["CLIPModel"], "model_type": "bert"}, None, "unsupported-architecture"),
+        (
+            {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"},
+            None,
+            "not-clip-family",
+        ),
+        ({"architectures": ["BertModel"], "model_type": "bert"}, None, "not-clip-family"),
+        ({"architectures": 5, "model_type": ["clip"]}, None, "not-clip-family"),
+        ({}, None, "not-clip-family"),
     ],
 )
-def test_architectures_are_judged(data: dict[str, Any], declared: str | None, judgement: str) -> None:
-    _, verdict, why = judge_config(data, declared)
-    assert verdict == judgement
-    assert bool(why) is (verdict != "supported")
+def test_architectures_are_classified(data: dict[str, Any], declared: str | None, reason: str | None) -> None:
+    _, found, why = classify_config(data, declared)
+    assert found == reason
+    assert bool(why) is (reason is not None)
 
 
-FLAT = FoundTower("transformers", "")
+FLAT = TowerLayout("transformers", "")
 
 
-def described(config: TowerConfig, tower: FoundTower) -> dict[str, TensorInfo]:
-    return {
-        piece.stored: TensorInfo("F16", piece.shape, 0, 0)
-        for piece in pieces(config, tower.key_layout, tower.prefix).values()
-    }
+def described(config: TowerConfig, tower: TowerLayout) -> dict[str, TensorInfo]:
+    return {piece.stored: TensorInfo("F16", piece.shape, 0, 0) for piece in tower.slices(config).values()}
 
 
 @pytest.mark.parametrize("key_layout", ["transformers", "openclip"])
@@ -211,7 +212,7 @@ def test_sizes_are_read_from_the_tensors(
 ) -> None:
     eps = 1e-6 if family == "siglip" else 1e-5
     config = TowerConfig(family, width, 4 * width, layers, heads, 64, 49408, act, eps, 1, 1, 1, projection)
-    tower = FoundTower(key_layout, prefix)
+    tower = TowerLayout(key_layout, prefix)
     tensors = described(config, tower)
     assert find_towers(tensors) == (tower,)
     found = inferred_config(tensors, tower, "x.safetensors")
@@ -251,27 +252,26 @@ OUTSIDE = (
     ("tower", "inside"),
     [
         (
-            FoundTower("transformers", "text_model."),
+            TowerLayout("transformers", "text_model."),
             ("text_model.x", "text_projection.bias", "encoder.layers.0.mlp.fc1.bias"),
         ),
         (FLAT, ("final_layer_norm.bias", "text_projection.weight")),
-        (FoundTower("transformers", "clip.text_model."), ("clip.text_model.x", "clip.text_projection.weight")),
+        (TowerLayout("transformers", "clip.text_model."), ("clip.text_model.x", "clip.text_projection.weight")),
         (
-            FoundTower("openclip", ""),
+            TowerLayout("openclip", ""),
             ("transformer.x", "ln_final.bias", "text_projection", "positional_embedding_res"),
         ),
-        (FoundTower("openclip", "text."), ("text.cls_emb", "text.x")),
+        (TowerLayout("openclip", "text."), ("text.cls_emb", "text.x")),
         (
-            FoundTower("openclip", "conditioner.embedders.1.model."),
+            TowerLayout("openclip", "conditioner.embedders.1.model."),
             ("conditioner.embedders.1.model.text_projection.bias",),
         ),
     ],
 )
-def test_what_a_tower_claims_and_what_it_leaves(tower: FoundTower, inside: tuple[str, ...]) -> None:
-    assert all(belongs(name, tower.key_layout, tower.prefix) for name in inside)
+def test_what_a_tower_claims_and_what_it_leaves(tower: TowerLayout, inside: tuple[str, ...]) -> None:
+    assert all(tower.claims(name) for name in inside)
     assert not any(
-        belongs(name, tower.key_layout, tower.prefix)
-        for name in (*OUTSIDE, tower.prefix + "logit_scale")[: 5 + (tower.key_layout == "openclip")]
+        tower.claims(name) for name in (*OUTSIDE, tower.prefix + "logit_scale")[: 5 + (tower.key_layout == "openclip")]
     )
 
 
@@ -279,7 +279,7 @@ def test_only_the_tower_is_wanted() -> None:
     config = TowerConfig("clip", 64, 128, 2, 1, 77, 600, "gelu", 1e-5, 0, 2, 1, 32)
     for key_layout in ("transformers", "openclip"):
         resolved = ResolvedEncoder("r", None, "", "x", config, (), prefix="a.", key_layout=key_layout)
-        parts = {piece.stored for piece in pieces(config, key_layout, "a.").values()}
+        parts = {piece.stored for piece in TowerLayout(key_layout, "a.").slices(config).values()}
         assert len(parts) == (2 + 2 * 16 + 2 + 1 if key_layout == "transformers" else 2 + 2 * 12 + 2 + 1)
         assert wanted_names(resolved, [*parts, *OUTSIDE, "a.other"]) == parts
         assert wanted_names(resolved, ["a.embeddings.position_ids"]) == (

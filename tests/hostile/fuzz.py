@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from amdet_hub.encoders.discovery import find_encoders
-from amdet_hub.encoders.key_layouts import pieces
+from amdet_hub.encoders.key_layouts import TowerLayout
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.encoders.tokenizer import load_tokenizer
 from amdet_hub.errors import AmdetError, BadRepository
@@ -240,7 +240,7 @@ def _check_encoder(encoder: ResolvedEncoder, source: MemorySource, files: Files)
     # What a plain tower holds is held against the format's own library; one that was merged from several files has no
     # such counterpart.
     read = safetensors.torch.load(files[encoder.weight_files[0].path])
-    cut = pieces(encoder.config, encoder.key_layout, encoder.prefix)
+    cut = TowerLayout.of(encoder).slices(encoder.config)
     for name, tensor in loaded.tensors.items():
         assert torch.isfinite(tensor.float()).all(), name
         stored = read.get(cut[name].stored)

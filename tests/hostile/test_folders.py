@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from amdet_hub.report import parse_report
 from tests.hostile.conftest import Attack
 from tests.hostile.forge import CONFIG, TOKENIZER, WEIGHTS, Files
 
@@ -78,7 +79,8 @@ def test_a_hostile_folder_is_never_cleared(attack: Attack, clean: Files, tmp_pat
     finally:
         _remove(folder)
     assert result.exit_code in (2, 3), result.output
-    assert result.stdout == ""
+    if result.stdout:
+        assert parse_report(result.stdout).verdict.label == "inconclusive"
     assert "root:" not in result.stderr, "nothing of a file outside is shown"
     assert not [c for c in result.stderr if c != "\n" and not c.isprintable()]
 

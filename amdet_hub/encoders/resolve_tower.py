@@ -1,0 +1,164 @@
+"""From a set of weights to the text towers in it: the config of each, and the encoder that the scan is given.
+
+Knows where configs lie beside weights, and how Stable Diffusion reads what it stores. Refuses to know kinds of
+repositories (see `amdet_hub.encoders.discovery`). Reads small JSON files and headers; imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from amdet_hub.encoders.architectures import classify_config
+from amdet_hub.encoders.key_layouts import MAX_TOWERS, TowerLayout, find_towers, wanted_names
+from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower, openclip_tower
+from amdet_hub.encoders.strict_json import read_json_object
+from amdet_hub.encoders.tower_config import (
+    FAMILY_OF_MODEL_TYPE,
+    LEGACY_EOS,
+    assumptions,
+    inferred_config,
+    projection_size,
+    tower_config,
+)
+from amdet_hub.encoders.weight_files import WeightSet, check_tower, folder_of, join
+from amdet_hub.errors import BadRepository
+from amdet_hub.records import Family, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
+
+CONTAINERS = ("cond_stage_model.", "conditioner.embedders.", "text_encoders.")
+"""Prefixes of the towers of a single-file checkpoint: a config beside such a file describes something else."""
+SD2_PREFIX = "cond_stage_model.model."
+"""Where Stable Diffusion 2 stores OpenCLIP's whole tower.
+
+It reads the layer before the last, through the final norm; diffusers keeps no more than that.
+
+Source: `FrozenOpenCLIPEmbedder(layer="penultimate")` of Stability-AI/stablediffusion; diffusers 0.42
+`convert_open_clip_checkpoint`.
+"""
+
+
+def towers_in(weights: WeightSet) -> tuple[TowerLayout, ...]:
+    """Every text tower in a set of weights, the usual places first.
+
+    Raises:
+        BadRepository: there are more than any real file holds.
+    """
+    towers = find_towers(weights.tensors)
+    if len(towers) > MAX_TOWERS:
+        reason = f"it holds {len(towers)} text towers, more than the {MAX_TOWERS} that are looked at"
+        raise BadRepository(weights.path, reason)
+    return towers
+
+
+def declared_tower(data: Mapping[str, Any], label: str, weights: WeightSet, layout: TowerLayout) -> TowerConfig:
+    """The tower that the transformers `config.json` beside its weights describes. Raises: BadRepository."""
+    path = join(folder_of(weights.path), "config.json")
+    named: Family = "siglip" if label.startswith("Siglip") else "clip"
+    family = FAMILY_OF_MODEL_TYPE.get(str(data.get("model_type")), named)
+    return tower_config(data, path, family, projection_dim=projection_size(weights.tensors, layout))
+
+
+def undeclared_tower(source: RepoSource, weights: WeightSet, layout: TowerLayout) -> tuple[TowerConfig, str]:
+    """The config of a tower in a file of its own, from the config beside it, else from its tensors; and its name.
+
+    Raises:
+        UnsupportedTower: the config beside it asks for something that is not supported.
+        BadRepository: a config, or the tensors, are broken.
+    """
+    contained, openclip = layout.prefix.startswith(CONTAINERS), layout.key_layout == "openclip"
+    beside = join(folder_of(weights.path), OPENCLIP_CONFIG)
+    if openclip and not contained and source.snapshot.file(beside) is not None:
+        config = openclip_tower(read_json_object(source, beside), beside, weights.tensors, layout)
+        return config, _openclip_name(config)
+    beside = join(folder_of(weights.path), "config.json")
+    if not contained and source.snapshot.file(beside) is not None:
+        data = read_json_object(source, beside)
+        label, reason, why = classify_config(data, None)
+        if reason is None:
+            return declared_tower(data, label, weights, layout), label
+        if reason == "unsupported-architecture":
+            raise UnsupportedTower(why)
+    config = inferred_config(weights.tensors, layout, weights.path)
+    name = "SiglipTextModel" if config.family == "siglip" else "CLIPTextModel"
+    if config.family == "clip" and config.projection_dim:
+        name = "CLIPTextModelWithProjection"
+    return config, f"{_openclip_name(config) if openclip else name} ({assumptions(config)})"
+
+
+def _openclip_name(config: TowerConfig) -> str:
+    return f"OpenCLIP {'SigLIP' if config.family == 'siglip' else 'CLIP'} text tower"
+
+
+def resolve_tower(
+    source: RepoSource, weights: WeightSet, layout: TowerLayout, config: TowerConfig, *, component: str, label: str
+) -> ResolvedEncoder:
+    """The encoder that a tower in a set of weights is, checked tensor by tensor against its config.
+
+    Raises:
+        BadWeights: the tensors are not exactly that tower.
+    """
+    check_tower(config, layout, weights)
+    if layout == TowerLayout("openclip", SD2_PREFIX) and config.num_hidden_layers > 1:
+        stored = config.num_hidden_layers
+        config = dataclasses.replace(config, num_hidden_layers=stored - 1, projection_dim=None)
+        label = f"{label}, without its last layer of {stored}, which Stable Diffusion 2 does not read"
+    resolved = ResolvedEncoder(
+        repo_id=source.snapshot.repo_id,
+        commit_sha=source.snapshot.commit_sha,
+        component=component,
+        architecture=label,
+        config=config,
+        weight_files=weights.files,
+        variant=weights.variant,
+        prefix=layout.prefix,
+        key_layout=layout.key_layout,
+    )
+    wanted = wanted_names(resolved, weights.tensors.keys())
+    files = weights.holding(wanted)
+    parts = [weights.tensors[name] for name in wanted]
+    return dataclasses.replace(
+        resolved,
+        weight_files=files,
+        tokenizer_files=tokenizer_files(source, folder_of(files[0].path)),
+        tower_bytes=sum(info.size_bytes for info in parts),
+        dtypes=tuple(sorted({info.dtype for info in parts if info.dtype != "I64"})),  # I64: the position_ids buffer
+    )
+
+
+def part_name(path: str, layout: TowerLayout) -> str:
+    """The component name of one of several towers in a file."""
+    return f"{path}:{layout.place}" if layout.place else path
+
+
+def tokenizer_files(source: RepoSource, folder: str) -> tuple[str, ...]:
+    """The tokenizer beside the weights, or in a pipeline's `tokenizer_2` for `text_encoder_2`."""
+    parent, _, name = folder.rpartition("/")
+    places = [folder]
+    if "text_encoder" in name:
+        places.append(join(parent, name.replace("text_encoder", "tokenizer")))
+    for place in places:
+        for group in (("tokenizer.json",), ("vocab.json", "merges.txt")):
+            paths = tuple(join(place, file) for file in group)
+            if all(source.snapshot.file(path) is not None for path in paths):
+                return paths
+    return ()
+
+
+def without_duplicates(encoders: list[ResolvedEncoder]) -> tuple[list[ResolvedEncoder], list[SkippedScan]]:
+    """One encoder for files of the same sha256 and the same config; the later ones are reported as duplicates."""
+    distinct: dict[Any, ResolvedEncoder] = {}
+    duplicates: list[SkippedScan] = []
+    for encoder in encoders:
+        digests = tuple(f.sha256 for f in encoder.weight_files)
+        config = encoder.config
+        # ids that only frame prompts do not make another encoder; the pooling rule (eos) does, but the largest id is
+        # the vocabulary's last
+        eos = config.vocab_size - 1 if config.eos_token_id == LEGACY_EOS else config.eos_token_id
+        config = dataclasses.replace(config, bos_token_id=0, pad_token_id=0, eos_token_id=eos)
+        key: Any = (digests, config, encoder.key_layout, encoder.prefix) if all(digests) else object()
+        first = distinct.setdefault(key, encoder)
+        if first is not encoder:
+            detail = f"'{encoder.weight_files[0].path}' has the same bytes as '{first.weight_files[0].path}'"
+            duplicates.append(SkippedScan(encoder.repo_id, encoder.component, "duplicate", detail, False))
+    return list(distinct.values()), duplicates
