@@ -85,11 +85,8 @@ def space(ctx: click.Context, demo: bool, port: int | None, endpoint: str | None
         from amdet_hub.web.app import serve
 
         running = serve(settings, host="127.0.0.1", port=port)
-        try:
-            say(f"The page is at {running.url} for this machine. Ctrl-C ends it.")
-            running.wait()
-        finally:
-            running.close()
+        say(f"The page is at {running.url} for this machine. Ctrl-C ends it.")
+        running.serve_until_interrupted()
     return 0
 
 

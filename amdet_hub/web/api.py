@@ -119,5 +119,5 @@ def lookup_data(lookup: Lookup) -> dict[str, Any]:
         "skipped": to_dict(lookup.target.skipped),
         "verdict": verdict and verdict.label,
         "code": verdict and verdict.code,
-        "permalink": lookup.permalink,
+        "permalink": f"?model={snapshot.repo_id}" + (f"@{snapshot.commit_sha}" if snapshot.commit_sha else ""),
     }

@@ -52,9 +52,12 @@ class RunningSpace:
     service: ScanService
     page: gr.Blocks
 
-    def wait(self) -> None:
-        """Serve until Ctrl-C."""
-        self.page.block_thread()
+    def serve_until_interrupted(self) -> None:
+        """Serve until Ctrl-C, then close."""
+        try:
+            self.page.block_thread()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Hang up and stop the worker."""
@@ -119,8 +122,4 @@ def _free_port(host: str | None) -> int:
 
 def main() -> None:
     """Serve with the settings of the environment until the process ends."""
-    running = serve(SpaceSettings.from_environment())
-    try:
-        running.wait()
-    finally:
-        running.close()
+    serve(SpaceSettings.from_environment()).serve_until_interrupted()

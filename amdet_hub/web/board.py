@@ -6,12 +6,15 @@ needs a token of its own, which no scan ever sees; without one the board lives i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from amdet_hub.errors import HubError
+from amdet_hub.hub import HubSettings
+from amdet_hub.hub.upload import read_own, upload
 from amdet_hub.records import ScanReport
 from amdet_hub.report import wording
 
@@ -55,13 +58,12 @@ class Board:
     """Recent scans, the newest first. Safe to use from several threads.
 
     Args:
-        repo_id: the dataset; `""` keeps the board in memory.
-        token: may write it.
-        endpoint: of the Hub, None for the public one.
+        repo_id: the dataset; `""` stores the board in memory.
+        hub: how to reach the Hub; its token may write the dataset.
     """
 
-    def __init__(self, repo_id: str = "", *, token: str = "", endpoint: str | None = None) -> None:
-        self._repo_id, self._token, self._endpoint = repo_id, token, endpoint
+    def __init__(self, repo_id: str = "", hub: HubSettings | None = None) -> None:
+        self._repo_id, self._hub = repo_id, hub or HubSettings()
         self._lock = threading.Lock()
         self._rows = self._read() if repo_id else []
 
@@ -78,50 +80,27 @@ class Board:
             same = (row.model, row.commit, row.preset)
             others = [one for one in self._rows if (one.model, one.commit, one.preset) != same]
             self._rows = [row, *others][:MAX_ROWS]
-            if self._repo_id and self._token:
+            if self._repo_id and self._hub.token:
                 self._write()
         return True
 
     def _read(self) -> list[BoardRow]:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
+        """The rows of the dataset; lines that are none are left out."""
+        rows: list[BoardRow] = []
         try:
-            path = hf_hub_download(
-                self._repo_id, FILE, repo_type="dataset", token=self._token or False, endpoint=self._endpoint
-            )
-            with Path(path).open(encoding="utf-8", errors="replace") as file:
+            with read_own(self._repo_id, "dataset", FILE, self._hub).open(encoding="utf-8", errors="replace") as file:
                 lines = file.read(_MAX_BYTES).splitlines()
-        except (EntryNotFoundError, HfHubHTTPError, OSError) as error:
-            _log.info("the board starts empty: %s", type(error).__name__)
-            return []
-        return _parse_rows(lines)
+        except HubError as error:
+            _log.info("the board starts empty: %s", error)
+            return rows
+        for line in lines[:MAX_ROWS]:
+            with contextlib.suppress(ValueError, TypeError):
+                rows.append(BoardRow(**json.loads(line)))
+        return rows
 
     def _write(self) -> None:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError
-
         content = "".join(f"{json.dumps(asdict(row))}\n" for row in self._rows).encode()
-        api = HfApi(endpoint=self._endpoint, token=self._token)
         try:
-            api.create_repo(self._repo_id, repo_type="dataset", exist_ok=True)
-            api.upload_file(
-                repo_id=self._repo_id,
-                repo_type="dataset",
-                path_or_fileobj=content,
-                path_in_repo=FILE,
-                commit_message="Add a scan to the board",
-            )
-        except (HfHubHTTPError, OSError) as error:  # the scan is not lost for it; the next row writes this one too
-            _log.warning("the board could not be written: %s", type(error).__name__)
-
-
-def _parse_rows(lines: list[str]) -> list[BoardRow]:
-    """The rows of a board file; other lines are left out."""
-    found = []
-    for line in lines:
-        try:
-            found.append(BoardRow(**json.loads(line)))
-        except (ValueError, TypeError):
-            continue
-    return found[:MAX_ROWS]
+            upload(self._repo_id, "dataset", {FILE: content}, self._hub, message="Add a scan to the board")
+        except HubError as error:  # the scan is not lost for it; the next row writes this one too
+            _log.warning("the board could not be written: %s", error)

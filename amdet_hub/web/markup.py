@@ -5,20 +5,12 @@ Standard library only.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 
-from amdet_hub.report.escape import visible
+from amdet_hub.report.html_figures import code
+from amdet_hub.report.html_figures import html as text
 
-
-def text(value: str, *, limit: int | None = 300) -> str:
-    """Hostile text for an element or attribute: escaped, invisible and reordering characters as code points."""
-    return html.escape(visible(value, limit=limit), quote=True)
-
-
-def code(value: str, *, limit: int | None = 300) -> str:
-    """Hostile text in code type."""
-    return f"<code>{text(value, limit=limit)}</code>"
+__all__ = ["bullets", "code", "facts", "note", "section", "table", "text"]
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:

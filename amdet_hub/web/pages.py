@@ -52,9 +52,6 @@ _BOARD = "Recent scans of public models, the newest first. The dots at the head 
 _HEAD = ("Model", "Verdict", "Preset", "Scanned", "Commit")
 _QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
-Updates = dict[Any, Any]
-"""New values by component."""
-
 
 @dataclass
 class PageState:
@@ -144,7 +141,7 @@ class Page:
         self._scan.click(self._run_scan, self._state, outputs, **running)
         self._cancel.click(self._cancel_scan, self._state, self._status, **_QUIET)
 
-    def _look_up(self, text: str, preset: str, state: PageState, request: gr.Request) -> Updates:
+    def _look_up(self, text: str, preset: str, state: PageState, request: gr.Request) -> dict[Any, Any]:
         hidden = gr.update(visible=False)
         try:
             lookup = self._service.look_up(text, preset, token=session_token(request))
@@ -164,20 +161,20 @@ class Page:
             **(self._shown(lookup.earlier) if lookup.earlier is not None else {self._result: hidden}),
         }
 
-    def _look_up_again(self, text: str, preset: str, state: PageState, request: gr.Request) -> Updates:
+    def _look_up_again(self, text: str, preset: str, state: PageState, request: gr.Request) -> dict[Any, Any]:
         """Another preset has another result and another time."""
         if state.lookup is None or state.job:
             return {self._state: state}
         return self._look_up(text, preset, state, request)
 
-    def _arrive(self, preset: str, state: PageState, request: gr.Request) -> Updates:
+    def _arrive(self, preset: str, state: PageState, request: gr.Request) -> dict[Any, Any]:
         """A visitor who came with `?model=org/model` sees it looked up."""
         asked = str(dict(request.query_params).get("model") or "")
         if not asked:
             return {self._state: state}
         return {self._target: asked, **self._look_up(asked, preset, state, request)}
 
-    def _run_scan(self, state: PageState, request: gr.Request) -> Iterator[Updates]:
+    def _run_scan(self, state: PageState, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Queue the scan and follow it to its end."""
         lookup = state.lookup
         if lookup is None or not lookup.target.pairs:
@@ -212,7 +209,7 @@ class Page:
         self._service.jobs.cancel(job)
         return gr.update(value=panels.stopping(), visible=True)
 
-    def _shown(self, report: ScanReport) -> Updates:
+    def _shown(self, report: ScanReport) -> dict[Any, Any]:
         figure = landscape_figure(report)
         paths = write_files(report, self._service.settings.data_dir / "files")
         return {

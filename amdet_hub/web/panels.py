@@ -83,7 +83,7 @@ def looked_up(lookup: Lookup) -> str:
         ("Commit", code(snapshot.commit_sha or "-")),
         ("Licence", text(snapshot.license) if snapshot.license else "not stated"),
         ("Access", "private" if snapshot.private else "gated" if snapshot.gated else "public"),
-        ("Preset", text(lookup.preset)),
+        ("Preset", text(lookup.scanner.config.preset)),
     ]
     if not pairs:
         return note("plain", "Nothing to scan", facts(rows) + _skipped(lookup.target.skipped), code="nothing-to-scan")

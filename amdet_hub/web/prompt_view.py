@@ -43,11 +43,6 @@ def invitation(report: ScanReport) -> str:
     )
 
 
-def default_encoder(report: ScanReport) -> int:
-    """The number of the result to begin with: the first with a trigger."""
-    return next((number for number, result in enumerate(report.results) if result.triggers), 0)
-
-
 def default_added(report: ScanReport) -> str:
     """The text to add at first: `""` where there is a trigger, else the best plain word of the sweep."""
     if any(result.triggers for result in report.results):
@@ -56,11 +51,6 @@ def default_added(report: ScanReport) -> str:
     names = (token_name(row) for row in rows if isinstance(row, dict))
     plain = (name for name in names if 2 <= len(name) <= 20 and name.isalpha() and visible(name) == name)
     return next(plain, _DEFAULT_ADDED)
-
-
-def encoder_names(report: ScanReport) -> list[tuple[str, int]]:
-    """The encoders to choose from, as plain text for a component that escapes, and their numbers."""
-    return [(visible(result.encoder.label, limit=80), number) for number, result in enumerate(report.results)]
 
 
 def working(job: Job[Probe], place: int) -> str:

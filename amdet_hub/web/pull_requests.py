@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from amdet_hub.errors import AmdetError
+from amdet_hub.errors import AmdetError, ConfigError
 from amdet_hub.hub import HubSettings
 from amdet_hub.model_card.publish import preview_card, push_card
 from amdet_hub.web import panels
@@ -21,10 +21,6 @@ from amdet_hub.web.visitor import session_token
 
 class NotSignedIn(AmdetError):
     """A pull request is opened in a visitor's name, and the visitor is not signed in."""
-
-
-class NothingToPropose(AmdetError):
-    """The page shows no result yet."""
 
 
 class PullRequestForm:
@@ -51,7 +47,7 @@ class PullRequestForm:
     def _visitor_hub(self, state: Any, request: gr.Request) -> HubSettings:
         """How to reach the Hub as the visitor."""
         if state.report is None:
-            raise NothingToPropose("there is no result to propose; scan a model first")
+            raise ConfigError("result", "there is none to propose; scan a model first")
         token = session_token(request) if self._settings.on_hub else self._settings.stand_in_token
         if not token:
             raise NotSignedIn("a pull request is opened in your name, and you are not signed in")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from amdet_hub.records import ScanReport, ScanResult
@@ -24,28 +23,6 @@ _SWEEP_CAPTION = (
 )
 
 
-@dataclass(frozen=True)
-class _SweepScores:
-    """The null distribution as counts of equal bins between `low` and `high`, and the best tokens, best first."""
-
-    low: float
-    high: float
-    counts: Sequence[float]
-    top: Sequence[tuple[str, float]]
-
-    @classmethod
-    def of(cls, result: ScanResult) -> _SweepScores | None:
-        """The scores that a result holds, None when it holds none."""
-        details = details_of(result, SWEEP)
-        try:
-            null, rows = details["null_histogram"], details["top_tokens"]
-            top = sorted(((token_name(row), float(row["score"])) for row in rows), key=lambda one: -one[1])
-            found = cls(float(null["low"]), float(null["high"]), _numbers(null["counts"]), top[:_MAX_TOKENS])
-        except (KeyError, TypeError, ValueError):
-            return None
-        return found if top and found.low <= found.high and max(found.counts, default=0) > 0 else None
-
-
 def details_of(result: ScanResult, kind: str) -> Mapping[str, Any]:
     """The details of the first finding of this kind, empty when there is none."""
     return next((one.details for one in result.evidence if one.kind == kind), {})
@@ -53,25 +30,31 @@ def details_of(result: ScanResult, kind: str) -> Mapping[str, Any]:
 
 def sweep_figure(result: ScanResult) -> str:
     """The scores of random tokens as a histogram, the best tokens as named points beside it; `""` without them."""
-    scores = _SweepScores.of(result)
-    if scores is None:
+    details = details_of(result, SWEEP)
+    try:
+        null, rows = details["null_histogram"], details["top_tokens"]
+        low, high, counts = float(null["low"]), float(null["high"]), _numbers(null["counts"])
+        top = sorted(((token_name(row), float(row["score"])) for row in rows), key=lambda one: -one[1])[:_MAX_TOKENS]
+    except (KeyError, TypeError, ValueError):
         return ""
-    x = Scale.over([scores.low, scores.high, *(score for _, score in scores.top)], _LEFT, _RIGHT, (0.03, 0.06))
-    best, score = scores.top[0]
+    if not top or low > high or max(counts, default=0) <= 0:
+        return ""
+    x = Scale.over([low, high, *(score for _, score in top)], _LEFT, _RIGHT, (0.03, 0.06))
+    best, score = top[0]
     label = (
-        f"{sum(scores.counts):.0f} random tokens score between {scores.low:.1f} and {scores.high:.1f}; the best token,"
-        f" {best}, scores {score:.1f}"
+        f"{sum(counts):.0f} random tokens score between {low:.1f} and {high:.1f}; the best token, {best}, scores"
+        f" {score:.1f}"
     )
-    parts = [*_histogram(scores, x), *_points(scores.top, x), *_axis(x)]
+    parts = [*_histogram(Scale(0, len(counts), x(low), x(high)), counts), *_points(top, x), *_axis(x)]
     return figure("plot", drawing(_WIDTH, _HEIGHT, label, parts), _SWEEP_CAPTION)
 
 
-def _histogram(scores: _SweepScores, x: Scale) -> Iterator[str]:
-    width = (scores.high - scores.low) / len(scores.counts) or 1.0
-    for number, count in enumerate(scores.counts):
-        left, right = x(scores.low + number * width), x(scores.low + (number + 1) * width)
-        tall = math.sqrt(count / max(scores.counts)) * (_FLOOR - _TOP - 60)
-        yield shape("rect", "bar", x=left, y=_FLOOR - tall, width=max(1.0, right - left - 0.5), height=tall)
+def _histogram(edge: Scale, counts: Sequence[float]) -> Iterator[str]:
+    """The bars; `edge` places the edges of the bins."""
+    for number, count in enumerate(counts):
+        tall = math.sqrt(count / max(counts)) * (_FLOOR - _TOP - 60)
+        width = max(1.0, edge(number + 1) - edge(number) - 0.5)
+        yield shape("rect", "bar", x=edge(number), y=_FLOOR - tall, width=width, height=tall)
 
 
 def _points(top: Sequence[tuple[str, float]], x: Scale) -> Iterator[str]:

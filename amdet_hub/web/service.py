@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -48,11 +47,6 @@ class Lookup:
         return self.target.snapshot
 
     @property
-    def preset(self) -> str:
-        """The preset it would be scanned with."""
-        return self.scanner.config.preset
-
-    @property
     def public(self) -> bool:
         """Whether everybody may read it. Results and towers of other repositories are stored for no other visitor."""
         return not self.snapshot.private and not self.snapshot.gated
@@ -68,12 +62,6 @@ class Lookup:
         """Bytes of the weight files, each once."""
         files = {file.path: file for pair in self.target.pairs for file in pair.suspect.weight_files}
         return sum(file.size_bytes for file in files.values())
-
-    @property
-    def permalink(self) -> str:
-        """The query that leads back to this very commit."""
-        sha = self.snapshot.commit_sha
-        return f"?model={self.snapshot.repo_id}" + (f"@{sha}" if sha else "")
 
 
 @dataclass(frozen=True)
@@ -107,16 +95,11 @@ class ScanService:
     ) -> None:
         self.settings = settings
         self.gpu = gpu
-        self.board = board or Board(settings.board_repo, token=settings.board_token, endpoint=settings.endpoint)
+        self.board = board or Board(settings.board_repo, settings.hub(settings.board_token or None))
+        self._pairs: PairCache | None = None  # made with the first trial, because it loads torch
         self.jobs = JobQueue(
             size=settings.queue_size, per_owner=settings.per_visitor, per_owner_hour=settings.per_visitor_hour
         )
-
-    @cached_property
-    def _pairs(self) -> PairCache:
-        from amdet_hub.scanner import PairCache
-
-        return PairCache()
 
     def look_up(self, text: str, preset: str, *, token: str | None = None) -> Lookup:
         """Resolve a target without fetching weights.
@@ -195,6 +178,7 @@ class ScanService:
         if not 0 <= trial.encoder < len(report.results):
             raise ConfigError("encoder", "the report has no such encoder")
         result, scanner = report.results[trial.encoder], lookup.scanner
+        self._pairs = self._pairs or PairCache()
         inspector = PromptInspector(scanner.hub, scanner.options, self._pairs if lookup.public else PairCache(0))
 
         def work(monitor: Monitor) -> Probe:

@@ -15,6 +15,7 @@ import gradio as gr
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import ScanReport
 from amdet_hub.report import wording
+from amdet_hub.report.escape import visible
 from amdet_hub.web import panels, prompt_view
 from amdet_hub.web.markup import code
 from amdet_hub.web.service import PromptTrial, ScanService
@@ -62,15 +63,16 @@ class TryPrompt:
         """The accordion for a new report."""
         if not report.results:
             return {self._accordion: gr.update(visible=False)}
-        names = prompt_view.encoder_names(report)
+        names = [(visible(result.encoder.label, limit=80), number) for number, result in enumerate(report.results)]
+        triggered = [number for number, result in enumerate(report.results) if result.triggers]
         added: dict[str, Any] = {"label": "Your word or phrase to add", "placeholder": ""}
-        if any(result.triggers for result in report.results):
+        if triggered:
             added = {"label": "Something else to add", "placeholder": "left empty: the trigger that was found"}
         return {
             self._accordion: gr.update(visible=True),
             self._invitation: prompt_view.invitation(report),
             self._added: gr.update(value=prompt_view.default_added(report), **added),
-            self._encoder: gr.update(choices=names, value=prompt_view.default_encoder(report), visible=len(names) > 1),
+            self._encoder: gr.update(choices=names, value=[*triggered, 0][0], visible=len(names) > 1),
             self._answer: "",
         }
 

@@ -73,14 +73,9 @@ def seconds_for(target: ResolvedTarget, preset: str) -> int:
     return min(MOST_S, LEAST_S + work // _BYTES_PER_S.get(preset, 6 << 20))
 
 
-def seconds_of(scan: GpuScan) -> int:
-    """What `spaces.GPU(duration=...)` calls with the arguments of the scan."""
-    return scan.seconds
-
-
 def borrow_gpu(spaces: Any) -> ScanStream:
     """`stream_scan`, run where the package `spaces` lends a GPU."""
-    decorated: ScanStream = spaces.GPU(duration=seconds_of)(stream_scan)
+    decorated: ScanStream = spaces.GPU(duration=lambda scan: scan.seconds)(stream_scan)
     return decorated
 
 

@@ -179,7 +179,7 @@ def test_the_keyboard_alone(served: RunningSpace, open_browser: Open) -> None:
     ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).send_keys(Keys.SPACE).perform()
     shows(browser, "facts", "quick")
     gate = threading.Event()
-    other = served.service.jobs.submit(Job("somebody else", lambda monitor: gate.wait(60)))  # type: ignore[arg-type,return-value]
+    other = served.service.jobs.submit(Job("somebody else", lambda monitor: gate.wait(60)))
     tab_to("scan")
     keys(Keys.ENTER)
     says(browser, "status", "queued")

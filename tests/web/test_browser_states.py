@@ -50,7 +50,7 @@ class Blocker:
 
     def __init__(self, service: ScanService) -> None:
         self._service, self._gate = service, threading.Event()
-        self.job: Job = service.jobs.submit(Job("somebody else", self._work))
+        self.job: Job[Any] = service.jobs.submit(Job("somebody else", self._work))
         until(lambda: self.job.state == "running", "somebody else's scan")
 
     def _work(self, monitor: Monitor) -> Any:
@@ -79,7 +79,7 @@ def test_in_line_then_at_work_then_cancelled(
     served: RunningSpace, browser: Any, artifacts: Path | None, tmp_path: Path
 ) -> None:
     unscanned(served.service, tmp_path)
-    blocker, second = Blocker(served.service), Job("a third person", lambda monitor: None)  # type: ignore[arg-type,return-value]
+    blocker, second = Blocker(served.service), Job("a third person", lambda monitor: None)
     served.service.jobs.submit(second)
     try:
         visit(browser, f"{served.url}?model={FINETUNED}")

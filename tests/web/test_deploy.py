@@ -68,13 +68,17 @@ def test_what_was_uploaded_starts_on_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "token", "said"),
-    [("scanner", "hf_me", "owner/name"), ("other/scanner", "hf_me", "403"), ("reader/x", "hf_reader", "403")],
+    ("name", "token", "reason"),
+    [
+        ("scanner", "hf_me", "target-error"),
+        ("other/scanner", "hf_me", "access-denied"),
+        ("reader/x", "hf_reader", "access-denied"),
+    ],
 )
-def test_refusals_are_sentences(hub: LocalHub, name: str, token: str, said: str) -> None:
+def test_refusals_have_a_reason(hub: LocalHub, name: str, token: str, reason: str) -> None:
     code, stderr = deploy(hub, name, token)
     assert code == 2
-    assert said in stderr
+    assert f"[{reason}]" in stderr
     assert not hub.writes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_one_thread_tells_while_others_look() -> None:
 
 def test_every_stage_has_its_own_plot_and_it_is_well_formed() -> None:
     trace = Trace()
-    job = Job("visitor", lambda monitor: None, trace=trace, started=0.0)  # type: ignore[arg-type,return-value]
+    job: Job[Any] = Job("visitor", lambda monitor: None, trace=trace, started=0.0)
     seen = []
     evil = "<script>alert(1)</script>"
     for stage, label in (("sweep", "7"), ("confirm", evil), ("inversion", ""), ("inversion, roles swapped", "")):

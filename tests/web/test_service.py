@@ -14,6 +14,7 @@ import yaml
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.demo.run import BACKDOORED, FINETUNED
 from amdet_hub.errors import ConfigError, Interrupted, RepoNotFound, TargetError
+from amdet_hub.hub import HubSettings
 from amdet_hub.records import Monitor, ScanReport, TriggerFinding
 from amdet_hub.report.error_rates import MEASURED
 from amdet_hub.testing import LocalHub
@@ -217,18 +218,21 @@ def test_what_holds_nothing_to_scan_gets_a_report_like_any_other(
         assert f"data-code='{code}'" in panels.verdict(report)
 
 
-def test_the_board_survives_a_restart_in_a_dataset(
-    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub]
+def test_the_board_survives_a_restart_in_a_dataset_and_a_silent_hub(
+    service: ScanService, hub_and_settings: tuple[SpaceSettings, LocalHub], tmp_path: Path
 ) -> None:
     _, hub = hub_and_settings
     hub.add_user("keeper", token="hf_keeper")
+    settings = HubSettings(endpoint=hub.endpoint, token="hf_keeper", cache_dir=tmp_path)
     report = stored(service, BACKDOORED)
-    board = Board("keeper/board", token="hf_keeper", endpoint=hub.endpoint)
+    board = Board("keeper/board", settings)
     assert board.add(report)
     assert board.add(report), "the same scan replaces its row"
-    (row,) = Board("keeper/board", token="hf_keeper", endpoint=hub.endpoint).rows()
+    (row,) = Board("keeper/board", settings).rows()
     assert (row.model, row.verdict) == (BACKDOORED, "backdoor-detected")
     assert panels.board([row])[0][1] == "Backdoor detected"
+    silent = HubSettings(endpoint="http://127.0.0.1:9", token="hf_keeper", cache_dir=tmp_path / "none", max_retries=0)
+    assert Board("keeper/board", silent).add(report), "a scan is not lost for it"
 
 
 # ---------------------------------------------------------------- what is shown

@@ -65,6 +65,7 @@ def test_the_trigger_moves_the_prompt_and_the_second_look_is_quick(service: Scan
     assert prompt_view.share_left(first.result.suspect) < prompt_view.CHANGES
     assert prompt_view.share_left(first.result.reference) > prompt_view.STAYS
     again = look(service, BACKDOORED, place="end")
+    assert service._pairs is not None
     assert (again.state, service._pairs.n_loaded) == ("done", 1)
 
 
@@ -105,7 +106,7 @@ def test_towers_that_not_everybody_may_read_are_not_kept(
     task = service.inspect_prompt(hidden, report, PromptTrial(PROMPT, None, "start"), "visitor")
     assert service.jobs.wait(task, PATIENCE_S)
     assert (task.error, task.state) == (None, "done")
-    assert (service._pairs.n_loaded, len(service._pairs._pairs)) == (0, 0)
+    assert service._pairs is None or service._pairs.n_loaded == 0
 
 
 def earlier_of(service: ScanService, hidden: Lookup) -> ScanReport:
