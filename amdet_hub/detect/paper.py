@@ -145,7 +145,7 @@ class _Criteria:
         """One pass over the shuffled training prompts, `batch_size` a step, `at_most` steps."""
         order = torch.randperm(len(self._train), generator=generator)
         for rows in torch.split(order, self._config.inversion.batch_size)[: max(at_most, 0)]:
-            yield partial(self._mean_loss, self._train.take(rows))
+            yield partial(self._losses, self._train.take(rows))
 
     def heldout_loss(self, vectors: Tensor) -> Tensor:
         """`vectors (N, K, D)` -> `(N,)` loss on the first held-out prompt: the surface of gate 4."""
@@ -162,9 +162,6 @@ class _Criteria:
 
         chunks = [partial(chunk, rows) for rows in torch.split(torch.arange(len(self._heldout)), _GATE_CHUNK)]
         return count_gates(chunks, len(self._heldout), self._config.gates, early=early)
-
-    def _mean_loss(self, batch: PromptSet, vectors: Tensor) -> Tensor:
-        return self._losses(batch, vectors).mean()
 
     def _losses(self, prompts: PromptSet, vectors: Tensor) -> Tensor:
         """`vectors (N, K, D)` -> `(N,)` mean loss over the prompts."""

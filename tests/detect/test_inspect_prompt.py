@@ -61,6 +61,6 @@ def test_a_look_is_what_the_encoder_says(config: TowerConfig, special: object) -
 
 def test_other_texts_are_compared_one_by_one() -> None:
     encoder, others = attentive(CLIP), prompts(6)
-    theirs = clean_features(encoder, others)
-    found = unrelated_similarity(encoder, theirs[2], others)
-    assert found == pytest.approx(float(F.cosine_similarity(theirs, theirs[2][None], dim=-1).mean()), abs=1e-6)
+    pooled = clean_features(encoder, others)
+    found = unrelated_similarity(encoder, pooled[2], others)
+    assert found == pytest.approx(float(F.cosine_similarity(pooled, pooled[2][None], dim=-1).mean()), abs=1e-6)

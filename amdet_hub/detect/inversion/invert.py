@@ -57,9 +57,9 @@ class Descent:
         self._optimiser = torch.optim.Adam([pseudo.parameters], lr=rate, weight_decay=decay)
 
     def step(self, loss_of: Callable[[Tensor], Tensor]) -> float:
-        """One step down `loss_of`, `vectors (R, K, D)` -> scalar. Returns the loss before the step."""
+        """One step down `loss_of`, `vectors (R, K, D)` -> `(R,)`. Returns the sum of the losses before the step."""
         self._optimiser.zero_grad()
-        loss = loss_of(self._pseudo.vectors())
+        loss = loss_of(self._pseudo.vectors()).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         return float(loss.detach())
@@ -135,7 +135,7 @@ class PairedInversion:
         for _ in range(self._config.steps):
             rows = torch.randperm(n, generator=generator)[: self._config.batch_size]
             batch = tuple(part[rows.to(part.device)] for part in self._train)
-            yield lambda vectors, batch=batch: self._loss_and_gain(vectors, batch)[0].sum()  # type: ignore[misc]
+            yield lambda vectors, batch=batch: self._loss_and_gain(vectors, batch)[0]  # type: ignore[misc]
 
     def _loss_and_gain(self, vectors: Tensor, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """`vectors (R, K, D)` -> loss and gain `(R,)` each, mean over the prompts of a batch."""

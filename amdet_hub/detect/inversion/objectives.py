@@ -64,7 +64,7 @@ def paper_terms(triggered: Tensor, clean: Tensor, reference_triggered: Tensor | 
 def centred_terms(triggered: Tensor, clean: Tensor, reference_triggered: Tensor | None, centre: Tensor) -> Terms:
     """The same terms after subtracting `centre (D,)`, the reference's mean feature over clean prompts.
 
-    Source: ours (README, method).
+    Source: this project (docs, method).
     """
     shifted = None if reference_triggered is None else reference_triggered - centre
     return paper_terms(triggered - centre, clean - centre, shifted)

@@ -116,9 +116,9 @@ class CandidateSearch:
         patterns: dict[tuple[int, ...], list[Confirmation]] = {}
         for one in found[:n]:
             patterns.setdefault(pattern_of(one.token_ids), []).append(one)
-        standings = self._context.share("standing", list(patterns.values()), self._standings)
-        standing = dict(itertools.chain(*standings))
-        stood = [replace(one, standing=standing[one.token_ids]) for one in found[:n]]
+        measured = itertools.chain(*self._context.share("standing", list(patterns.values()), self._with_standing))
+        place = {one.token_ids: number for number, one in enumerate(found)}  # ties keep the order of `found`
+        stood = sorted(measured, key=lambda one: place[one.token_ids])
         # Success ends at 1; of those that reach it, the one whose other two numbers are the larger.
         rest = replace(self._thresholds, trigger_success=1e-9)
         stood.sort(key=lambda one: (one.margin(self._thresholds), one.margin(rest)), reverse=True)
@@ -188,9 +188,8 @@ class CandidateSearch:
     def _with_baseline(self, found: list[Confirmation]) -> list[Confirmation]:
         return found if self._towers.exact.reference is not None else peer_baseline(found)
 
-    def _standings(self, alike: list[Confirmation]) -> list[tuple[Candidate, float]]:
-        return [(one.token_ids, self._null.standing(one.token_ids)) for one in alike]
-
     def _measured_exactly(self, texts: Sequence[Candidate]) -> tuple[Confirmation, ...]:
-        found = [one for text in texts for one in self._exact.measure([text])]
-        return tuple(replace(one, standing=self._null.standing(one.token_ids)) for one in found)
+        return tuple(self._with_standing([one for text in texts for one in self._exact.measure([text])]))
+
+    def _with_standing(self, found: Sequence[Confirmation]) -> list[Confirmation]:
+        return [replace(one, standing=self._null.standing(one.token_ids)) for one in found]

@@ -103,13 +103,15 @@ def test_with_few_prompts_gate_2_needs_all_of_them() -> None:
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_measures_are_the_explicit_similarities(with_reference: bool) -> None:
     generator = torch.Generator().manual_seed(0)
-    ours, other = torch.randn(4, 5, 6, generator=generator), torch.randn(4, 5, 6, generator=generator)
-    assimilated, consistent, *to_reference = prompt_similarities(ours, ours[0], other if with_reference else None)
+    triggered, other = torch.randn(4, 5, 6, generator=generator), torch.randn(4, 5, 6, generator=generator)
+    assimilated, consistent, *to_reference = prompt_similarities(
+        triggered, triggered[0], other if with_reference else None
+    )
     for i in range(4):
-        matrix = F.cosine_similarity(ours[i][:, None], ours[i][None], dim=-1)
+        matrix = F.cosine_similarity(triggered[i][:, None], triggered[i][None], dim=-1)
         assert torch.isclose(assimilated[i], matrix.mean(), atol=1e-6)
-        assert torch.isclose(consistent[i], F.cosine_similarity(ours[0], ours[i], dim=-1).mean())
+        assert torch.isclose(consistent[i], F.cosine_similarity(triggered[0], triggered[i], dim=-1).mean())
         for similarity in to_reference:
-            assert torch.isclose(similarity[i], F.cosine_similarity(other[i], ours[i], dim=-1).mean())
+            assert torch.isclose(similarity[i], F.cosine_similarity(other[i], triggered[i], dim=-1).mean())
     assert len(to_reference) == with_reference
     assert float(consistent[0]) == pytest.approx(1.0)

@@ -34,8 +34,10 @@ def test_positionwise_similarity_by_hand() -> None:
 def test_the_published_loss_by_hand() -> None:
     triggered = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # assimilation 1/2
     clean = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])  # similarities 1 and 0
-    anchor = torch.tensor([[[-1.0, 0.0], [0.0, 3.0]]])  # similarities -1 and 1
-    assert float(paper_terms(triggered, clean, anchor).loss(0.1, 0.1)) == pytest.approx(-0.5 + 0.1 * 0.5 + 0.1 * 0.0)
+    reference = torch.tensor([[[-1.0, 0.0], [0.0, 3.0]]])  # similarities -1 and 1
+    assert float(paper_terms(triggered, clean, reference).loss(0.1, 0.1)) == pytest.approx(
+        -0.5 + 0.1 * 0.5 + 0.1 * 0.0
+    )
     assert float(paper_terms(triggered, clean, clean).loss(0.1, 0.3)) == pytest.approx(-0.5 + 0.1 * 0.5 + 0.3 * 0.5)
 
 
@@ -47,13 +49,13 @@ def test_without_a_reference_its_term_is_zero() -> None:
 
 
 def test_centring_does_not_see_a_common_component() -> None:
-    triggered, clean, anchor, centre, shift = (
+    triggered, clean, reference, centre, shift = (
         features(3, 4, 5, seed=i) if i < 3 else features(5, seed=i) for i in range(5)
     )
-    here = centred_terms(triggered, clean, anchor, centre)
-    there = centred_terms(triggered + shift, clean + shift, anchor + shift, centre + shift)
+    here = centred_terms(triggered, clean, reference, centre)
+    there = centred_terms(triggered + shift, clean + shift, reference + shift, centre + shift)
     for a, b in zip(vars(here).values(), vars(there).values(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
-    raw = paper_terms(triggered + 50 * shift, clean + 50 * shift, anchor + 50 * shift)
+    raw = paper_terms(triggered + 50 * shift, clean + 50 * shift, reference + 50 * shift)
     assert (raw.assimilation > 0.9).all(), "without it, a large common component makes any tokens look alike"
     assert (here.assimilation < 0.9).all()
