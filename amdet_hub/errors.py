@@ -14,14 +14,23 @@ if TYPE_CHECKING:
     from amdet_hub.records import Evidence, ScanReport, TriggerFinding
 
 
+_RUNNER_COMMAND = re.compile(r"::(?=[a-z-]+(?: .*?)?::)|##(?=\[)")
+"""How a line of a build log becomes a command to GitHub's runner."""
+
+
 class AmdetError(Exception):
     """Base of every error of this package.
 
-    `str(error)` is one plain sentence without advice, `code` the class's name in kebab case (`"repo-not-found"`).
-    Errors can be pickled, so that worker processes can raise them.
+    `str(error)` is one plain sentence without advice, `code` the class's name in kebab case (`"repo-not-found"`). A
+    name in the sentence may come from a repository: control characters, and commands to the log of a build, are
+    escaped. The fields keep the name as it is. Errors can be pickled, so that worker processes can raise them.
     """
 
     code = "amdet-error"
+
+    def __init__(self, message: str = "") -> None:
+        plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        super().__init__(_RUNNER_COMMAND.sub(lambda found: f"{found[0][0]}\\x{ord(found[0][1]):x}", plain))
 
     def __init_subclass__(cls) -> None:
         cls.code = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()

@@ -12,6 +12,7 @@ from amdet_hub.errors import (
     AmdetError,
     BadWeights,
     ConfigError,
+    FileNotInRepo,
     Interrupted,
     RateLimited,
     RepoGated,
@@ -38,6 +39,28 @@ def test_an_error_survives_the_way_to_another_process(error: AmdetError) -> None
     assert str(arrived) == str(error)
     assert vars(arrived) == vars(error)
     assert arrived.args == error.args
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\x1b[2J", "a\\x1b[2J"),
+        ("a\r\n::error::pwned", "a\\r\\n:\\x3aerror::pwned"),
+        ("::add-mask::x", ":\\x3aadd-mask::x"),
+        ("::error file=a,line=1::x", ":\\x3aerror file=a,line=1::x"),
+        ("##[error]x", "#\\x23[error]x"),
+        ("\u202e\u200b\ud800\x9b", "\\u202e\\u200b\\ud800\\x9b"),
+        ("http://[::1]:80/a::b", "http://[::1]:80/a::b"),
+        ("größe 模型 \U0001f600", "größe 模型 \U0001f600"),
+    ],
+)
+def test_a_name_in_a_message_can_do_nothing(name: str, shown: str) -> None:
+    error = FileNotInRepo("org/m", name)
+    assert str(error) == f"'org/m' has no file '{shown}'"
+    assert error.path == name
+    assert str(AmdetError(str(error))) == str(error)
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (str(arrived), arrived.path) == (str(error), name)
 
 
 def test_every_error_is_ours() -> None:
