@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from amdet_hub.config import Thresholds
 from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
 from amdet_hub.detect.detector import Detection, StandardDetector
-from amdet_hub.detect.lineage import lineage
 from amdet_hub.detect.paper import PaperDetector
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
 from amdet_hub.detect.search.sweep import sweepable_ids
-from amdet_hub.detect.weights import LONGEST_ASSEMBLY, weight_difference
+from amdet_hub.detect.weights import LONGEST_ASSEMBLY, lineage, weight_difference
 from amdet_hub.encoders.digest import projection_digest, same_tower
 from amdet_hub.encoders.load import LoadedTower
 from amdet_hub.encoders.tokenizer import PromptTokenizer, special_ids

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amdet_hub.detect.lineage import MOST_RANK, difference_rank, lineage
+from amdet_hub.detect.weights import MOST_RANK, difference_rank, lineage
 
 D, M, V, LAYERS = 64, 256, 500, 3
 
