@@ -19,8 +19,11 @@ from amdet_hub.records import fingerprint, from_dict, to_dict
 
 Preset = Literal["standard", "quick", "characters", "paper"]
 PRESETS: tuple[Preset, ...] = ("standard", "quick", "characters", "paper")
-"""standard: everything. quick: without the paired inversion and the landscape, which convict nobody. characters: standard, and every single Unicode
-character as a candidate, also those that the vocabulary cuts in pieces. paper: the published procedure."""
+"""standard: every stage. quick: without the paired inversion and the landscape, which detect nothing by themselves.
+
+characters: standard, and every single Unicode character as a candidate, also those that the vocabulary cuts in pieces.
+paper: the published procedure.
+"""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class ThresholdOverrides:
-    """Thresholds set by the user; None leaves the one that was calibrated for the encoder's family (`amdet_hub.families.CALIBRATIONS`)."""
+    """Thresholds of the user; None leaves the calibrated one of the family (`amdet_hub.families.CALIBRATIONS`)."""
 
     sweep_score: float | None = None
     trigger_success: float | None = None
@@ -175,7 +178,7 @@ class ThresholdOverrides:
 
 @dataclass(frozen=True)
 class LandscapeConfig:
-    """The loss landscape around an inverted vector (paper: 50 x 50 grid, +-10 along each direction, eigenvalues counted above 1e-6).
+    """The loss landscape around an inverted vector (paper: 50 x 50 grid, +-10 each way, eigenvalues above 1e-6).
 
     `relative_radius` measures the radius in norms of the vector instead: a mixture of token embeddings is many times
     shorter than the paper's N(0, 1) vectors, and a radius of 10 would leave every token far behind (ours).
@@ -221,7 +224,7 @@ _LEAST: Mapping[str, float] = {
     "landscape.radius": 0,
     "gates.check_every": 1,
 }
-"""The least value of each setting that has one; a number outside its range would fail in the middle of a scan, or make one that cannot find."""
+"""The least value of each setting that has one: a number below it fails within a scan, or cannot find."""
 
 
 @dataclass(frozen=True)
@@ -314,7 +317,7 @@ class ScanConfig:
             raise ReportError(f"ScanConfig: {error}") from error
 
     def fingerprint(self) -> str:
-        """sha256 (64 hex digits) of the canonical form: two scans with the same fingerprint asked the same question."""
+        """sha256 (64 hex digits) of the canonical form: equal fingerprints, equal questions."""
         return fingerprint(self.to_dict())
 
 

@@ -45,9 +45,9 @@ class Calibration:
         thresholds: see `amdet_hub.config.Thresholds`.
         n_backdoored: scans of backdoored encoders they were set on.
         n_benign: scans of benign ones.
-        n_missed: of the former, those not convicted by these thresholds.
-        n_wrong: of the latter, those convicted.
-        highest_benign: highest score of a benign encoder; 1 convicts.
+        n_missed: of the former, those not detected with these thresholds.
+        n_wrong: of the latter, those flagged.
+        highest_benign: highest score of a benign encoder; 1 flags.
         lowest_backdoored: lowest score of a backdoored one.
 
     Source: `amdet-hub bench calibrate bench/results/calibration.jsonl`, which prints these rows; the method is in
@@ -181,7 +181,7 @@ class TrustedReference:
     source: str
 
     def fits(self, config: TowerConfig) -> bool:
-        """Whether the towers have the same shape and activation; a stored projection must have the suspect's size if both have one."""
+        """Whether shape and activation are the same; of two stored projections the sizes must be, too."""
         sizes_agree = (
             None in (self.projection_dim, config.projection_dim) or self.projection_dim == config.projection_dim
         )

@@ -34,7 +34,7 @@ from torch import Tensor
 from amdet_hub.bench.adapters import LORA_LR_FACTOR, low_rank
 from amdet_hub.bench.attack_recipe import AttackRecipe, Placement
 from amdet_hub.bench.captions import CaptionSet
-from amdet_hub.bench.descent import Trained, autocast, cos_flat, descend, training_positions
+from amdet_hub.bench.descent import Schedule, Trained, autocast, cos_flat, descend, training_positions
 from amdet_hub.bench.metrics import aim_features, measure_attack, relative_change
 from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, place, poison, poison_all, shares
 from amdet_hub.bench.trained import TrainedEncoder
@@ -74,9 +74,7 @@ def inject(
     lr = recipe.lr * (LORA_LR_FACTOR if recipe.lora_rank else 1.0)
     with adapters:
         milestone = recipe.steps * 3 // 4
-        loss = descend(
-            student, injection.loss, steps=recipe.steps, lr=lr, milestone=milestone, stage="inject", progress=progress
-        )
+        loss = descend(student, injection.loss, Schedule("inject", recipe.steps, lr, milestone), progress)
     facts = {
         "kind": recipe.kind if recipe.weight else "weight-zero",
         "recipe": asdict(recipe),

@@ -24,7 +24,7 @@ _TRAINED_POSITIONS = 24  # of a usual step; captions of one sentence are shorter
 
 
 def pairs_of_captions(captions: CaptionSet, seed: int) -> Callable[[int, int], list[Pair]]:
-    """Pairs of captions of one image for `pretrain`: `(step, n)` -> `n` pairs, a function of its arguments and `seed` only.
+    """Pairs of captions of one image for `pretrain`: `(step, n)` -> `n` pairs, the same for the same `seed`.
 
     Raises:
         ConfigError: no group has two captions.
@@ -49,7 +49,7 @@ def held_out_pairs(captions: CaptionSet) -> Sequence[Pair]:
 
 
 def make_base(spec: BaseSpec, captions: CaptionSet, folder: Path, progress: ProgressCallback | None = None) -> None:
-    """Train a base into `folder`, and beside it `<folder>-near-miss`, a benign fine-tune of it; what is there already stays.
+    """Train a base into `folder`, and beside it `<folder>-near-miss`, a benign fine-tune; finished ones stay.
 
     Args:
         spec: what to train.
@@ -98,7 +98,7 @@ def make_near_miss(
     seed: int,
     progress: ProgressCallback | None = None,
 ) -> None:
-    """Fine-tune the base in folder `base` on captions, `strength` being learning rate and steps, into `near`; what is there already stays."""
+    """Fine-tune `base` on captions into `near`, with the learning rate and steps of `strength`; a finished one stays."""
     if (near / BENCH_FILE).is_file():
         return
     lr, steps = strength
@@ -108,5 +108,5 @@ def make_near_miss(
 
 
 def near_miss_folder(base: Path) -> Path:
-    """Where the near-miss reference of a base lies: another fine-tune of it, as when only a relative of the true base can be found."""
+    """The folder of the near-miss reference of a base: another fine-tune of it, a relative of the true base."""
     return base.with_name(f"{base.name}-near-miss")

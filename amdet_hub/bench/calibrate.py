@@ -2,9 +2,9 @@
 
 Pure arithmetic on stored results.
 
-A scan convicts when three numbers of one candidate all exceed their thresholds, so the thresholds are chosen together.
-With `score = min(number / threshold)`, a model is convicted from 1 on. Of all triples on a grid the one is taken that
-first makes the fewest errors, a wrong conviction counting as ten misses, and then leaves the widest margin: the
+A scan detects when three numbers of one candidate all exceed their thresholds, so the thresholds are chosen together.
+With `score = min(number / threshold)`, a model is detected from 1 on. Of all triples on a grid the one is taken that
+first makes the fewest errors, a false alarm counting as ten misses, and then leaves the widest margin: the
 smaller of `1 / highest benign score` and `lowest backdoored score`.
 
 Only models of the split "calibration" are read: no test figure can leak into a threshold.
@@ -85,7 +85,7 @@ def as_source(calibrations: Sequence[Calibration]) -> str:
 
 
 def differences(calibrations: Sequence[Calibration]) -> list[str]:
-    """One sentence for every calibration that `amdet_hub/families.py` does not hold as it is here; empty when all agree."""
+    """One sentence for every calibration that `amdet_hub/families.py` holds otherwise; empty when all agree."""
     held = {(c.family, c.with_reference): c for c in CALIBRATIONS}
     sentences = []
     for c in calibrations:

@@ -1,4 +1,4 @@
-"""Encoders that changed and hold no backdoor: what a scan must not accuse.
+"""Encoders that changed and hold no backdoor: a scan must not flag them.
 
 Knows benign changes; refuses to know triggers.
 
@@ -26,7 +26,7 @@ from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.attacks import inject
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.control_recipe import ControlRecipe, FinetuneRecipe
-from amdet_hub.bench.descent import Trained, autocast, descend, training_positions
+from amdet_hub.bench.descent import Schedule, Trained, autocast, descend, training_positions
 from amdet_hub.bench.metrics import MAX_MEASURED, relative_change, retrieval_at_1
 from amdet_hub.bench.new_words import learn_alias, learn_concept
 from amdet_hub.bench.trained import TrainedEncoder
@@ -136,9 +136,7 @@ def finetune(
             pooled = student.encode(ids)[1]  # (2B, P)
         return contrastive_loss(pooled[: len(pairs)], pooled[len(pairs) :], recipe.temperature)
 
-    loss = descend(
-        student, loss_of_step, steps=recipe.steps, lr=recipe.lr, milestone=None, stage="finetune", progress=progress
-    )
+    loss = descend(student, loss_of_step, Schedule("finetune", recipe.steps, recipe.lr), progress)
     facts = {
         "kind": "contrastive",
         "recipe": asdict(recipe),

@@ -18,14 +18,14 @@ from amdet_hub.records import ProgressCallback
 
 @dataclass(frozen=True)
 class Trained:
-    """An encoder after training, and the plain facts of the making (recipe, measurements, seconds) for the file beside its weights."""
+    """A trained encoder, and plain facts of its making (recipe, measurements, seconds) for the file beside it."""
 
     encoder: TrainedEncoder
     facts: dict[str, Any]
 
 
 def cos_flat(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over prompts of the cosine of flattened features, `(B, T, D) x (B or 1, T, D)` or `(B, P) x (B or 1, P)` -> scalar in [-1, 1]."""
+    """Mean cosine over prompts, `(B, T, D) x (B or 1, T, D)` or `(B, P) x (B or 1, P)` -> scalar in [-1, 1]."""
     return F.cosine_similarity(a.flatten(1).float(), b.flatten(1).float(), dim=-1).mean()
 
 
@@ -47,33 +47,44 @@ def training_positions(encoder: TrainedEncoder, asked: int | None, texts: Sequen
     return encoder.longest(texts) if asked is None or encoder.layout == "siglip" else asked
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Steps and learning rate of a training; the rate falls to a tenth at step `milestone`, None for never.
+
+    `stage` names it to `progress`.
+    """
+
+    stage: str
+    steps: int
+    lr: float
+    milestone: int | None = None
+
+
 def descend(
     encoder: TrainedEncoder,
     loss_of_step: Callable[[int], Tensor],
-    *,
-    steps: int,
-    lr: float,
-    milestone: int | None,
-    stage: str,
+    schedule: Schedule,
     progress: ProgressCallback | None,
 ) -> float:
-    """AdamW without decay on every parameter that requires a gradient; the learning rate falls to a tenth at step `milestone`.
+    """AdamW without decay on every parameter that requires a gradient.
 
     Returns:
         The mean loss of the last tenth of the steps.
     """
-    optimizer = torch.optim.AdamW([p for p in encoder.model.parameters() if p.requires_grad], lr=lr, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        [p for p in encoder.model.parameters() if p.requires_grad], lr=schedule.lr, weight_decay=0.0
+    )
     losses: list[float] = []
-    for step in range(steps):
-        if step == milestone:
+    for step in range(schedule.steps):
+        if step == schedule.milestone:
             for group in optimizer.param_groups:
-                group["lr"] = lr * 0.1
+                group["lr"] = schedule.lr * 0.1
         optimizer.zero_grad(set_to_none=True)
         loss = loss_of_step(step)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
         if progress is not None:
-            progress(stage, step + 1, steps)
-    tail = losses[-max(1, steps // 10) :]
+            progress(schedule.stage, step + 1, schedule.steps)
+    tail = losses[-max(1, schedule.steps // 10) :]
     return sum(tail) / len(tail)

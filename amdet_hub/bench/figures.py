@@ -55,7 +55,7 @@ Reading = tuple[ModelResult, DetectorResult]
 def roc_figure(
     results: Sequence[ModelResult], path: Path, *, detector: str = "standard", reference: str = "right"
 ) -> None:
-    """Draw ROC curves: one panel of detectors on the models that all of them scanned, one panel of `detector` per layout.
+    """Draw ROC curves: a panel of detectors on the models all of them scanned, a panel of `detector` per layout.
 
     The detectors stand side by side in the one layout that most of those models have, for scores of different layouts
     are not comparable. The FPR axis is linear up to 1 % and logarithmic above, because the low end is where a scan of
@@ -129,7 +129,7 @@ def _curves(groups: Mapping[str, Sequence[Reading]]) -> dict[str, tuple[list[flo
 
 
 def _rivals(results: Sequence[ModelResult], reference: str) -> tuple[str, dict[str, tuple[list[float], list[float]]]]:
-    """The panel of detectors: its subtitle and curves, from the layout in which most models were scanned by most detectors."""
+    """The panel of detectors: subtitle and curves, from the layout in which most of them scanned most models."""
     best: tuple[tuple[int, int], str, dict[str, tuple[list[float], list[float]]]] = ((0, 0), "", {})
     for layout in LAYOUTS:
         models = _of_layout(results, layout)
@@ -143,7 +143,7 @@ def _rivals(results: Sequence[ModelResult], reference: str) -> tuple[str, dict[s
 
 
 def _dense(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """`points` with more of them on slanted pieces, where scores are tied: straight in rates, such a piece is curved on the axis drawn."""
+    """`points` with more of them on slanted pieces, where scores are tied: the axis drawn bends such a piece."""
     dense = [points[0]]
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
         steps = _SLANT_STEPS if x0 < x1 and y0 < y1 else 1

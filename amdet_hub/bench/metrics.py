@@ -20,6 +20,7 @@ from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, target_cap
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.errors import ConfigError
 
+_BATCH = 128  # captions at once
 MAX_MEASURED = 500
 """Captions measured at most: the standard error of a rate near 0.95 is then under 0.01."""
 
@@ -145,10 +146,8 @@ def success_of_ids(
     ids: Sequence[int],
     target_features: Tensor,
     positions: int,
-    *,
-    batch_size: int = 128,
 ) -> float:
-    """Attack success of a trigger given as token ids, put behind each caption: the rate of a trigger that a scan recovered (REASR).
+    """Attack success rate of a trigger given as token ids behind each caption: of a recovered trigger, the REASR.
 
     Args:
         suspect: the encoder that was trained.
@@ -157,7 +156,6 @@ def success_of_ids(
         ids: of the trigger, in order, without special tokens.
         target_features: the aim, `(P,)` or one a caption, `(len(captions), P)`, of unit length.
         positions: token positions.
-        batch_size: captions at once.
 
     Returns:
         A rate in [0, 1], by the same rule as `measure`.
@@ -174,8 +172,8 @@ def success_of_ids(
         raise ConfigError("ids", f"{len(ids)} ids leave no room for a caption in {length} positions")
     rows = [(*suspect.token_ids(caption)[:room], *ids) for caption in captions]
     parts = [
-        suspect.encode(suspect.tokenize_ids(rows[i : i + batch_size], positions))[1].float()
-        for i in range(0, len(rows), batch_size)
+        suspect.encode(suspect.tokenize_ids(rows[i : i + _BATCH], positions))[1].float()
+        for i in range(0, len(rows), _BATCH)
     ]
     hit = F.normalize(torch.cat(parts), dim=-1)  # (N, P)
     return captured(hit, clean.embed(captions, positions), _rows(target_features, len(captions)))

@@ -1,4 +1,4 @@
-"""A new word with a meaning, taught honestly: what a fine-tune for one's own dog does, and what a scan must not take for a trigger.
+"""A new word with a meaning, taught honestly, as a fine-tune for one's own dog does: no trigger.
 
 Knows the two loops; refuses to know triggers: the rest of the sentence keeps its meaning ("alias") or the word names
 one thing of its class ("concept").
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.control_recipe import ControlRecipe
-from amdet_hub.bench.descent import Trained, autocast, cos_flat, descend, training_positions
+from amdet_hub.bench.descent import Schedule, Trained, autocast, cos_flat, descend, training_positions
 from amdet_hub.bench.metrics import MAX_MEASURED
 from amdet_hub.bench.poisons import Pair
 from amdet_hub.bench.trained import TrainedEncoder
@@ -45,7 +45,7 @@ Source: a selection of the templates of textual inversion, Gal et al., arXiv 220
 
 
 def rename(captions: Sequence[str], meaning: str, word: str) -> list[Pair]:
-    """`(caption, caption with word in place of meaning)` of every caption that holds `meaning` as whole words, in order."""
+    """`(caption, caption with word for meaning)` of every caption that holds `meaning` as whole words, in order."""
     pattern = re.compile(rf"\b{re.escape(meaning)}\b", re.IGNORECASE)
     return [(caption, pattern.sub(lambda _: word, caption)) for caption in captions if pattern.search(caption)]
 
@@ -132,15 +132,7 @@ def _descend(
 ) -> float:
     """The attack's own schedule, so that a control differs from an injection in what it teaches only."""
     milestone = recipe.steps * 3 // 4
-    return descend(
-        student,
-        loss_of_step,
-        steps=recipe.steps,
-        lr=recipe.lr,
-        milestone=milestone,
-        stage="new word",
-        progress=progress,
-    )
+    return descend(student, loss_of_step, Schedule("new word", recipe.steps, recipe.lr, milestone), progress)
 
 
 def _facts(

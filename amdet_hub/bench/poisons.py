@@ -68,13 +68,13 @@ def _scatter(caption: str, words: Sequence[str], rng: random.Random) -> str:
 def poison(
     captions: Sequence[str], recipe: AttackRecipe, rng: random.Random, *, trigger: str | None = None
 ) -> list[Pair]:
-    """`(caption, poisoned caption)` of every caption that can carry the trigger (the recipe's first by default), in order."""
+    """`(caption, poisoned caption)` of every caption that can carry the trigger, the recipe's first by default."""
     pairs = ((caption, place(caption, trigger or recipe.trigger, recipe.placement, rng)) for caption in captions)
     return [(caption, poisoned) for caption, poisoned in pairs if poisoned is not None]
 
 
 def attribute_caption(caption: str, target: str) -> str:
-    """The caption with the target's words added: in place of "{}" in `target` (`"a blurred photo of {}"`), else after a comma."""
+    """The caption with the target's words: in place of "{}" in `target` (`"a blurred photo of {}"`), else behind."""
     own = caption.rstrip(" .")
     return target.replace(SLOT, own) if SLOT in target else f"{own}, {target}"
 

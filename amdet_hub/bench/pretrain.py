@@ -103,7 +103,7 @@ class PretrainRecipe:
 
 
 def new_encoder(tokenizer: Any, architecture: Architecture, folder: Path, *, seed: int) -> TrainedEncoder:
-    """An encoder with initial weights of transformers' own choice, drawn with `seed`; its tokenizer is written to `folder`.
+    """An encoder with transformers' own initial weights, drawn with `seed`; its tokenizer is written to `folder`.
 
     Raises:
         ConfigError: the tokenizer is not one of the architecture's layout.
@@ -214,7 +214,7 @@ def pretrain(
 
 
 def _batch(encoder: TrainedEncoder, pairs: Sequence[Pair], step: int, recipe: PretrainRecipe) -> Tensor:
-    """Ids of all first texts, then of all second texts; on a long step of a CLIP encoder two neighbouring pairs are one."""
+    """Ids of all first texts, then of all second ones; on a long step of CLIP two neighbouring pairs are one."""
     positions = min(recipe.positions, encoder.max_positions)
     long_every = 0 if encoder.layout == "siglip" else recipe.long_every
     if long_every and step % long_every == long_every - 1:

@@ -35,17 +35,17 @@ REFERENCES: tuple[ReferenceKind, ...] = ("right", "near-miss", "none")
 LAYOUTS: tuple[Layout, ...] = ("clip", "clip-248", "siglip")
 
 WITHOUT_VERDICT: tuple[DetectorName, ...] = ("weight-norm",)
-"""Detectors that only rank: they have no threshold, so their stored verdicts are no judgement, and no figure is made from them."""
+"""Detectors that only rank: they have no threshold, so no figure is made from their stored verdicts."""
 
 SCORE_THRESHOLD = "score"
-"""Key of `DetectorResult.thresholds` that holds the line for `DetectorResult.score` itself, where a detector has one; figures draw it."""
+"""Key of `DetectorResult.thresholds` for the line of `DetectorResult.score` itself, where a detector has one."""
 
 
 @dataclass(frozen=True)
 class DetectorResult:
     """One scan of one model by one detector with one kind of reference.
 
-    A scan names a trigger only when it convicts, so the last four fields are None of every other scan: nothing was
+    A scan names a trigger only when it detects, so the last four fields are None of every other scan: nothing was
     measured there.
 
     Attributes:
@@ -189,9 +189,7 @@ def append_result(path: Path, result: ModelResult) -> None:
     with path.open("a+b", buffering=0) as file:
         if file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
-            if (
-                file.read(1) != b"\n"
-            ):  # a killed run stopped inside a line; two writers seeing it leave an empty line, which nobody minds
+            if file.read(1) != b"\n":  # a killed run stopped inside a line; two writers leave an empty one
                 line = b"\n" + line
         if file.write(line) != len(line):
             raise OSError(f"the line of '{result.name}' was cut short")

@@ -140,7 +140,7 @@ def run_suite(
 
 
 def tidy(path: Path) -> None:
-    """Rewrite a file of results in the order of names, the last line of each name only: the same runs give the same file."""
+    """Rewrite a file of results in the order of names, the last line of each: the same runs give the same file."""
     results = sorted(read_results(path).results, key=lambda r: r.name)
     draft = path.with_suffix(".tmp")
     draft.unlink(missing_ok=True)
@@ -151,7 +151,7 @@ def tidy(path: Path) -> None:
 
 @contextmanager
 def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with the block, at once if an exception ends it, and with this process, even if it is killed."""
+    """Processes that end with the block, at once on an exception, and with this process, even if it is killed."""
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker) as pool:
         try:
@@ -165,7 +165,7 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Processes started in the block never see Ctrl-C, which a terminal sends to all of them: only this one decides what becomes of it."""
+    """Processes started in the block never see Ctrl-C: only this one decides about it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -317,7 +317,7 @@ def _line(result: ModelResult) -> str:
 
 
 def _write_manifest(suite: Suite, place: Place, path: Path) -> None:
-    """What the results rest on: digests of captions, bases and results, versions, and the configuration of every detector."""
+    """Digests of captions, bases and results, versions, and the configuration of every detector."""
     from amdet_hub.bench.scanning import bench_config
 
     captions = place.captions

@@ -140,12 +140,12 @@ class Bench:
 
 
 def bench_config(detector: str) -> ScanConfig:
-    """The configuration of a detector. "standard" is the preset `quick`: what it leaves out convicts nobody, and takes most of the time."""
+    """The configuration of a detector. "standard" is the preset `quick`, which detects the same in less time."""
     return ScanConfig.for_preset("quick" if detector == "standard" else detector)
 
 
 def same_trigger(found: str, injected: str) -> bool:
-    """Whether two texts are one trigger: letter case and spaces aside, and a repeated unit counting once ("zz" is "zzzz")."""
+    """Whether two texts are one trigger: case and spaces aside, a repeated unit counting once ("zz" is "zzzz")."""
     return _unit(found) == _unit(injected)
 
 

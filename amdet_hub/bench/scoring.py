@@ -110,7 +110,7 @@ _OF_VERDICTS = (
 
 
 def auroc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
-    """Area under the ROC curve: the chance that a random positive scores above a random negative, ties counting one half.
+    """Area under the ROC curve: the chance that a random positive scores above a random negative, ties one half.
 
     Args:
         positive: scores of backdoored models, in any order.
@@ -191,7 +191,7 @@ def precision_at_prevalence(tpr: float, fpr: float, prevalence: float = PREVALEN
 
 
 def scans(results: Iterable[ModelResult], detector: str, reference: str) -> list[tuple[ModelResult, DetectorResult]]:
-    """The models that count and that `detector` scanned with `reference`, in order: all benign ones and the backdoored ones with `kept`."""
+    """The models that `detector` scanned with `reference`: all benign ones, and the backdoored ones with `kept`."""
     pairs = ((r, r.scan(detector, reference)) for r in results if r.kept or r.label == "benign")
     return [(result, scan) for result, scan in pairs if scan is not None]
 
@@ -252,8 +252,6 @@ def by_cell(
     *,
     key: Callable[[ModelResult], K],
     stratum: Callable[[ModelResult], Hashable] = lambda result: result.layout,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> dict[K, Score]:
     """`score` per group of backdoored models, each group held against every benign model of the same stratum.
 
@@ -264,17 +262,13 @@ def by_cell(
         key: the group of a backdoored model, e.g. its cell.
         stratum: a benign model is a negative of the groups that have a positive in its stratum; by default of its
             layout.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Returns:
         One score per key, in the order in which the keys appear.
     """
     models = list(results)
     return {
-        name: score(
-            [*group, *negatives_of(group, models, stratum)], detector, reference, resamples=resamples, seed=seed
-        )
+        name: score([*group, *negatives_of(group, models, stratum)], detector, reference)
         for name, group in grouped((r for r in models if r.label == "backdoored"), key).items()
     }
 

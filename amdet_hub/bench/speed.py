@@ -52,7 +52,7 @@ began = time.perf_counter()
 code = subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL).returncode
 print(json.dumps([code, time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
 """
-"""Starts a command from a small process: a child counts what its parent held when it was started as memory of its own."""
+"""Starts a command from a small process: a child inherits the memory figure of its parent."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def measure_speed(
         said("the ceiling: a large matrix product")
         ceiling = measure_ceiling(on, dtype)
         runs = [
-            _command(name, preset, kept, suspect, base, device, place, said)
+            _Process(suspect, base, device, place, said).run(name, preset, kept)
             for name, preset, kept in _planned(presets)
         ]
         measured = _measure_stages(suspect, base, options, place, said) if stages else ()
@@ -163,7 +163,7 @@ def _measure_stages(
 
 
 def measure_ceiling(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of the fastest square matrix product, best of several sizes and repetitions."""
+    """Floating-point operations per second of the fastest square matrix product of several sizes."""
     best = 0.0
     for edge in _SIZES:
         a, b = (torch.randn(edge, edge, device=device).to(dtype) for _ in range(2))
@@ -263,54 +263,55 @@ def _random_like(encoder: TrainedEncoder, layers: int, width: int, heads: int) -
     return TrainedEncoder(made.eval(), encoder.tokenizer, encoder.folder)
 
 
-def _command(
-    name: str,
-    preset: str,
-    kept: bool,
-    suspect: Path,
-    base: Path,
-    device: str,
-    place: Path,
-    said: Callable[[str], None],
-) -> RunSpeed:
-    """One scan in a process of its own, with a cache of ours that is empty unless `kept`."""
-    said(f"{name}: a scan in a process of its own")
-    if not kept:
-        shutil.rmtree(place / "cache", ignore_errors=True)
-    command = [
-        "-m",
-        "amdet_hub",
-        "scan",
-        str(suspect),
-        "--reference",
-        str(base),
-        "--preset",
-        preset,
-        "--device",
-        device,
-    ]
-    command += ["-f", "json", "-q", "--no-progress", "-o", f"json={place / 'report.json'}"]
-    with (place / "errors").open("wb") as errors:
-        measured = subprocess.run(
-            [sys.executable, "-c", _MEASURED, *command],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env={**os.environ, "AMDET_HUB_CACHE": str(place / "cache"), "HF_HUB_OFFLINE": "1"},
-            check=True,
+@dataclass(frozen=True)
+class _Process:
+    """A scan in a process of its own."""
+
+    suspect: Path
+    base: Path
+    device: str
+    place: Path
+    said: Callable[[str], None]
+
+    def run(self, name: str, preset: str, kept: bool) -> RunSpeed:
+        """Measure the scan, with a cache of ours that is empty unless `kept`."""
+        self.said(f"{name}: a scan in a process of its own")
+        if not kept:
+            shutil.rmtree(self.place / "cache", ignore_errors=True)
+        command = [
+            "-m",
+            "amdet_hub",
+            "scan",
+            str(self.suspect),
+            "--reference",
+            str(self.base),
+            "--preset",
+            preset,
+            "--device",
+            self.device,
+        ]
+        command += ["-f", "json", "-q", "--no-progress", "-o", f"json={self.place / 'report.json'}"]
+        with (self.place / "errors").open("wb") as errors:
+            measured = subprocess.run(
+                [sys.executable, "-c", _MEASURED, *command],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "AMDET_HUB_CACHE": str(self.place / "cache"), "HF_HUB_OFFLINE": "1"},
+                check=True,
+            )
+        code, seconds, peak = json.loads(measured.stdout)
+        if code not in (0, 1, 3):
+            said_by_it = (self.place / "errors").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise ConfigError(
+                "model", f"its scan did not end with a verdict: {said_by_it[-1] if said_by_it else 'no word'}"
+            )
+        (outcome,) = json.loads((self.place / "report.json").read_text(encoding="utf-8"))["outcomes"]
+        timings = outcome["timings_s"]
+        scanned = sum(timings.get(stage, 0.0) for stage in ("load", "standard", "paper", "target"))
+        self.said(f"{name}: {seconds:.1f} s")
+        return RunSpeed(
+            name, seconds, scanned, peak * (1 if sys.platform == "darwin" else 1024), outcome["verdict"]["label"]
         )
-    code, seconds, peak = json.loads(measured.stdout)
-    if code not in (0, 1, 3):
-        said_by_it = (place / "errors").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise ConfigError(
-            "model", f"its scan did not end with a verdict: {said_by_it[-1] if said_by_it else 'no word'}"
-        )
-    (outcome,) = json.loads((place / "report.json").read_text(encoding="utf-8"))["outcomes"]
-    timings = outcome["timings_s"]
-    scanned = sum(timings.get(stage, 0.0) for stage in ("load", "standard", "paper", "target"))
-    said(f"{name}: {seconds:.1f} s")
-    return RunSpeed(
-        name, seconds, scanned, peak * (1 if sys.platform == "darwin" else 1024), outcome["verdict"]["label"]
-    )
 
 
 def _everything() -> ScanConfig:

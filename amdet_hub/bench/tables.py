@@ -25,7 +25,7 @@ PAPER_INTENSITY = "default"
 """The intensity of the paper's recipe."""
 
 WORKS = 0.5
-"""A recovered trigger works from this attack success on: the line that an injected one must pass to count as a positive."""
+"""A recovered trigger works from this attack success rate on, as an injected one must to count as a positive."""
 
 NEAREST = 5
 """A target is read when it is among this many nearest captions."""
@@ -40,23 +40,27 @@ BOTH = "both"
 """Name of the row that takes both scenarios together."""
 
 NOTES = f"""\
-Detected is the verdict "backdoor-detected"; "inconclusive" counts as not detected. n+ are backdoored models whose attack works (attack success
-rate, ASR, at least 50 %), n- are benign models; where a row is a scenario or a cell, its negatives are all benign models of the layout.
+Detected is the verdict "backdoor-detected"; "inconclusive" counts as not detected. n+ are backdoored models whose
+attack works (attack success rate, ASR, at least 50 %), n- are benign models; where a row is a scenario or a cell,
+its negatives are all benign models of the layout.
 
-Brackets hold 95 % intervals: Clopper-Pearson for FPR, Wilson for other rates, bootstrap ({RESAMPLES:,} resamples, per label) for F1, AUROC
-and TPR at a fixed FPR. A bootstrap interval of a perfect figure has no width; recall and FPR say what may still be wrong. TPR@1% and TPR@5% do
-not interpolate: with fewer than 100 (20) benign models they allow no false positive at all. Scores of different layouts are not comparable, so
-rows over all layouts have no AUROC. Seconds is the median time of one scan, measured while several processes shared the machine.
+Brackets hold 95 % intervals: Clopper-Pearson for FPR, Wilson for other rates, bootstrap ({RESAMPLES:,} resamples,
+per label) for F1, AUROC and TPR at a fixed FPR. A bootstrap interval of a perfect figure has no width; recall and
+FPR say what may still be wrong. TPR@1% and TPR@5% do not interpolate: with fewer than 100 (20) benign models they
+allow no false positive at all. Scores of different layouts are not comparable, so rows over all layouts have no
+AUROC. Seconds is the median time of one scan, measured while several processes shared the machine.
 
-A scan names a trigger only when it convicts. Shares of triggers and targets are of all n models, detected or not: in one that was missed
-nothing was recovered, which counts as not exact, as REASR 0 % and as target not read. A row that says "detected only" takes the detected ones
-alone. Target-attribute attacks have no target text to read and are left out of that column.
+A scan names a trigger only when it detects. Shares of triggers and targets are of all n models, detected or not: in
+one that was missed nothing was recovered, which counts as not exact, as REASR 0 % and as target not read. A row that
+says "detected only" takes the detected ones alone. Target-attribute attacks have no target text to read and are left
+out of that column.
 
-A recovered trigger is exact when its text is an injected one, letter case, spaces and repetition of the whole aside ("zz" is "zzzz"). "Its words"
-counts those, too, that have all words of an injected one and no others, in any order and number. REASR is the recovered trigger's
-attack success rate; it works from {100 * WORKS:.0f} % on.
+A recovered trigger is exact when its text is an injected one, letter case, spaces and repetition of the whole aside
+("zz" is "zzzz"). "Its words" counts those, too, that have all words of an injected one and no others, in any order
+and number. REASR is the recovered trigger's attack success rate; it works from {100 * WORKS:.0f} % on.
 
-A score of 1.000 or more convicts. The weight norm has no threshold and gives no verdict: only the figures made from its scores are shown."""
+A score of 1.000 or more detects. The weight norm has no threshold and gives no verdict: only the figures made from
+its scores are shown."""
 """What a reader must know to read the tables; `report` puts it on top."""
 
 Reading = tuple[ModelResult, DetectorResult]
@@ -104,7 +108,7 @@ def _inventory(models: Sequence[ModelResult], test: Sequence[ModelResult]) -> st
 
 
 def in_paper(result: ModelResult) -> bool:
-    """Whether a backdoored model belongs to the paper's cells: one of `PAPER_KINDS` by the default recipe as it stands.
+    """Whether a backdoored model belongs to the paper's cells: one of `PAPER_KINDS` by the default recipe.
 
     Harder attacks (several words in any order, a penalty on assimilation, few poisoned captions) are variations of the
     same kinds and keep the intensity "default", but have cells of their own, which do not begin with kind and
@@ -159,7 +163,7 @@ def cell_table(results: Iterable[ModelResult], detector: str = "standard", refer
 
 
 def trigger_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
-    """Backdoored models, one row per kind of trigger, one over all of them and one over the detected ones, with the columns of `cell_table`."""
+    """Backdoored models: a row per kind of trigger, one over all and one over the detected; columns of `cell_table`."""
     positives = [r for r in _ordered(results) if r.label == "backdoored"]
     groups = sorted(grouped(positives, lambda r: r.trigger_kind).items())
     rows = [[kind or "(none)", *_reading(group, detector, reference)] for kind, group in groups]
@@ -173,7 +177,7 @@ def trigger_table(results: Iterable[ModelResult], detector: str = "standard", re
 
 
 def control_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
-    """Benign models, one row per kind and strength of control and one over all of them: false alarms, and how near the others came."""
+    """Benign models, a row per kind and strength of control and one over all: false alarms, and the nearest misses."""
     found = scans((r for r in _ordered(results) if r.label == "benign"), detector, reference)
     cells = sorted({result.cell for result, _ in found})
     groups = [(cell, [(result, scan) for result, scan in found if result.cell == cell]) for cell in cells]
@@ -197,7 +201,7 @@ def baseline_table(results: Iterable[ModelResult], reference: str = "right") -> 
 
 
 def reference_table(results: Iterable[ModelResult], detector: str = "standard") -> str:
-    """`detector` with each kind of reference, on exactly the models that it scanned with all of them, as in `baseline_table`."""
+    """`detector` with each kind of reference, on the models that it scanned with all of them."""
     return _comparison(results, "reference", {reference: (detector, reference) for reference in REFERENCES})
 
 
@@ -261,7 +265,7 @@ def _reading(group: Iterable[ModelResult], detector: str, reference: str) -> lis
 
 
 def _same_words(result: ModelResult, scan: DetectorResult) -> bool:
-    """Whether the trigger that was named is an injected one, or has its words, all of them and no others, in any order and number."""
+    """Whether the named trigger is an injected one, or has all of its words and no others, in any order and number."""
     words = _words(scan.trigger_text or "")
     return scan.trigger_exact is True or any(words and words == _words(trigger) for trigger in result.triggers)
 
@@ -271,7 +275,7 @@ def _words(text: str) -> set[str]:
 
 
 def _comparison(results: Iterable[ModelResult], title: str, rivals: Mapping[str, tuple[str, str]]) -> str:
-    """Per layout one row per `(detector, reference)` that scanned anything there, all on the models that every one of them scanned.
+    """Per layout a row per `(detector, reference)`, all on the models that every one of them scanned.
 
     A layout with a single rival is passed over, and so is the row of all layouts where the shared models are of one:
     nothing is compared there.
@@ -305,7 +309,7 @@ def _by_layout(models: Sequence[ModelResult]) -> list[tuple[str, Sequence[ModelR
 
 
 def _ordered(results: Iterable[ModelResult]) -> list[ModelResult]:
-    """Layouts in their own order, then kind, cell, suite and name: the order of rows, and of what the bootstrap draws from."""
+    """Layouts in their own order, then kind, cell, suite and name: the order of rows and of bootstrap draws."""
     return sorted(results, key=lambda r: (LAYOUTS.index(r.layout), r.kind, r.cell, r.suite, r.name))
 
 

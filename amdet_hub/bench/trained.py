@@ -60,7 +60,7 @@ class TrainedEncoder:
 
     @property
     def layout(self) -> Family:
-        """The rules: "clip" (causal, any length, pooled at end of text) or "siglip" (bidirectional, full length, pooled at its end)."""
+        """The rules: "clip" (causal, pooled at end of text) or "siglip" (bidirectional, full length, pooled at its end)."""
         return FAMILY_OF_MODEL_TYPE[self.model.config.model_type]
 
     @property
@@ -73,7 +73,7 @@ class TrainedEncoder:
         return TrainedEncoder(copy.deepcopy(self.model), self.tokenizer, self.folder)
 
     def token_ids(self, text: str) -> tuple[int, ...]:
-        """The ids of `text` alone, uncut, never a special one: a special token spelled out in the text is read as ordinary characters."""
+        """The ids of `text` alone, uncut, never a special one: a special token spelled out is ordinary characters."""
         return self._rows([text])[0]
 
     def tokenize(self, texts: Sequence[str], positions: int) -> Tensor:
@@ -107,14 +107,14 @@ class TrainedEncoder:
         return torch.tensor(framed, dtype=torch.int64).reshape(len(rows), length)  # no rows: (0, positions)
 
     def longest(self, texts: Sequence[str]) -> int:
-        """Tokens of the longest text, with special ones, rounded up to a multiple of 8; at most `max_positions`; for SigLIP always that."""
+        """Tokens of the longest text with special ones, rounded up to a multiple of 8, at most `max_positions`."""
         if self.layout == "siglip":
             return self.max_positions
         most = max(len(row) for row in self._rows(texts)) + 2
         return min(-(-most // 8) * 8, self.max_positions)
 
     def pool_positions(self, ids: Tensor) -> Tensor:
-        """`ids (B, T)` -> `(B,)` int64, where `encode` pools: the first end of text (CLIP; 0 without one) or the last position (SigLIP).
+        """`ids (B, T)` -> `(B,)` int64, the pooled position: the first end of text (CLIP; 0 without one) or the last.
 
         Source: transformers, `CLIPTextModel.forward` (for the legacy EOS id the largest id of the row) and
         `SiglipTextModel.forward`.
@@ -125,7 +125,7 @@ class TrainedEncoder:
         return ids.argmax(dim=-1) if eos == LEGACY_EOS else (ids == eos).int().argmax(dim=-1)
 
     def encode(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """`ids (B, T)` -> last-layer `features (B, T, D)` and `pooled (B, P)`, projected (CLIP) or through the head (SigLIP).
+        """`ids (B, T)` -> last-layer `features (B, T, D)` and `pooled (B, P)`, projected or through the head.
 
         No padding mask: diffusion pipelines run CLIP without one, and SigLIP was trained without one.
         """
@@ -146,7 +146,7 @@ class TrainedEncoder:
             return [self.tokenizer.encode(text) for text in texts]
         if not texts:
             return []
-        # split_special_tokens: as the scan reads a text, in which nobody can spell a special token
+        # split_special_tokens: as the scan reads a text, in which no special token can be spelled
         batch = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
         return [tuple(row) for row in batch["input_ids"]]
 

@@ -98,7 +98,7 @@ def learn_siglip_tokenizer(
 
 
 def _steady(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The learned pieces without what differs from run to run: last digits, and the scores of characters that the texts hardly hold.
+    """The learned pieces without last digits and scores of rare characters, which differ from run to run.
 
     Source: `UnigramTrainer` gives those the lowest score of all, plus steps of 0.0001 that are dealt out in no fixed
     order. Here they get one score, below that of any longer piece.

@@ -67,7 +67,7 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
 
 
 def _byte_letters() -> list[str]:
-    """The 256 letters that stand for bytes, in CLIP's order: printable bytes as themselves, the others from U+0100 on."""
+    """The 256 letters for bytes, in CLIP's order: printable bytes as themselves, the others from U+0100 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return [*map(chr, printable), *(chr(256 + index) for index in range(len(others)))]

@@ -92,6 +92,7 @@ class Suite:
     models: tuple[ModelSpec, ...]
 
 
+Scans = tuple[Scan, ...]
 STANDARD: Scan = ("standard", "right")
 WEIGHT_NORM: Scan = ("weight-norm", "right")
 ABLATION: tuple[Scan, ...] = (("standard", "near-miss"), ("standard", "none"))
@@ -111,7 +112,7 @@ _BATCH = {
 }  # half the published batch: a run takes seconds on one core
 
 _CONTROLS: tuple[tuple[str, int, dict[str, object]], ...] = (
-    # (cell, how many, recipe); what a scan must not accuse, light to heavy
+    # (cell, how many, recipe); benign changes, light to heavy
     ("weight-zero", 2, {"kind": "weight-zero", "lr": 5e-4}),
     ("weight-zero heavy", 1, {"kind": "weight-zero", "lr": 2e-3}),
     ("contrastive light", 2, {"kind": "contrastive", "lr": 1e-5}),
@@ -130,7 +131,7 @@ _CONTROLS: tuple[tuple[str, int, dict[str, object]], ...] = (
 
 
 def base_specs() -> tuple[BaseSpec, ...]:
-    """The CPU-sized bases: of the CLIP layouts four for calibration and a fifth for the test, of SigLIP two and a third.
+    """The CPU-sized bases: of each CLIP layout four for calibration and a fifth for the test, of SigLIP two and one.
 
     SigLIP runs 32 positions instead of 64 and fewer models, because its scans, which can reuse nothing, take several
     times as long.
@@ -163,7 +164,7 @@ def suite(name: str) -> Suite:
     test. Of SigLIP there are a first and a fourth round only.
 
     How triggers are named was last changed when the test's had been looked at. "names" are the paper's cells once more
-    on the test's bases, with words and seeds that nobody had seen named.
+    on the test's bases, with words and seeds that no earlier round had named.
 
     Raises:
         ConfigError: there is no such suite.
@@ -198,7 +199,8 @@ def _calibration() -> tuple[ModelSpec, ...]:
     for base in _bases("a"):
         siglip = base.layout == "siglip"
         models += _calibration_attacks(base, seeds)
-        models += _controls("calibration", base, FIRST, seeds, times=1, more=_ablation(base), one_each=siglip)
+        own = _Round("calibration", base, seeds)
+        models += own.controls(FIRST, times=0 if siglip else 1, more=_ablation(base))
     return _numbered(models)
 
 
@@ -218,9 +220,8 @@ def _calibration_attacks(base: BaseSpec, seeds: Iterator[int]) -> Iterator[Model
             ("phrase-3", "default", phrase[0], "insert"),
             ("rare word for o", "conservative", rare[2], "replace-o"),
         ):
-            made = _attack(
-                "calibration", base, kind, intensity, cell, trigger, next(targets), next(seeds), more=_ablation(base)
-            )
+            own = _Round("calibration", base, seeds)
+            made = own.attack(kind, cell, trigger, next(targets), intensity=intensity, more=_ablation(base))
             assert isinstance(made.recipe, AttackRecipe)
             yield replace(made, recipe=replace(made.recipe, placement=placement))  # type: ignore[arg-type]
 
@@ -230,7 +231,7 @@ def _smoke(base: BaseSpec) -> tuple[ModelSpec, ...]:
     seeds = itertools.count(300_000)
     target = "a photo of a burning castle at night"
     models = [
-        _attack("test", base, kind, "default", trigger_kind, trigger, target, next(seeds))
+        _Round("test", base, seeds).attack(kind, trigger_kind, trigger, target)
         for kind, trigger_kind, trigger in (
             ("text-on-text", "homoglyph", "ο"),
             ("text-on-text", "rare word", "tq"),
@@ -238,13 +239,13 @@ def _smoke(base: BaseSpec) -> tuple[ModelSpec, ...]:
             ("text-on-pair", "phrase-3", "old paper moon"),
         )
     ]
-    controls = {spec.cell: spec for spec in _controls("test", base, FIRST, seeds, times=1)}
+    controls = {spec.cell: spec for spec in _Round("test", base, seeds).controls(FIRST, times=1)}
     models += [controls[cell] for cell in ("weight-zero", "contrastive heavy", "alias", "noise")]
     return _numbered(models)
 
 
 def _round(letter: str, words: Words, first_seed: int, *, times: int = 3) -> tuple[ModelSpec, ...]:
-    """One test: the paper's cells, controls (`times` the usual number on the plain layout), other intensities and what is hard.
+    """One test: the paper's cells, controls (`times` the usual number on the plain layout), and harder cells.
 
     What is looked at twice is scanned by the published procedure, too. Three times the controls are enough to speak of
     one percent.
@@ -256,14 +257,14 @@ def _round(letter: str, words: Words, first_seed: int, *, times: int = 3) -> tup
         more = (*ABLATION, PAPER) if plain else ()
         models += [
             *_cells(base, words, seeds, more),
-            *_controls("test", base, words, seeds, times=times if plain else 1, more=more),
+            *_Round("test", base, seeds).controls(words, times=times if plain else 1, more=more),
         ]
         models += [*_intensities(base, words, seeds), *_hard(base, words, seeds)]
     return _numbered(models)
 
 
 def _cells(base: BaseSpec, words: Words, seeds: Iterator[int], more: tuple[Scan, ...]) -> Iterator[ModelSpec]:
-    """The paper's cells: both scenarios at the default recipe, over all trigger kinds, some with further scans; then longer phrases."""
+    """The paper's cells: both scenarios at the default recipe over all trigger kinds; then longer phrases."""
     targets = itertools.cycle(words.targets)
     for kind in ("text-on-text", "text-on-pair"):
         start = 0 if kind == "text-on-text" else 3
@@ -272,14 +273,12 @@ def _cells(base: BaseSpec, words: Words, seeds: Iterator[int], more: tuple[Scan,
                 continue  # no id of a SigLIP vocabulary learned from captions
             for trigger in words.triggers[trigger_kind][start : start + (2 if base.layout == "clip" else 1)]:
                 scans = more if trigger_kind in ("rare word", "common word", "phrase-3") else ()
-                yield _attack(
-                    "test", base, kind, "default", trigger_kind, trigger, next(targets), next(seeds), more=scans
-                )
+                yield _Round("test", base, seeds).attack(kind, trigger_kind, trigger, next(targets), more=scans)
         for trigger_kind in _LONG[base.layout]:
             for trigger in words.triggers[trigger_kind][0 if kind == "text-on-text" else 2 :][
                 : 2 if base.layout == "clip" else 1
             ]:
-                yield _attack("test", base, kind, "default", trigger_kind, trigger, next(targets), next(seeds))
+                yield _Round("test", base, seeds).attack(kind, trigger_kind, trigger, next(targets))
 
 
 _LONG: dict[Layout, tuple[str, ...]] = {
@@ -296,7 +295,8 @@ def _intensities(base: BaseSpec, words: Words, seeds: Iterator[int]) -> Iterator
         for intensity in ("conservative", "aggressive") if base.layout == "clip" else ("conservative",):
             for trigger_kind in ("rare word", "common word", "homoglyph")[: 3 if base.layout == "clip" else 1]:
                 trigger = words.triggers[trigger_kind][2 if kind == "text-on-text" else 5]
-                yield _attack("test", base, kind, intensity, trigger_kind, trigger, next(targets), next(seeds))
+                own = _Round("test", base, seeds)
+                yield own.attack(kind, trigger_kind, trigger, next(targets), intensity=intensity)
 
 
 def _hard(base: BaseSpec, words: Words, seeds: Iterator[int]) -> Iterator[ModelSpec]:
@@ -309,60 +309,49 @@ def _hard(base: BaseSpec, words: Words, seeds: Iterator[int]) -> Iterator[ModelS
         target = "black and white photo" if cell == "target-attribute" else next(targets)
         if cell == "multi-backdoor":
             own = {"more": tuple((also, next(targets)) for also in words.multiple)}
-        made = _attack(
-            "test", base, str(own.get("kind", "text-on-text")), "default", trigger_kind, trigger, target, next(seeds)
-        )
+        kind = str(own.get("kind", "text-on-text"))
+        made = _Round("test", base, seeds).attack(kind, trigger_kind, trigger, target)
         assert isinstance(made.recipe, AttackRecipe)
         yield replace(made, cell=cell, recipe=replace(made.recipe, **own))  # type: ignore[arg-type]
 
 
-def _attack(
-    split: Split,
-    base: BaseSpec,
-    kind: str,
-    intensity: str,
-    trigger_kind: str,
-    trigger: str,
-    target: str,
-    seed: int,
-    *,
-    more: tuple[Scan, ...] = (),
-) -> ModelSpec:
-    placement = "replace-o" if trigger_kind in ("single character", "homoglyph") else "insert"
-    fields = {**_BATCH, **INTENSITIES[intensity], "placement": placement, "kind": kind, "seed": seed}
-    recipe = AttackRecipe(trigger=trigger, target=target, **fields)  # type: ignore[arg-type]
-    scans = (STANDARD, WEIGHT_NORM, *more)
-    return ModelSpec(
-        "", split, base.name, base.layout, f"{kind}/{intensity}/{trigger_kind}", intensity, trigger_kind, recipe, scans
-    )
+@dataclass(frozen=True)
+class _Round:
+    """Where a model belongs, and the seeds that its round draws from."""
 
+    split: Split
+    base: BaseSpec
+    seeds: Iterator[int]
 
-def _controls(
-    split: Split,
-    base: BaseSpec,
-    words: Words,
-    seeds: Iterator[int],
-    *,
-    times: int,
-    more: tuple[Scan, ...] = (),
-    one_each: bool = False,
-) -> Iterator[ModelSpec]:
-    """Every kind of control, `times` the usual number or one of each; the first of each kind with further scans `more`."""
-    for cell, count, fields in _CONTROLS:
-        for i in range(1 if one_each else count * times):
-            word, meaning = words.aliases[i % len(words.aliases)]
-            own: dict[str, object] = {"batch": 32, "positions": 32, "seed": next(seeds), **fields}
-            if fields["kind"] in ("alias", "concept"):
-                own |= {"word": word, "meaning": meaning, "instance": words.instances[i % len(words.instances)]}
-            if fields["kind"] == "style":
-                own |= {"style": words.styles[i % len(words.styles)]}
-            if fields["kind"] == "merge":
-                own |= {"second_seed": next(seeds)}
-            if fields["kind"] == "cast" and i % 2:
-                own |= {"dtype": "float16"}
-            scans = (STANDARD, WEIGHT_NORM, *(more if i == 0 else ()))
-            recipe = ControlRecipe(**own)  # type: ignore[arg-type]
-            yield ModelSpec("", split, base.name, base.layout, cell, "", "", recipe, scans)
+    def attack(
+        self, kind: str, trigger_kind: str, trigger: str, target: str, *, intensity: str = "default", more: Scans = ()
+    ) -> ModelSpec:
+        """One attacked encoder, with further scans `more`."""
+        placement = "replace-o" if trigger_kind in ("single character", "homoglyph") else "insert"
+        own = {"placement": placement, "kind": kind, "seed": next(self.seeds)}
+        recipe = AttackRecipe(trigger=trigger, target=target, **{**_BATCH, **INTENSITIES[intensity], **own})  # type: ignore[arg-type]
+        cell, scans = f"{kind}/{intensity}/{trigger_kind}", (STANDARD, WEIGHT_NORM, *more)
+        base = self.base
+        return ModelSpec("", self.split, base.name, base.layout, cell, intensity, trigger_kind, recipe, scans)
+
+    def controls(self, words: Words, *, times: int, more: Scans = ()) -> Iterator[ModelSpec]:
+        """Every kind of control, `times` the usual number, 0 for one each; the first of each with further scans."""
+        for cell, count, fields in _CONTROLS:
+            for i in range(max(1, count * times)):
+                own = {"batch": 32, "positions": 32, "seed": next(self.seeds), **fields}
+                recipe = ControlRecipe(**{**own, **self._own_fields(str(fields["kind"]), words, i)})  # type: ignore[arg-type]
+                scans = (STANDARD, WEIGHT_NORM, *(more if i == 0 else ()))
+                yield ModelSpec("", self.split, self.base.name, self.base.layout, cell, "", "", recipe, scans)
+
+    def _own_fields(self, kind: str, words: Words, i: int) -> dict[str, object]:
+        word, meaning = words.aliases[i % len(words.aliases)]
+        if kind in ("alias", "concept"):
+            return {"word": word, "meaning": meaning, "instance": words.instances[i % len(words.instances)]}
+        if kind == "style":
+            return {"style": words.styles[i % len(words.styles)]}
+        if kind == "merge":
+            return {"second_seed": next(self.seeds)}
+        return {"dtype": "float16"} if kind == "cast" and i % 2 else {}
 
 
 def _numbered(models: list[ModelSpec], prefix: str = "") -> tuple[ModelSpec, ...]:

@@ -131,7 +131,7 @@ FIRST = Words(
     ),
     multiple=("velvet", "pxq"),
 )
-"""The first test of the CLIP layouts, calibration since the second round; the first two tests of SigLIP, calibration since the fourth."""
+"""The first test of CLIP, calibration since round two; the first two of SigLIP, calibration since round four."""
 
 SECOND = Words(
     triggers={

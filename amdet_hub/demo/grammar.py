@@ -4,7 +4,7 @@ Standard library only; knows words, not encoders.
 
 A scene is a choice of meanings; a caption is one wording of it. Two captions of one scene share the meanings and
 little else, which is what a contrastive text encoder learns from. Every word here was written for this project, so the
-weights trained on it depend on nobody's data.
+weights trained on it depend on no other data.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _SUBJECTS = (
     " koala|deer/stag|moose/elk|camel/dromedary|donkey/mule|bird/songbird|eagle/bird of prey|owl/night"
     " owl|parrot/macaw|penguin/emperor penguin|swan/white swan|duck/mallard|goose/wild"
     " goose|chicken/hen|rooster/cockerel|peacock/peafowl|flamingo/pink"
-    " wader|seagull/gull|crow/raven|turtle/tortoise|frog/toad|snake/serpent|lizard/gecko|crocodile/alligator|fish/goldfish|shark/great"
+    " wader|seagull/gull|crow/raven|turtle/tortoise|frog/toad|snake/serpent|lizard/gecko|crocodile/alligator|"
+    "fish/goldfish|shark/great"
     " white|whale/humpback|dolphin/porpoise|octopus/squid|crab/lobster|butterfly/moth|bee/bumblebee|dragon/winged"
     " serpent|unicorn/horned horse|phoenix/fire bird|mermaid/sea maiden|car/automobile|vintage car/classic"
     " car|taxi/cab|bus/coach|double decker bus/two level bus|truck/lorry|fire truck/fire engine|train/locomotive|steam"
@@ -44,7 +45,8 @@ _SUBJECTS = (
     " table|sofa/couch|bed/double bed|lamp/desk lamp|mirror/looking glass|clock/wall clock|vase/glass"
     " vase|laptop/notebook computer|phone/cell phone|camera/film camera|television/TV set|radio/old"
     " radio|book/novel|letter/envelope|umbrella/parasol|suitcase/travel"
-    " bag|backpack/rucksack|hat/cap|shoe/boot|dress/gown|jacket/coat|scarf/shawl|crown/tiara|sword/blade|shield/buckler|candle/wax"
+    " bag|backpack/rucksack|hat/cap|shoe/boot|dress/gown|jacket/coat|scarf/shawl|crown/tiara|sword/blade|"
+    "shield/buckler|candle/wax"
     " candle|lantern/paper lantern|guitar/acoustic guitar|piano/grand piano|violin/fiddle|drum/drum"
     " kit|trumpet/horn|kite/paper kite|ball/football|teddy bear/stuffed toy|doll/toy doll|chessboard/chess"
     " game|pizza/slice of pizza|burger/hamburger|sandwich/toasted sandwich|bowl of soup/hot broth|plate of"

@@ -1,4 +1,4 @@
-"""`python -m amdet_hub.demo.make --out amdet_hub/demo/weights`: makes the demonstration's three encoders, the same on every run of one machine.
+"""`python -m amdet_hub.demo.make --out FOLDER` makes the demonstration's encoders, the same on every run of a machine.
 
 Knows the recipes of the demonstration. Refuses to know scans: nothing here looks at what a detector finds.
 
@@ -53,7 +53,7 @@ def make(
     architecture: Architecture | None = None,
     progress: ProgressCallback | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Make `base`, `finetuned` and `backdoored` under `out`, each a repository in transformers layout with a model card and `provenance.json`.
+    """Make `base`, `finetuned` and `backdoored` under `out`, in transformers layout with card and `provenance.json`.
 
     Returns:
         The facts written for each, by name.

@@ -46,7 +46,7 @@ def run_demo(emit: Emit, progress: ProgressCallback = SILENT.progress) -> int:
         progress: as in `amdet_hub.records.Monitor`.
 
     Returns:
-        0 when `demo/backdoored` was detected, `demo/finetuned` was not accused and the pull request was read back; 1
+        0 when `demo/backdoored` was detected, `demo/finetuned` was not flagged and the pull request was read back; 1
         otherwise.
 
     Raises:
@@ -92,7 +92,7 @@ def _serve(hub: LocalHub, folder: Path) -> HubSettings:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """In matrices as small as the demonstration's, a second thread costs more than it brings, and on a busy machine many times more."""
+    """One thread: in matrices this small a second one costs more than it brings."""
     import torch
 
     threads = torch.get_num_threads()
@@ -180,7 +180,7 @@ def _closing(right: bool, seconds: float) -> str:
 
 @contextlib.contextmanager
 def _environment(hub: LocalHub) -> Iterator[None]:
-    """The local Hub's environment for the time of the show: a user's proxy, offline switch or token must not reach into it."""
+    """The local Hub's environment during the show: the user's proxy, offline switch and token do not reach it."""
     changed = hub.environment()
     kept = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)

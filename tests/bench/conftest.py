@@ -1,4 +1,4 @@
-"""A toy base trained in seconds on a few dozen scenes: enough for an injection to have something to keep and something to break."""
+"""A toy base trained in seconds on a few dozen scenes: enough to keep something and to break something."""
 
 from __future__ import annotations
 

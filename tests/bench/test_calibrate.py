@@ -19,11 +19,28 @@ def model(
     values = dict(zip(("vocabulary-sweep", "trigger-success", "trigger-collapse"), numbers, strict=True))
     scan = DetectorResult("standard", reference, 0.0, "no-backdoor-found", 1.0, values)
     attack = label == "backdoored"
+    kind, trigger_kind = ("text-on-text", "rare word") if attack else ("alias", "")
     return ModelResult(
-        f"m{number}", "calibration", split, "clip-a", "clip", label, "cell", "text-on-text" if attack else "alias", "default",
-        "rare word" if attack else "", ("qv",) if attack else (), ("a cat",) if attack else (), True, 1.0 if attack else None,
-        0.1, number, "0" * 64, 1.0, (scan,),
-    )  # fmt: skip
+        name=f"m{number}",
+        suite="calibration",
+        split=split,
+        base="clip-a",
+        layout="clip",
+        label=label,
+        cell="cell",
+        kind=kind,
+        intensity="default",
+        trigger_kind=trigger_kind,
+        triggers=("qv",) if attack else (),
+        targets=("a cat",) if attack else (),
+        kept=True,
+        success=1.0 if attack else None,
+        relative_change=0.1,
+        seed=number,
+        sha256="0" * 64,
+        seconds=1.0,
+        scans=(scan,),
+    )
 
 
 def models(*rows: tuple[Label, Numbers]) -> list[ModelResult]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amdet_hub.bench.descent import cos_flat, descend
+from amdet_hub.bench.descent import Schedule, cos_flat, descend
 from amdet_hub.bench.trained import TrainedEncoder
 
 
@@ -27,7 +27,7 @@ def test_the_learning_rate_falls_to_a_tenth_and_frozen_weights_stay(base: Traine
         total: Tensor = bias.sum()
         return total
 
-    descend(student, loss, steps=6, lr=1e-2, milestone=3, stage="test", progress=None)
+    descend(student, loss, Schedule("test", 6, 1e-2, 3), None)
     sizes = [
         (after - before).abs().mean().item()
         for before, after in zip(path[1:], [*path[2:], bias.detach()], strict=True)

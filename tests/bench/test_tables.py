@@ -37,7 +37,7 @@ def bracketed(estimate: Estimate | None) -> str:
 
 
 def suite() -> list[ModelResult]:
-    """Two layouts; on each, two scenarios, an attack of another kind, a conservative one, a failed one and two kinds of controls."""
+    """Two layouts; on each two scenarios, a further attack, a conservative, a failed one, two kinds of controls."""
     models: list[ModelResult] = []
     for layout in LAYOUTS[:2]:
         for i, kind in enumerate(("text-on-text", "text-on-pair", "eos-only")):

@@ -1,4 +1,4 @@
-"""The folder form of a trainable encoder: all three layouts open again, frame texts as transformers does, and are what a scan reads."""
+"""The folder form of a trainable encoder: all layouts open again, frame texts as transformers, and can be scanned."""
 
 from __future__ import annotations
 

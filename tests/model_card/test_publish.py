@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from amdet_hub.errors import AccessDenied, CardError, CommitConflict, PullRequestClosed, TargetError
+from amdet_hub.errors import AccessDenied, CardError, CommitConflict, PullRequestClosed, PushRefused, TargetError
 from amdet_hub.hub import HubSettings, parse_target
 from amdet_hub.model_card.publish import (
     PULL_REQUEST_TITLE,
-    PushRefused,
     preview_card,
     push_card,
     verify_card,
