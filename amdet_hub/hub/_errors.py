@@ -181,11 +181,18 @@ def _no_token(error: Any, question: Question) -> AmdetError:
     return AccessDenied(question.action, status=401, repo_id=question.repo_id, endpoint=question.endpoint)
 
 
-def _system(error: OSError, question: Question) -> AmdetError:
+def disk_error(error: OSError, size_bytes: int | None) -> ResourceError:
+    """What an error of this machine's file system means for a download of this size."""
     if error.errno in _DISK_ERRNOS:
-        return ResourceError("disk", "there is no space left for the download", needed=question.size_bytes)
-    if error.filename is not None:  # a system error with a file name is this machine's, one without is the network's
-        return ResourceError("disk", f"the cache folder cannot be used ({error.strerror})")
+        return ResourceError("disk", "there is no space left for the download", needed=size_bytes)
+    said = f"the cache folder cannot be used ({(error.strerror or 'system error').lower()})"
+    return ResourceError("disk", said, needed=size_bytes)
+
+
+def _system(error: OSError, question: Question) -> AmdetError:
+    # a system error with a file name is this machine's, one without is the network's
+    if error.errno in _DISK_ERRNOS or error.filename is not None:
+        return disk_error(error, question.size_bytes)
     if question.path is not None and "Consistency check failed" in str(error):
         return _ended_early(question, re.search(r"has size (\d+)", str(error)))
     return HubUnavailable(

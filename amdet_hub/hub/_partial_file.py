@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from amdet_hub.hub._byte_ranges import Piece, Span, within
+from amdet_hub.hub.cache import remove
 from amdet_hub.records import TensorInfo
 
 DIGEST_KEY = "amdet_hub_sha256"
@@ -88,9 +89,9 @@ class PartialFile:
         return Growing(self)
 
     def discard(self) -> None:
-        """Delete what is there of it, finished or not."""
+        """Delete what is there of it, finished or not, where this disk lets us."""
         for path in (self.place, self.part, self.journal):
-            path.unlink(missing_ok=True)
+            remove(path)
 
     @property
     def part(self) -> Path:

@@ -9,11 +9,14 @@ what a file means.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # exported by name only at run time
@@ -21,17 +24,19 @@ from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defin
 from amdet_hub import __version__
 from amdet_hub.errors import DownloadCorrupt, HubError, OfflineMiss, ResourceError
 from amdet_hub.hub import _client
-from amdet_hub.hub._errors import Question
+from amdet_hub.hub._byte_ranges import Span
+from amdet_hub.hub._errors import Question, disk_error
 from amdet_hub.hub._listings import repo_folder
 from amdet_hub.hub.settings import HubSettings
 from amdet_hub.records import ProgressCallback, RepoFile
+from amdet_hub.records.monitor import SILENT
 
 _CHUNK_BYTES = 1 << 20
-_DISK_MARGIN_BYTES = 16 << 20
+_DISK_RESERVE_BYTES = 16 << 20
 """Left free beside a download: a full disk harms more than a refused scan."""
 
 _MAX_UNRANGED_BYTES = 32 << 20
-"""A server may answer a range with the whole file; so many bytes of its start are read to get at the range, and no more."""
+"""A server may answer a range with the whole file; so many bytes of its start are read to get at the range."""
 
 
 class RangesNotServed(HubError):
@@ -60,29 +65,44 @@ class Downloads:
         """The whole file in the cache, verified; downloaded only when it is not there yet.
 
         Raises:
-            DownloadCorrupt: size or hash differ from the listing's; nothing is kept.
+            DownloadCorrupt: size or hash differ from the listing's; nothing is cached.
             OfflineMiss: offline and not in the cache.
             ResourceError: disk or byte budget do not suffice.
             HubError: anything else between us and the Hub.
         """
-        cached = self.cached(file)
-        if cached is not None and self._damage(file, cached) is None:
-            _report(progress, file.size_bytes, file.size_bytes)
-            return cached
-        if cached is not None:  # damaged on this disk: fetch it anew
-            self._discard(cached)
-        if _client.is_offline(self._settings):
-            raise OfflineMiss(self.repo_id, file.path)
-        self.spend(file.size_bytes)
-        self.require_disk(file.size_bytes, self._cache)
-        place = self._download(file, progress)
-        if (damage := self._damage(file, place)) is not None:
-            self._discard(place)
-            raise DownloadCorrupt(
-                self.repo_id, file.path, expected=damage[0], actual=damage[1], endpoint=self._endpoint
-            )
-        _report(progress, file.size_bytes, file.size_bytes)
+        report = progress or SILENT.progress
+        try:
+            place = self.cached(file)
+            if place is None or self._damage(file, place) is not None:
+                if place is not None:  # damaged on this disk: fetch it anew
+                    self._discard(place)
+                self.require_network(file)
+                self.require_disk(file.size_bytes, self._cache)
+                self.spend(file.size_bytes)
+                report("download", 0, file.size_bytes)
+                place = self._download(file, report)
+                if (damage := self._damage(file, place)) is not None:
+                    self._discard(place)
+                    raise self._corrupt(file, *damage)
+        except OSError as error:
+            raise disk_error(error, file.size_bytes) from error
+        report("download", file.size_bytes, file.size_bytes)
         return place
+
+    def read(self, file: RepoFile) -> bytes:
+        """The content of a small file, verified; past the cache where this disk does not take it.
+
+        Raises: as `fetch`, and no ResourceError for a disk.
+        """
+        try:
+            return self.fetch(file).read_bytes()
+        except ResourceError as error:
+            if error.resource != "disk":
+                raise
+        content = self._received(file, 0, file.size_bytes)
+        if (damage := _mismatch(file, io.BytesIO(content), len(content))) is not None:
+            raise self._corrupt(file, *damage)
+        return content
 
     def cached(self, file: RepoFile) -> Path | None:
         """Where the file lies in the cache, unverified; None when it does not."""
@@ -102,23 +122,25 @@ class Downloads:
         if start >= stop:
             return b""
         cached = self.cached(file)
-        if cached is not None and cached.stat().st_size == file.size_bytes:
-            with cached.open("rb") as stream:
-                stream.seek(start)
-                return stream.read(stop - start)
-        if _client.is_offline(self._settings):
-            raise OfflineMiss(self.repo_id, file.path)
+        with contextlib.suppress(OSError):
+            if cached is not None and cached.stat().st_size == file.size_bytes:
+                with cached.open("rb") as stream:
+                    stream.seek(start)
+                    return stream.read(stop - start)
+        self.require_network(file)
+        return self._received(file, start, stop)
+
+    def _received(self, file: RepoFile, start: int, stop: int) -> bytes:
         self.spend(stop - start)
         data = bytearray()
-        self._stream(file, start, stop, data.extend, strict=False)
+        self.stream_range(file, Span(start, stop), data.extend, strict=False)
         return bytes(data)
 
-    def stream_range(self, file: RepoFile, start: int, stop: int, sink: Callable[[bytes], None]) -> None:
-        """Hand bytes `start <= i < stop` of a file to `sink`, in order and each once, over the network.
+    def stream_range(self, file: RepoFile, span: Span, sink: Callable[[bytes], None], *, strict: bool = True) -> None:
+        """Hand the bytes of a span of a file to `sink`, in order and each once, over the network.
 
-        The budget is the caller's affair.
-
-        A connection that breaks is taken up where it was. `sink` may raise, which ends it.
+        The budget is the caller's affair. A connection that breaks is taken up where it was. `sink` may raise, which
+        ends it. Without `strict`, the start of an answer that is the whole file will do.
 
         Raises:
             DownloadCorrupt: the answer is not these bytes, by its headers or its length.
@@ -126,29 +148,22 @@ class Downloads:
             HubError: anything else between us and the Hub.
             ResourceError: `sink` met a full disk.
         """
-        self._stream(file, start, stop, sink, strict=True)
-
-    def _stream(self, file: RepoFile, start: int, stop: int, sink: Callable[[bytes], None], *, strict: bool) -> None:
-        at = start
+        at = span.start
 
         def request() -> None:
             nonlocal at
-            for chunk in self._answer(file, at, stop, strict=strict) if at < stop else ():
+            for chunk in self._answer(file, Span(at, span.stop), strict=strict) if at < span.stop else ():
                 sink(chunk)
                 at += len(chunk)
 
-        _client.ask(self._question(file, size_bytes=stop - start), self._settings, request)
+        _client.ask(self._question(file, span.size_bytes), self._settings, request)
 
-    def _answer(self, file: RepoFile, start: int, stop: int, *, strict: bool) -> Iterator[bytes]:
-        """The bytes of one range as one request brings them.
-
-        Without `strict`, the start of an answer that is the whole file will do.
-        """
+    def _answer(self, file: RepoFile, span: Span, *, strict: bool) -> Iterator[bytes]:
+        """The bytes of one range as one request brings them."""
+        start, stop = span.start, span.stop
         url = hf_hub_url(self.repo_id, file.path, revision=self._sha, endpoint=self._endpoint)
-        headers = _client.headers_of(self._settings) | {
-            "range": f"bytes={start}-{stop - 1}",
-            "accept-encoding": "identity",
-        }
+        wanted = {"range": f"bytes={start}-{stop - 1}", "accept-encoding": "identity"}
+        headers = _client.headers_of(self._settings) | wanted
         with get_session().stream("GET", url, headers=headers) as response:
             if response.is_error:
                 response.read()  # the error's words are in the body
@@ -166,19 +181,12 @@ class Downloads:
                 raise self._corrupt(file, promised, given[:100])
             if (packing := response.headers.get("content-encoding", "identity")) != "identity":
                 raise self._corrupt(file, "plain bytes", f"content-encoding {packing[:40]}")
-            raw = (
-                response.iter_raw()
-            )  # as sent and as it comes: nothing is unpacked, and nothing waits in a buffer when the connection breaks
-            yield from self._wanted(file, raw, skip=start if whole else 0, size=stop - start, whole=whole)
+            # as sent and as it comes: nothing is unpacked, and nothing waits in a buffer when the connection breaks
+            yield from self._wanted(file, response.iter_raw(), span, whole=whole)
 
-    def _wanted(
-        self, file: RepoFile, chunks: Iterator[bytes], *, skip: int, size: int, whole: bool
-    ) -> Iterator[bytes]:
-        """Of a body, the `size` bytes behind the first `skip`.
-
-        A body that is not the whole file may hold no more than that.
-        """
-        came = 0
+    def _wanted(self, file: RepoFile, chunks: Iterator[bytes], span: Span, *, whole: bool) -> Iterator[bytes]:
+        """The span's bytes, of a body that is the whole file or no more than the span."""
+        came, skip, size = 0, span.start if whole else 0, span.size_bytes
         for chunk in chunks:
             kept = chunk[skip:]
             skip -= len(chunk) - len(kept)
@@ -204,11 +212,9 @@ class Downloads:
     def _corrupt(self, file: RepoFile, expected: str, actual: str) -> DownloadCorrupt:
         return DownloadCorrupt(self.repo_id, file.path, expected=expected, actual=actual, endpoint=self._endpoint)
 
-    def _download(self, file: RepoFile, progress: ProgressCallback | None) -> Path:
+    def _download(self, file: RepoFile, report: ProgressCallback) -> Path:
         def count(done_bytes: int) -> None:
-            _report(progress, min(done_bytes, file.size_bytes), file.size_bytes)
-
-        bar = _client.silent_progress(count if progress is not None else None)
+            report("download", min(done_bytes, file.size_bytes), file.size_bytes)
 
         def request() -> str:
             return hf_hub_download(
@@ -219,17 +225,21 @@ class Downloads:
                 token=self._settings.token,
                 cache_dir=self._cache,
                 etag_timeout=self._settings.timeout_s,
-                tqdm_class=bar,
+                tqdm_class=_client.silent_progress(count),
                 library_name=_client.LIBRARY_NAME,
                 library_version=__version__,
             )
 
-        _report(progress, 0, file.size_bytes)
-        return Path(_client.ask(self._question(file, size_bytes=file.size_bytes), self._settings, request))
+        return Path(_client.ask(self._question(file, file.size_bytes), self._settings, request))
 
-    def _question(self, file: RepoFile, *, size_bytes: int) -> Question:
+    def _question(self, file: RepoFile, size_bytes: int) -> Question:
         action = f"read '{self.repo_id}'"
         return Question(action, self._endpoint, self.repo_id, self._sha, file.path, size_bytes=size_bytes)
+
+    def require_network(self, file: RepoFile) -> None:
+        """Check that the network may be used. Raises: OfflineMiss."""
+        if _client.is_offline(self._settings):
+            raise OfflineMiss(self.repo_id, file.path)
 
     def spend(self, size_bytes: int) -> None:
         """Take bytes from the budget, or give back (negative) what was not needed. Raises: ResourceError."""
@@ -246,15 +256,12 @@ class Downloads:
             self._spent_bytes = needed
 
     def require_disk(self, size_bytes: int, folder: Path) -> None:
-        """Check that so much fits where `folder` is or will be. Raises: ResourceError."""
+        """Check that so much fits where `folder` is or will be, with a reserve. Raises: ResourceError."""
         there = next((p for p in (folder, *folder.parents) if p.exists()), None)  # the cache is made on first use
-        if there is None:
-            return
-        free = shutil.disk_usage(there).free
-        if free < size_bytes + _DISK_MARGIN_BYTES:
-            raise ResourceError(
-                "disk", f"there is too little space in '{folder}' for the download", needed=size_bytes, available=free
-            )
+        needed = size_bytes + _DISK_RESERVE_BYTES
+        if there is not None and (free := shutil.disk_usage(there).free) < needed:
+            said = f"there is too little space in '{folder}' for the download"
+            raise ResourceError("disk", said, needed=needed, available=free)
 
     def _damage(self, file: RepoFile, place: Path) -> tuple[str, str] | None:
         """What was expected and what is there, None when the file is the one that the listing states."""
@@ -263,19 +270,12 @@ class Downloads:
         with self._lock:
             if self._verified.get(file.path) == state:
                 return None
-        if facts.st_size != file.size_bytes:
-            return f"{file.size_bytes:,} bytes", f"{facts.st_size:,} bytes"
-        if (expected := file.sha256) is not None:
-            actual = _digest(place, hashlib.sha256())
-            if actual != expected:
-                return f"sha256 {expected}", f"sha256 {actual}"
-        elif (expected := file.blob_id) is not None:
-            actual = _digest(place, hashlib.sha1(f"blob {file.size_bytes}\0".encode(), usedforsecurity=False))
-            if actual != expected:
-                return f"git id {expected}", f"git id {actual}"
-        with self._lock:
-            self._verified[file.path] = state
-        return None
+        with place.open("rb") as stream:
+            damage = _mismatch(file, stream, facts.st_size)
+        if damage is None:
+            with self._lock:
+                self._verified[file.path] = state
+        return damage
 
     def _discard(self, place: Path) -> None:
         """Delete a cached file: the name in the snapshot, and the blob that it links to."""
@@ -286,13 +286,17 @@ class Downloads:
             blob.unlink(missing_ok=True)
 
 
-def _digest(place: Path, state: hashlib._Hash) -> str:
-    with place.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            state.update(chunk)
-    return state.hexdigest()
-
-
-def _report(progress: Callable[[str, int, int], None] | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress("download", done, total)
+def _mismatch(file: RepoFile, stream: BinaryIO, size_bytes: int) -> tuple[str, str] | None:
+    """What the listing states of a file, and what its bytes are instead; None where they agree."""
+    if size_bytes != file.size_bytes:
+        return f"{file.size_bytes:,} bytes", f"{size_bytes:,} bytes"
+    name, expected, state = "sha256", file.sha256, hashlib.sha256()
+    if expected is None:
+        state = hashlib.sha1(f"blob {size_bytes}\0".encode(), usedforsecurity=False)
+        name, expected = "git id", file.blob_id
+    if expected is None:
+        return None
+    while chunk := stream.read(_CHUNK_BYTES):
+        state.update(chunk)
+    actual = state.hexdigest()
+    return None if actual == expected else (f"{name} {expected}", f"{name} {actual}")

@@ -22,11 +22,12 @@ from pathlib import Path
 
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported by name only at run time
 
-from amdet_hub.errors import OfflineMiss, ResourceError
+from amdet_hub.errors import ResourceError
 from amdet_hub.files import write_atomically
 from amdet_hub.hub import _byte_ranges as _spans
 from amdet_hub.hub import _client
 from amdet_hub.hub._byte_ranges import Span
+from amdet_hub.hub._errors import disk_error
 from amdet_hub.hub._partial_file import Growing, PartialFile, tensors_digest
 from amdet_hub.hub.download import Downloads, RangesNotServed
 from amdet_hub.hub.settings import HubSettings, own_cache
@@ -62,11 +63,14 @@ class TensorDownloads:
     def fetch(
         self, file: RepoFile, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
     ) -> Path:
-        """A local file with these tensors; the whole one where it is in the cache, little larger, or ranges are not served.
+        """A local file with these tensors.
+
+        It is the whole file where that is cached, or little larger, where the server knows no ranges, and where this
+        disk does not take the partial one.
 
         Raises:
             DownloadCorrupt: an answer is not what was asked for, by its headers or its length.
-            OfflineMiss: offline and not kept.
+            OfflineMiss: offline and not cached.
             ResourceError: disk or byte budget do not suffice.
             HubError: anything else between us and the Hub.
         """
@@ -74,20 +78,28 @@ class TensorDownloads:
         if partial is None or self._downloads.cached(file) is not None:
             return self._downloads.fetch(file, progress)
         if not self._is_whole(partial):
-            if _client.is_offline(self._settings):
-                raise OfflineMiss(self._downloads.repo_id, file.path)
+            self._downloads.require_network(file)
             try:
                 self._get(file, partial, progress)
             except RangesNotServed:
                 partial.discard()
                 return self._downloads.fetch(file, progress)
             except OSError as error:
-                raise ResourceError(
-                    "disk", f"the cache folder cannot be used ({error.strerror})", needed=partial.data_bytes
-                ) from error
+                return self._instead(file, disk_error(error, partial.data_bytes), progress)
+            except ResourceError as error:
+                return self._instead(file, error, progress)
         if progress is not None:
             progress("download", partial.data_bytes, partial.data_bytes)
         return partial.place
+
+    def _instead(self, file: RepoFile, error: ResourceError, progress: ProgressCallback | None) -> Path:
+        """The whole file, which another disk may take. Raises: `error`, which needs less, where none does."""
+        if error.resource != "disk":
+            raise error
+        try:
+            return self._downloads.fetch(file, progress)
+        except ResourceError:
+            raise error from error.__cause__
 
     def plan(self, file: RepoFile, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
         """What `fetch` (of the whole file for None) would transfer now."""
@@ -237,7 +249,7 @@ class _Transfer:
                 with self._lock:
                     self.received += len(chunk)
 
-            self._downloads.stream_range(self._file, part.start, part.stop, take)
+            self._downloads.stream_range(self._file, part, take)
 
 
 class _Stopped(Exception):

@@ -59,17 +59,17 @@ class HubSource:
         return self._snapshot
 
     def read_small(self, path: str, *, max_bytes: int) -> bytes:
-        """Whole content of a small file, verified and kept in the cache.
+        """Whole content of a small file, verified; cached where this disk takes it.
 
         Raises:
             FileNotInRepo: it is not listed.
             BadRepository: it is larger than `max_bytes`; it is not asked for then.
-            HubError: as `Downloads.fetch`.
+            HubError: as `Downloads.read`.
         """
         file = self._listed(path)
         if file.size_bytes > max_bytes:
             raise BadRepository(path, f"it is larger than the {max_bytes:,} bytes that such a file may have")
-        return self._downloads.fetch(file).read_bytes()
+        return self._downloads.read(file)
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         """Bytes `start <= i < stop` of a file, fewer only at its end.
@@ -162,4 +162,4 @@ def _claims(snapshot: RepoSnapshot, downloads: Downloads) -> CardClaims:
     card = snapshot.file("README.md")
     if card is None or card.size_bytes > MAX_CARD_BYTES:
         return CardClaims()
-    return card_claims(downloads.fetch(card).read_bytes())
+    return card_claims(downloads.read(card))

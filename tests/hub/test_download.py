@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import resource
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +30,7 @@ def source(settle: Settle) -> RepoSource:
 def blobs(tmp_path: Path) -> list[Path]:
     return [
         p
-        for p in (repo_folder(tmp_path / "cache", "org/m") / "blobs").iterdir()
+        for p in (repo_folder(tmp_path / "cache", "org/m") / "blobs").glob("*")
         if p.stat().st_size >= len(WEIGHTS) // 2
     ]
 
@@ -157,20 +160,38 @@ def test_a_budget_is_kept_before_anything_is_asked(hub: LocalHub, settle: Settle
     assert source.fetch(PATH).read_bytes() == WEIGHTS  # in the cache by now: free
 
 
-def test_a_disk_that_is_too_small_is_noticed_first(
-    hub: LocalHub, source: RepoSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def nearly_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     class Usage(NamedTuple):
         total: int = 1 << 30
         used: int = 1 << 30
-        free: int = 1000
+        free: int = 614_000
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage())  # the machine's own disk is not ours to fill
+
+
+def test_a_disk_that_is_too_small_is_noticed_first(hub: LocalHub, source: RepoSource, nearly_full_disk: None) -> None:
     hub.forget_requests()
     with pytest.raises(ResourceError) as caught:
         source.fetch(PATH)
-    assert (caught.value.resource, caught.value.needed, caught.value.available) == ("disk", len(WEIGHTS), 1000)
+    error = caught.value
+    assert (error.resource, error.available) == ("disk", 614_000)
+    assert error.needed is not None
+    assert error.needed > 614_000, "the space that is left free beside the download is needed too"
     assert hub.requests == []
+
+
+def test_a_full_disk_takes_no_small_file_and_the_scan_reads_it_all_the_same(
+    hub: LocalHub, settle: Settle, nearly_full_disk: None, tmp_path: Path
+) -> None:
+    source = open_at("org/m", None, settle())
+    assert source.snapshot.license == "mit"
+    assert source.read_small("config.json", max_bytes=100) == b'{"a": 1}'
+    assert source.read_range(PATH, 0, 100) == WEIGHTS[:100]
+    assert blobs(tmp_path) == []
+    hub.corrupt("config.json", times=None)
+    with pytest.raises(DownloadCorrupt):
+        source.read_small("config.json", max_bytes=100)
 
 
 def test_a_disk_that_fills_up_meanwhile(source: RepoSource, tmp_path: Path) -> None:
@@ -188,9 +209,28 @@ def test_a_disk_that_fills_up_meanwhile(source: RepoSource, tmp_path: Path) -> N
 
 def test_a_cache_that_is_no_folder(settle: Settle, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"a file")
+    source = open_at("org/m", None, settle())
+    assert source.read_small("config.json", max_bytes=100) == b'{"a": 1}'
     with pytest.raises(ResourceError) as caught:
-        open_at("org/m", None, settle())
+        source.fetch(PATH)
     assert caught.value.resource == "disk"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_damaged_file_in_a_cache_that_cannot_be_written(source: RepoSource, settle: Settle) -> None:
+    config = source.fetch("config.json")
+    config.resolve().write_bytes(b"damaged!")
+    with read_only(config.resolve().parent), read_only(config.parent):
+        assert open_at("org/m", None, settle()).read_small("config.json", max_bytes=100) == b'{"a": 1}'
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    folder.chmod(0o500)
+    try:
+        yield
+    finally:
+        folder.chmod(0o700)
 
 
 def test_several_threads_share_a_source(source: RepoSource) -> None:

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -289,12 +291,20 @@ def test_a_fallback_that_costs_too_much_is_refused(hub: LocalHub, settle: Settle
     assert (caught.value.resource, caught.value.needed) == ("download", len(CLIP))
 
 
-def test_a_cache_that_cannot_be_written(clip: RepoSource, settle: Settle) -> None:
+def test_a_cache_that_cannot_be_written_costs_the_shortcut(clip: RepoSource, settle: Settle) -> None:
     own_cache(settle()).parent.mkdir(parents=True, exist_ok=True)
     own_cache(settle()).write_bytes(b"a file")
+    assert clip.read_range(PATH, 0, 100) == CLIP[:100]
+    assert clip.fetch_tensors(PATH, TEXT).read_bytes() == CLIP, "the whole file, in the Hub's cache"
+
+
+def test_weights_that_no_cache_takes(clip: RepoSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(614_000))
     with pytest.raises(ResourceError) as caught:
         clip.fetch_tensors(PATH, TEXT)
-    assert caught.value.resource == "disk"
+    assert (caught.value.resource, caught.value.available) == ("disk", 614_000)
+    assert caught.value.needed is not None
+    assert len(CLIP) + (16 << 20) > caught.value.needed > 614_000, "the tensors alone, not the whole file"
 
 
 # ---------------------------------------------------------------- going on
