@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from amdet_hub.config import Thresholds
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.records import Family, TowerConfig
 
 SUPPORTED: Mapping[Family, str] = {
@@ -42,7 +42,7 @@ class Calibration:
         family: of the encoders.
         with_reference: whether suspects were compared with a reference (the right one or another fine-tune of it) or
             looked at alone.
-        thresholds: see `amdet_hub.config.Thresholds`.
+        thresholds: see `amdet_hub.config_stages.Thresholds`.
         n_backdoored: scans of backdoored encoders they were set on.
         n_benign: scans of benign ones.
         n_missed: of the former, those not detected with these thresholds.

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amdet_hub.config import PRESETS, ScanConfig, SweepConfig, Thresholds
+from amdet_hub.config import PRESETS, ScanConfig
+from amdet_hub.config_stages import SweepConfig, Thresholds
 from amdet_hub.errors import ConfigError, ReportError
 
 

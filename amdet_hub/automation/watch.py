@@ -194,8 +194,7 @@ class _Watch:
             raise _OutOfTime
 
     def _spent(self) -> bool:
-        most = self._config.max_scans
-        return most is not None and self._scans >= most
+        return self._config.max_scans is not None and self._scans >= self._config.max_scans
 
     def _wait(self) -> bool:
         """Sleep until the next round. False when the time ends before it."""

@@ -12,11 +12,11 @@ from pathlib import Path
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.control_recipe import FinetuneRecipe
 from amdet_hub.bench.controls import finetune
-from amdet_hub.bench.pretrain import Architecture, Pair, PretrainRecipe, pretrain
+from amdet_hub.bench.pretrain import Architecture, Pair, PairSource, PretrainRecipe, pretrain
 from amdet_hub.bench.trained import BENCH_FILE, open_trained, save_trained
 from amdet_hub.bench.unigram import learn_siglip_tokenizer
 from amdet_hub.bench.vocabulary import learn_tokenizer
-from amdet_hub.bench.zoo import BaseSpec
+from amdet_hub.bench.zoo_specs import BaseSpec
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import Family, ProgressCallback
 
@@ -80,8 +80,7 @@ def make_base(spec: BaseSpec, captions: CaptionSet, folder: Path, progress: Prog
         made = pretrain(
             tokenizer,
             architecture,
-            pairs_of_captions(captions, spec.seed),
-            held_out_pairs(captions),
+            PairSource(pairs_of_captions(captions, spec.seed), held_out_pairs(captions)),
             recipe,
             folder=folder,
             progress=progress,
@@ -98,7 +97,7 @@ def make_near_miss(
     seed: int,
     progress: ProgressCallback | None = None,
 ) -> None:
-    """Fine-tune `base` on captions into `near`, with the learning rate and steps of `strength`; a finished one stays."""
+    """Fine-tune `base` on captions into `near`, with learning rate and steps of `strength`; a finished one stays."""
     if (near / BENCH_FILE).is_file():
         return
     lr, steps = strength

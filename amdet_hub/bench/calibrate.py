@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 from amdet_hub import verdict as kinds
 from amdet_hub.bench.results import ModelResult
-from amdet_hub.config import Thresholds
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.errors import ConfigError
 from amdet_hub.families import CALIBRATIONS, Calibration
 from amdet_hub.records import Family

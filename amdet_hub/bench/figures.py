@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amdet_hub.bench.curves import auroc, roc_points
 from amdet_hub.bench.results import DETECTORS, LAYOUTS, SCORE_THRESHOLD, DetectorResult, ModelResult
-from amdet_hub.bench.scoring import auroc, roc_points, scans, shared
+from amdet_hub.bench.scoring import scans, shared
 from amdet_hub.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -154,11 +154,23 @@ def _sizes(tokenizer: Any, architecture: Architecture) -> dict[str, int]:
     }
 
 
+@dataclass(frozen=True)
+class PairSource:
+    """Pairs of texts of one scene.
+
+    Attributes:
+        of_step: `(step, n)` -> `n` pairs; a function of its arguments only, so that a run can be repeated.
+        held_out: pairs for the measurement; none of them may be trained on.
+    """
+
+    of_step: Callable[[int, int], Sequence[Pair]]
+    held_out: Sequence[Pair]
+
+
 def pretrain(
     tokenizer: Any,
     architecture: Architecture,
-    pairs_of_step: Callable[[int, int], Sequence[Pair]],
-    held_out: Sequence[Pair],
+    pairs: PairSource,
     recipe: PretrainRecipe,
     *,
     folder: Path,
@@ -170,8 +182,7 @@ def pretrain(
         tokenizer: of `amdet_hub.bench.vocabulary.learn_tokenizer`, or of
             `amdet_hub.bench.unigram.learn_siglip_tokenizer` for SigLIP.
         architecture: dimensions.
-        pairs_of_step: `(step, n)` -> `n` pairs; a function of its arguments only, so that a run can be repeated.
-        held_out: pairs for the measurement; none of them may be trained on.
+        pairs: for training and measuring.
         recipe: every number.
         folder: where the tokenizer's files go.
         progress: called as `progress("pretrain", step, steps)`.
@@ -185,7 +196,7 @@ def pretrain(
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * _schedule(step, recipe)
-        ids = _batch(encoder, pairs_of_step(step, recipe.batch), step, recipe)  # (2B, T)
+        ids = _batch(encoder, pairs.of_step(step, recipe.batch), step, recipe)  # (2B, T)
         optimizer.zero_grad(set_to_none=True)
         with autocast(recipe.bf16):
             pooled = encoder.encode(ids)[1]  # (2B, P)
@@ -196,21 +207,18 @@ def pretrain(
         optimizer.step()
         if progress is not None:
             progress("pretrain", step + 1, recipe.steps)
-    return Trained(
-        encoder,
-        {
-            "kind": "pretrained",
-            "recipe": asdict(recipe),
-            "architecture": asdict(architecture),
-            "vocab_size": len(tokenizer),
-            "final_loss": round(loss.item(), 4),
-            "seconds": round(time.perf_counter() - started, 1),
-            "retrieval_at_1": round(
-                retrieval_at_1(encoder, held_out, min(recipe.positions, encoder.max_positions)), 4
-            ),
-            "n_held_out": len(held_out),
-        },
-    )
+    retrieval = retrieval_at_1(encoder, pairs.held_out, min(recipe.positions, encoder.max_positions))
+    facts = {
+        "kind": "pretrained",
+        "recipe": asdict(recipe),
+        "architecture": asdict(architecture),
+        "vocab_size": len(tokenizer),
+        "final_loss": round(loss.item(), 4),
+        "seconds": round(time.perf_counter() - started, 1),
+        "retrieval_at_1": round(retrieval, 4),
+        "n_held_out": len(pairs.held_out),
+    }
+    return Trained(encoder, facts)
 
 
 def _batch(encoder: TrainedEncoder, pairs: Sequence[Pair], step: int, recipe: PretrainRecipe) -> Tensor:

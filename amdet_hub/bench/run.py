@@ -17,13 +17,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +30,8 @@ from amdet_hub.bench.bases import make_base, make_near_miss, near_miss_folder
 from amdet_hub.bench.captions import CaptionSet, read_captions, split
 from amdet_hub.bench.results import ModelResult, append_result, read_results
 from amdet_hub.bench.trained import BENCH_FILE, open_trained, save_trained
-from amdet_hub.bench.zoo import ModelSpec, Suite
-from amdet_hub.errors import ConfigError
+from amdet_hub.bench.worker_processes import interrupts_held_back, worker_pool
+from amdet_hub.bench.zoo_specs import ModelSpec, Suite
 
 HELD_OUT = 500
 """Groups of captions that no model is trained on."""
@@ -115,24 +111,20 @@ def run_suite(
     path = place.results / f"{suite.name}.jsonl"
     models = [spec for spec in suite.models if only(spec)]
     before = {r.name: r for r in read_results(path, missing_ok=True).results}
-    with _workers(jobs) as pool:
+    with worker_pool(jobs) as pool:
         needed = list(dict.fromkeys(spec.base for spec in models))
-        with _interrupts_held_back():
+        with interrupts_held_back():
             bases = [pool.submit(_make_base_of, suite, place, name) for name in needed]
         for number, (name, made) in enumerate(zip(needed, bases, strict=True), start=1):
             made.result()
             done(f"base {name}", number, len(needed))
-        with _interrupts_held_back():
+        with interrupts_held_back():
             waiting = {pool.submit(_do, suite, place, spec, before.get(spec.name), make_only) for spec in models}
-        count = 0
-        while waiting:
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                result = future.result()
-                count += 1
-                if result is not None and result != before.get(result.name):
-                    append_result(path, result)
-                done(_line(result) if result is not None else "made", count, len(models))
+        for count, future in enumerate(as_completed(waiting), start=1):
+            result = future.result()
+            if result is not None and result != before.get(result.name):
+                append_result(path, result)
+            done(_line(result) if result is not None else "made", count, len(models))
     if not make_only:
         tidy(path)
         _write_manifest(suite, place, path)
@@ -147,57 +139,6 @@ def tidy(path: Path) -> None:
     for result in results:
         append_result(draft, result)
     os.replace(draft, path)
-
-
-@contextmanager
-def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with the block, at once on an exception, and with this process, even if it is killed."""
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker) as pool:
-        try:
-            yield pool
-        except BaseException:
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Processes started in the block never see Ctrl-C: only this one decides about it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin_worker() -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _one_thread()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that started this one.
-
-    Without this a worker waits for ever for work from a parent that was killed.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # from this thread, nothing gentler ends the process
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
 
 
 def _make_base_of(suite: Suite, place: Place, name: str) -> None:
@@ -346,10 +287,3 @@ def _write_manifest(suite: Suite, place: Place, path: Path) -> None:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def check_jobs(jobs: int) -> int:
-    """Raises: ConfigError when there is not at least one process."""
-    if jobs < 1:
-        raise ConfigError("jobs", f"{jobs} is not at least 1")
-    return jobs

@@ -10,13 +10,13 @@ models it is given: `report` gives them the test split.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from amdet_hub.bench.bootstrap import RESAMPLES
 from amdet_hub.bench.results import DETECTORS, LAYOUTS, REFERENCES, DetectorResult, ModelResult
 from amdet_hub.bench.scoring import Score, by_cell, grouped, scans, score, shared
-from amdet_hub.report.intervals import Estimate, clopper_pearson, wilson
+from amdet_hub.bench.table_format import markdown_table, mean_percent, percent
+from amdet_hub.report.intervals import clopper_pearson, wilson
 
 PAPER_KINDS = ("text-on-text", "text-on-pair")
 """The scenarios of the paper's Table I (arXiv 2512.00343)."""
@@ -133,7 +133,7 @@ def headline_table(results: Iterable[ModelResult], detector: str = "standard", r
     if len(layouts) > 1:
         pooled = by_cell(models, detector, reference, key=lambda _: ALL)[ALL]
         rows.append([ALL, BOTH, *_headline(pooled, pooled=True)])
-    return _table(["layout", "scenario", *_HEADLINE_TITLES], rows)
+    return markdown_table(["layout", "scenario", *_HEADLINE_TITLES], rows)
 
 
 def operating_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
@@ -145,12 +145,12 @@ def operating_table(results: Iterable[ModelResult], detector: str = "standard", 
         figures = [None, None, None] if name == ALL else [s.auroc, s.tpr_at_1, s.tpr_at_5]
         figures += [s.recall, s.fpr, s.precision, s.precision_at_prevalence]
         figures += [s.inconclusive_positive, s.inconclusive_negative]
-        rows.append([name, str(s.n_positive), str(s.n_negative), *map(_percent, figures)])
+        rows.append([name, str(s.n_positive), str(s.n_negative), *map(percent, figures)])
     titles = (
         "AUROC %|TPR@1% %|TPR@5% %|recall %|FPR %|precision %|precision at 1 % prevalence %|inconclusive +"
         " %|inconclusive - %"
     )
-    return _table(["layout", "n+", "n-", *titles.split("|")], rows)
+    return markdown_table(["layout", "n+", "n-", *titles.split("|")], rows)
 
 
 def cell_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
@@ -159,11 +159,11 @@ def cell_table(results: Iterable[ModelResult], detector: str = "standard", refer
     rows = []
     for (layout, cell), group in grouped(positives, lambda r: (r.layout, r.cell)).items():
         rows.append([layout, cell, *_reading(group, detector, reference)])
-    return _table(["layout", "cell", *_READING_TITLES], rows)
+    return markdown_table(["layout", "cell", *_READING_TITLES], rows)
 
 
 def trigger_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
-    """Backdoored models: a row per kind of trigger, one over all and one over the detected; columns of `cell_table`."""
+    """Backdoored models: a row per kind of trigger, one over all, one over the detected; columns of `cell_table`."""
     positives = [r for r in _ordered(results) if r.label == "backdoored"]
     groups = sorted(grouped(positives, lambda r: r.trigger_kind).items())
     rows = [[kind or "(none)", *_reading(group, detector, reference)] for kind, group in groups]
@@ -173,7 +173,7 @@ def trigger_table(results: Iterable[ModelResult], detector: str = "standard", re
         result for result, scan in scans(positives, detector, reference) if scan.verdict == "backdoor-detected"
     ]:
         rows.append([f"{ALL}, detected only", *_reading(detected, detector, reference)])
-    return _table(["trigger", *_READING_TITLES], rows)
+    return markdown_table(["trigger", *_READING_TITLES], rows)
 
 
 def control_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
@@ -185,10 +185,12 @@ def control_table(results: Iterable[ModelResult], detector: str = "standard", re
     for cell, group in [*groups, (ALL, found)] if len(groups) > 1 else groups:
         wrong = sum(scan.verdict == "backdoor-detected" for _, scan in group)
         inconclusive = sum(scan.verdict == "inconclusive" for _, scan in group)
-        rate, highest = _percent(clopper_pearson(wrong, len(group))), f"{max(scan.score for _, scan in group):.3f}"
+        rate, highest = percent(clopper_pearson(wrong, len(group))), f"{max(scan.score for _, scan in group):.3f}"
         change = f"{100 * max(result.relative_change for result, _ in group):.1f}"
         rows.append([cell, str(len(group)), str(wrong), rate, str(inconclusive), highest, change])
-    return _table(["control", "n", "wrong", "FPR %", "inconclusive", "highest score", "largest change %"], rows)
+    return markdown_table(
+        ["control", "n", "wrong", "FPR %", "inconclusive", "highest score", "largest change %"], rows
+    )
 
 
 def baseline_table(results: Iterable[ModelResult], reference: str = "right") -> str:
@@ -218,8 +220,6 @@ _SECTIONS: tuple[tuple[str, Callable[[Sequence[ModelResult]], str]], ...] = (
 
 # ---------------------------------------------------------------- rows
 
-_WORDS = ("layout", "scenario", "cell", "trigger", "control", "detector", "reference")
-"""Titles of columns that hold words; the others hold figures and are set to the right."""
 
 _HEADLINE_TITLES = ("n+", "n-", "F1 %", "FPR %", "recall %", "AUROC %", "TPR@1% %", "TPR@5% %", "seconds")
 
@@ -253,13 +253,13 @@ def _reading(group: Iterable[ModelResult], detector: str, reference: str) -> lis
     return [
         str(len(found)),
         str(sum(not result.kept for result in models)),
-        _mean(rates),
+        mean_percent(rates),
         _share(found, lambda scan: scan.verdict == "backdoor-detected"),
         _share(found, lambda scan: scan.verdict == "inconclusive"),
         _share(named, lambda scan: scan.trigger_exact is True),
-        _percent(wilson(sum(_same_words(result, scan) for result, scan in named), len(named))),
+        percent(wilson(sum(_same_words(result, scan) for result, scan in named), len(named))),
         _share(found, lambda scan: (scan.trigger_works or 0.0) >= WORKS),
-        _mean(works),
+        mean_percent(works),
         _share(aimed, lambda scan: scan.target_rank is not None and scan.target_rank <= NEAREST),
     ]
 
@@ -288,8 +288,8 @@ def _comparison(results: Iterable[ModelResult], title: str, rivals: Mapping[str,
             continue
         for name, (detector, reference) in present.items():
             s = score(common, detector, reference)
-            rows.append([layout, name, *_headline(s, pooled=layout == ALL), _percent(s.inconclusive_negative)])
-    return _table(["layout", title, *_HEADLINE_TITLES, "inconclusive - %"], rows, empty="Nothing to compare.")
+            rows.append([layout, name, *_headline(s, pooled=layout == ALL), percent(s.inconclusive_negative)])
+    return markdown_table(["layout", title, *_HEADLINE_TITLES, "inconclusive - %"], rows, empty="Nothing to compare.")
 
 
 def _headline(s: Score, *, pooled: bool = False) -> list[str]:
@@ -299,7 +299,7 @@ def _headline(s: Score, *, pooled: bool = False) -> list[str]:
     """
     by_score = (None, None, None) if pooled else (s.auroc, s.tpr_at_1, s.tpr_at_5)
     seconds = "-" if s.seconds is None else f"{s.seconds:.1f}"
-    return [str(s.n_positive), str(s.n_negative), *map(_percent, (s.f1, s.fpr, s.recall, *by_score)), seconds]
+    return [str(s.n_positive), str(s.n_negative), *map(percent, (s.f1, s.fpr, s.recall, *by_score)), seconds]
 
 
 def _by_layout(models: Sequence[ModelResult]) -> list[tuple[str, Sequence[ModelResult]]]:
@@ -317,23 +317,4 @@ def _ordered(results: Iterable[ModelResult]) -> list[ModelResult]:
 
 
 def _share(found: Sequence[Reading], holds: Callable[[DetectorResult], bool]) -> str:
-    return _percent(wilson(sum(holds(scan) for _, scan in found), len(found)))
-
-
-def _mean(rates: Sequence[float]) -> str:
-    return f"{100 * statistics.fmean(rates):.1f}" if rates else "-"
-
-
-def _percent(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "-"
-    value, low, high = (f"{100 * x:.1f}" for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "No models.") -> str:
-    """A Markdown table that ends in a line break; the words of `empty` where there is no row."""
-    if not rows:
-        return f"{empty}\n"
-    lines = [titles, [":--" if title in _WORDS else "--:" for title in titles], *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return percent(wilson(sum(holds(scan) for _, scan in found), len(found)))

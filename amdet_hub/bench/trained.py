@@ -60,7 +60,7 @@ class TrainedEncoder:
 
     @property
     def layout(self) -> Family:
-        """The rules: "clip" (causal, pooled at end of text) or "siglip" (bidirectional, full length, pooled at its end)."""
+        """The rules: "clip" (causal, pooled at end of text) or "siglip" (bidirectional, pooled at its last position)."""
         return FAMILY_OF_MODEL_TYPE[self.model.config.model_type]
 
     @property

@@ -21,7 +21,7 @@ from amdet_hub.errors import ConfigError
 if TYPE_CHECKING:
     from amdet_hub.bench.results import ModelResult
     from amdet_hub.bench.run import Place
-    from amdet_hub.bench.zoo import ModelSpec, Suite
+    from amdet_hub.bench.zoo_specs import ModelSpec, Suite
 
 SUITES = ("smoke", "calibration", "test", "names")
 """Names of the suites, spelled here so that `--help` need not import them."""
@@ -221,7 +221,8 @@ def _carry_out(
     """
     from concurrent.futures.process import BrokenProcessPool
 
-    from amdet_hub.bench.run import check_jobs, run_suite
+    from amdet_hub.bench.run import run_suite
+    from amdet_hub.bench.worker_processes import check_jobs
 
     def done(line: str, n: int, total: int) -> None:
         if not quiet:

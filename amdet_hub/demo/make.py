@@ -24,7 +24,7 @@ from amdet_hub.bench.attacks import AttackRecipe, Trained, inject
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.controls import FinetuneRecipe, finetune
 from amdet_hub.bench.metrics import retrieval_at_1
-from amdet_hub.bench.pretrain import Architecture, PretrainRecipe, pretrain
+from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe, pretrain
 from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained
 from amdet_hub.bench.vocabulary import learn_tokenizer
 from amdet_hub.demo import grammar
@@ -64,8 +64,7 @@ def make(
     base = pretrain(
         tokenizer,
         architecture or Architecture(),
-        _pairs_of_step,
-        held_out,
+        PairSource(_pairs_of_step, held_out),
         pretrain_recipe,
         folder=out / "base",
         progress=progress,

@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from amdet_hub.config import ScanConfig, Thresholds
+from amdet_hub.config import ScanConfig
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.records import SILENT, Monitor
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from amdet_hub.config import Thresholds
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
 from amdet_hub.detect.inversion.invert import Inversion, PairedInversion
 from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape

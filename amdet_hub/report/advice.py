@@ -101,7 +101,9 @@ TABLE: Mapping[type[errors.AmdetError], Row] = {
         lambda e: f"Accept its terms at {e.terms_url}, then sign in and try again.",
     ),
     errors.RevisionNotFound: Row(
-        lambda e: f"{_site(e)}/{e.repo_id}/commits/main lists its commits. Leave the revision out to use the main branch."
+        lambda e: (
+            f"{_site(e)}/{e.repo_id}/commits/main lists its commits. Leave the revision out to use the main branch."
+        )
     ),
     errors.FileNotInRepo: Row(
         lambda e: f"`amdet-hub resolve {shlex.quote(e.repo_id or 'org/model')}` shows what the repository holds.",

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from amdet_hub import verdict as kinds
-from amdet_hub.config import ScanConfig, Thresholds
+from amdet_hub.config import ScanConfig
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.detector import Detection
 from amdet_hub.detect.paper import PaperDetection
 from amdet_hub.detect.search.held_out import Confirmation
@@ -215,25 +216,12 @@ def paper_evidence(outcome: PaperDetection, config: ScanConfig) -> list[Evidence
     # is not open.
     missed = gates.open and not outcome.opened
     moment = ", but at no moment at which the gates were tried" if missed else ""
+    alike, consistent = f"assimilation above {g.assimilation}", f"similarity to the first prompt above {g.consistency}"
+    apart = f"similarity to the reference below {g.reference_similarity}"
     rows = [
-        (
-            kinds.PAPER_ASSIMILATION,
-            gates.assimilation_rate,
-            g.assimilation_rate,
-            f"assimilation above {g.assimilation}",
-        ),
-        (
-            kinds.PAPER_CONSISTENCY,
-            gates.consistency_rate,
-            g.consistency_rate,
-            f"similarity to the first prompt above {g.consistency}",
-        ),
-        (
-            kinds.PAPER_REFERENCE,
-            gates.reference_rate,
-            g.reference_rate,
-            f"similarity to the reference below {g.reference_similarity}",
-        ),
+        (kinds.PAPER_ASSIMILATION, gates.assimilation_rate, g.assimilation_rate, alike),
+        (kinds.PAPER_CONSISTENCY, gates.consistency_rate, g.consistency_rate, consistent),
+        (kinds.PAPER_REFERENCE, gates.reference_rate, g.reference_rate, apart),
     ]
     found = [
         Evidence(

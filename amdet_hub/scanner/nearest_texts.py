@@ -36,8 +36,7 @@ class TargetReader:
         special: the framing ids.
         length: positions that are read; what lies behind them is read by its pooled feature only.
         seed: of the choice of captions.
-        n_words: words to choose from.
-        n_captions: captions to choose from.
+        n_texts: words and captions to choose from.
     """
 
     def __init__(
@@ -48,9 +47,9 @@ class TargetReader:
         *,
         length: int,
         seed: int,
-        n_words: int = _WORDS,
-        n_captions: int = _CAPTIONS,
+        n_texts: tuple[int, int] = (_WORDS, _CAPTIONS),
     ) -> None:
+        n_words, n_captions = n_texts
         start = tokenizer.encode(_FRAME)
         words = [i for i in range(reader.config.vocab_size) if i not in special.all() and tokenizer.is_word(i)]
         in_frame = [(*start, word) for word in words[:n_words]]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from amdet_hub.config import Thresholds
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
 from amdet_hub.detect.detector import Detection, StandardDetector
 from amdet_hub.detect.paper import PaperDetector

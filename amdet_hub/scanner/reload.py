@@ -138,9 +138,7 @@ def _reader(
     texts = min(_MOST_TEXTS, max(_FEWEST_TEXTS, affordable))
     fast = encoder.to(encoder.device, dtype)
     words = texts * 2 // 3
-    return TargetReader(
-        fast, tokenizer, special, length=length, seed=_READ_SEED, n_words=words, n_captions=texts - words
-    )
+    return TargetReader(fast, tokenizer, special, length=length, seed=_READ_SEED, n_texts=(words, texts - words))
 
 
 def _placed(tower: LoadedTower, device: torch.device) -> AttentiveTextEncoder:

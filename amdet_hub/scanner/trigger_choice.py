@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amdet_hub.config import Thresholds
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.detector import Detection
 from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.search.null_distribution import repeating_unit

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from amdet_hub.bench.captions import CaptionSet, split
-from amdet_hub.bench.pretrain import Architecture, PretrainRecipe, pretrain
+from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe, pretrain
 from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained
 from amdet_hub.bench.vocabulary import learn_tokenizer
 
@@ -42,8 +42,7 @@ def base(captions: CaptionSet, tmp_path_factory: pytest.TempPathFactory) -> Trai
     trained = pretrain(
         tokenizer,
         Architecture(hidden_size=32, layers=2, heads=2, intermediate_size=64, positions=24, projection_dim=16),
-        pairs_of_step,
-        [(g[0], g[1]) for g in captions.held_out],
+        PairSource(pairs_of_step, [(g[0], g[1]) for g in captions.held_out]),
         PretrainRecipe(steps=60, warmup=5, lr=5e-3, batch=32, positions=16, bf16=False, seed=1),
         folder=folder,
     )

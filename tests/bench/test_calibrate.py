@@ -6,7 +6,7 @@ import pytest
 
 from amdet_hub.bench.calibrate import as_source, calibrated, differences
 from amdet_hub.bench.results import DetectorResult, Label, ModelResult, ReferenceKind, Split
-from amdet_hub.config import Thresholds
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.errors import ConfigError
 from amdet_hub.families import CALIBRATIONS, Calibration
 
@@ -34,11 +34,11 @@ def model(
         triggers=("qv",) if attack else (),
         targets=("a cat",) if attack else (),
         kept=True,
-        success=1.0 if attack else None,
+        attack_success_rate=1.0 if attack else None,
         relative_change=0.1,
         seed=number,
         sha256="0" * 64,
-        seconds=1.0,
+        seconds_made=1.0,
         scans=(scan,),
     )
 

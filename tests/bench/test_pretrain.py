@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amdet_hub.bench.pretrain import Architecture, PretrainRecipe, new_encoder, pretrain
+from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe, new_encoder, pretrain
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.bench.unigram import learn_siglip_tokenizer
 from amdet_hub.bench.vocabulary import learn_tokenizer
@@ -52,7 +52,7 @@ def run(
 ) -> tuple[TrainedEncoder, dict[str, Any]]:
     torch.set_num_threads(1)
     shape = dataclasses.replace(shape, layout=layout)
-    trained = pretrain(tokenizer_of(layout), shape, pairs_of_step, GROUPS[:40], recipe, folder=folder)
+    trained = pretrain(tokenizer_of(layout), shape, PairSource(pairs_of_step, GROUPS[:40]), recipe, folder=folder)
     return trained.encoder, trained.facts
 
 
@@ -137,8 +137,7 @@ def test_progress_counts_steps(tmp_path: Path) -> None:
     pretrain(
         tokenizer_of("clip"),
         SHAPE,
-        pairs_of_step,
-        GROUPS[:40],
+        PairSource(pairs_of_step, GROUPS[:40]),
         recipe,
         folder=tmp_path,
         progress=lambda *now: told.append(now),

@@ -8,20 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amdet_hub.bench.curves import auroc, roc_points, tpr_at_fpr
 from amdet_hub.bench.results import ModelResult
 from amdet_hub.bench.scoring import (
     Score,
-    auroc,
     by_cell,
     f1,
     grouped,
     negatives_of,
     precision_at_prevalence,
-    roc_points,
     scans,
     score,
     shared,
-    tpr_at_fpr,
 )
 from amdet_hub.report.intervals import Estimate, clopper_pearson, wilson
 from tests.bench.test_results import negative, positive, scan

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from amdet_hub.bench import speed as module
-from amdet_hub.bench.speed import RunSpeed, Speed, StageSpeed, as_table, measure_ceiling, measure_speed
+from amdet_hub.bench.speed import measure_ceiling, measure_speed
+from amdet_hub.bench.speed_report import RunSpeed, Speed, StageSpeed, as_table
 from amdet_hub.bench.trained import open_trained
 from amdet_hub.config import ScanConfig
 from amdet_hub.demo import WEIGHTS

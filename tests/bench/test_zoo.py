@@ -7,7 +7,8 @@ import pytest
 from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.control_recipe import ControlRecipe
 from amdet_hub.bench.results import LAYOUTS
-from amdet_hub.bench.zoo import Suite, suite
+from amdet_hub.bench.zoo import suite
+from amdet_hub.bench.zoo_specs import Suite
 from amdet_hub.errors import ConfigError
 
 SUITES = ("smoke", "calibration", "test", "names")

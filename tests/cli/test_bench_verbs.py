@@ -360,7 +360,7 @@ def test_without_matplotlib_the_extra_is_named(
 
 def test_calibrate_prints_what_check_compares(cli: Run, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from amdet_hub.bench import calibrate
-    from amdet_hub.config import Thresholds
+    from amdet_hub.config_stages import Thresholds
     from amdet_hub.families import Calibration
 
     printed = cli("bench", "calibrate", results)

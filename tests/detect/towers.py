@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amdet_hub.config import ScanConfig, SweepConfig, Thresholds
+from amdet_hub.config import ScanConfig
+from amdet_hub.config_stages import SweepConfig, Thresholds
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amdet_hub.config import Thresholds
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.detector import Detection
 from amdet_hub.detect.search.candidate_search import NamedTrigger
 from amdet_hub.detect.search.held_out import Confirmation

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from amdet_hub.config import PaperGates
+from amdet_hub.config_stages import PaperGates
 from amdet_hub.detect.inversion.objectives import assimilation, positionwise_similarity
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amdet_hub.config import InversionConfig
+from amdet_hub.config_stages import InversionConfig
 from amdet_hub.detect.context import DetectionContext
 from amdet_hub.detect.inversion.objectives import assimilation, centred_terms
 from amdet_hub.detect.inversion.pseudo_tokens import FreeVectors, HullVectors

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from amdet_hub.config import Thresholds
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.context import Candidate, TowerPair
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from amdet_hub.config import SweepConfig
+from amdet_hub.config_stages import SweepConfig
 from amdet_hub.detect.context import Candidate, DetectionContext, TowerPair
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.splice import SplicedPrompts, rows_for

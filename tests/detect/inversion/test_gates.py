@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from amdet_hub.config import PaperGates
+from amdet_hub.config_stages import PaperGates
 from amdet_hub.detect.inversion.gates import count_gates, prompt_similarities
 
 GATES = PaperGates()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from amdet_hub.config import InversionConfig, ScanConfig
+from amdet_hub.config import ScanConfig
+from amdet_hub.config_stages import InversionConfig
 from amdet_hub.detect.context import TowerPair
 from amdet_hub.detect.inversion.invert import Descent, Inversion, PairedInversion
 from amdet_hub.detect.inversion.objectives import assimilation, paper_terms

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from amdet_hub.config import LandscapeConfig, ScanConfig
+from amdet_hub.config import ScanConfig
+from amdet_hub.config_stages import LandscapeConfig
 from amdet_hub.detect.inversion.landscape import Landscape, hessian_eigenvalues, loss_landscape
 from tests.detect.processes import in_two_processes
 from tests.detect.towers import context

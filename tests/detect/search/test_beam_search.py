@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from amdet_hub.config import SweepConfig
+from amdet_hub.config_stages import SweepConfig
 from amdet_hub.detect.context import Lexicon, TowerPair
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.search.beam_search import BeamSearch

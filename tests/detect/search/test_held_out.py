@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from amdet_hub.config import Thresholds
+from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.context import TowerPair
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.search.held_out import Confirmation, Confirmer, peer_baseline

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amdet_hub.config import SweepConfig
+from amdet_hub.config_stages import SweepConfig
 from amdet_hub.detect.search.null_distribution import SequenceNull, pattern_of, repeating_unit, robust_z
 from tests.detect.towers import IDS, alone, prompts, random_pair, sweep_context, triggered_pair
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from amdet_hub.config import SweepConfig
+from amdet_hub.config_stages import SweepConfig
 from amdet_hub.detect.context import Alone, TowerPair
 from amdet_hub.detect.search.candidate_search import candidate_triggers
 from amdet_hub.detect.search.null_distribution import log_variance, robust_z
