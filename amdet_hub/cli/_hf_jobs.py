@@ -167,7 +167,13 @@ def _arguments(scanner: Scanner, target: ResolvedTarget, key: str) -> list[str]:
         "result-to-log": key,
     }
     flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    return ["scan", f"hf://{address(target.ref)}", *flags, "--no-progress", *([] if options.use_reference else ["--no-reference"])]
+    return [
+        "scan",
+        f"hf://{address(target.ref)}",
+        *flags,
+        "--no-progress",
+        *([] if options.use_reference else ["--no-reference"]),
+    ]
 
 
 def _checked(report: ScanReport, scanner: Scanner, target: ResolvedTarget) -> ScanReport:
