@@ -22,7 +22,6 @@ from amdet_hub.cli._output import escape, say
 from amdet_hub.cli._request import hub_settings
 from amdet_hub.errors import ConfigError, TargetError
 from amdet_hub.hub import is_repo_id
-from amdet_hub.web.deploy import deploy_space
 from amdet_hub.web.settings import SpaceSettings
 
 EPILOG = """
@@ -78,11 +77,8 @@ def space(ctx: click.Context, /, demo: bool, port: int | None, endpoint: str | N
         from amdet_hub.web.app import serve
 
         running = serve(settings, host="127.0.0.1", port=port)
-        try:
-            say(f"The page is at {running.url} for this machine. Ctrl-C ends it.")
-            running.wait()
-        finally:
-            running.close()
+        say(f"The page is at {running.url} for this machine. Ctrl-C ends it.")
+        running.serve_until_interrupted()
     return 0
 
 
@@ -110,6 +106,8 @@ def deploy(name: str, private: bool, **flags: Any) -> int:
 
     The token needs the right to write there.
     """
+    from amdet_hub.web.deploy import deploy_space
+
     if name.count("/") != 1 or not is_repo_id(name):
         raise TargetError(name, "a Space is named owner/name, of letters, digits, '-', '_' and '.'")
     url = deploy_space(name, hub_settings(flags), private=private)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from amdet_hub.automation.watch_targets import parse_watched
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_OK
 from amdet_hub.cli._help import GroupLayout, HelpLayout, option
@@ -76,7 +77,6 @@ def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
 
 
 def _webhook_plan(targets: tuple[str, ...], flags: dict[str, Any], secret: str | None) -> WebhookPlan:
-    from amdet_hub.automation.watch import parse_watched
     from amdet_hub.hub.discussions import WebhookPlan
 
     namespace = "user" if flags["user"] else "org"
