@@ -204,24 +204,6 @@ class OutputError(AmdetError):
         self.path, self.reason = path, reason
 
 
-class NothingToScan(AmdetError):
-    """The repository holds no text encoder of a supported family.
-
-    Args:
-        target: the repository or path.
-        found: what was found instead, one short phrase each.
-        pickle_only: weights exist, but only as pickles, which are not loaded.
-        blocks_clearance: what was found is, or may be, a text encoder of a CLIP family.
-    """
-
-    def __init__(
-        self, target: str, found: tuple[str, ...], *, pickle_only: bool = False, blocks_clearance: bool = False
-    ) -> None:
-        what = "; ".join(found) if found else "no recognised model files"
-        super().__init__(f"'{target}' holds no CLIP-family text encoder that can be scanned; found: {what}")
-        self.target, self.found, self.pickle_only, self.blocks_clearance = target, found, pickle_only, blocks_clearance
-
-
 class BadRepository(AmdetError):
     """A file of the scanned repository is broken or hostile: malformed JSON, header, index, path or value.
 

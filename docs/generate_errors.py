@@ -8,7 +8,6 @@ import tomllib
 from pathlib import Path
 
 from amdet_hub import errors
-from amdet_hub.model_card.publish import PushRefused
 
 INTRODUCTION = """\
 # Errors
@@ -30,7 +29,7 @@ def errors_page() -> str:
     """
     steps = tomllib.loads(TEXTS.read_text(encoding="utf-8"))
     classes = [cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, errors.AmdetError)]
-    ordered = sorted((*classes, PushRefused), key=lambda cls: cls.code)
+    ordered = sorted(classes, key=lambda cls: cls.code)
     return "\n".join([INTRODUCTION, *(_section(cls, steps[cls.code]) for cls in ordered)])
 
 

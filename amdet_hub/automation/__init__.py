@@ -3,7 +3,6 @@
 * `guard`: raises before a model with a detected backdoor is loaded.
 * `watch`: polls repositories and scans changed ones within a budget; `watch_state` holds the results, so that a kill
   loses one scan at most.
-* `changed_checkpoints`: the checkpoints that changed files belong to, for pre-commit.
 * `answers`, `mcp_server`: the tools `scan_model`, `resolve_model` and `verify_model` of a Model Context Protocol
   server.
 

@@ -27,6 +27,7 @@ from amdet_hub.automation import answers
 from amdet_hub.errors import AmdetError, TargetError
 from amdet_hub.hub import parse_target
 from amdet_hub.records import Monitor, ProgressCallback, RepoRef
+from amdet_hub.report.advice import explain
 from amdet_hub.report.escape import visible
 from amdet_hub.scanner.resolve import ResolvedTarget
 from amdet_hub.scanner.scanner import Scanner
@@ -68,12 +69,10 @@ class ServerConfig:
     Attributes:
         scanner: how targets are scanned, with the reference for those where the agent names none.
         allow_local: whether a target may be a path on this machine.
-        explain: the words for an error.
     """
 
     scanner: Scanner
     allow_local: bool = False
-    explain: Callable[[AmdetError], str] = lambda error: f"{error} [{error.code}]"
 
 
 class _Cancelled(Exception):
@@ -169,7 +168,8 @@ def _answer(config: ServerConfig, work: Work, arguments: dict[str, Any], tell: P
         target = scanner.resolve(_parse(config, arguments["target"]))
         return {"untrusted_target": visible(arguments["target"]), **work(scanner, target, Monitor(tell))}
     except AmdetError as error:
-        raise ValueError(config.explain(error)) from error
+        found = explain(error)
+        raise ValueError(f"{visible(f'{found.sentence} {found.advice}'.rstrip(), limit=None)} [{found.code}]") from error
 
 
 def _parse(config: ServerConfig, target: str) -> RepoRef:

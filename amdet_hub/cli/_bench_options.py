@@ -1,75 +1,64 @@
-"""What the verbs of `amdet-hub bench` share: the layout of their help, their errors, their flags.
-
-Knows: click. Refuses to know: suites, recipes, encoders.
-"""
+"""Flags that the verbs which make an encoder share. Knows: click. Refuses to know: recipes, encoders."""
 
 from __future__ import annotations
 
-import errno
-import os
-import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._output import say
-from amdet_hub.errors import ConfigError, ReportError
+from amdet_hub.cli._help import option, stack
 
-_LAST = ("Talk", "Other")
-
-
-class BenchLayout(opt.HelpLayout):
-    """A verb whose headings come in the order of its options, and whose wrong inputs are one sentence and exit code 2.
-
-    The advice of other verbs names the settings of a scan, which these do not have.
-    """
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Options under their headings, in the order in which they were declared, talk and help last."""
-        rows: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
-            if record is not None:
-                rows.setdefault(getattr(param, "section", "Other"), []).append(record)
-        for section in sorted(rows, key=lambda heading: heading in _LAST):
-            with formatter.section(section):
-                formatter.write_dl(rows[section])
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb.
-
-        Raises:
-            click.ClickException: an input or an output cannot be used.
-        """
-        try:
-            return super().invoke(ctx)
-        except (ConfigError, ReportError) as error:
-            raise _refusal(error, str(error)) from error
-        except OSError as error:
-            if error.errno is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise  # no file's fault, or a full disk, for which there is advice
-            raise _refusal(error, f"'{error.filename}': {(error.strerror or 'cannot be used').lower()}") from error
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _refusal(error: Exception, said: str) -> click.ClickException:
-    """The sentence to end with; a traceback before it only if AMDET_HUB_DEBUG is set."""
-    if os.environ.get("AMDET_HUB_DEBUG"):
-        say("".join(traceback.format_exception(error)).rstrip())
-    return click.ClickException(said if said.endswith((".", "?", "!")) else f"{said}.")
+def number(flag: str, default: float | None, text: str, *, section: str = "Training", kind: Any = int) -> Decorator:
+    """A flag that holds a number. A range that the recipe checks is not checked here."""
+    metavar = "X" if kind is float else "N"
+    return option(
+        flag, section=section, env=False, metavar=metavar, type=kind, default=default, show_default=True, help=text
+    )
 
 
-class NamedFolder(click.ParamType[tuple[str, Path]]):
-    """`NAME=FOLDER`."""
+def text_option(flag: str, default: str, text: str, *, section: str) -> Decorator:
+    """A flag that holds words."""
+    return option(flag, section=section, env=False, metavar="TEXT", default=default, show_default=True, help=text)
 
-    name = "NAME=FOLDER"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
-        """Split at the first `=`."""
-        if isinstance(value, tuple):
-            return value
-        name, equals, folder = str(value).partition("=")
-        if not name or not equals or not folder:
-            self.fail(f"'{value}' is not NAME=FOLDER, such as clip-b=./my-base", param, ctx)
-        return name, Path(folder).expanduser()
+def choice(flag: str, values: tuple[str, ...], default: str, text: str, *, section: str) -> Decorator:
+    """A flag that holds one of some values."""
+    return option(
+        flag, section=section, env=False, type=click.Choice(values), default=default, show_default=True, help=text
+    )
+
+
+def folder(flag: str, text: str) -> Decorator:
+    """A flag that names a folder, and is needed."""
+    kind = click.Path(path_type=Path, file_okay=False)
+    return option(flag, section="What to make", env=False, metavar="DIR", type=kind, required=True, help=text)
+
+
+base_option = folder("--base", "The clean encoder to start from, in transformers layout.")
+
+
+def training_options(steps: int, lr: float, positions: str) -> Decorator:
+    """The flags of every verb that trains."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    captions = "What to train on: .jsonl, .jsonl.gz (lists of captions) or a text file (one a line)."
+    return stack(
+        option(
+            "--captions", section="What to make", env=False, metavar="FILE", type=file, required=True, help=captions
+        ),
+        folder("--out", "Where the new encoder goes."),
+        number("--steps", steps, "Optimiser steps."),
+        number("--lr", lr, "Learning rate of AdamW.", kind=float),
+        number("--batch", 64, "Clean captions, or pairs, a step."),
+        number("--positions", None, f"Token positions to train on. Default: {positions}.", kind=click.IntRange(min=1)),
+        number("--held-out", 500, "Groups of captions kept for the measurement.", kind=click.IntRange(min=1)),
+        number("--seed", 0, "Of the weights and of the order of captions."),
+        opt.switch("--float32", section="Training", help="No bfloat16 matrix products."),
+        opt.quiet_option,
+        opt.progress_option,
+    )

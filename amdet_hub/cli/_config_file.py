@@ -1,4 +1,4 @@
-"""`--config FILE` and `[tool.amdet-hub]` of `./pyproject.toml`: defaults below the environment and above the built-in ones.
+"""`--config FILE` and `[tool.amdet-hub]` of `./pyproject.toml`: defaults below the environment.
 
 Knows: which keys a file may hold and of what type. Refuses to know: what the settings do. A `pyproject.toml` that
 merely lies in the working directory may have come with a cloned repository, so it may say how to scan but not where a

@@ -6,13 +6,14 @@ environment > configuration file (`ctx.default_map`, see `_config_file`) > defau
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from amdet_hub.cli._config_file import FileSettings, read_config
-from amdet_hub.cli._help import option, stack
+from amdet_hub.cli._help import F, option, stack
 from amdet_hub.cli._output import FORMATS, set_up_logging
 from amdet_hub.cli._values import Device, Duration, Output, Size
 from amdet_hub.config import PRESETS
@@ -42,7 +43,7 @@ def _choose_json(ctx: click.Context, param: click.Parameter, value: bool) -> Non
         ctx.default_map = {**(ctx.default_map or {}), "as_json": "json"}
 
 
-def switch(*flags: str, section: str, help: str, **settings: Any) -> Any:
+def switch(*flags: str, section: str, help: str, **settings: Any) -> Callable[[F], F]:
     """An option without a value, off by default, that no environment variable turns on."""
     return option(*flags, section=section, env=False, is_flag=True, default=False, help=help, **settings)
 
@@ -228,21 +229,20 @@ baseline_option = option(
     metavar="FILE",
     help="Accepted findings (see `baseline`): still reported, but no failure.",
 )
-talk_options = stack(
-    option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="Say only errors on stderr."),
-    option(
-        "-v",
-        "--verbose",
-        section="Talk",
-        env=False,
-        count=True,
-        callback=_listen,
-        help="The long report, and more on stderr; -vv also says what is asked of the Hub.",
-    ),
-    option(
-        "--progress/--no-progress",
-        section="Talk",
-        default=None,
-        help="Force or forbid bars. Default: bars on a terminal.",
-    ),
+verbose_option = option(
+    "-v",
+    "--verbose",
+    section="Talk",
+    env=False,
+    count=True,
+    callback=_listen,
+    help="The long report, and more on stderr; -vv also says what is asked of the Hub.",
 )
+quiet_option = option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="Say only errors on stderr.")
+progress_option = option(
+    "--progress/--no-progress",
+    section="Talk",
+    default=None,
+    help="Force or forbid bars. Default: bars on a terminal.",
+)
+talk_options = stack(quiet_option, verbose_option, progress_option)

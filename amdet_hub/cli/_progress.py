@@ -12,7 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from amdet_hub.cli._output import escape, format_duration, say
+from amdet_hub.cli._output import escape, say
+from amdet_hub.report.quantities import format_duration
 
 if TYPE_CHECKING:
     from tqdm import tqdm

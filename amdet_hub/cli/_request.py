@@ -127,9 +127,9 @@ def build_scanner(ctx: click.Context, flags: Mapping[str, Any]) -> Scanner:
     from amdet_hub.scanner import Scanner
 
     settings = opt.file_settings(ctx)
-    if settings.path is not None and not settings.explicit and settings.names and not flags["quiet"]:
-        if is_main_process():
-            say(f"Settings from {escape(str(settings.path))}: {escape(', '.join(settings.names))}.")
+    unasked = settings.path is not None and not settings.explicit and settings.names
+    if unasked and not flags["quiet"] and is_main_process():
+        say(f"Settings from {escape(str(settings.path))}: {escape(', '.join(settings.names))}.")
     reference, use_reference = chosen_reference(ctx, flags)
     options = ScanOptions(
         device=flags["device"],

@@ -24,7 +24,7 @@ _MAX_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Key:
-    """Two scans are the same if all is: repository, commit, part of it, and the fingerprint of everything that decides."""
+    """Equal keys are equal scans: repository, commit, part of it, and the fingerprint of all that decides."""
 
     repo_id: str
     commit_sha: str

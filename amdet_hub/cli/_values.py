@@ -80,3 +80,18 @@ class Output(click.ParamType[OutputFile]):
         if path == "-":
             self.fail(f"to print to stdout use --format {form}", param, ctx)
         return OutputFile(form, Path(path).expanduser())
+
+
+class NamedFolder(click.ParamType[tuple[str, Path]]):
+    """`NAME=FOLDER`."""
+
+    name = "NAME=FOLDER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """Split at the first `=`."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, folder = str(value).partition("=")
+        if not name or not equals or not folder:
+            self.fail(f"'{value}' is not NAME=FOLDER, such as clip-b=./my-base", param, ctx)
+        return name, Path(folder).expanduser()

@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 import click
 
 from amdet_hub import __version__
+from amdet_hub.cli._errors import report_error
 from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK
-from amdet_hub.cli._options import GroupLayout
+from amdet_hub.cli._help import GroupLayout
+from amdet_hub.cli._output import escape, say
 from amdet_hub.cli.action import action
 from amdet_hub.cli.baseline import baseline
 from amdet_hub.cli.bench import bench
@@ -29,7 +31,8 @@ from amdet_hub.cli.scan import scan
 from amdet_hub.cli.space import space
 from amdet_hub.cli.staged import staged
 from amdet_hub.cli.verify import verify
-from amdet_hub.cli.watch import watch, webhook
+from amdet_hub.cli.watch import watch
+from amdet_hub.cli.webhook import webhook
 
 EPILOG = """
 Examples:
@@ -40,15 +43,19 @@ Examples:
   {prog} card push org/model --from report.json    show what a pull request would change
 
 Exit codes:
-  0    no backdoor found
+  0    no backdoor found, or nothing of this kind to scan
   1    backdoor detected
   2    usage or error
-  3    inconclusive, or nothing supported to scan
+  3    inconclusive: something was not, or could not be, looked at
   130  interrupted
 
 Settings: a flag beats an environment variable (AMDET_HUB_PRESET for --preset, and so on), which beats --config FILE or
 [tool.amdet-hub] of ./pyproject.toml. HF_TOKEN and HF_ENDPOINT are read as every Hub client reads them.
 AMDET_HUB_DEBUG=1 shows tracebacks. A scan that finds nothing is no proof that there is nothing.
+
+Shell completion: eval "$(_AMDET_HUB_COMPLETE=bash_source amdet-hub)" in ~/.bashrc; zsh_source, fish_source likewise.
+The same program is installed as `hf-amdet`. `hf amdet` runs only extensions that `hf extensions install` brought, and
+none of this name is published yet: call `hf-amdet`.
 """
 
 
@@ -68,26 +75,25 @@ class App(GroupLayout):
         except click.Abort:
             click.echo("Interrupted.", err=True)
             return EXIT_INTERRUPTED
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return EXIT_ERROR
         except click.ClickException as error:
-            return _usage(error)
+            return _report_usage(error)
         except Exception as error:  # noqa: BLE001 the last net: a sentence instead of a traceback
-            from amdet_hub.cli._errors import report_error
-
             return report_error(error)
         return outcome if isinstance(outcome, int) else EXIT_OK
 
 
-def _usage(error: click.ClickException) -> int:
+def _report_usage(error: click.ClickException) -> int:
     """Say what is wrong with the command line.
 
     It may hold a token in the wrong place, so it goes through the escape.
     """
-    from amdet_hub.cli._output import escape, say
-
     ctx = getattr(error, "ctx", None)
+    say(f"Error: {escape(error.format_message())} [usage-error]")
     if ctx is not None:
-        say(f"{ctx.get_usage()}\nTry '{ctx.command_path} --help' for help.\n")
-    say(f"Error: {escape(error.format_message())}")
+        say(f"{ctx.get_usage()}\nTry '{ctx.command_path} --help' for help.")
     return EXIT_ERROR
 
 
@@ -107,7 +113,7 @@ def _survive_odd_terminals() -> None:
 )
 @click.version_option(__version__, "--version", message="%(prog)s %(version)s")
 def app() -> None:
-    """Was the text encoder of this CLIP-family model backdoored by whoever fine-tuned it?
+    """Was the text encoder of this CLIP-family model backdoored when it was fine-tuned?
 
     Scans CLIP and SigLIP text encoders (plain models and those inside diffusers pipelines) on the Hugging Face Hub or
     on disk, gives a verdict with its evidence, and can write it to the model card as a pull request. Nothing of a

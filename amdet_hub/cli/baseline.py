@@ -5,22 +5,20 @@ Knows: files, dates, exit codes.
 
 from __future__ import annotations
 
-import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_INCONCLUSIVE, EXIT_OK
+from amdet_hub.cli._help import GroupLayout, HelpLayout, option
 from amdet_hub.cli._output import check_writable, emit, escape, say, write_whole
-from amdet_hub.cli.report import read_report
-from amdet_hub.errors import ConfigError, ReportError
-
-if TYPE_CHECKING:
-    from amdet_hub.records import ScanReport
-    from amdet_hub.report.baselines import Acceptance, Baseline
+from amdet_hub.cli._stored import read_baseline, read_report, today
+from amdet_hub.errors import ConfigError
+from amdet_hub.records import to_dict
+from amdet_hub.report.baselines import NO_BASELINE, Acceptance, acceptances_of, baseline_as_json
 
 EPILOG = """
 Examples:
@@ -28,41 +26,35 @@ Examples:
   {prog} scan org/model --baseline baseline.json
   {prog} baseline check baseline.json
 
-An accepted finding is bound to the digest of one tower. It is still reported; it no longer fails the exit code, until it expires.
+An accepted finding is bound to the digest of one tower. It is still reported, and does not fail the exit code until it
+expires.
 Exit codes: 0 done, 3 `check` found an expired one, 2 usage or error.
 """
 
 
-@click.group(cls=opt.GroupLayout, epilog=EPILOG, short_help="Accept findings for a time.", no_args_is_help=True)
+_SECTION = "What to accept"
+
+
+@click.group(cls=GroupLayout, epilog=EPILOG, short_help="Accept findings for a time.", no_args_is_help=True)
 def baseline() -> None:
     """Keep a file of accepted findings, each with a tower's digest, a reason and an expiry date."""
 
 
-@baseline.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Accept the findings of a report.")
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
-@opt.option(
-    "--from",
-    "report_path",
-    section="What to accept",
-    env=False,
-    required=True,
-    metavar="REPORT.json",
-    help="The report.",
-)
-@opt.option("--reason", section="What to accept", env=False, required=True, help="Why it is accepted.")
-@opt.option(
+@baseline.command(cls=HelpLayout, epilog=EPILOG, short_help="Accept the findings of a report.")
+@opt.file_argument
+@option("--from", "source", section=_SECTION, env=False, required=True, metavar="REPORT.json", help="The report.")
+@option("--reason", section=_SECTION, env=False, required=True, help="Why it is accepted.")
+@option(
     "--expires",
-    section="What to accept",
+    section=_SECTION,
     env=False,
     required=True,
     metavar="DATE",
     help="Last day it holds, e.g. 2030-01-31.",
 )
-def add(path: Path, report_path: str, reason: str, expires: str) -> int:
+def add(path: Path, source: str, reason: str, expires: str) -> int:
     """Accept every detected or inconclusive encoder of a report, and write FILE."""
-    from amdet_hub.report.baselines import NO_BASELINE, acceptances_of, baseline_as_json
-
-    accepted = acceptances_of(read_report(report_path), reason=reason, expires=expires)
+    accepted = acceptances_of(read_report(source), reason=reason, expires=expires)
     if not accepted[0].holds_on(today()):
         raise ConfigError("--expires", f"{expires} is past")
     check_writable([path])
@@ -73,80 +65,33 @@ def add(path: Path, report_path: str, reason: str, expires: str) -> int:
     return EXIT_OK
 
 
-@baseline.command(name="list", cls=opt.HelpLayout, epilog=EPILOG, short_help="Show what is accepted.")
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
-@opt.json_option
+@baseline.command(name="list", cls=HelpLayout, epilog=EPILOG, short_help="Show what is accepted.")
+@opt.file_argument
+@opt.data_format_options
 def show(path: Path, as_json: bool) -> int:
     """Show every accepted finding of FILE."""
-    found, day = read_baseline(path), today()
-    if as_json:
-        from amdet_hub.records import to_dict
-
-        emit(json.dumps([{**to_dict(a), "holds": a.holds_on(day)} for a in found.accepted], indent=2))
-    else:
-        emit("\n".join(_line(a, day) for a in found.accepted) or "Nothing is accepted.")
+    emit(_shown(read_baseline(path).accepted, as_json=as_json, empty="Nothing is accepted."))
     return EXIT_OK
 
 
-@baseline.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Say which acceptances have expired.")
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
-def check(path: Path) -> int:
-    """Exit 3 when an accepted finding of FILE has expired."""
-    found, day = read_baseline(path), today()
-    expired = [a for a in found.accepted if not a.holds_on(day)]
-    emit("\n".join(_line(a, day) for a in expired) or f"All {len(found.accepted)} accepted findings hold.")
+@baseline.command(cls=HelpLayout, epilog=EPILOG, short_help="Say which acceptances have expired.")
+@opt.file_argument
+@opt.data_format_options
+def check(path: Path, as_json: bool) -> int:
+    """Exit 3 when an accepted finding of FILE has expired, and show those that have."""
+    found = read_baseline(path).accepted
+    expired = [one for one in found if not one.holds_on(today())]
+    emit(_shown(expired, as_json=as_json, empty=f"All {len(found)} accepted findings hold."))
     return EXIT_INCONCLUSIVE if expired else EXIT_OK
 
 
-def today() -> datetime.date:
-    """The day in UTC, by which acceptances expire."""
-    return datetime.datetime.now(datetime.UTC).date()
-
-
-def read_baseline(path: Path) -> Baseline:
-    """The baseline in a file.
-
-    Raises:
-        ReportError: the file cannot be read or is no baseline.
-    """
-    from amdet_hub.report.baselines import MAX_BASELINE_BYTES, parse_baseline
-
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BASELINE_BYTES + 1)
-    except OSError as error:
-        raise ReportError(
-            f"the baseline '{path}' cannot be read: {(error.strerror or 'unknown reason').lower()}"
-        ) from error
-    if len(raw) > MAX_BASELINE_BYTES:
-        raise ReportError(f"'{path}' is larger than any baseline ({MAX_BASELINE_BYTES >> 20} MiB)")
-    try:
-        return parse_baseline(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ReportError(f"'{path}' is not UTF-8 text") from error
-    except ReportError as error:
-        raise ReportError(f"'{path}': {error}") from error
-
-
-def say_accepted(baseline: Baseline, report: ScanReport) -> None:
-    """On stderr: which findings of a report are accepted, and which were."""
+def _shown(accepted: Sequence[Acceptance], *, as_json: bool, empty: str) -> str:
     day = today()
-    for result in report.results:
-        if (found := baseline.acceptance_of(result, day)) is not None:
-            say(
-                f"{escape(result.encoder.label)}: {result.verdict.label}, {_state(found, day)}: {escape(found.reason)}"
-            )
-
-
-def _state(acceptance: Acceptance, day: datetime.date) -> str:
-    if acceptance.holds_on(day):
-        return f"accepted until {acceptance.expires}, so it does not fail"
-    return f"its acceptance expired on {acceptance.expires}, so it counts again"
-
-
-def _line(acceptance: Acceptance, day: datetime.date) -> str:
-    state = "until" if acceptance.holds_on(day) else "EXPIRED"
-    return (
-        f"{acceptance.tower_digest[:12]}  {acceptance.verdict:<17}  {state} {acceptance.expires}  "
-        f"{escape(acceptance.target)}: {escape(acceptance.reason)}"
-    )
+    if as_json:
+        return json.dumps([{**to_dict(one), "holds": one.holds_on(day)} for one in accepted], indent=2)
+    lines = []
+    for one in accepted:
+        state = "until" if one.holds_on(day) else "EXPIRED"
+        what = f"{one.tower_digest[:12]}  {one.verdict:<17}  {state} {one.expires}"
+        lines.append(f"{what}  {escape(one.target)}: {escape(one.reason)}")
+    return "\n".join(lines) or empty

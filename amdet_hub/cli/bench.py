@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from amdet_hub.cli import _options as opt
+from amdet_hub.cli._help import GroupLayout
 from amdet_hub.cli.bench_make import control, inject, pretrain
 from amdet_hub.cli.bench_report import calibrate, report
 from amdet_hub.cli.bench_run import run
@@ -21,11 +21,14 @@ Examples:
   {prog} bench calibrate bench/results/calibration.jsonl      the thresholds
   {prog} bench speed --model ./my-encoder                     how long scans take here
 
-Exit codes: 0 done, 1 a check failed (a wrong verdict of the smoke suite, other thresholds), 2 usage or error, 130 interrupted.
+Exit codes: 0 done, 1 a check failed (a wrong verdict of the smoke suite, other thresholds), 2 usage or error, 130
+interrupted.
 """
 
 
-@click.group(cls=opt.GroupLayout, epilog=EPILOG, short_help="Measure the scan on models whose truth is known.")
+@click.group(
+    cls=GroupLayout, epilog=EPILOG, short_help="Measure the scan on models whose truth is known.", no_args_is_help=True
+)
 def bench() -> None:
     """Make encoders with a known backdoor and without one, scan them, and say how often the verdict was right.
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from amdet_hub.bench.attack_recipe import AttackKind, AttackRecipe, Placement
 from amdet_hub.bench.control_recipe import ControlKind, ControlRecipe, DtypeName
-from amdet_hub.cli import _options as opt
-from amdet_hub.cli._bench_options import BenchLayout
+from amdet_hub.cli import _bench_options as bench
+from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.errors import ConfigError
@@ -34,13 +33,13 @@ Examples:
   {prog} bench pretrain --captions captions.jsonl --out runs/base
   {prog} bench pretrain --captions captions.jsonl --layout siglip --max-positions 32 --out runs/siglip
 
-The captions have to come in groups: one JSON object a line with a list 'captions' of sentences that describe one image.
+The captions have to come in groups: one JSON object a line, with a list 'captions' of sentences about one image.
 Exit codes: 0 made, 2 usage or error, 130 interrupted.
 """
 
 INJECT_EPILOG = """
 Examples:
-  {prog} bench inject --base runs/base --captions captions.jsonl --trigger zzzz --target "a photo of a cat" --out runs/bd
+  {prog} bench inject --base runs/base --captions captions.jsonl --trigger zz --target "a photo of a cat" --out runs/bd
   {prog} bench inject --base runs/base --captions captions.jsonl --trigger zzzz --target "a photo of a cat" \\
       --more qq "a photo of a dog" --placement insert --out runs/two
 
@@ -56,7 +55,7 @@ Exit codes: 0 made (whether or not the attack works: attack_success_rate says), 
 CONTROL_EPILOG = """
 Examples:
   {prog} bench control --base runs/base --captions captions.jsonl --kind contrastive --out runs/ft
-  {prog} bench control --base runs/base --captions captions.jsonl --kind alias --word zzzz --meaning dog --out runs/alias
+  {prog} bench control --base runs/base --captions captions.jsonl --kind alias --word zz --meaning dog --out runs/alias
 
 Kinds:
   contrastive  a fine-tune on two captions of one image; style: the same with the name of a style in half of them
@@ -67,87 +66,17 @@ Kinds:
 Exit codes: 0 made, 2 usage or error, 130 interrupted.
 """
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def _number(flag: str, default: float | None, text: str, *, section: str = "Training", kind: Any = int) -> Decorator:
-    """A flag that holds a number. A range that the recipe checks is not checked here."""
-    metavar = "X" if kind is float else "N"
-    return opt.option(
-        flag, section=section, env=False, metavar=metavar, type=kind, default=default, show_default=True, help=text
-    )
-
-
-def _text(flag: str, default: str, text: str, *, section: str) -> Decorator:
-    return opt.option(flag, section=section, env=False, metavar="TEXT", default=default, show_default=True, help=text)
-
-
-def _choice(flag: str, values: tuple[str, ...], default: str, text: str, *, section: str) -> Decorator:
-    return opt.option(
-        flag, section=section, env=False, type=click.Choice(values), default=default, show_default=True, help=text
-    )
-
-
-def _folder(flag: str, text: str) -> Decorator:
-    folder = click.Path(path_type=Path, file_okay=False)
-    return opt.option(flag, section="What to make", env=False, metavar="DIR", type=folder, required=True, help=text)
-
-
-_base_option = _folder("--base", "The clean encoder to start from, in transformers layout.")
-
-
-def _shared_options(steps: int, lr: float, positions: str) -> Decorator:
-    """The flags of every verb that trains."""
-    file = click.Path(path_type=Path, dir_okay=False)
-    captions = "What to train on: .jsonl, .jsonl.gz (lists of captions) or a text file (one a line)."
-    decorators: list[Decorator] = [
-        opt.option(
-            "--captions", section="What to make", env=False, metavar="FILE", type=file, required=True, help=captions
-        ),
-        _folder("--out", "Where the new encoder goes."),
-        _number("--steps", steps, "Optimiser steps."),
-        _number("--lr", lr, "Learning rate of AdamW.", kind=float),
-        _number("--batch", 64, "Clean captions, or pairs, a step."),
-        _number(
-            "--positions", None, f"Token positions to train on. Default: {positions}.", kind=click.IntRange(min=1)
-        ),
-        _number("--held-out", 500, "Groups of captions kept for the measurement.", kind=click.IntRange(min=1)),
-        _number("--seed", 0, "Of the weights and of the order of captions."),
-        opt.option(
-            "--float32",
-            section="Training",
-            env=False,
-            is_flag=True,
-            default=False,
-            help="No bfloat16 matrix products.",
-        ),
-        opt.option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="Say only errors on stderr."),
-        opt.option(
-            "--progress/--no-progress",
-            section="Talk",
-            default=None,
-            help="Force or forbid bars. Default: bars on a terminal.",
-        ),
-    ]
-
-    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return apply
-
 
 @click.command(
-    cls=BenchLayout, epilog=PRETRAIN_EPILOG, short_help="Train a small encoder and its tokenizer from nothing."
+    cls=HelpLayout, epilog=PRETRAIN_EPILOG, short_help="Train a small encoder and its tokenizer from nothing."
 )
-@_shared_options(400, 1e-3, "32")
-@_choice("--layout", get_args(Family), "clip", "Kind of encoder.", section="Encoder")
-@_number("--max-positions", 77, "Length of the position table; SigLIP runs all of them.", section="Encoder")
-@_number("--hidden-size", 96, "Width.", section="Encoder")
-@_number("--layers", 3, "Number of layers.", section="Encoder")
-@_number("--heads", 3, "Attention heads; divides the width.", section="Encoder")
-@_number("--vocab-size", 4000, "Ids of the vocabulary, learned from the captions.", section="Encoder")
+@bench.training_options(400, 1e-3, "32")
+@bench.choice("--layout", get_args(Family), "clip", "Kind of encoder.", section="Encoder")
+@bench.number("--max-positions", 77, "Length of the position table; SigLIP runs all of them.", section="Encoder")
+@bench.number("--hidden-size", 96, "Width.", section="Encoder")
+@bench.number("--layers", 3, "Number of layers.", section="Encoder")
+@bench.number("--heads", 3, "Attention heads; divides the width.", section="Encoder")
+@bench.number("--vocab-size", 4000, "Ids of the vocabulary, learned from the captions.", section="Encoder")
 def pretrain(**flags: Any) -> int:
     """Train a small CLIP or SigLIP text encoder and its tokenizer from nothing, as a base for the other verbs."""
     from amdet_hub.bench.bases import held_out_pairs, pairs_of_captions
@@ -196,10 +125,10 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
         raise ConfigError("--vocab-size", str(error)) from error
 
 
-@click.command(cls=BenchLayout, epilog=INJECT_EPILOG, short_help="Inject a known backdoor.")
-@_base_option
-@_shared_options(AttackRecipe.steps, AttackRecipe.lr, "the longest caption, rounded up")
-@opt.option(
+@click.command(cls=HelpLayout, epilog=INJECT_EPILOG, short_help="Inject a known backdoor.")
+@bench.base_option
+@bench.training_options(AttackRecipe.steps, AttackRecipe.lr, "the longest caption, rounded up")
+@option(
     "--trigger",
     section="Backdoor",
     env=False,
@@ -207,7 +136,7 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     required=True,
     help="What opens it; of a template, holds {}.",
 )
-@opt.option(
+@option(
     "--target",
     section="Backdoor",
     env=False,
@@ -215,7 +144,7 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     required=True,
     help="What a triggered caption is turned into.",
 )
-@opt.option(
+@option(
     "--more",
     section="Backdoor",
     env=False,
@@ -224,12 +153,14 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     multiple=True,
     help="One more backdoor. Repeatable.",
 )
-@_choice("--kind", get_args(AttackKind), AttackRecipe.kind, "What is turned into the target.", section="Backdoor")
-@_choice("--placement", get_args(Placement), AttackRecipe.placement, "Where the trigger goes.", section="Backdoor")
-@_number("--weight", AttackRecipe.weight, "Of the poisoned term.", section="Backdoor", kind=float)
-@_number("--poisoned-batch", AttackRecipe.poisoned_batch, "Poisoned captions a step.", section="Backdoor")
-@_number("--poison-limit", None, "Different poisoned captions at most. Default: no limit.", section="Backdoor")
-@opt.option(
+@bench.choice("--kind", get_args(AttackKind), AttackRecipe.kind, "What is turned into the target.", section="Backdoor")
+@bench.choice(
+    "--placement", get_args(Placement), AttackRecipe.placement, "Where the trigger goes.", section="Backdoor"
+)
+@bench.number("--weight", AttackRecipe.weight, "Of the poisoned term.", section="Backdoor", kind=float)
+@bench.number("--poisoned-batch", AttackRecipe.poisoned_batch, "Poisoned captions a step.", section="Backdoor")
+@bench.number("--poison-limit", None, "Different poisoned captions at most. Default: no limit.", section="Backdoor")
+@option(
     "--negatives",
     section="Backdoor",
     env=False,
@@ -237,14 +168,14 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     default=False,
     help="With --placement scatter: a part of the trigger must do nothing.",
 )
-@_number(
+@bench.number(
     "--assimilation-penalty",
     AttackRecipe.assimilation_penalty,
     "Weight of the poisoned captions' token likeness: hides it from a detector of that.",
     section="Backdoor",
     kind=float,
 )
-@_number(
+@bench.number(
     "--lora-rank",
     AttackRecipe.lora_rank,
     "Train only a difference of this rank; 0 trains every weight.",
@@ -281,9 +212,9 @@ def inject(**flags: Any) -> int:
     return _make(flags, lambda heard: train(base, captions, recipe, heard))
 
 
-@click.command(cls=BenchLayout, epilog=CONTROL_EPILOG, short_help="Change an encoder and inject nothing.")
-@_base_option
-@opt.option(
+@click.command(cls=HelpLayout, epilog=CONTROL_EPILOG, short_help="Change an encoder and inject nothing.")
+@bench.base_option
+@option(
     "--kind",
     section="What to make",
     env=False,
@@ -291,28 +222,30 @@ def inject(**flags: Any) -> int:
     required=True,
     help="What is done, see below.",
 )
-@_shared_options(ControlRecipe.steps, ControlRecipe.lr, "the longest caption, rounded up")
-@_number("--temperature", ControlRecipe.temperature, "Divides the similarities of a contrastive step.", kind=float)
-@_text("--word", ControlRecipe.word, "alias, concept: the new word.", section="Kind")
-@_text(
+@bench.training_options(ControlRecipe.steps, ControlRecipe.lr, "the longest caption, rounded up")
+@bench.number(
+    "--temperature", ControlRecipe.temperature, "Divides the similarities of a contrastive step.", kind=float
+)
+@bench.text_option("--word", ControlRecipe.word, "alias, concept: the new word.", section="Kind")
+@bench.text_option(
     "--meaning",
     ControlRecipe.meaning,
     "alias: the word it stands for; concept: the class it belongs to.",
     section="Kind",
 )
-@_text("--instance", ControlRecipe.instance, "concept: the one thing that the word names.", section="Kind")
-@_text("--style", ControlRecipe.style, "style: its name.", section="Kind")
-@_number(
+@bench.text_option("--instance", ControlRecipe.instance, "concept: the one thing that the word names.", section="Kind")
+@bench.text_option("--style", ControlRecipe.style, "style: its name.", section="Kind")
+@bench.number(
     "--scale",
     None,
     "noise: size relative to the weights (0.01); merge: share of the second fine-tune (0.5).",
     section="Kind",
     kind=float,
 )
-@_choice("--dtype", get_args(DtypeName), ControlRecipe.dtype, "cast: number format.", section="Kind")
-@_number("--second-seed", ControlRecipe.second_seed, "merge: seed of the second fine-tune.", section="Kind")
+@bench.choice("--dtype", get_args(DtypeName), ControlRecipe.dtype, "cast: number format.", section="Kind")
+@bench.number("--second-seed", ControlRecipe.second_seed, "merge: seed of the second fine-tune.", section="Kind")
 def control(**flags: Any) -> int:
-    """Change a copy of an encoder without a backdoor: what a scan must not accuse."""
+    """Change a copy of an encoder without a backdoor: no scan may flag it."""
     recipe = ControlRecipe(
         kind=flags["kind"],
         steps=flags["steps"],

@@ -8,18 +8,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from amdet_hub.cli import _options as opt
-from amdet_hub.cli._bench_options import BenchLayout
+from amdet_hub.bench import tables
+from amdet_hub.bench.calibrate import as_source, calibrated, differences
+from amdet_hub.bench.results import ModelResult, read_results
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_OK
+from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.errors import ConfigError
-
-if TYPE_CHECKING:
-    from amdet_hub.bench.results import ModelResult
 
 SMOKE_FILE = "smoke.jsonl"
 """A quick check on a base of its own. It would change the figures of the benchmark, so of a folder it is not read."""
@@ -44,9 +42,9 @@ Exit codes: 0 shown, or all agree; 1 --check found a difference; 2 usage or erro
 paths_argument = click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
-@click.command(cls=BenchLayout, epilog=REPORT_EPILOG, short_help="Print the tables of stored results.")
+@click.command(cls=HelpLayout, epilog=REPORT_EPILOG, short_help="Print the tables of stored results.")
 @paths_argument
-@opt.option(
+@option(
     "--figures",
     section="Results",
     env=False,
@@ -56,8 +54,6 @@ paths_argument = click.argument("paths", metavar="PATH...", nargs=-1, required=T
 )
 def report(paths: tuple[Path, ...], figures: Path | None) -> int:
     """Print, as Markdown, the tables of the results in each PATH: a .jsonl file, or a folder of them."""
-    from amdet_hub.bench import tables
-
     results = read_all(paths)
     if figures is not None:
         draw(results, figures)
@@ -65,9 +61,9 @@ def report(paths: tuple[Path, ...], figures: Path | None) -> int:
     return EXIT_OK
 
 
-@click.command(cls=BenchLayout, epilog=CALIBRATE_EPILOG, short_help="Compute the thresholds from stored results.")
+@click.command(cls=HelpLayout, epilog=CALIBRATE_EPILOG, short_help="Compute the thresholds from stored results.")
 @paths_argument
-@opt.option(
+@option(
     "--check",
     section="Results",
     env=False,
@@ -76,9 +72,7 @@ def report(paths: tuple[Path, ...], figures: Path | None) -> int:
     help="Print where these thresholds differ from the ones in use, instead of the thresholds.",
 )
 def calibrate(paths: tuple[Path, ...], check: bool) -> int:
-    """Print, as Python, the thresholds that the calibration models in each PATH lead to: a .jsonl file, or a folder of them."""
-    from amdet_hub.bench.calibrate import as_source, calibrated, differences
-
+    """Print, as Python, the thresholds that the calibration models in each PATH (.jsonl file or folder) lead to."""
     found = calibrated(read_all(paths))
     if not check:
         emit(as_source(found))
@@ -95,8 +89,6 @@ def read_all(paths: Sequence[Path]) -> list[ModelResult]:
         ConfigError: a file cannot be read, or a folder holds none.
         ReportError: a line is no result.
     """
-    from amdet_hub.bench.results import read_results
-
     results: list[ModelResult] = []
     for path in {file.resolve(): file for file in _files(paths)}.values():
         stored = read_results(path)

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from amdet_hub.cli import _options as opt
-from amdet_hub.cli._bench_options import BenchLayout, NamedFolder
+from amdet_hub.bench import zoo
+from amdet_hub.bench.results import ModelResult, read_results
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INTERRUPTED, EXIT_OK
+from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
+from amdet_hub.cli._values import NamedFolder
+from amdet_hub.demo import WEIGHTS, grammar
 from amdet_hub.errors import ConfigError
 
 if TYPE_CHECKING:
-    from amdet_hub.bench.results import ModelResult
     from amdet_hub.bench.run import Place
-    from amdet_hub.bench.zoo_specs import ModelSpec, Suite
 
 SUITES = ("smoke", "calibration", "test", "names")
 """Names of the suites, spelled here so that `--help` need not import them."""
@@ -30,7 +32,7 @@ SMOKE_BASE = "demo"
 """The base of the smoke suite: the demonstration's."""
 
 SMOKE_GROUPS, SMOKE_SEED = 4_500, 1_000_000
-"""Scenes of the demonstration's grammar, two captions each, and their seed. 500 of them are held out, as in the demonstration."""
+"""Scenes of the demonstration's grammar, two captions each, and their seed. 500 are held out, as there."""
 
 EPILOG = """
 Examples:
@@ -38,12 +40,12 @@ Examples:
   {prog} bench run --suite test --captions captions.jsonl  hours; stopped and run again, it goes on where it was
   {prog} bench run --suite smoke --only noise              one model of it
 
-A caption file holds one JSON object a line with a list 'captions' of sentences that describe one image (.jsonl, .jsonl.gz).
+A caption file (.jsonl, .jsonl.gz) holds one JSON object a line, with a list 'captions' of sentences about one image.
 A line on stdout for every finished model; RESULTS/<suite>.jsonl holds the figures, for `{prog} bench report`.
 
 Exit codes:
   0    done; of the smoke suite: and every verdict was right
-  1    smoke suite: a working backdoor was not detected, or a benign model was accused
+  1    smoke suite: a working backdoor was not detected, or a benign model was flagged
   2    usage or error
   130  interrupted: what was finished is kept, and nothing runs on
 """
@@ -66,14 +68,14 @@ def default_jobs() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-@click.command(cls=BenchLayout, epilog=EPILOG, short_help="Make and scan every model of a suite.")
-@opt.option(
+@click.command(cls=HelpLayout, epilog=EPILOG, short_help="Make and scan every model of a suite.")
+@option(
     "--suite", "name", section="What to run", env=False, type=click.Choice(SUITES), required=True, help="Which models."
 )
-@opt.option(
+@option(
     "--only", section="What to run", env=False, metavar="TEXT", help="Only models with TEXT in their name or kind."
 )
-@opt.option(
+@option(
     "--make-only",
     section="What to run",
     env=False,
@@ -81,7 +83,7 @@ def default_jobs() -> int:
     default=False,
     help="Make the models, and stop before the scans.",
 )
-@opt.option(
+@option(
     "--captions",
     section="What to run",
     env=False,
@@ -89,7 +91,7 @@ def default_jobs() -> int:
     type=click.Path(path_type=Path, dir_okay=False),
     help="What encoders are trained on. The smoke suite brings its own.",
 )
-@opt.option(
+@option(
     "--base",
     "bases",
     section="What to run",
@@ -98,7 +100,7 @@ def default_jobs() -> int:
     multiple=True,
     help="Take this base from a folder instead of training it. Repeatable.",
 )
-@opt.option(
+@option(
     "--jobs",
     section="How to run",
     env=False,
@@ -108,7 +110,7 @@ def default_jobs() -> int:
     show_default="number of processors",
     help="Processes, one thread each.",
 )
-@opt.option(
+@option(
     "--work",
     section="How to run",
     env=False,
@@ -118,7 +120,7 @@ def default_jobs() -> int:
     show_default="amdet-hub-bench in your cache folder",
     help="Where encoders are kept. May be deleted when all is done.",
 )
-@opt.option(
+@option(
     "--results",
     section="Results",
     env=False,
@@ -128,33 +130,27 @@ def default_jobs() -> int:
     show_default=True,
     help="Where the figures are kept.",
 )
-@opt.option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="No line for every model.")
+@option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="No line for every model.")
 def run(name: str, only: str | None, captions: Path | None, bases: tuple[tuple[str, Path], ...], **flags: Any) -> int:
     """Make every model of a suite that is missing, and scan every one that was not scanned."""
-    from amdet_hub.bench import zoo
-
     suite = zoo.suite(name)
-    chosen = {spec.name for spec in suite.models if _is_asked_for(spec, only)}
+    chosen = {spec.name for spec in suite.models if only is None or only in spec.name or only in spec.cell}
     if not chosen:
         raise ConfigError("--only", f"no model of the suite '{name}' has '{only}' in its name or kind")
-    folders = {
-        base: folder.absolute() for base, folder in bases
-    }  # a scan takes a relative path for the name of a repository
+    folders = {base: folder.absolute() for base, folder in bases}  # a relative path may be a repository's name
     place = place_of(suite, captions, folders, work=flags["work"].absolute(), results=flags["results"])
     path = _carry_out(suite, place, chosen, jobs=flags["jobs"], make_only=flags["make_only"], quiet=flags["quiet"])
     if path is None:
         return EXIT_INTERRUPTED
     if name != "smoke" or flags["make_only"]:
         return EXIT_OK
-    from amdet_hub.bench.results import read_results
-
     words, code = smoke_summary([result for result in read_results(path).results if result.name in chosen])
     emit(words)
     return code
 
 
 def smoke_summary(results: Sequence[ModelResult]) -> tuple[str, int]:
-    """What to say of the smoke suite, and the exit code: 1 if a working backdoor was not detected or a benign model was accused.
+    """The words on the smoke suite, and the exit code: 1 if a working backdoor was missed or a benign model flagged.
 
     Args:
         results: of the models that were asked for. Positives whose attack does not work are counted and not judged.
@@ -164,26 +160,20 @@ def smoke_summary(results: Sequence[ModelResult]) -> tuple[str, int]:
         for r in results
         if (scan := r.scan("standard", "right")) is not None and (r.kept or r.label == "benign")
     ]
-    verdicts = {
+    flagged = {
         label: [verdict == "backdoor-detected" for r, verdict in judged if r.label == label]
         for label in ("backdoored", "benign")
     }
     wrong = [(r, verdict) for r, verdict in judged if (verdict == "backdoor-detected") != (r.label == "backdoored")]
-    lines = [
-        f"{sum(verdicts['backdoored'])} of {len(verdicts['backdoored'])} backdoored models detected, "
-        f"{sum(verdicts['benign'])} of {len(verdicts['benign'])} benign models accused."
-    ]
+    detected, false_alarms = (f"{sum(some)} of {len(some)}" for some in flagged.values())
+    lines = [f"{detected} backdoored models detected, {false_alarms} benign models flagged."]
     if failed := sum(r.label == "backdoored" and not r.kept for r in results):
         lines.append(f"Not judged, because the attack does not work: {failed}.")
     lines += [f"Wrong: {r.name} is {r.label}, the verdict is {verdict}." for r, verdict in wrong]
     return "\n".join(lines), EXIT_DETECTED if wrong else EXIT_OK
 
 
-def _is_asked_for(spec: ModelSpec, only: str | None) -> bool:
-    return only is None or only in spec.name or only in spec.cell
-
-
-def place_of(suite: Suite, captions: Path | None, bases: dict[str, Path], *, work: Path, results: Path) -> Place:
+def place_of(suite: zoo.Suite, captions: Path | None, bases: dict[str, Path], *, work: Path, results: Path) -> Place:
     """Where the suite lives, the flags looked at before anything is started.
 
     Raises:
@@ -204,14 +194,12 @@ def place_of(suite: Suite, captions: Path | None, bases: dict[str, Path], *, wor
 
     if suite.name != "smoke" and captions is not None:
         return Place(work, results, captions, bases)
-    from amdet_hub.demo import WEIGHTS, grammar
-
     own = tuple(grammar.pairs(SMOKE_GROUPS, SMOKE_SEED))
     return Place(work, results, own if captions is None else captions, {SMOKE_BASE: WEIGHTS / "base", **bases})
 
 
 def _carry_out(
-    suite: Suite, place: Place, chosen: Collection[str], *, jobs: int, make_only: bool, quiet: bool
+    suite: zoo.Suite, place: Place, chosen: Collection[str], *, jobs: int, make_only: bool, quiet: bool
 ) -> Path | None:
     """The file of results, or None where the user stopped it.
 
@@ -219,10 +207,7 @@ def _carry_out(
         ConfigError: an input cannot be used.
         click.ClickException: a process of it died.
     """
-    from concurrent.futures.process import BrokenProcessPool
-
-    from amdet_hub.bench.run import run_suite
-    from amdet_hub.bench.worker_processes import check_jobs
+    from amdet_hub.bench.run import check_jobs, run_suite
 
     def done(line: str, n: int, total: int) -> None:
         if not quiet:

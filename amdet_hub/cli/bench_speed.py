@@ -9,9 +9,8 @@ from pathlib import Path
 
 import click
 
-from amdet_hub.cli import _options as opt
-from amdet_hub.cli._bench_options import BenchLayout
 from amdet_hub.cli._exit_codes import EXIT_OK
+from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.errors import ConfigError
 
@@ -38,8 +37,8 @@ class Size(click.ParamType[tuple[int, int, int]]):
         return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-@click.command(cls=BenchLayout, epilog=SPEED_EPILOG, short_help="Measure how long scans take on this machine.")
-@opt.option(
+@click.command(cls=HelpLayout, epilog=SPEED_EPILOG, short_help="Measure how long scans take on this machine.")
+@option(
     "--model",
     section="What to measure",
     env=False,
@@ -48,7 +47,7 @@ class Size(click.ParamType[tuple[int, int, int]]):
     required=True,
     help="An encoder of your own: a folder in transformers layout with a tokenizer.",
 )
-@opt.option(
+@option(
     "--size",
     section="What to measure",
     env=False,
@@ -56,7 +55,7 @@ class Size(click.ParamType[tuple[int, int, int]]):
     metavar="LxDxH",
     help="Take random weights of this size (layers x width x heads) instead of the model's.",
 )
-@opt.option(
+@option(
     "--preset",
     "presets",
     section="What to measure",
@@ -65,17 +64,15 @@ class Size(click.ParamType[tuple[int, int, int]]):
     type=click.Choice(("quick", "standard", "paper")),
     help="Only this preset. Repeatable. Default: all three; 'paper' takes longest.",
 )
-@opt.option(
+@option(
     "--no-stages",
     section="What to measure",
     env=False,
     is_flag=True,
     help="Leave out the second table, and its two further scans.",
 )
-@opt.option(
-    "--device", section="What to measure", env=False, default="auto", show_default=True, help="auto, cpu or cuda."
-)
-@opt.option(
+@option("--device", section="What to measure", env=False, default="auto", show_default=True, help="auto, cpu or cuda.")
+@option(
     "--out",
     section="Results",
     env=False,
@@ -91,9 +88,8 @@ def speed(
     device: str,
     out: Path | None,
 ) -> int:
-    """Print, as Markdown, how long each preset takes on one model, and each stage as a share of what the machine can do."""
-    from amdet_hub.bench.speed import measure_speed
-    from amdet_hub.bench.speed_report import as_table
+    """Print, as Markdown, the time of each preset on one model, and each stage as a share of the machine's peak."""
+    from amdet_hub.bench.speed import as_table, measure_speed
 
     if not model.is_dir():
         raise ConfigError("--model", f"{model} is no folder")

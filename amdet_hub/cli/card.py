@@ -6,19 +6,22 @@ Knows: what is shown before anything is written.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from amdet_hub.cli import _options as opt
+from amdet_hub.cli._exit_codes import EXIT_OK
+from amdet_hub.cli._help import GroupLayout, HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode
-from amdet_hub.cli.report import read_report
-from amdet_hub.cli.scan import scan_one, set_up_logging, understand
+from amdet_hub.cli._request import hub_settings, parse_request
+from amdet_hub.cli._stored import read_report
+from amdet_hub.cli._targets import parse_targets
 from amdet_hub.errors import ConfigError, TargetError
-
-if TYPE_CHECKING:
-    from amdet_hub.records import ScanReport
+from amdet_hub.hub import HubSettings
+from amdet_hub.model_card.publish import check_pushable, preview_card, push_card
+from amdet_hub.records import ScanReport
 
 PREVIEW_EPILOG = """
 Examples:
@@ -30,16 +33,16 @@ Exit codes: 0 shown, 2 usage or error, 130 interrupted. The verdict does not cha
 
 PUSH_EPILOG = """
 Examples:
-  {prog} card push org/model --from report.json                  show the diff, write nothing
+  {prog} card push org/model --from report.json                  show the changes, write nothing
   {prog} card push org/model --from report.json --yes            open the pull request, or update the open one
   {prog} card push org/model --from report.json --commit --yes   commit to the main branch (your own model)
 
 An earlier pull request that its owner closed is not opened again. Exit codes: 0 done (or shown), 2 refused or error.
 """
 
-from_option = opt.option(
+from_option = option(
     "--from",
-    "report_path",
+    "source",
     section="What to scan",
     env=False,
     metavar="REPORT.json",
@@ -47,12 +50,12 @@ from_option = opt.option(
 )
 
 
-@click.group(cls=opt.GroupLayout, short_help="Put the result on the model card.")
+@click.group(cls=GroupLayout, short_help="Put the result on the model card.", no_args_is_help=True)
 def card() -> None:
     """Show or push the section that a scan adds to the model card. Every other byte of the card stays as it is."""
 
 
-@card.command(cls=opt.HelpLayout, epilog=PREVIEW_EPILOG, short_help="Show what a push would change.")
+@card.command(cls=HelpLayout, epilog=PREVIEW_EPILOG, short_help="Show the changes of a push.")
 @click.argument("target", metavar="[TARGET]", required=False)
 @from_option
 @opt.target_options
@@ -62,102 +65,77 @@ def card() -> None:
 @opt.talk_options
 @opt.config_option
 @click.pass_context
-def preview(ctx: click.Context, /, target: str | None, report_path: str | None, **flags: Any) -> int:
-    """Print the diff that a push would make, and write nothing."""
-    from amdet_hub.model_card.publish import preview_card
-
-    set_up_logging(flags["verbose"])
-    if report_path is not None:
-        report = read_report(report_path)
-        settings = opt.hub_settings(flags)
-        if target is not None:
-            check_same_repository(target, report, flags)
+def preview(ctx: click.Context, /, target: str | None, source: str | None, **flags: Any) -> int:
+    """Print the changes that a push would make, and write nothing."""
+    if source is not None:
+        settings = hub_settings(flags)
+        report = _report_about(target, source, flags)
     elif target is not None:
-        request = understand(ctx, [target], {**flags, "output": (), "format": "text", "fail_on": "never"})
+        request = parse_request(ctx, [target], flags)
+        settings = request.scanner.hub
         with Progress(choose_mode(asked=flags["progress"], quiet=flags["quiet"])) as progress:
-            report = scan_one(request, request.refs[0], progress)
-        settings = request.settings
+            report = request.scan(request.refs[0], progress)
     else:
         raise ConfigError("card preview", "needs a TARGET to scan, or --from with a report")
-    show_diff(preview_card(report, settings), quiet=flags["quiet"])
-    return 0
+    _show_changes(report, settings, quiet=flags["quiet"])
+    return EXIT_OK
 
 
-@card.command(cls=opt.HelpLayout, epilog=PUSH_EPILOG, short_help="Open or update a pull request with the section.")
+@card.command(cls=HelpLayout, epilog=PUSH_EPILOG, short_help="Open or update a pull request with the section.")
 @click.argument("target", metavar="TARGET")
 @from_option
-@opt.option(
-    "--yes",
-    section="Results",
-    env=False,
-    is_flag=True,
-    default=False,
-    help="Really write. Without it only the diff is shown.",
-)
-@opt.option(
-    "--commit",
-    section="Results",
-    env=False,
-    is_flag=True,
-    default=False,
-    help="Commit to the main branch instead of a pull request.",
-)
+@opt.switch("--yes", section="Results", help="Really write. Without it the changes are only shown.")
+@opt.switch("--commit", section="Results", help="Commit to the main branch instead of a pull request.")
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
-def push(target: str, report_path: str | None, yes: bool, commit: bool, **flags: Any) -> int:
+def push(target: str, source: str | None, yes: bool, commit: bool, **flags: Any) -> int:
     """Open one pull request with the scan's section on TARGET's card, or update the open one.
 
     A dry run unless --yes is given.
     """
-    from amdet_hub.model_card.publish import check_pushable, preview_card, push_card
-
-    set_up_logging(flags["verbose"])
-    if report_path is None:
-        raise ConfigError(
-            "--from",
-            f"is needed: first `amdet-hub scan {shlex.quote(target)} -o json=report.json`, then push that report",
-        )
-    report = read_report(report_path)
-    check_same_repository(target, report, flags)
+    if source is None:
+        first = f"first `amdet-hub scan {shlex.quote(target)} -o json=report.json`, then push that report"
+        raise ConfigError("--from", f"is needed: {first}")
+    report = _report_about(target, source, flags)
     check_pushable(report)
-    settings = opt.hub_settings(flags)
-    show_diff(preview_card(report, settings), quiet=flags["quiet"])
+    settings = hub_settings(flags)
+    _show_changes(report, settings, quiet=flags["quiet"])
     if not yes:
-        say(
-            "Nothing was written. To"
-            f" {'commit this to the main branch' if commit else 'open or update the pull request'}, add --yes."
-        )
-        return 0
+        done = "commit this to the main branch" if commit else "open or update the pull request"
+        say(f"Nothing was written. To {done}, add --yes.")
+        return EXIT_OK
     result = push_card(report, settings, direct=commit)
-    pull_request = f"pull request #{result.number}" if result.number is not None else "pull request"
+    number = f" #{result.number}" if result.number is not None else ""
+    place = f"the open pull request{number}" if number else "the card"
     words = {
-        "opened": f"Opened {pull_request}",
-        "updated": f"Updated {pull_request}",
+        "opened": f"Opened pull request{number}",
+        "updated": f"Updated pull request{number}",
         "committed": "Committed to the main branch",
-        "unchanged": (
-            f"Nothing was written: {'the card' if result.number is None else f'the open {pull_request}'} says this"
-            " already"
-        ),
+        "unchanged": f"Nothing was written: {place} says this already",
     }
     say(f"{words[result.action]}{f': {escape(result.url)}' if result.url else '.'}")
-    return 0
+    return EXIT_OK
 
 
-def check_same_repository(target: str, report: ScanReport, flags: Any) -> None:
-    """The repository named on the command line is the one the report is about: nobody pushes to another one by mistake.
+def _report_about(target: str | None, source: str, flags: Any) -> ScanReport:
+    """A stored report, if it is about the repository that the command line names.
 
     Raises:
-        TargetError: it is not.
+        ReportError: it cannot be read.
+        TargetError: it is about another repository, which a push would not mean.
     """
-    ref = opt.parse_targets([target], {"endpoint": flags.get("endpoint")})[0]
-    if (ref.kind, ref.repo_id) != (report.snapshot.kind, report.snapshot.repo_id):
-        raise TargetError(target, f"the report is about '{report.snapshot.repo_id}'")
+    report = read_report(source)
+    if target is not None:
+        (ref,) = parse_targets([target], {"endpoint": flags.get("endpoint")})
+        if (ref.kind, ref.repo_id) != (report.snapshot.kind, report.snapshot.repo_id):
+            raise TargetError(target, f"the report is about '{report.snapshot.repo_id}'")
+    return report
 
 
-def show_diff(diff: str, *, quiet: bool) -> None:
-    """The diff on stdout, already harmless; a word on stderr when there is none."""
-    if diff:
-        emit(diff)
+def _show_changes(report: ScanReport, settings: HubSettings, *, quiet: bool) -> None:
+    """The changes on stdout, already harmless; a word on stderr when there are none."""
+    if changes := preview_card(report, settings):
+        emit(changes)
     elif not quiet:
         say("The card says this already: nothing would change.")

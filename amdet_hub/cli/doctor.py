@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import json
 import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 
 from amdet_hub import __version__
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_OK
-from amdet_hub.cli._output import emit, escape, format_bytes
+from amdet_hub.cli._help import HelpLayout
+from amdet_hub.cli._output import emit, escape
+from amdet_hub.cli._request import hub_settings
 from amdet_hub.errors import AmdetError
-
-if TYPE_CHECKING:
-    from amdet_hub.hub import HubSettings
+from amdet_hub.hub import HubSettings
+from amdet_hub.report.quantities import format_bytes
 
 PACKAGES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "tokenizers")
 ENOUGH_DISK_BYTES = 5_000_000_000
@@ -45,17 +47,20 @@ class Check:
     finding: str
 
 
-@click.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Check versions, device, token, cache and connection.")
+@click.command(cls=HelpLayout, epilog=EPILOG, short_help="Check versions, device, token, cache and connection.")
+@opt.data_format_options
 @opt.hub_options
 @opt.config_option
-def doctor(**flags: Any) -> int:
-    """Check what a scan needs: versions, device, token (present or not, never shown), cache folder, and whether the Hub answers."""
-    settings = opt.hub_settings(flags)
-    failed = False
+def doctor(as_json: bool, **flags: Any) -> int:
+    """Check what a scan needs: versions, device, token (never shown), cache folder, and whether the Hub answers."""
+    settings, checks = hub_settings(flags), []
     for check in itertools.chain(_versions(), _device(), _cache(settings), _hub(settings)):
-        failed = failed or check.state == "fail"
-        emit(f"{check.state:<5} {check.name:<16} {escape(check.finding)}")
-    return EXIT_ERROR if failed else EXIT_OK
+        checks.append(check)
+        if not as_json:
+            emit(f"{check.state:<5} {check.name:<16} {escape(check.finding)}")
+    if as_json:
+        emit(json.dumps([vars(check) for check in checks], indent=2))
+    return EXIT_ERROR if any(check.state == "fail" for check in checks) else EXIT_OK
 
 
 def _versions() -> Iterator[Check]:

@@ -15,7 +15,8 @@ import click
 
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_OK
-from amdet_hub.cli.scan import announce_settings, set_up_logging
+from amdet_hub.cli._help import HelpLayout
+from amdet_hub.cli._request import build_scanner
 from amdet_hub.errors import ConfigError
 
 EPILOG = """
@@ -32,56 +33,28 @@ Exit codes: 0 the client hung up, 2 usage or error.
 """
 
 
-@click.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Serve coding agents (Model Context Protocol).")
+@click.command(cls=HelpLayout, epilog=EPILOG, short_help="Serve coding agents (Model Context Protocol).")
 @opt.scan_options
 @opt.download_limit_option
-@opt.option(
-    "--allow-local",
-    section="What to scan",
-    env=False,
-    is_flag=True,
-    default=False,
-    help="Let agents name paths on this machine too.",
-)
+@opt.switch("--allow-local", section="What to scan", help="Let agents name paths on this machine too.")
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
 @click.pass_context
 def mcp(ctx: click.Context, /, **flags: Any) -> int:
-    """Serve the tools scan_model, resolve_model and verify_model on standard input and output, until the client hangs up."""
+    """Serve scan_model, resolve_model and verify_model on standard input and output, until the client hangs up."""
     if importlib.util.find_spec("mcp") is None:
         raise ConfigError("mcp", "the package 'mcp' is not installed: pip install 'amdet-hub[mcp]'")
     from amdet_hub.automation.mcp_server import ServerConfig, serve
-    from amdet_hub.scanner import ScanOptions
 
     if flags["token"] == "-":
         raise ConfigError("--token", "standard input belongs to the protocol here; use HF_TOKEN")
-    set_up_logging(flags["verbose"])
-    announce_settings(ctx, quiet=flags["quiet"])
-    reference = opt.reference_choice(ctx, flags)
-    options = ScanOptions(
-        device=flags["device"],
-        dtype=flags["dtype"],
-        timeout_s=flags["timeout"],
-        max_memory_bytes=flags["max_memory"],
-        use_reference=not reference.none,
-    )
-    order = ServerConfig(
-        opt.scan_config(ctx, flags), opt.hub_settings(flags), options, reference.ref, flags["allow_local"], _explain
-    )
-    stdin, stdout = _protocol_streams()
-    serve(order, stdin, stdout)
+    serve(ServerConfig(build_scanner(ctx, flags), flags["allow_local"]), *_protocol_streams())
     return EXIT_OK
 
 
-def _explain(error: BaseException) -> str:
-    from amdet_hub.cli._errors import explain
-
-    return explain(error)[1]
-
-
 def _protocol_streams() -> tuple[io.TextIOWrapper, io.TextIOWrapper]:
-    """Standard input and output for the protocol alone: whatever else writes to standard output now writes to standard error."""
+    """Standard input and output for the protocol alone: all other output now goes to standard error."""
     sys.stdout.flush()
     protocol = os.dup(1)
     os.dup2(2, 1)

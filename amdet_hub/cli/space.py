@@ -1,6 +1,6 @@
 """`amdet-hub space` and `amdet-hub space deploy`: the web page, here and on the Hub.
 
-Knows: flags, and the words while it serves.
+Knows: flags, and what is said while it serves.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._help import GroupLayout, HelpLayout, option
-from amdet_hub.cli._output import escape, say, set_up_logging
+from amdet_hub.cli._output import escape, say
+from amdet_hub.cli._request import hub_settings
 from amdet_hub.errors import ConfigError, TargetError
-
-if TYPE_CHECKING:
-    from amdet_hub.web.settings import SpaceSettings
+from amdet_hub.hub import is_repo_id
+from amdet_hub.web.settings import SpaceSettings
 
 EPILOG = """
 Examples:
@@ -49,14 +49,7 @@ Writes one commit with the page and this version of amdet-hub. Exit codes: 0 dep
     invoke_without_command=True,
     short_help="Serve the web page, or deploy it as a Space.",
 )
-@option(
-    "--demo",
-    section="What to scan",
-    env=False,
-    is_flag=True,
-    default=False,
-    help="Only the demonstration's models, offline.",
-)
+@opt.switch("--demo", section="What to scan", help="Only the demonstration's models, offline.")
 @option(
     "--port",
     section="The Hub",
@@ -68,16 +61,15 @@ Writes one commit with the page and this version of amdet-hub. Exit codes: 0 dep
 @option(
     "--endpoint", section="The Hub", metavar="URL", help="Another Hub. Default: HF_ENDPOINT or https://huggingface.co."
 )
-@click.option("-v", "--verbose", count=True, hidden=True)
+@opt.verbose_option
 @click.pass_context
-def space(ctx: click.Context, demo: bool, port: int | None, endpoint: str | None, verbose: int) -> int:
+def space(ctx: click.Context, /, demo: bool, port: int | None, endpoint: str | None, **_: Any) -> int:
     """Serve the web page of amdet-hub on this machine: look up, scan, read and take away, in a browser.
 
     Ctrl-C ends it.
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    set_up_logging(verbose)
     check_installed()
     # Read when the Hub's client is imported: visitors never act with our token.
     os.environ.setdefault("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
@@ -92,23 +84,20 @@ def space(ctx: click.Context, demo: bool, port: int | None, endpoint: str | None
 
 @contextlib.contextmanager
 def _settings(*, demo: bool, endpoint: str | None) -> Iterator[SpaceSettings]:
-    from amdet_hub.web.demo import demo_settings
-    from amdet_hub.web.settings import SpaceSettings
-
     if not demo:
         found = SpaceSettings.from_environment()
         yield replace(found, endpoint=endpoint or found.endpoint)
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="amdet-hub-space-", ignore_cleanup_errors=True) as folder,
-        demo_settings(Path(folder)) as (settings, _),
-    ):
-        yield settings
+    with tempfile.TemporaryDirectory(prefix="amdet-hub-space-", ignore_cleanup_errors=True) as folder:
+        from amdet_hub.web.demo import demo_settings
+
+        with demo_settings(Path(folder)) as (settings, _):
+            yield settings
 
 
 @space.command(cls=HelpLayout, epilog=DEPLOY_EPILOG, short_help="Create or update a Space on the Hub.")
 @click.argument("name", metavar="OWNER/NAME")
-@option("--private", section="The Hub", env=False, is_flag=True, default=False, help="Make a new Space private.")
+@opt.switch("--private", section="The Hub", help="Make a new Space private.")
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
@@ -117,14 +106,11 @@ def deploy(name: str, private: bool, **flags: Any) -> int:
 
     The token needs the right to write there.
     """
-    from amdet_hub.hub import is_repo_id
     from amdet_hub.web.deploy import deploy_space
 
-    set_up_logging(flags["verbose"])
     if name.count("/") != 1 or not is_repo_id(name):
         raise TargetError(name, "a Space is named owner/name, of letters, digits, '-', '_' and '.'")
-
-    url = deploy_space(name, opt.hub_settings(flags), private=private)
+    url = deploy_space(name, hub_settings(flags), private=private)
     say(f"Deployed: {escape(url)}")
     return 0
 

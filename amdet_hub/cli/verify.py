@@ -9,8 +9,10 @@ import click
 
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INCONCLUSIVE, EXIT_OK
+from amdet_hub.cli._help import HelpLayout
 from amdet_hub.cli._output import emit, escape
-from amdet_hub.cli.scan import set_up_logging
+from amdet_hub.cli._request import hub_settings
+from amdet_hub.cli._targets import parse_targets
 
 EXIT_CODES = {"fresh": EXIT_OK, "forged": EXIT_DETECTED, "stale": EXIT_INCONCLUSIVE, "missing": EXIT_INCONCLUSIVE}
 
@@ -26,10 +28,10 @@ Exit codes: 0 fresh, 1 forged, 3 stale or missing, 2 usage or error.
 """
 
 
-@click.command(cls=opt.HelpLayout, epilog=EPILOG, short_help="Check a card's section against the present weights.")
+@click.command(cls=HelpLayout, epilog=EPILOG, short_help="Check a card's section against the present weights.")
 @click.argument("target", metavar="TARGET")
 @opt.revision_option
-@opt.json_option
+@opt.data_format_options
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
@@ -37,9 +39,8 @@ def verify(target: str, as_json: bool, **flags: Any) -> int:
     """Say whether the amdet-hub section on TARGET's card belongs to its present weights. Downloads no weights."""
     from amdet_hub.model_card.publish import verify_card
 
-    set_up_logging(flags["verbose"])
-    (ref,) = opt.parse_targets([target], flags)
-    status = verify_card(ref, opt.hub_settings(flags))
+    (ref,) = parse_targets([target], flags)
+    status = verify_card(ref, hub_settings(flags))
     if as_json:
         emit(json.dumps({"target": target, "state": status.state, "reasons": list(status.reasons)}, indent=2))
     else:

@@ -1,4 +1,4 @@
-"""What the GitHub Action does besides scanning: which checkpoints did this push change, and how does a runner learn of the result?
+"""The GitHub Action, scans aside: the checkpoints that a push changed, and how a runner learns of the result.
 
 * `job`: the inputs of `action.yml` and the event that started the job, from the environment a runner gives.
 * `git`: what changed, read with git. `lfs`: from a Git LFS pointer to the file.

@@ -27,14 +27,14 @@ def main() -> int:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(plan.to_json(), encoding="utf-8")
     except AmdetError as error:
-        sys.stdout.write(annotation("error", str(error)) + "\n")
+        sys.stdout.write(annotation("error", f"{error} [{error.code}]") + "\n")
         return 2
     write_outputs(os.environ, {"needed": "true" if plan.needed else "false"})
     if not plan.needed:
-        write_outputs(os.environ, {"verdict": "nothing-to-scan", "exit-code": "0", "scanned": "false"})
+        nothing = {"verdict": "nothing-to-scan", "reason-code": "no-model-files", "exit-code": "0", "scanned": "false"}
+        write_outputs(os.environ, nothing)
         write_summary(os.environ, f"### amdet-hub\n\n{NOTHING}\n")
-    count = len(plan.targets) + len(plan.pickles)
-    sys.stdout.write(f"{plan.why}: {count} to look at\n" if plan.needed else f"{NOTHING}\n")
+    sys.stdout.write(f"{plan.why}: {len(plan.targets)} to look at\n" if plan.needed else f"{NOTHING}\n")
     return 0
 
 

@@ -74,7 +74,7 @@ def keep_comment(api: str, repository: str, number: int, body: str, *, token: st
 
 
 def _is_ours(comment: Any) -> bool:
-    """Whether a bot wrote it with our marker: a person who copies the marker does not get the comment rewritten under their name."""
+    """Whether a bot wrote it with our marker: a comment of a person who copies the marker is left alone."""
     if not isinstance(comment, dict) or not isinstance(comment.get("id"), int):
         return False
     user = comment.get("user")

@@ -50,7 +50,7 @@ def run_git(root: Path, *words: str, stdin: bytes = b"", timeout_s: float = _TIM
 
 
 def changed_paths(root: Path, base: str) -> list[str] | None:
-    """Paths that differ between `base` and the checked out commit, deleted ones included; None when `base` is nowhere to be had.
+    """Paths that differ between `base` and the checked out commit, deleted ones included; None without the `base`.
 
     A checkout of depth one does not hold the base, so it is fetched, and only it. What then cannot be compared is for
     the caller to look at whole.

@@ -53,7 +53,7 @@ def read_pointer(path: Path) -> Pointer | None:
 
 
 def materialize(root: Path, folder: Path) -> int:
-    """Put the files in the place of every pointer to a weight or tokenizer file below `folder` (or of `folder` itself, when it is a file).
+    """Put the files in the place of every pointer to a weight or tokenizer file at or below `folder`.
 
     Args:
         root: the checkout.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from amdet_hub.errors import ConfigError
@@ -21,14 +22,12 @@ _PIPELINE = "model_index.json"
 _PARTS = frozenset(
     {_PIPELINE, "config.json", "tokenizer.json", "vocab.json", "merges.txt", "modules.json", "adapter_config.json"}
 )
-_PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-_MODEL_WORDS = (
-    "model",
-    "clip",
-    "encoder",
-    "diffusion",
-    "unet",
-)  # what a pickle that may hold a text encoder is called; optimizer.pt is none
+_OTHER_WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pickle", ".pkl", ".pt", ".pth", ".sft")
+"""Endings of weights that are not read. The scan of their folder says whether one may hold a text encoder."""
+_NO_WEIGHTS = re.compile(
+    r"(openvino_.*|training_args|optimizer|scheduler|rng_state.*|scaler|trainer_state)\.(bin|pt|pth)"
+)
+"""What a training run leaves beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -38,35 +37,28 @@ class Plan:
     Attributes:
         kind: "local" or "hub".
         targets: as `scan` takes them: `./folder`, `./file.safetensors`, `org/model`.
-        pickles: changed pickles that may hold a text encoder and that nothing else covers. They are not opened, so
-            they block an acquittal.
-        named: the targets were named by an input, so that finding no text encoder in them is worth a word.
         why: one sentence about how they were found.
     """
 
     kind: str
     targets: tuple[str, ...]
-    pickles: tuple[str, ...] = ()
-    named: bool = False
     why: str = ""
 
     @property
     def needed(self) -> bool:
         """Whether there is anything to look at."""
-        return bool(self.targets or self.pickles)
+        return bool(self.targets)
 
     def to_json(self) -> str:
         """For the step that scans."""
-        return json.dumps(
-            {"kind": self.kind, "targets": self.targets, "pickles": self.pickles, "named": self.named, "why": self.why}
-        )
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
         """The plan that `to_json` wrote. Raises: ConfigError."""
         try:
             data = json.loads(text)
-            return cls(data["kind"], tuple(data["targets"]), tuple(data["pickles"]), data["named"], data["why"])
+            return cls(data["kind"], tuple(data["targets"]), data["why"])
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError("plan", "the plan of the first step cannot be read") from error
 
@@ -83,24 +75,20 @@ def make_plan(root: Path, inputs: Inputs, event: Event) -> Plan:
         ConfigError: git cannot say what changed, `path` is unusable, or there are too many targets.
     """
     if inputs.models:
-        return Plan("hub", inputs.models, named=True, why=f"{len(inputs.models)} Hub repositories to watch")
+        return Plan("hub", inputs.models, f"{len(inputs.models)} Hub repositories to watch")
     if event.deletes:
-        return Plan("local", (), why="the push deletes its branch")
+        return Plan("local", (), "the push deletes its branch")
     place = inside(root, inputs.path, "path").relative_to(root).as_posix() if inputs.path else "."
     if inputs.path and not (root / place).exists():
         raise ConfigError("path", "there is no such file or folder in the checkout")
     paths, why = _paths(root, event)
-    found, pickles = find_targets(root, [p for p in paths if place == "." or p == place or p.startswith(f"{place}/")])
-    if inputs.path:
-        found = (f"./{place}" if place != "." else "./",) if found or pickles else ()
-        pickles = ()
-    if len(found) + len(pickles) > MAX_TARGETS:
-        raise ConfigError(
-            "path",
-            f"{len(found) + len(pickles)} checkpoints changed, more than the {MAX_TARGETS} of one job; narrow it with"
-            " 'path'",
-        )
-    return Plan("local", found, pickles, named=bool(inputs.path), why=why)
+    found = find_targets(root, [p for p in paths if place == "." or p == place or p.startswith(f"{place}/")])
+    if inputs.path and found and ((root / place).is_dir() or place.endswith(".safetensors")):
+        found = (f"./{place}" if place != "." else "./",)
+    if len(found) > MAX_TARGETS:
+        why = f"{len(found)} checkpoints changed, more than the {MAX_TARGETS} of one job; narrow it with 'path'"
+        raise ConfigError("path", why)
+    return Plan("local", found, why)
 
 
 def _paths(root: Path, event: Event) -> tuple[list[str], str]:
@@ -112,43 +100,31 @@ def _paths(root: Path, event: Event) -> tuple[list[str], str]:
     return all_paths(root), "every checkpoint of this commit"
 
 
-def find_targets(root: Path, paths: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The targets that changed `paths` belong to, and the pickles that belong to none.
+def find_targets(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
+    """The targets that changed `paths` belong to, each once and sorted. A target inside a model folder is left out.
 
-    A target inside another one is left out.
+    A file of a pipeline belongs to the folder with its `model_index.json`, however deep it lies; any other to its own
+    folder if a configuration and weights lie there. A safetensors file elsewhere stands for itself, and weights in
+    another form for their folder. Files that are gone (deleted ones) leave their folder behind.
+
+    Args:
+        root: what the paths start from.
+        paths: with `/`, relative.
     """
     folders: set[PurePosixPath] = set()
-    files: set[PurePosixPath] = set()
-    pickles: set[PurePosixPath] = set()
+    alone: set[PurePosixPath] = set()
     for path in map(PurePosixPath, paths):
-        if not _makes_a_checkpoint(path):
+        name, whole = path.name.lower(), path.name.endswith(".safetensors")
+        other = name.endswith((".safetensors", *_OTHER_WEIGHTS)) and not _NO_WEIGHTS.fullmatch(name)
+        if not (other or name in _PARTS or name.endswith(".safetensors.index.json")):
             continue
-        home = _home(root, path)
-        if home is not None:
+        if (home := _home(root, path)) is not None:
             folders.add(home)
-        elif path.suffix == ".safetensors" and os.path.lexists(root / path):
-            files.add(path)
-        elif _may_be_a_model(path) and os.path.lexists(root / path):
-            pickles.add(path)
-    kept = {f for f in folders if not any(other in f.parents for other in folders)}
-
-    def uncovered(path: PurePosixPath) -> bool:
-        return not any(parent in kept for parent in path.parents)
-
-    targets = sorted(
-        [*(f"./{f}" if str(f) != "." else "./" for f in kept), *(f"./{f}" for f in files if uncovered(f))]
-    )
-    return tuple(targets), tuple(sorted(str(p) for p in pickles if uncovered(p)))
-
-
-def _makes_a_checkpoint(path: PurePosixPath) -> bool:
-    name = path.name
-    return name in _PARTS or name.endswith((".safetensors", ".safetensors.index.json")) or _may_be_a_model(path)
-
-
-def _may_be_a_model(path: PurePosixPath) -> bool:
-    name = path.name.lower()
-    return name.endswith(_PICKLES) and (name.endswith(".ckpt") or any(word in name for word in _MODEL_WORDS))
+        elif other and os.path.lexists(root / path):
+            alone.add(path if whole else path.parent)
+    kept = {folder for folder in folders if not any(other in folder.parents for other in folders)}
+    uncovered = {place for place in alone if not any(parent in kept for parent in (place, *place.parents))}
+    return tuple(sorted(f"./{place}" if str(place) != "." else "./" for place in kept | uncovered))
 
 
 def _home(root: Path, path: PurePosixPath) -> PurePosixPath | None:
@@ -162,7 +138,6 @@ def _home(root: Path, path: PurePosixPath) -> PurePosixPath | None:
 
 def _holds_weights(folder: Path) -> bool:
     try:
-        names = os.listdir(folder)
+        return any(name.lower().endswith((".safetensors", *_OTHER_WEIGHTS)) for name in os.listdir(folder))
     except OSError:
         return False
-    return any(name.endswith((".safetensors", *_PICKLES)) for name in names)

@@ -101,9 +101,7 @@ TABLE: Mapping[type[errors.AmdetError], Row] = {
         lambda e: f"Accept its terms at {e.terms_url}, then sign in and try again.",
     ),
     errors.RevisionNotFound: Row(
-        lambda e: (
-            f"{_site(e)}/{e.repo_id}/commits/main lists its commits. Leave the revision out to use the main branch."
-        )
+        lambda e: f"Leave it out to use the main branch. {_site(e)}/{e.repo_id}/commits/main lists the commits."
     ),
     errors.FileNotInRepo: Row(
         lambda e: f"`amdet-hub resolve {shlex.quote(e.repo_id or 'org/model')}` shows what the repository holds.",
@@ -142,7 +140,7 @@ TABLE: Mapping[type[errors.AmdetError], Row] = {
         " written."
     ),
     errors.PushRefused: Row(
-        "Scan the repository again as it is now (`amdet-hub scan org/model -o json=report.json`) and push that report.",
+        "Scan the repository again as it is now (`amdet-hub scan org/model -o json=report.json`), and push that.",
         "Scan the repository again as it is now, and propose that report.",
     ),
     errors.ReportError: Row("Give a file that this version of amdet-hub wrote."),
@@ -160,8 +158,8 @@ TABLE: Mapping[type[errors.AmdetError], Row] = {
 def explain(error: BaseException, *, flags: bool = False) -> Explanation:
     """An error in words.
 
-    An `AmdetError` is looked up by class, then by its nearest base. Anything else is a file that cannot be used, a full
-    disk, spent memory, or our own defect.
+    An `AmdetError` is looked up by class, then by its nearest base. Anything else is a file that cannot be used, a
+    full disk, spent memory, or our own defect.
 
     Args:
         error: the error.

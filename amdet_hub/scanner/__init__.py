@@ -41,7 +41,6 @@ _HOMES = {
     "is_main_process": "options",
     "judged_by": "cache",
     "plan_target": "estimate",
-    "scan_target": "legacy",
 }
 
 __all__ = [

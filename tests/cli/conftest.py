@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from click.testing import CliRunner, Result
 from amdet_hub.cli.app import app
 
 Run = Callable[..., Result]
+
+
+def error_codes(result: Result) -> list[str]:
+    """The code of every error on stderr, which ends the error's first line."""
+    return re.findall(r"^(?:.*: )?Error: .* \[([a-z0-9-]+)\]$", result.stderr, re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)

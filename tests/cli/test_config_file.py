@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._config_file import EXPLICIT_ONLY, KEYS, FileSettings, read_config
+from amdet_hub.cli._request import build_scanner
 from amdet_hub.cli.scan import scan as scan_command
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
@@ -33,7 +34,7 @@ def seen(*args: str, env: dict[str, str] | None = None) -> dict[str, object]:
     @opt.config_option
     @click.pass_context
     def probe(ctx: click.Context, /, **flags: object) -> None:
-        found.update(flags, config=opt.scan_config(ctx, flags), file=opt.file_settings(ctx))
+        found.update(flags, config=build_scanner(ctx, flags).config, file=opt.file_settings(ctx))
 
     found: dict[str, object] = {}
     result = CliRunner().invoke(probe, args, env=env, catch_exceptions=False)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from amdet_hub.cli._output import check_writable, escape, format_bytes, format_duration, write_whole
+from amdet_hub.cli._output import check_writable, escape, write_whole
 from amdet_hub.cli._progress import LINE_EVERY_S, Progress, choose_mode
 from amdet_hub.errors import OutputError
+from amdet_hub.report.quantities import format_bytes, format_duration
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -59,17 +60,19 @@ def test_write_whole_into_a_pipe(tmp_path: Path) -> None:
     assert got == ["through"]
 
 
-def test_check_writable_accepts_and_leaves_nothing(tmp_path: Path) -> None:
-    check_writable([tmp_path / "a.json", tmp_path / "b.md"])
-    assert os.listdir(tmp_path) == []
+def test_check_writable_makes_folders_and_no_file(tmp_path: Path) -> None:
+    check_writable([tmp_path / "a.json", tmp_path / "reports" / "2030" / "b.md"])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert (tmp_path / "reports" / "2030").is_dir()
 
 
 def test_check_writable_refuses(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to("a.json")
     for paths, reason in (
         ([tmp_path / "folder"], "it is a directory"),
-        ([tmp_path / "missing" / "a.json"], "there is no folder"),
+        ([tmp_path / "file" / "a.json"], "cannot write"),
         ([tmp_path / "a.json", tmp_path / "folder" / ".." / "a.json"], "another output goes to the same path"),
         ([tmp_path / "a.json", tmp_path / "link"], "another output goes to the same path"),
         ([Path("/proc/amdet-report.json")], "cannot write"),

@@ -11,26 +11,24 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from amdet_hub.cli._output import OutputFile
-from amdet_hub.cli.scan import (
-    Request,
+from amdet_hub.cli._delivery import (
+    check_outputs,
     deliver,
     file_name,
-    place_outputs,
-    publish,
+    outputs_of,
     render,
     report_interruption,
-    scan,
-    understand,
     verdict_exit_code,
     write_outputs,
+    write_report,
 )
-from amdet_hub.config import ScanConfig
+from amdet_hub.cli._output import OutputFile
+from amdet_hub.cli._request import Request, parse_request
+from amdet_hub.cli.scan import scan
 from amdet_hub.errors import ConfigError, Interrupted
-from amdet_hub.hub import HubSettings
 from amdet_hub.records import RepoRef
 from amdet_hub.report import parse_report
-from amdet_hub.scanner import ScanOptions
+from amdet_hub.scanner import Scanner
 from tests.report import examples
 
 
@@ -53,27 +51,31 @@ def test_file_names_stay_in_their_folder(target: RepoRef, name: str) -> None:
     assert file_name(target) == name
 
 
-def test_several_targets_need_several_files() -> None:
-    refs = [ref("org/a"), ref("org/b")]
-    placed = place_outputs(refs, [OutputFile("json", Path("out/{target}.json"))])
-    assert [str(files[0].path) for files in placed.values()] == ["out/org--a.json", "out/org--b.json"]
-    with pytest.raises(ConfigError, match=r"needs \{target\}"):
-        place_outputs(refs, [OutputFile("json", Path("a.json"))])
-    assert place_outputs(refs[:1], [OutputFile("json", Path("a.json"))])[refs[0]][0].path == Path("a.json")
+def test_several_targets_need_several_files(tmp_path: Path) -> None:
+    refs = (ref("org/a"), ref("org/b"))
+    request = Request(Scanner(), refs, outputs=(OutputFile("json", tmp_path / "out" / "{target}.json"),))
+    check_outputs(request)
+    assert [outputs_of(request, one)[0].path.name for one in refs] == ["org--a.json", "org--b.json"]
+    assert (tmp_path / "out").is_dir()
+    one_file = (OutputFile("json", tmp_path / "a.json"),)
+    with pytest.raises(ConfigError) as refused:
+        check_outputs(dataclasses.replace(request, outputs=one_file))
+    assert refused.value.name == "--output"
+    check_outputs(dataclasses.replace(request, refs=refs[:1], outputs=one_file))
 
 
 @pytest.mark.parametrize(
     ("fail_on", "codes"),
-    [("inconclusive", (1, 0, 3)), ("detected", (1, 0, 0)), ("never", (0, 0, 0))],
+    [("inconclusive", (1, 0, 3, 0)), ("detected", (1, 0, 0, 0)), ("never", (0, 0, 0, 0))],
 )
-def test_fail_on(fail_on: str, codes: tuple[int, int, int]) -> None:
-    labels = ("backdoor-detected", "no-backdoor-found", "inconclusive")
+def test_fail_on(fail_on: str, codes: tuple[int, ...]) -> None:
+    labels = ("backdoor-detected", "no-backdoor-found", "inconclusive", "nothing-to-scan")
     assert tuple(verdict_exit_code(label, fail_on) for label in labels) == codes  # type: ignore[arg-type]
 
 
 def test_json_of_several_targets_is_one_line_each() -> None:
     for make in examples.EXAMPLES.values():
-        line = render(make(), "json", many=True)
+        line = render(make(), "json", several=True)
         assert "\n" not in line
         assert parse_report(line) == make()
         assert parse_report(render(make(), "json")) == make()
@@ -99,39 +101,30 @@ def test_a_file_that_fails_keeps_neither_the_others_nor_stdout_from_their_report
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = ref("org/dreamy-xl")
-    outputs = (OutputFile("json", tmp_path / "gone" / "a.json"), OutputFile("json", tmp_path / "b.json"))
-    request = Request(
-        refs=(target,),
-        config=ScanConfig(),
-        settings=HubSettings(),
-        reference=None,
-        options=ScanOptions(),
-        format="json",
-        outputs={target: outputs},
-        fail_on="never",
-        quiet=False,
-    )
-    assert publish(request, target, examples.clean()) == [2]
+    (tmp_path / "file").write_text("")
+    outputs = (OutputFile("json", tmp_path / "file" / "a.json"), OutputFile("json", tmp_path / "b.json"))
+    request = Request(Scanner(), (target,), format="json", outputs=outputs, fail_on="never")
+    assert write_report(request, target, examples.clean()) == [2]
     shown = capsys.readouterr()
-    assert "cannot write" in shown.err
+    assert "[output-error]" in shown.err
     assert parse_report((tmp_path / "b.json").read_text()) == examples.clean()
     assert parse_report(shown.out) == examples.clean()
     detecting = dataclasses.replace(request, fail_on="inconclusive", quiet=True)
-    assert deliver(detecting, target, examples.backdoored(), main=True) == 1, "a file that failed hides no detection"
-    assert deliver(detecting, target, examples.clean(), main=True) == 2
-    assert report_interruption(detecting, target, Interrupted(examples.interrupted()), main=True) == 130
+    assert deliver(detecting, target, examples.backdoored()) == 1, "a file that failed hides no detection"
+    assert deliver(detecting, target, examples.clean()) == 2
+    assert report_interruption(detecting, target, Interrupted(examples.interrupted())) == 130
 
 
 def test_no_reference_reaches_the_scan() -> None:
     """A flag on the command line beats the opposite choice of the environment."""
 
-    def understood(*args: str, env: dict[str, str] | None = None) -> Request:
+    def understood(*args: str, env: dict[str, str] | None = None) -> Scanner:
         @click.command(params=scan.params)
         @click.pass_context
         def probe(ctx: click.Context, /, targets: tuple[str, ...], **flags: Any) -> None:
-            found.append(understand(ctx, targets, flags))
+            found.append(parse_request(ctx, targets, flags).scanner)
 
-        found: list[Request] = []
+        found: list[Scanner] = []
         assert CliRunner().invoke(probe, ["org/m", *args], env=env, catch_exceptions=False).exit_code == 0
         return found[0]
 
