@@ -22,7 +22,7 @@ from amdet_hub.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from amdet_hub.automation.watch import WatchConfig, WatchEvent, WatchSummary
-    from amdet_hub.hub.discussions import WebhookPlan
+    from amdet_hub.hub.webhooks import WebhookPlan
 
 EPILOG = """
 Targets:
@@ -201,7 +201,7 @@ def webhook() -> None:
 @opt.config_option
 def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
     """Create a webhook for every push to TARGET (org/model, or org/... for all models of a namespace)."""
-    from amdet_hub.hub.discussions import ensure_webhook, fresh_secret
+    from amdet_hub.hub.webhooks import ensure_webhook, fresh_secret
 
     set_up_logging(flags["verbose"])
     secret = os.environ.get(SECRET_VARIABLE) or None
@@ -224,7 +224,7 @@ def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
 
 def _webhook_plan(targets: tuple[str, ...], flags: dict[str, Any], secret: str | None) -> WebhookPlan:
     from amdet_hub.automation.watch import parse_watched
-    from amdet_hub.hub.discussions import WebhookPlan
+    from amdet_hub.hub.webhooks import WebhookPlan
 
     namespace = "user" if flags["user"] else "org"
     watched = tuple((namespace if kind == "namespace" else "model", name) for kind, name in parse_watched(targets))
