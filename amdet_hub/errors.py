@@ -79,14 +79,15 @@ class HubError(AmdetError):
 class RepoNotFound(HubError):
     """The repository does not exist, or is private and the token (if any) does not open it.
 
-    `token_sent` says which to suspect.
+    `token_sent` says which to suspect. `kind` says what `repo_id` names where that is no repository: a collection, or
+    an owner of models.
     """
 
-    def __init__(self, repo_id: str, *, token_sent: bool, endpoint: str | None = None) -> None:
-        super().__init__(
-            f"repository '{repo_id}' was not found (or it is private)", repo_id=repo_id, endpoint=endpoint
-        )
-        self.token_sent = token_sent
+    def __init__(
+        self, repo_id: str, *, token_sent: bool, endpoint: str | None = None, kind: str = "repository"
+    ) -> None:
+        super().__init__(f"{kind} '{repo_id}' was not found (or it is private)", repo_id=repo_id, endpoint=endpoint)
+        self.token_sent, self.kind = token_sent, kind
 
 
 class RepoGated(HubError):

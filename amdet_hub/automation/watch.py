@@ -220,12 +220,13 @@ class _Watch:
 
         Failures of later rounds are told and passed over: the next round asks again.
         """
-        from amdet_hub.hub.discussions import head_of, models_of
+        from amdet_hub.hub.listing import commit_of, model_commits
 
         settings, given = self._config.scanner.hub, set()
         for kind, name in parse_watched(self._config.targets):
             try:
-                heads = models_of(name, settings) if kind == "namespace" else {name: head_of(name, settings)}
+                single = kind != "namespace"
+                heads = {name: commit_of(name, None, settings)} if single else model_commits(name, settings)
             except HubError as error:
                 if first:
                     raise

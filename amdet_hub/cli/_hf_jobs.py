@@ -100,20 +100,20 @@ def scan_on_job(job: JobRequest, scanner: Scanner, target: ResolvedTarget, *, qu
         HubError: the job could not be started, or ended without a result.
         ReportError: its result is damaged.
     """
-    from amdet_hub.hub.jobs import job_end, job_log, start_job
+    from amdet_hub.hub.jobs import JobOrder, job_end, job_log, start_job
 
     _check_portable(scanner, target)
     key, endpoint = secrets.token_hex(16), scanner.hub.endpoint
     reader = LogReader(key)
-    running = start_job(
+    order = JobOrder(
         _arguments(scanner, target, key),
-        scanner.hub,
         package=job.package,
         flavor=job.flavor,
         timeout_s=(scanner.options.timeout_s or WITHOUT_TIMEOUT_S) + INSTALL_S,
         environment={"HF_HUB_DISABLE_TELEMETRY": "1", **({"HF_ENDPOINT": endpoint} if endpoint else {})},
         with_token=target.snapshot.private or target.snapshot.gated,
     )
+    running = start_job(order, scanner.hub)
     if not quiet:
         say(f"Started on {escape(job.flavor)}: {escape(running.url)}")
     _follow(running, scanner.hub, reader, quiet=quiet)

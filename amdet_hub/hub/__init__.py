@@ -1,12 +1,11 @@
 """The only room that talks to the Hugging Face Hub, or to a folder in its place.
 
-* `refs`: what the user typed -> `RepoRef`.
-* `settings`: how to reach the Hub, and as whom.
+* `targets`: what the user typed -> `RepoRef`. `settings`: how to reach the Hub, and as whom.
 * `resolve`: `RepoRef` -> a `RepoSource` pinned to one commit; `remote` and `local` are its two implementations,
-  `download` moves the bytes of whole files, `towers` those of some tensors.
-* `many`: the models of an organisation or a collection. `jobs`: a command on Hugging Face Jobs.
-* `publish`: files -> one pull request, opened or updated in place.
-* `watching`: the commits that repositories stand at, discussions, webhooks.
+  `download` moves the bytes of whole files, `partial_download` those of some tensors, `cache` bounds our own cache.
+* `listing`: the models of an owner or a collection, and the commit a model stands at.
+* `publish`: files -> one pull request, opened or updated in place. `discussions`, `webhooks`: what their names say.
+* `jobs`: a command on Hugging Face Jobs.
 
 Everything read here is hostile text. Every error that leaves is an `amdet_hub.errors.AmdetError`. The names below are
 loaded on first use, so that importing this package does not import the Hub's client. Its telemetry is off unless the

@@ -1,4 +1,4 @@
-"""The Hub's client, kept to our rules: every request has a time limit, every wait is ours, every error is one of `amdet_hub.errors`.
+"""The Hub's client under our rules: requests have a time limit, waits are ours, errors are those of `amdet_hub.errors`.
 
 Left alone, the client waits without limit for an answer, sleeps through a `Retry-After` of any length, and tries five
 times with pauses of its own. Inside `ask`, hooks on its session give every request `timeout_s`, end an attempt at once
@@ -29,8 +29,7 @@ from amdet_hub.hub._errors import Question, status_error, translate
 from amdet_hub.hub.settings import HubSettings
 
 if os.environ.get("HF_HUB_DISABLE_TELEMETRY", "").upper() in constants.ENV_VARS_TRUE_VALUES:
-    # The package's `__init__` sets the variable, which comes too late when somebody else imported the client before
-    # us.
+    # The package's `__init__` sets the variable, which comes too late where the client was imported before us.
     constants.HF_HUB_DISABLE_TELEMETRY = True
 
 T = TypeVar("T")
@@ -65,7 +64,7 @@ _attempt: ContextVar[_Attempt | None] = ContextVar("amdet_hub_attempt", default=
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:
-    """Drops the client's own warnings about our attempts: they show signed addresses, and what they say is in our errors."""
+    """Drops the client's own warnings about our attempts: they show signed addresses, and our errors say the same."""
     return _attempt.get() is None or record.levelno >= logging.ERROR
 
 
@@ -100,14 +99,26 @@ def headers_of(settings: HubSettings) -> dict[str, str]:
     return dict(build_hf_headers(token=settings.token, library_name=LIBRARY_NAME, library_version=__version__))
 
 
-def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, retries: int | None = None) -> T:
+def prepare(action: str, settings: HubSettings, *, name: str | None = None, **asked: Any) -> tuple[HfApi, Question]:
+    """The client, and the question `action` for the words of an error; `asked` are fields of the question.
+
+    Raises:
+        HubUnavailable: offline.
+    """
+    question = Question(action, endpoint_of(settings), name, **asked)
+    if is_offline(settings):
+        raise HubUnavailable("offline mode is on", repo_id=name, endpoint=question.endpoint)
+    return api_of(settings), question
+
+
+def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, writes: bool = False) -> T:
     """The result of `request`, which uses the client; tried again after a passing failure, with a pause that grows.
 
     Args:
         question: what is asked, for the words of an error.
         settings: time limit and number of retries.
-        request: called once for each attempt; must be safe to repeat unless `retries` is 0.
-        retries: instead of `settings.max_retries`. A write passes 0: an answer that got lost may have been a yes.
+        request: called once for each attempt; must be safe to repeat unless it writes.
+        writes: never repeat it, because an answer that got lost may have been a yes.
 
     Raises:
         RateLimited: 429, and the server names no short wait, or has done so already.
@@ -116,15 +127,13 @@ def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, 
         HubError: any other refusal.
         ResourceError: the disk is full or cannot be written.
     """
-    retries = settings.max_retries if retries is None else retries
-    pause_s, waited = FIRST_PAUSE_S, False
+    retries, pause_s, waited = 0 if writes else settings.max_retries, FIRST_PAUSE_S, False
     while True:
         try:
             with _policed(question, settings):
                 return request()
-        except (
-            Exception
-        ) as error:  # everything the client can raise is translated here, and what is not is raised again
+        # every error of the client is translated here, and any other is raised again
+        except Exception as error:
             known = translate(error, question)
             if known is None:
                 raise

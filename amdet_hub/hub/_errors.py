@@ -1,4 +1,4 @@
-"""From whatever the Hub's client raises to one of `amdet_hub.errors`: one table, read from the most to the least specific class.
+"""From an error of the Hub's client to one of `amdet_hub.errors`: one table, from the most to the least specific class.
 
 Knows: the client's exceptions and HTTP statuses. Refuses to know: retries (`_client`), exit codes and advice
 (`amdet_hub.cli`). Source: huggingface_hub 2.4, `errors.py` and `utils/_http.py`.
@@ -45,8 +45,8 @@ _MAX_REASON_CHARS = 200
 class Question:
     """What is being asked of the Hub, for the words of an error.
 
-    `action` completes "the Hub refused to ..."; `parent_commit` is set for a commit; `size_bytes` is the size of the
-    file asked for, if known.
+    `action` completes "the Hub refused to ..."; `kind` says what `repo_id` names; `parent_commit` is set for a commit;
+    `size_bytes` is the size of the file asked for, if known.
     """
 
     action: str
@@ -56,18 +56,25 @@ class Question:
     path: str | None = None
     parent_commit: str | None = None
     size_bytes: int | None = None
+    kind: str = "repository"
 
     @property
     def name(self) -> str:
         """The repository, or the Hub itself."""
         return self.repo_id or self.endpoint
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where an error happened, for the keywords of its class."""
+        return {"repo_id": self.repo_id, "endpoint": self.endpoint}
 
-Maker = Callable[[Any, Question], AmdetError]
+    def unusable(self, reason: str) -> HubError:
+        """The error that says that the Hub's answer is none."""
+        return HubError(f"the Hub's answer to '{self.action}' cannot be used ({reason})", **self.place)
 
 
 def translate(error: Exception, question: Question) -> AmdetError | None:
-    """The error of ours that says what `error` means for `question`; None when `error` is a defect and not an answer."""
+    """The error of ours that says what `error` means for `question`; None when `error` is a defect and no answer."""
     if isinstance(error, AmdetError):
         return error
     return next((make(error, question) for kind, make in _TABLE if isinstance(error, kind)), None)
@@ -76,9 +83,9 @@ def translate(error: Exception, question: Question) -> AmdetError | None:
 def status_error(status: int, headers: Mapping[str, str], question: Question) -> AmdetError | None:
     """What a status that ends every attempt at once means: 429 or an ailing server; None for all others."""
     if status == 429:
-        return RateLimited(retry_after_s=retry_after_s(headers), repo_id=question.repo_id, endpoint=question.endpoint)
+        return RateLimited(retry_after_s=retry_after_s(headers), **question.place)
     if status in UNAVAILABLE_STATUSES:
-        return HubUnavailable(f"HTTP {status}", status=status, repo_id=question.repo_id, endpoint=question.endpoint)
+        return HubUnavailable(f"HTTP {status}", status=status, **question.place)
     return None
 
 
@@ -102,85 +109,6 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
-def token_was_sent(error: Any) -> bool:
-    """Whether the request that `error` answers carried a token."""
-    try:
-        return "authorization" in error.response.request.headers
-    except (AttributeError, RuntimeError):  # an answer that lost its request
-        return False
-
-
-def _not_found(error: Any, question: Question) -> AmdetError:
-    if (
-        question.parent_commit is not None and error.response.status_code == 401
-    ):  # writing, and the repository was just read
-        return AccessDenied(question.action, status=401, repo_id=question.repo_id, endpoint=question.endpoint)
-    return RepoNotFound(question.name, token_sent=token_was_sent(error), endpoint=question.endpoint)
-
-
-def _gated(error: Any, question: Question) -> AmdetError:
-    return RepoGated(question.name, terms_url=f"{question.endpoint}/{question.repo_id}", endpoint=question.endpoint)
-
-
-def _no_revision(error: Any, question: Question) -> AmdetError:
-    return RevisionNotFound(question.name, question.revision or "main", endpoint=question.endpoint)
-
-
-def _no_entry(error: Any, question: Question) -> AmdetError:
-    if question.path is None:
-        return _unusable("it says that a file is missing where none was asked for", question)
-    return FileNotInRepo(question.name, question.path, endpoint=question.endpoint)
-
-
-def _disabled(error: Any, question: Question) -> AmdetError:
-    return HubError(
-        f"access to '{question.name}' was disabled by the Hub", repo_id=question.repo_id, endpoint=question.endpoint
-    )
-
-
-def _status(error: Any, question: Question) -> AmdetError:
-    status, headers = int(error.response.status_code), error.response.headers
-    if (passing := status_error(status, headers, question)) is not None:
-        return passing
-    if status in (401, 403):
-        return AccessDenied(question.action, status=status, repo_id=question.repo_id, endpoint=question.endpoint)
-    if status in (409, 412) and question.parent_commit is not None:
-        return CommitConflict(question.name, parent_commit=question.parent_commit, endpoint=question.endpoint)
-    if status == 404 and question.path is not None:
-        return _no_entry(error, question)
-    said = _one_line(headers.get("X-Error-Message") or getattr(error, "server_message", None) or "")
-    return _unusable(f"HTTP {status}{f': {said}' if said else ''}", question)
-
-
-def _no_answer(error: Any, question: Question) -> AmdetError:
-    said = _one_line(str(error)) or type(error).__name__
-    if question.path is not None and "complete message body" in said:
-        return _ended_early(question, re.search(r"received (\d+) bytes", said))
-    return HubUnavailable(said, repo_id=question.repo_id, endpoint=question.endpoint)
-
-
-def _local_miss(error: Any, question: Question) -> AmdetError:
-    """The client hides the reason why it could not ask for a file behind "not in the cache"; it is the cause."""
-    cause = error.__cause__
-    if isinstance(cause, Exception) and not isinstance(cause, hub_errors.LocalEntryNotFoundError):
-        known = translate(cause, question)
-        if known is not None:
-            return known
-    return _offline(error, question)
-
-
-def _offline(error: Any, question: Question) -> AmdetError:
-    return OfflineMiss(question.name, question.path or question.revision or "main")
-
-
-def _not_a_hub(error: Any, question: Question) -> AmdetError:
-    return _unusable("it does not answer like a Hugging Face Hub", question)
-
-
-def _no_token(error: Any, question: Question) -> AmdetError:
-    return AccessDenied(question.action, status=401, repo_id=question.repo_id, endpoint=question.endpoint)
-
-
 def disk_error(error: OSError, size_bytes: int | None) -> ResourceError:
     """What an error of this machine's file system means for a download of this size."""
     if error.errno in _DISK_ERRNOS:
@@ -189,53 +117,106 @@ def disk_error(error: OSError, size_bytes: int | None) -> ResourceError:
     return ResourceError("disk", said, needed=size_bytes)
 
 
+def _not_found(error: Any, question: Question) -> AmdetError:
+    # a write that was refused: the repository was read just before
+    if question.parent_commit is not None and error.response.status_code == 401:
+        return _denied(error, question)
+    try:
+        token_sent = "authorization" in error.response.request.headers
+    except RuntimeError:  # an answer that lost its request
+        token_sent = False
+    return RepoNotFound(question.name, token_sent=token_sent, endpoint=question.endpoint, kind=question.kind)
+
+
+def _denied(error: Any, question: Question, status: int = 401) -> AmdetError:
+    return AccessDenied(question.action, status=status, **question.place)
+
+
+def _no_entry(error: Any, question: Question) -> AmdetError:
+    if question.path is None:
+        return question.unusable("it says that a file is missing where none was asked for")
+    return FileNotInRepo(question.name, question.path, endpoint=question.endpoint)
+
+
+def _status(error: Any, question: Question) -> AmdetError:
+    status, headers = int(error.response.status_code), error.response.headers
+    if (passing := status_error(status, headers, question)) is not None:
+        return passing
+    if status in (401, 403):
+        return _denied(error, question, status)
+    if status in (409, 412) and question.parent_commit is not None:
+        return CommitConflict(question.name, parent_commit=question.parent_commit, endpoint=question.endpoint)
+    if status == 404 and question.path is not None:
+        return _no_entry(error, question)
+    if status == 404 and question.kind != "repository":  # the Hub has an error code for repositories only
+        return _not_found(error, question)
+    said = _one_line(headers.get("X-Error-Message") or getattr(error, "server_message", None) or "")
+    return question.unusable(f"HTTP {status}{f': {said}' if said else ''}")
+
+
+def _no_answer(error: Any, question: Question) -> AmdetError:
+    said = _one_line(str(error)) or type(error).__name__
+    if question.path is not None and "complete message body" in said:
+        return _ended_early(question, re.search(r"received (\d+) bytes", said))
+    return HubUnavailable(said, **question.place)
+
+
+def _local_miss(error: Any, question: Question) -> AmdetError:
+    """The client hides the reason why it could not ask for a file behind "not in the cache"; it is the cause."""
+    cause = error.__cause__
+    hidden = isinstance(cause, Exception) and not isinstance(cause, hub_errors.LocalEntryNotFoundError)
+    return (translate(cause, question) if hidden else None) or _offline(error, question)
+
+
+def _offline(error: Any, question: Question) -> AmdetError:
+    return OfflineMiss(question.name, question.path or question.revision or "main")
+
+
 def _system(error: OSError, question: Question) -> AmdetError:
     # a system error with a file name is this machine's, one without is the network's
     if error.errno in _DISK_ERRNOS or error.filename is not None:
         return disk_error(error, question.size_bytes)
     if question.path is not None and "Consistency check failed" in str(error):
         return _ended_early(question, re.search(r"has size (\d+)", str(error)))
-    return HubUnavailable(
-        _one_line(str(error)) or type(error).__name__, repo_id=question.repo_id, endpoint=question.endpoint
-    )
+    return _no_answer(error, question)
 
 
 def _ended_early(question: Question, received: re.Match[str] | None) -> AmdetError:
     expected = "the whole file" if question.size_bytes is None else f"{question.size_bytes:,} bytes"
     actual = f"{int(received[1]):,} bytes" if received else "less"
-    return DownloadCorrupt(
-        question.name, question.path or "", expected=expected, actual=actual, endpoint=question.endpoint
-    )
+    at = {"path": question.path or "", "endpoint": question.endpoint}
+    return DownloadCorrupt(question.name, expected=expected, actual=actual, **at)
 
 
 def _malformed(error: Exception, question: Question) -> AmdetError:
-    return _unusable(f"{type(error).__name__}: {_one_line(str(error))}", question)
-
-
-def _unusable(reason: str, question: Question) -> HubError:
-    return HubError(
-        f"the Hub's answer to '{question.action}' cannot be used ({reason})",
-        repo_id=question.repo_id,
-        endpoint=question.endpoint,
-    )
+    return question.unusable(f"{type(error).__name__}: {_one_line(str(error))}")
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:_MAX_REASON_CHARS].rstrip(".")
 
 
-_TABLE: tuple[tuple[type[Exception], Maker], ...] = (
-    (hub_errors.GatedRepoError, _gated),  # a RepositoryNotFoundError too
-    (hub_errors.DisabledRepoError, _disabled),
+_TABLE: tuple[tuple[type[Exception], Callable[[Any, Question], AmdetError]], ...] = (
+    (  # a RepositoryNotFoundError too
+        hub_errors.GatedRepoError,
+        lambda _, q: RepoGated(q.name, terms_url=f"{q.endpoint}/{q.repo_id}", endpoint=q.endpoint),
+    ),
+    (
+        hub_errors.DisabledRepoError,
+        lambda _, q: HubError(f"access to '{q.name}' was disabled by the Hub", **q.place),
+    ),
     (hub_errors.RepositoryNotFoundError, _not_found),
-    (hub_errors.RevisionNotFoundError, _no_revision),
+    (
+        hub_errors.RevisionNotFoundError,
+        lambda _, q: RevisionNotFound(q.name, q.revision or "main", endpoint=q.endpoint),
+    ),
     (hub_errors.RemoteEntryNotFoundError, _no_entry),
     (hub_errors.HfHubHTTPError, _status),
     (hub_errors.LocalEntryNotFoundError, _local_miss),
     (hub_errors.OfflineModeIsEnabled, _offline),
-    (hub_errors.FileMetadataError, _not_a_hub),
-    (hub_errors.LocalTokenNotFoundError, _no_token),
-    (hub_errors.OIDCError, _no_token),
+    (hub_errors.FileMetadataError, lambda _, q: q.unusable("it does not answer like a Hugging Face Hub")),
+    (hub_errors.LocalTokenNotFoundError, _denied),
+    (hub_errors.OIDCError, _denied),
     (hub_errors.XetDownloadError, _no_answer),
     (httpx.HTTPError, _no_answer),
     (httpx.InvalidURL, _no_answer),

@@ -1,6 +1,6 @@
 """Hugging Face Jobs: a command on rented hardware. Starts one, hands out its log, says how it ended, stops it.
 
-The token, where the job needs one, travels as a secret of the job and stands in no argument and no log. Refuses to
+The token, where the job needs one, is a secret of the job and stands in no argument and no log. Refuses to
 know what the command does. Source: huggingface_hub 2.4, `HfApi.run_uv_job`, `fetch_job_logs`, `inspect_job`,
 `cancel_job`.
 """
@@ -13,12 +13,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import JobInfo, get_token
 
-from amdet_hub.errors import AccessDenied, ConfigError, HubError, OfflineMiss
+from amdet_hub.errors import AccessDenied, ConfigError, HubError
 from amdet_hub.hub import _client
-from amdet_hub.hub._errors import Question, translate
+from amdet_hub.hub._errors import translate
 from amdet_hub.hub.settings import HubSettings
 
 PROGRAM = "amdet-hub"
@@ -35,22 +36,13 @@ class RunningJob:
     url: str
 
 
-def start_job(
-    arguments: Sequence[str],
-    settings: HubSettings,
-    *,
-    package: str,
-    flavor: str,
-    timeout_s: float,
-    environment: Mapping[str, str],
-    with_token: bool,
-) -> RunningJob:
-    """Start `amdet-hub ARGUMENTS` on rented hardware, paid by whoever the token belongs to.
+@dataclass(frozen=True)
+class JobOrder:
+    """`amdet-hub ARGUMENTS` on rented hardware.
 
-    Args:
+    Attributes:
         arguments: of the command line; no secret may be among them.
-        settings: how to reach the Hub, and as whom.
-        package: what pip would install, `"amdet-hub==0.1.0"`.
+        package: the requirement that pip installs, `"amdet-hub==0.1.0"`.
         flavor: the hardware, as the Hub names it (`"cpu-basic"`, `"t4-small"`).
         timeout_s: the Hub stops the job after this many seconds.
         environment: variables that anybody may see.
@@ -58,57 +50,67 @@ def start_job(
 
     Raises:
         ConfigError: an argument is also the name of a local file, which the client would send along.
+    """
+
+    arguments: Sequence[str]
+    package: str
+    flavor: str
+    timeout_s: float
+    environment: Mapping[str, str]
+    with_token: bool
+
+    def __post_init__(self) -> None:
+        for argument in (PROGRAM, *self.arguments):
+            # the client uploads every argument that is a local file, and refuses what looks like the name of a script
+            if Path(argument).is_file() or argument.endswith(_FILE_SUFFIXES):
+                said = f"'{argument}' is the name of a file here, or looks like one, and would be sent along"
+                raise ConfigError("--on", f"{said}; run it elsewhere")
+
+
+def start_job(order: JobOrder, settings: HubSettings) -> RunningJob:
+    """Start a job, paid by the owner of the token.
+
+    Raises:
         AccessDenied: there is no token, or it may not start jobs.
         HubError: the job could not be started.
     """
-    if _client.is_offline(settings):
-        raise OfflineMiss("jobs", "a new job")
-    for argument in (PROGRAM, *arguments):
-        # the client uploads every argument that is a local file, and refuses what looks like the name of a script
-        if Path(argument).is_file() or argument.endswith(_FILE_SUFFIXES):
-            raise ConfigError(
-                "--on",
-                f"'{argument}' is the name of a file here, or looks like one, and would be sent along; run it"
-                " elsewhere",
-            )
+    api, question = _client.prepare("start a job", settings)
     token = settings.token or get_token()
     if token is None:
-        raise AccessDenied("start a job", status=401, endpoint=_client.endpoint_of(settings))
-    api = _client.api_of(settings)
-    question = Question("start a job", _client.endpoint_of(settings))
+        raise AccessDenied(question.action, status=401, endpoint=question.endpoint)
     namespace = str(_client.ask(question, settings, lambda: api.whoami(token=token)["name"]))
 
     def request() -> JobInfo:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # the client calls this method experimental; our tests say when it changes
+        with warnings.catch_warnings():  # the client calls this method experimental; our tests say when it changes
+            warnings.simplefilter("ignore", UserWarning)
             started: JobInfo = api.run_uv_job(
                 PROGRAM,
-                script_args=list(arguments),
-                dependencies=[package],
-                env=dict(environment),
-                secrets={"HF_TOKEN": token} if with_token else None,
-                flavor=flavor,
-                timeout=int(timeout_s),
+                script_args=list(order.arguments),
+                dependencies=[order.package],
+                env=dict(order.environment),
+                secrets={"HF_TOKEN": token} if order.with_token else None,
+                flavor=order.flavor,
+                timeout=int(order.timeout_s),
                 namespace=namespace,
                 token=token,
             )
         return started
 
-    job = _client.ask(
-        question, settings, request, retries=0
-    )  # an answer that got lost may have been a job that costs money
+    job = _client.ask(question, settings, request, writes=True)
     return RunningJob(namespace, job.id, job.url)
 
 
 def job_log(job: RunningJob, settings: HubSettings, *, follow: bool = True) -> Iterator[str]:
-    """The lines of its log as they come until it ends, the last ones perhaps aside; or (`follow` False) all that are there. Raises: HubError."""
-    api = _client.api_of(settings)
+    """The lines of its log as they come until it ends, the last ones perhaps aside; without `follow` those so far.
+
+    Raises:
+        HubError: it could not be read.
+    """
+    api, question = _client.prepare("read the log of a job", settings)
     try:
         yield from api.fetch_job_logs(job_id=job.id, namespace=job.namespace, follow=follow)
-    except Exception as error:  # everything the client can raise is translated here, and what is not is raised again
-        known = translate(error, Question("read the log of a job", _client.endpoint_of(settings)))
+    except Exception as error:  # every error of the client is translated here, and any other is raised again
+        known = translate(error, question)
         if known is None or known is error:
             raise
         raise known from error
@@ -116,28 +118,24 @@ def job_log(job: RunningJob, settings: HubSettings, *, follow: bool = True) -> I
 
 def job_end(job: RunningJob, settings: HubSettings) -> tuple[str, str]:
     """How it ended: the Hub's word (`"COMPLETED"`, `"ERROR"`, `"CANCELED"`) and message. Raises: HubError."""
-    api = _client.api_of(settings)
-    question = Question("ask how a job ended", _client.endpoint_of(settings))
-    stage = "RUNNING"
+    api, question = _client.prepare("ask how a job ended", settings)
+
+    def request() -> Any:
+        return api.inspect_job(job_id=job.id, namespace=job.namespace).status
+
     for _ in range(_SETTLE_TURNS):
-        status = _client.ask(
-            question, settings, lambda: api.inspect_job(job_id=job.id, namespace=job.namespace).status
-        )
+        status = _client.ask(question, settings, request)
         stage = str(getattr(status.stage, "value", status.stage))
         if stage not in ("RUNNING", "SCHEDULING"):
             return stage, str(status.message or "")
         time.sleep(_SETTLE_S)
-    return stage, "it does not end"
+    return "RUNNING", "it does not end"
 
 
 def stop_job(job: RunningJob, settings: HubSettings) -> bool:
     """Stop it, so that it costs nothing more. Returns whether the Hub took the order."""
-    api = _client.api_of(settings)
     with contextlib.suppress(HubError):
-        _client.ask(
-            Question("stop a job", _client.endpoint_of(settings)),
-            settings,
-            lambda: api.cancel_job(job_id=job.id, namespace=job.namespace),
-        )
+        api, question = _client.prepare("stop a job", settings)
+        _client.ask(question, settings, lambda: api.cancel_job(job_id=job.id, namespace=job.namespace))
         return True
     return False

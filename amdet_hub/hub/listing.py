@@ -1,14 +1,18 @@
-"""Which models belong to an organisation or a collection, and at which commit one stands.
+"""Which models belong to an owner or a collection, and at which commit one stands.
 
-Reads listings; opens no repository.
+Reads listings; opens no repository. Everything read here is hostile text.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
-from amdet_hub.errors import ConfigError, HubError, OfflineMiss
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+
+from amdet_hub.errors import BadRepository, ConfigError, HubError
 from amdet_hub.hub import _client
 from amdet_hub.hub._errors import Question
 from amdet_hub.hub._listings import is_commit_sha
@@ -32,54 +36,81 @@ def list_models(
 
     Raises:
         ConfigError: there are more than 10,000.
-        OfflineMiss: offline.
+        RepoNotFound: there is no such author.
         HubError: the listing could not be read.
     """
-    owner = author or "the Hub"
-    _require_network(settings, owner)
-    api, wanted = _client.api_of(settings), list(filters)
+    asked = {"filter": list(filters) or None, "sort": "downloads", "limit": limit}
+    return _checked((row.id for row in _models(author, settings, asked)), author or "the Hub")
 
-    def request() -> list[str]:
-        found = api.list_models(author=author, filter=wanted or None, sort="downloads", limit=limit)
-        return [model.id for model in itertools.islice(found, MAX_MODELS + 1)]
 
-    return _checked(_client.ask(_question(f"list the models of {owner}", settings), settings, request), owner)
+def model_commits(author: str, settings: HubSettings) -> dict[str, str]:
+    """The models of a user or an organisation: id to the commit of the default branch, sorted by id.
+
+    Raises:
+        BadRepository: the listing holds a model of another author.
+        ConfigError: there are more than 10,000.
+        RepoNotFound: there is no such author.
+        HubError: the listing could not be read.
+    """
+    rows = _models(author, settings, {"expand": ["sha"]})
+    for name in _checked((row.id for row in rows), author):
+        if name.partition("/")[0].lower() != author.lower():
+            raise BadRepository(name, f"it is no model of '{author}'")
+    place = Question("", _client.endpoint_of(settings))
+    # a repository without a commit holds nothing yet
+    return {row.id: commit_in(row, place) for row in sorted(rows, key=lambda row: row.id) if row.sha is not None}
 
 
 def list_collection(slug: str, settings: HubSettings) -> tuple[str, ...]:
     """Ids of the models in a collection (`"org/title-0123456789abcdef01234567"`), in its order.
 
-    Raises: as `list_models`.
+    Raises:
+        ConfigError: there are more than 10,000.
+        RepoNotFound: there is no such collection.
+        HubError: it could not be read.
     """
-    _require_network(settings, slug)
-    api = _client.api_of(settings)
-    question = _question(f"read the collection '{slug}'", settings)
+    api, question = _client.prepare(f"read the collection '{slug}'", settings, name=slug, kind="collection")
     items = _client.ask(question, settings, lambda: api.get_collection(slug).items)
-    return _checked([item.item_id for item in items if item.item_type == "model"], slug)
+    return _checked((item.item_id for item in items if item.item_type == "model"), slug)
 
 
 def commit_of(repo_id: str, revision: str | None, settings: HubSettings) -> str:
-    """The commit (40 hex digits) that a revision of a model stands at; one request. Raises: OfflineMiss; HubError."""
+    """The commit (40 hex digits) that a revision of a model stands at; one request. Raises: HubError."""
     if revision is not None and is_commit_sha(revision):
         return revision
-    _require_network(settings, repo_id)
-    api = _client.api_of(settings)
-    question = Question(f"read '{repo_id}'", _client.endpoint_of(settings), repo_id, revision)
-    sha = _client.ask(
-        question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s)
-    ).sha
-    if not isinstance(sha, str) or not is_commit_sha(sha):
-        raise HubError("the Hub's answer names no commit", repo_id=repo_id, endpoint=question.endpoint)
-    return sha
+    api, question = _client.prepare(f"read '{repo_id}'", settings, name=repo_id, revision=revision)
+    timeout_s = settings.timeout_s
+    info = _client.ask(question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=timeout_s))
+    return commit_in(info, question)
 
 
-def _question(action: str, settings: HubSettings) -> Question:
-    return Question(action, _client.endpoint_of(settings))
+def commit_in(info: Any, question: Question) -> str:
+    """The commit (40 hex digits) that an answer about a model names. Raises: HubError."""
+    if not isinstance(info.sha, str) or not is_commit_sha(info.sha):
+        raise HubError("the Hub's answer names no commit", **question.place)
+    return str(info.sha)
 
 
-def _require_network(settings: HubSettings, name: str) -> None:
-    if _client.is_offline(settings):
-        raise OfflineMiss(name, "listing")
+def _models(author: str | None, settings: HubSettings, asked: dict[str, Any]) -> list[Any]:
+    api, question = _client.prepare(f"list the models of {author or 'the Hub'}", settings)
+
+    def request() -> list[Any]:
+        return list(itertools.islice(api.list_models(author=author, **asked), MAX_MODELS + 1))
+
+    rows = _client.ask(question, settings, request)
+    if not rows and author is not None:  # the Hub lists no models of an owner that there is not
+        owner = Question(question.action, question.endpoint, author, kind="user or organisation")
+        _client.ask(owner, settings, lambda: _find_owner(api, author))
+    return rows
+
+
+def _find_owner(api: HfApi, name: str) -> None:
+    try:
+        api.get_user_overview(name)
+    except HfHubHTTPError as error:
+        if error.response.status_code != 404:
+            raise
+        api.get_organization_overview(name)
 
 
 def _checked(ids: Iterable[object], owner: str) -> tuple[str, ...]:

@@ -13,12 +13,12 @@ from typing import Any, Self
 
 from huggingface_hub.hf_api import RepoFile as ClientFile
 
-from amdet_hub.errors import BadRepository, FileNotInRepo, HubError, OfflineMiss
+from amdet_hub.errors import BadRepository, FileNotInRepo, OfflineMiss
 from amdet_hub.hub import _client, _listings
-from amdet_hub.hub._errors import Question
 from amdet_hub.hub._front_matter import MAX_CARD_BYTES, CardClaims, card_claims
 from amdet_hub.hub._paths import MAX_FILES, checked_listing
 from amdet_hub.hub.download import Downloads
+from amdet_hub.hub.listing import commit_in
 from amdet_hub.hub.partial_download import TensorDownloads
 from amdet_hub.hub.settings import HubSettings
 from amdet_hub.records import FetchPlan, FileIssue, HubSecurity, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
@@ -105,16 +105,13 @@ class HubSource:
 
 
 def _pinned(repo_id: str, revision: str | None, settings: HubSettings) -> RepoSnapshot:
-    api = _client.api_of(settings)
-    question = Question(f"read '{repo_id}'", _client.endpoint_of(settings), repo_id, revision)
+    api, question = _client.prepare(f"read '{repo_id}'", settings, name=repo_id, revision=revision)
     info = _client.ask(
         question,
         settings,
         lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s, securityStatus=True),
     )
-    sha = info.sha
-    if not isinstance(sha, str) or not _listings.is_commit_sha(sha):
-        raise HubError("the Hub's answer names no commit", repo_id=repo_id, endpoint=question.endpoint)
+    sha = commit_in(info, question)
     listing = _client.ask(
         question, settings, lambda: list(_listed(api.list_repo_tree(repo_id, recursive=True, revision=sha)))
     )

@@ -62,7 +62,7 @@ def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False
         HubError: anything else between us and the Hub.
     """
     from amdet_hub.hub import open_source
-    from amdet_hub.hub.publish import push_files
+    from amdet_hub.hub.publish import Proposal, push_files
 
     check_pushable(report)
     source = open_source(_present(report), settings)
@@ -74,15 +74,8 @@ def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False
             f"the report does not describe '{report.snapshot.repo_id}' as it is now: {'; '.join(status.reasons)}"
         )
     assert source.snapshot.commit_sha is not None  # a Hub repository, as `check_pushable` says
-    return push_files(
-        report.snapshot.repo_id,
-        files,
-        title=PULL_REQUEST_TITLE,
-        description=_description(report),
-        parent_commit=source.snapshot.commit_sha,
-        settings=settings,
-        direct=direct,
-    )
+    parent, words = source.snapshot.commit_sha, (PULL_REQUEST_TITLE, _description(report))
+    return push_files(Proposal(report.snapshot.repo_id, files, *words, parent), settings, direct=direct)
 
 
 def verify_card(ref: RepoRef, settings: HubSettings) -> SectionStatus:

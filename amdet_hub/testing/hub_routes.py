@@ -124,6 +124,15 @@ def _collection(world: World, request: HubRequest, names: dict[str, str]) -> Hub
     return json_response({**data, "position": 0, "private": False, "theme": "blue", "upvotes": 0})
 
 
+def _owner(world: World, request: HubRequest, names: dict[str, str]) -> HubResponse:
+    """The overview of a user or an organisation; an organisation is a name that owns repositories and has no token."""
+    name, is_user = names["owner"], names["kind"] == "users"
+    owns = any(repo.namespace == name for repo in world.repositories.values())
+    if (name in world.users) is not is_user or not (is_user or owns):
+        raise HubRefusal(404, f"{'User' if is_user else 'Organization'} not found")
+    return json_response({"user" if is_user else "name": name, "fullname": name, "avatarUrl": ""})
+
+
 def _paged(world: World, request: HubRequest, rows: Sequence[Any], size: int) -> HubResponse:
     """One page of `rows`, and in `Link` the address of the next."""
     at = request.number("cursor", 0)
@@ -235,6 +244,7 @@ READ_ROUTES = (
     route("GET", "/api/whoami-v2", _whoami),
     route("GET", "/api/models", _list_models),
     route("GET", "/api/collections/(?P<slug>[^/]+/[^/]+)", _collection),
+    route("GET", "/api/(?P<kind>users|organizations)/(?P<owner>[^/]+)/overview", _owner),
     route("GET", f"{MODEL}/revision/{REVISION}", _model_info),
     route("GET", f"{MODEL}/tree/{REVISION}(?:/(?P<path>.*))?", _tree),
     route("POST", f"{MODEL}/paths-info/{REVISION}", _paths_info),

@@ -295,6 +295,7 @@ def test_a_report_that_is_too_long_is_left_out_of_the_discussion() -> None:
 
 
 def test_an_empty_namespace_is_no_success(watcher: Watcher) -> None:
+    watcher.hub.add_user("empty", token="hf_emptyempty")
     with pytest.raises(TargetError):
         watcher.run(targets=("empty/...",))
 

@@ -140,7 +140,7 @@ def test_a_file_of_targets(ask: Run, models: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--org", "nobody"), "no such model"),
+        (("--org", "nosuch"), "'nosuch' was not found"),
         (("--filter", "clip"), "goes with --org, or with --limit"),
         (("--org", "acme", "--subfolder", "x"), "one target only"),
         (("--collection", "acme/none-0123456789abcdef01234567"), "acme/none-0123456789abcdef01234567"),

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -299,7 +299,7 @@ def test_a_cache_that_cannot_be_written_costs_the_shortcut(clip: RepoSource, set
 
 
 def test_weights_that_no_cache_takes(clip: RepoSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(614_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=614_000))
     with pytest.raises(ResourceError) as caught:
         clip.fetch_tensors(PATH, TEXT)
     assert (caught.value.resource, caught.value.available) == ("disk", 614_000)

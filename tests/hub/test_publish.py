@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from amdet_hub.errors import (
     RateLimited,
     RepoNotFound,
 )
-from amdet_hub.hub import HubSettings, PushResult, push_files
+from amdet_hub.hub import HubSettings, PushResult
+from amdet_hub.hub.publish import Proposal, push_files
 from amdet_hub.testing import LocalHub
 from tests.hub.conftest import README, WEIGHTS, Settle
 
@@ -24,7 +26,8 @@ TITLE = "Add a report"
 def push(hub: LocalHub, settings: HubSettings, content: bytes, **options: Any) -> PushResult:
     files = {"README.md": content, "amdet-hub.json": b'{"n": %d}' % len(content)}
     options = {"title": TITLE, "description": "What it says", "parent_commit": hub.head("org/m"), **options}
-    return push_files("org/m", files, settings=settings, **options)
+    direct = options.pop("direct", False)
+    return push_files(Proposal("org/m", files, **options), settings, direct=direct)
 
 
 @pytest.fixture
@@ -85,17 +88,9 @@ def test_after_a_merge_a_new_one_may_be_opened(hub: LocalHub, alice: HubSettings
 
 
 def test_what_main_holds_already_is_not_pushed(hub: LocalHub, alice: HubSettings) -> None:
-    result = push_files(
-        "org/m",
-        {
-            "README.md": README,
-            "text_encoder/model.safetensors": WEIGHTS,
-        },  # by git id, and by the sha256 of an LFS file
-        title=TITLE,
-        description="",
-        parent_commit=hub.head("org/m"),
-        settings=alice,
-    )
+    # by git id, and by the sha256 of an LFS file
+    files = {"README.md": README, "text_encoder/model.safetensors": WEIGHTS}
+    result = push_files(Proposal("org/m", files, TITLE, "", hub.head("org/m")), alice)
     assert result == PushResult("unchanged", None, None)
     assert hub.writes == []
 
@@ -190,26 +185,17 @@ def test_a_rate_limited_write(hub: LocalHub, alice: HubSettings) -> None:
 
 def test_a_repository_that_is_not_there(alice: HubSettings) -> None:
     with pytest.raises(RepoNotFound):
-        push_files(
-            "org/none", {"README.md": b"x"}, title=TITLE, description="", parent_commit="0" * 40, settings=alice
-        )
+        push_files(Proposal("org/none", {"README.md": b"x"}, TITLE, "", "0" * 40), alice)
 
 
 def test_offline_and_nonsense_are_refused(hub: LocalHub, settle: Settle, alice: HubSettings) -> None:
     with pytest.raises(HubUnavailable, match="offline"):
         push(hub, settle(token="hf_alice", offline=True), README)
     with pytest.raises(BadRepository):
-        push_files("org/m", {"../x": b""}, title=TITLE, description="", parent_commit="0" * 40, settings=alice)
+        Proposal("org/m", {"../x": b""}, TITLE, "", "0" * 40)
+    sound = Proposal("org/m", {"a": b""}, TITLE, "", "0" * 40)
     nonsense: list[dict[str, Any]] = [{"files": {}}, {"title": " "}, {"parent_commit": "main"}]
     for odd in nonsense:
-        values: dict[str, Any] = {"files": {"a": b""}, "title": TITLE, "parent_commit": "0" * 40, **odd}
-        with pytest.raises(ValueError, match="a push needs"):
-            push_files(
-                "org/m",
-                values["files"],
-                title=values["title"],
-                description="",
-                parent_commit=values["parent_commit"],
-                settings=alice,
-            )
+        with pytest.raises(ValueError, match="a proposal needs"):
+            replace(sound, **odd)
     assert hub.requests == []
