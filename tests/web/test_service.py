@@ -38,7 +38,7 @@ def stored(service: ScanService, name: str, preset: str = "standard") -> ScanRep
     """The report of a demonstration model that is shipped with the page."""
     copy_examples(service.settings)
     found = service.look_up(name, preset).earlier
-    assert found is not None, "the shipped examples are of another version: run python -m amdet_hub.web.make_examples"
+    assert found is not None, "the shipped examples are old: run python -m amdet_hub.web.make_examples"
     return found
 
 
