@@ -47,38 +47,24 @@ class ClipTextEncoder(TextTower):
             return ids.argmax(dim=-1)
         return (ids == self.config.eos_token_id).int().argmax(dim=-1)
 
-    def pool(self, features: Tensor, input_ids: Tensor) -> Tensor:
-        """`features (B, T, D)`, `input_ids (B, T)` -> `(B, P)` float32: the pooled feature, projected where there is a projection.
-
-        Raises:
-            ShapeError: the batch or the length of the two differ.
-        """
-        if features.shape[:2] != input_ids.shape:
-            raise ShapeError(
-                f"input_ids has shape {tuple(input_ids.shape)}, expected {tuple(features.shape[:2])} like features"
-            )
-        rows = torch.arange(features.shape[0], device=features.device)
-        pooled = features[rows, self.pool_positions(input_ids).to(features.device)].float()  # (B, D)
+    def _head(self, pooled: Tensor) -> Tensor:
         return F.linear(pooled, self._extra[PROJECTION]) if PROJECTION in self._extra else pooled
 
     def prefix_cache(self, hidden: Tensor) -> PrefixCache:
-        """`hidden (B, T0, D)`, positions 0..T0-1 -> their keys and values, layer by layer, each `(B, H, T0, Dh)` in the product dtype.
+        """`hidden (B, T0, D)` of positions 0..T0-1 -> their keys and values, layer by layer, each `(B, H, T0, Dh)`.
 
         Raises:
             ShapeError: `hidden` is not `(B, T0, D)`.
         """
         self._check_hidden(hidden)
-        keys: list[Tensor] = []
-        values: list[Tensor] = []
-        x, last = hidden.float(), len(self._layers) - 1
+        x, cached = hidden.float(), []
         for i, layer in enumerate(self._layers):
             q, k, v = self._project(layer, x)
-            keys.append(k.contiguous())
-            values.append(v.contiguous())
-            if i < last:  # the last layer's own output is not needed
-                mixed = F.scaled_dot_product_attention(q, k, v, is_causal=x.shape[1] > 1)
-                x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
-        return PrefixCache(tuple(keys), tuple(values))
+            cached.append((k.contiguous(), v.contiguous()))
+            if i < len(self._layers) - 1:  # the last layer's own output is not needed
+                x = self._attend(layer, x, q, k, v)
+        keys, values = zip(*cached, strict=True)
+        return PrefixCache(keys, values)
 
     def extend(self, cache: PrefixCache, hidden: Tensor, *, last_only: bool = False) -> Tensor:
         """Run C continuations of N new positions after each cached prefix.

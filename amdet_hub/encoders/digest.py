@@ -14,8 +14,8 @@ from torch import Tensor
 
 from amdet_hub.encoders.canonical_names import PROJECTION
 
+# Order of precision. float16 and bfloat16 do not contain each other, so neither is below the other.
 _PRECISION = {torch.float64: 3, torch.float32: 2, torch.float16: 1, torch.bfloat16: 1}
-"""Order of precision. float16 and bfloat16 do not contain each other, so neither is below the other."""
 
 
 def tower_digest(tensors: Mapping[str, Tensor]) -> str:

@@ -35,6 +35,7 @@ MAX_TOWERS = 8
 """Text towers in one file; Stable Diffusion 3 checkpoints hold two of this kind."""
 
 _MODEL = "text_model."
+# The tensors that tell a tower of a layout; what precedes the first is its prefix.
 _SIGNS: Mapping[KeyLayout, tuple[str, ...]] = {
     "transformers": (TOKEN_EMBEDDING,),
     "openclip": (
@@ -44,11 +45,11 @@ _SIGNS: Mapping[KeyLayout, tuple[str, ...]] = {
         "ln_final.weight",
     ),
 }
-"""The tensors that tell a tower of a layout; what precedes the first is its prefix."""
 _OPENCLIP_ROOTS = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
+# The contrastive loss's two scalars, which OpenCLIP stores beside the text tower's tensors.
 _OPENCLIP_OUTSIDE = ("logit_scale", "logit_bias")
-"""The contrastive loss's two scalars, which OpenCLIP stores beside the text tower's tensors."""
 _FLAT_ROOTS = ("embeddings.", "encoder.", "final_layer_norm.", "head.", "text_projection")
+# Part of a canonical name, what OpenCLIP has in its place, and which part of that tensor is meant.
 _OPENCLIP_NAMES: tuple[tuple[str, str, Part], ...] = (
     (TOKEN_EMBEDDING, "token_embedding.weight", "whole"),
     (POSITION_EMBEDDING, "positional_embedding", "whole"),
@@ -64,7 +65,6 @@ _OPENCLIP_NAMES: tuple[tuple[str, str, Part], ...] = (
     ("final_layer_norm.", "ln_final.", "whole"),
     ("head.", "text_projection.", "whole"),
 )
-"""Part of a canonical name, what OpenCLIP has in its place, and which part of that tensor is meant."""
 
 
 @dataclass(frozen=True)

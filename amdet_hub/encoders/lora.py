@@ -38,17 +38,17 @@ _PATTERNS: Mapping[AdapterNaming, re.Pattern[str]] = {
     ),
 }
 _FOR_TEXT_ENCODER = re.compile(r"text_encoder(?:_\d)?\.")
+# Every file of an adapter has a tensor name with one of these.
 _SIGNS = re.compile(r"lora|dora_|hada_|lokr_|oft_")
-"""Every file of an adapter has a tensor name with one of these."""
 _MODULE = re.compile(
     r"(?:(?:base_model\.|clip\.)?text_model[._])?(?:encoder[._]layers[._](?P<layer>\d{1,3})[._]"
     r"(?P<module>self_attn[._](?:[qkv]|out)_proj|self_attn|mlp[._]fc[12])|(?P<projection>text_projection))"
 )
+# T5, image towers, U-Nets, diffusion transformers, language models, whose names may lie beside a text tower's.
 _OTHER_MODEL = re.compile(
     r"(?:text_model[._])?(?:encoder[._]block[._]|transformer[._]encoder|shared|.*vision_model|visual|down_blocks|"
     r"up_blocks|mid_block|transformer_blocks|single_transformer_blocks|model[._]layers|layers[._]\d|.*decoder)"
 )
-"""T5, image towers, U-Nets, diffusion transformers, language models, whose names may lie beside a text tower's."""
 _OLD_ATTENTION = re.compile(r"to_(?P<kind>q|k|v|out)_lora\.")
 _ENDINGS = {
     "lora_down.weight": "down",
@@ -172,8 +172,8 @@ def _target_and_role(module: re.Match[str], rest: str) -> tuple[str, str | None]
     return f"encoder.layers.{int(module['layer'])}.{inner}.weight", role
 
 
+# The sizes of the tower that the columns and the rows of a matrix are, where they are not both the width.
 _SIDES = {"fc1": ("width", "intermediate"), "fc2": ("intermediate", "width"), "text_projection": ("width", "pooled")}
-"""The sizes of the tower that the columns and the rows of a matrix are, where they are not both the width."""
 
 
 def _lora(

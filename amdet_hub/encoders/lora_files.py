@@ -24,11 +24,9 @@ from amdet_hub.encoders.weight_files import WeightSet, folder_of, join
 from amdet_hub.records import Adapter, RepoFile, RepoSource, ResolvedEncoder
 
 ADAPTER_CONFIG = "adapter_config.json"
+# Where diffusers 0.35 and later keep the PEFT configs of a file's LoRAs. Source: diffusers `loaders/lora_base.py`,
+# LORA_ADAPTER_METADATA_KEY.
 _METADATA = "lora_adapter_metadata"
-"""Where diffusers 0.35 and later keep the PEFT configs of a file's LoRAs.
-
-Source: diffusers `loaders/lora_base.py`, LORA_ADAPTER_METADATA_KEY.
-"""
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,8 @@ def _scale(source: RepoSource, path: str, lora: Lora) -> tuple[float | None, tup
     return peft_scale(own, path) if own else None, ()
 
 
+# Switches of PEFT's LoRA config that must be off (or left out) for the plain product to be what PEFT computes.
 _PLAIN_LORA = {"use_dora": False, "lora_bias": False, "bias": "none", "fan_in_fan_out": False, "use_qalora": False}
-"""Switches of PEFT's LoRA config that must be off (or left out) for the plain product to be what PEFT computes."""
 _EMPTY_LORA = (
     "rank_pattern",
     "alpha_pattern",

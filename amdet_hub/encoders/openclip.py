@@ -32,11 +32,11 @@ _DEFAULTS: Mapping[str, Any] = {
     "eos_id": 2,
 }
 _HONOURED = {*_DEFAULTS, "no_causal_mask", "proj_bias", "act_kwargs", "norm_kwargs"}
+# Tokenisers, what the tensor shapes tell, and what only matters with an option that is refused.
 _WITHOUT_EFFECT = {
     *("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "mlp_ratio", "pad_id", "output_tokens"),
     *("hf_model_pretrained", "hf_proj_type", "hf_pooler_type"),
 }
-"""Tokenisers, what the tensor shapes tell, and what only matters with an option that is refused."""
 
 
 class UnsupportedTower(Exception):

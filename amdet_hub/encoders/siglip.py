@@ -8,13 +8,14 @@ padding is part of the input and none is passed here. Source: transformers `mode
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from transformers import SiglipTextConfig, SiglipTextModel
 from transformers.masking_utils import create_bidirectional_mask
 
 from amdet_hub.encoders.text_tower import TextTower, layer_config
-from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 
 
@@ -33,15 +34,5 @@ class SiglipTextEncoder(TextTower):
         """`input_ids (B, T)` -> `(B,)` int64, always the last position."""
         return torch.full((input_ids.shape[0],), input_ids.shape[1] - 1, dtype=torch.int64, device=self.device)
 
-    def pool(self, features: Tensor, input_ids: Tensor) -> Tensor:
-        """`features (B, T, D)`, `input_ids (B, T)` -> `(B, P)` float32: the last position's feature through the head.
-
-        Raises:
-            ShapeError: the batch or the length of the two differ.
-        """
-        if features.shape[:2] != input_ids.shape:
-            raise ShapeError(
-                f"input_ids has shape {tuple(input_ids.shape)}, expected {tuple(features.shape[:2])} like features"
-            )
-        pooled: Tensor = self._model.head(features[:, -1, :].float())
-        return pooled
+    def _head(self, pooled: Tensor) -> Tensor:
+        return cast(Tensor, self._model.head(pooled))

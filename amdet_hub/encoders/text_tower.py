@@ -1,4 +1,4 @@
-"""What the CLIP and the SigLIP tower share: their layers, run from the hidden states on.
+"""The base of the CLIP and the SigLIP tower: their layers, run from the hidden states on.
 
 Knows transformers' layer modules; refuses to know files.
 
@@ -6,20 +6,21 @@ Two paths through the same weights:
 
 * float32 goes through transformers' own encoder, so that features equal the full model's bit for bit;
 * lower precision runs the matrix products in that dtype and keeps the residual stream, the layer norms, the softmax,
-  the embeddings and the pooled projection in float32, where a statistic lives or dies by its last digits.
+  the embeddings and the pooled projection in float32, because a statistic hangs on its last digits.
 
 Shapes: see `amdet_hub.detect.protocol`; `H` heads of `Dh` values.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextModel, SiglipTextModel
 
 from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, TOKEN_EMBEDDING
@@ -58,9 +59,8 @@ class TextTower(ABC):
         with torch.device("meta"):
             model = cls._empty(config)
         model.load_state_dict(inner, strict=True, assign=True)
-        model.embeddings.position_ids = torch.arange(config.max_position_embeddings, device=device)[
-            None
-        ]  # a buffer outside the state dict
+        # a buffer outside the state dict
+        model.embeddings.position_ids = torch.arange(config.max_position_embeddings, device=device)[None]
         model.eval().requires_grad_(False)
         return cls(config, model, {name: t for name, t in placed.items() if name not in inner})
 
@@ -72,14 +72,12 @@ class TextTower(ABC):
     @property
     def token_embedding(self) -> Tensor:
         """`(V, D)` float32, the vocabulary's rows."""
-        weight: Tensor = self._model.embeddings.token_embedding.weight.detach()
-        return weight
+        return cast(Tensor, self._model.embeddings.token_embedding.weight.detach())
 
     @property
     def position_embedding(self) -> Tensor:
         """`(max_position_embeddings, D)` float32."""
-        weight: Tensor = self._model.embeddings.position_embedding.weight.detach()
-        return weight
+        return cast(Tensor, self._model.embeddings.position_embedding.weight.detach())
 
     @property
     def device(self) -> torch.device:
@@ -89,8 +87,7 @@ class TextTower(ABC):
     @property
     def dtype(self) -> torch.dtype:
         """What the matrix products run in."""
-        dtype: torch.dtype = self._layers[0].mlp.fc1.weight.dtype
-        return dtype
+        return cast(torch.dtype, self._layers[0].mlp.fc1.weight.dtype)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         """The same tower elsewhere; `self` is unchanged (and returned when there is nothing to do)."""
@@ -103,10 +100,7 @@ class TextTower(ABC):
         return {**self._model.state_dict(), **self._extra}
 
     def weights(self) -> dict[str, Tensor]:
-        """The parameters `encode` runs with, by canonical name; shared.
-
-        Whoever sets `requires_grad` on those of a tower of their own has gradients.
-        """
+        """The parameters `encode` runs with, by canonical name; shared, so that `requires_grad` may be set on them."""
         return dict(self._model.named_parameters())
 
     def between(self, other: Self, share: float) -> Self:
@@ -119,12 +113,10 @@ class TextTower(ABC):
         Raises:
             ShapeError: the two differ in names or shapes otherwise.
         """
-        ours, theirs = self._model.state_dict(), other._model.state_dict()
-        if {name: t.shape for name, t in ours.items()} != {name: t.shape for name, t in theirs.items()}:
+        start, end = self._model.state_dict(), other._model.state_dict()
+        if {name: t.shape for name, t in start.items()} != {name: t.shape for name, t in end.items()}:
             raise ShapeError("two towers of different tensors have nothing between them")
-        mixed = {
-            name: torch.lerp(t.float(), theirs[name].to(t.device, torch.float32), share) for name, t in ours.items()
-        }
+        mixed = {n: torch.lerp(t.float(), end[n].to(t.device, torch.float32), share) for n, t in start.items()}
         return self.from_tensors(self.config, {**mixed, **self._extra}, self.device, torch.float32)
 
     def encode(self, hidden: Tensor) -> Tensor:
@@ -138,13 +130,23 @@ class TextTower(ABC):
             return self._encode_exactly(hidden.float())
         x = hidden.float()
         for layer in self._layers:
-            q, k, v = self._project(layer, x)  # each (B, H, T, Dh)
-            mixed = _attention(q, k, v, causal=self.config.causal and x.shape[1] > 1)
-            x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
+            x = self._attend(layer, x, *self._project(layer, x))
         return self._final_norm(x)
 
+    def pool(self, features: Tensor, input_ids: Tensor) -> Tensor:
+        """`features (B, T, D)`, `input_ids (B, T)` -> `(B, P)` float32: the pooled feature, projected.
+
+        Raises:
+            ShapeError: the batch or the length of the two differ.
+        """
+        shape, asked = tuple(features.shape[:2]), tuple(input_ids.shape)
+        if asked != shape:
+            raise ShapeError(f"input_ids has shape {asked}, expected {shape} like features")
+        rows = torch.arange(shape[0], device=features.device)
+        return self._head(features[rows, self.pool_positions(input_ids).to(features.device)].float())  # (B, D)
+
     def attention_from(self, hidden: Tensor, positions: Tensor) -> Tensor:
-        """Where one position of each prompt looks: the attention weights that `encode` mixes its values with, before the output projection.
+        """The attention weights of one position of each prompt, with which `encode` mixes its values.
 
         Args:
             hidden: `(B, T, D)`, as for `encode`.
@@ -173,9 +175,16 @@ class TextTower(ABC):
             if self.config.causal:
                 scores = scores.masked_fill(behind, -torch.inf)
             found.append(scores.softmax(-1, dtype=torch.float32))
-            mixed = _attention(q, k, v, causal=self.config.causal and t > 1)
-            x = self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
+            x = self._attend(layer, x, q, k, v)
         return torch.stack(found, dim=1)
+
+    @abstractmethod
+    def pool_positions(self, input_ids: Tensor) -> Tensor:
+        """`input_ids (B, T)` -> `(B,)` int64: the position whose feature is pooled."""
+
+    @abstractmethod
+    def _head(self, pooled: Tensor) -> Tensor:
+        """Pooled features `(B, D)` -> `(B, P)`: the family's projection."""
 
     @abstractmethod
     def _encode_exactly(self, hidden: Tensor) -> Tensor:
@@ -190,34 +199,34 @@ class TextTower(ABC):
         if hidden.ndim != 3 or hidden.shape[2] != d or not 1 <= hidden.shape[1] <= longest:
             raise ShapeError(f"hidden has shape {tuple(hidden.shape)}, expected (B, T, {d}) with 1 <= T <= {longest}")
 
-    def _project(self, layer: nn.Module, x: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, layer: Any, x: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Residual stream `(B, R, D)` -> queries, keys, values, each `(B, H, R, Dh)` in the product dtype.
 
         `queries (B, Q, D)`: the part of the stream that is asked for, where that is not all of it.
         """
-        attention: Any = layer.self_attn
-        normed = layer.layer_norm1(x).to(self.dtype)  # type: ignore[operator]
-        asking = normed if queries is None else layer.layer_norm1(queries).to(self.dtype)  # type: ignore[operator]
-        heads = self.config.num_attention_heads
-
-        def by_head(product: nn.Module, rows: Tensor) -> Tensor:
-            wide: Tensor = product(rows)
-            return wide.view(*rows.shape[:2], heads, -1).transpose(1, 2)
-
-        return by_head(attention.q_proj, asking), by_head(attention.k_proj, normed), by_head(attention.v_proj, normed)
-
-    def _finish_layer(self, layer: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:
-        """The rest of a layer: residual stream `x (B, R, D)` and attended values `mixed (B, R, D)` -> residual stream `(B, R, D)`."""
-        module: Any = layer
-        x = x + module.self_attn.out_proj(mixed)  # bfloat16 added to float32 stays float32
-        normed = module.layer_norm2(x).to(self.dtype)
-        return x + (
-            _quick_gelu_mlp(module.mlp, normed) if self.config.hidden_act == "quick_gelu" else module.mlp(normed)
+        normed = layer.layer_norm1(x).to(self.dtype)
+        asking = normed if queries is None else layer.layer_norm1(queries).to(self.dtype)
+        attention, heads = layer.self_attn, self.config.num_attention_heads
+        q, k, v = (
+            product(rows).view(*rows.shape[:2], heads, -1).transpose(1, 2)
+            for product, rows in ((attention.q_proj, asking), (attention.k_proj, normed), (attention.v_proj, normed))
         )
+        return q, k, v
+
+    def _attend(self, layer: Any, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Residual stream `x (B, T, D)` and `q, k, v (B, H, T, Dh)` -> the residual stream behind the layer."""
+        mixed = _attention(q, k, v, causal=self.config.causal and x.shape[1] > 1)
+        return self._finish_layer(layer, x, mixed.transpose(1, 2).flatten(2))
+
+    def _finish_layer(self, layer: Any, x: Tensor, mixed: Tensor) -> Tensor:
+        """The rest of a layer: residual stream `x` and attended values `mixed`, both `(B, R, D)` -> `(B, R, D)`."""
+        x = x + layer.self_attn.out_proj(mixed)  # bfloat16 added to float32 stays float32
+        normed = layer.layer_norm2(x).to(self.dtype)
+        quick = self.config.hidden_act == "quick_gelu"
+        return x + (_quick_gelu_mlp(layer.mlp, normed) if quick else layer.mlp(normed))
 
     def _final_norm(self, x: Tensor) -> Tensor:
-        features: Tensor = self._model.final_layer_norm(x)
-        return features
+        return cast(Tensor, self._model.final_layer_norm(x))
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
@@ -226,17 +235,13 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
     On a CPU, where gradients are wanted, through plain products: the backward pass of torch's fused kernel takes most
     of an inversion step there at these lengths (BENCHMARKS.md).
     """
-    if (
-        q.device.type != "cpu"
-        or not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad))
-        or q.shape[2] > _PLAIN_LENGTH
-    ):
+    gradients = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad)
+    if q.device.type != "cpu" or not gradients or q.shape[2] > _PLAIN_LENGTH:
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, T, T)
     if causal:
         scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -torch.inf)
-    mixed: Tensor = scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
-    return mixed
+    return cast(Tensor, scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v)
 
 
 _QUICK = 1.702  # x * sigmoid(1.702 x); source: transformers' QuickGELUActivation
@@ -255,21 +260,9 @@ def _quick_gelu_mlp(mlp: Any, x: Tensor) -> Tensor:
 
 def layer_config(config: TowerConfig) -> dict[str, Any]:
     """The keyword arguments that transformers' two text config classes share."""
-    return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
-        "max_position_embeddings": config.max_position_embeddings,
-        "hidden_act": config.hidden_act,
-        "layer_norm_eps": config.layer_norm_eps,
-        "attention_dropout": 0.0,
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-        "attn_implementation": "sdpa",
-    }
+    shared = dataclasses.asdict(config)
+    del shared["family"], shared["projection_dim"]
+    return {**shared, "attention_dropout": 0.0, "attn_implementation": "sdpa"}
 
 
 def _in_matrix_product(name: str) -> bool:

@@ -37,14 +37,12 @@ Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2", with the same te
 CLIPSeg, X-CLIP, OWL-ViT and OWLv2 have CLIP's text layers, mask and projection under their own names.
 """
 
+# Models that pool at the largest id whatever their config says. Source: `XCLIPTextTransformer`,
+# `OwlViTTextTransformer` of transformers 5.23.
 _POOLED_AT_LARGEST = ("xclip", "owlvit", "owlv2")
-"""Models that pool at the largest id whatever their config says.
-
-Source: `XCLIPTextTransformer`, `OwlViTTextTransformer` of transformers 5.23.
-"""
 _SHORT_QUERIES = ("owlvit", "owlv2")
+# Positions of OWL-ViT's and OWLv2's text towers where the config leaves them out. Source: `OwlViTTextConfig`.
 _SHORT_POSITIONS = 16
-"""Positions of OWL-ViT's and OWLv2's text towers where the config leaves them out. Source: `OwlViTTextConfig`."""
 
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh", "gelu_new")
 
@@ -72,6 +70,7 @@ _SIGLIP_DEFAULTS: Mapping[str, Any] = {
     "layer_norm_eps": 1e-6,
     "projection_size": None,
 }
+# Inclusive caps, several times the largest real tower (bigG: 1280 x 32): a config costs little before its weights.
 _RANGES: Mapping[str, tuple[int, int]] = {
     "vocab_size": (2, 2_000_000),
     "hidden_size": (2, 16_384),
@@ -80,7 +79,6 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "num_attention_heads": (1, 512),
     "max_position_embeddings": (2, 65_536),
 }
-"""Inclusive caps, several times the largest real tower (bigG: 1280 x 32): a config costs little before its weights."""
 
 LEGACY_EOS = 2
 """The end-of-text id that means "pool at the largest id of the sequence" (see `amdet_hub.encoders.clip`)."""
@@ -168,6 +166,7 @@ def inferred_config(tensors: Mapping[str, TensorInfo], layout: TowerLayout, path
     return tower_config(data, path, family, projection_dim=projection_size(tensors, layout))
 
 
+# Names that tell V and D, the positions, the layers, the intermediate size, SigLIP's head; a norm of each layer.
 _SIZES: Mapping[KeyLayout, tuple[str, ...]] = {
     "transformers": (
         TOKEN_EMBEDDING,
@@ -186,7 +185,6 @@ _SIZES: Mapping[KeyLayout, tuple[str, ...]] = {
         "ln_1",
     ),
 }
-"""Names that tell V and D, the positions, the layers, the intermediate size, SigLIP's head; a norm of each layer."""
 
 
 def matrix_shape(tensors: Mapping[str, TensorInfo], name: str, path: str) -> tuple[int, int]:

@@ -29,6 +29,7 @@ _NOT_WEIGHTS = re.compile(
     re.IGNORECASE,
 )
 _INVERSION = re.compile(r"emb_params|clip_l|clip_g|t5xxl|string_to_param(?:\.\*)?|\*|<.*>", re.DOTALL)
+# Pattern at the start of a tensor name, and what it shows. The first that fits decides.
 _TEXT_PARTS = {
     r"lora_te\d?_|(?:.*\.)?text_(?:encoder|model).*lora": "LoRA weights for a text encoder",
     r"(?:cond_stage_model|conditioner\.embedders|text_encoders)\.(?!(?:u?m?t5|llama|qwen|gemma|mistral)[^.]*\.)": (
@@ -38,7 +39,6 @@ _TEXT_PARTS = {
     r".*text_model\.": "a text tower under an unknown prefix",
     r".*(?:text_projection|token_embedding)": "parts of a text tower",
 }
-"""Pattern at the start of a tensor name, and what it shows. The first that fits decides."""
 
 
 def describe_text_parts(names: Iterable[str]) -> str:

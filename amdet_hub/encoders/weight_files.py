@@ -27,8 +27,8 @@ FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 
 Anything else (8-bit, integers) is quantised and means something only together with other data.
 """
+# Dtypes of the buffer of position ids: integers, and what a cast of a whole checkpoint makes of them.
 _COUNTING_DTYPES = ("I64", "I32", "F32", "F16", "BF16")
-"""Dtypes of the buffer of position ids: integers, and what a cast of a whole checkpoint makes of them."""
 
 _SINGLE = re.compile(r"model(?:\.(?P<a>[A-Za-z0-9_]+))?\.safetensors")
 _INDEX = re.compile(r"model(?:\.(?P<a>[A-Za-z0-9_]+))?\.safetensors\.index(?:\.(?P<b>[A-Za-z0-9_]+))?\.json")
