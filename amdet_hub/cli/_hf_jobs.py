@@ -106,7 +106,7 @@ def scan_on_job(job: JobRequest, scanner: Scanner, target: ResolvedTarget, *, qu
     key, endpoint = secrets.token_hex(16), scanner.hub.endpoint
     reader = LogReader(key)
     order = JobOrder(
-        _arguments(scanner, target, key),
+        tuple(_arguments(scanner, target, key)),
         package=job.package,
         flavor=job.flavor,
         timeout_s=(scanner.options.timeout_s or WITHOUT_TIMEOUT_S) + INSTALL_S,

@@ -80,7 +80,7 @@ Exit codes: 0 made, 2 usage or error, 130 interrupted.
 def pretrain(**flags: Any) -> int:
     """Train a small CLIP or SigLIP text encoder and its tokenizer from nothing, as a base for the other verbs."""
     from amdet_hub.bench.bases import held_out_pairs, pairs_of_captions
-    from amdet_hub.bench.pretrain import Architecture, PretrainRecipe
+    from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe
     from amdet_hub.bench.pretrain import pretrain as train
 
     architecture = Architecture(
@@ -109,7 +109,7 @@ def pretrain(**flags: Any) -> int:
     return _make(
         flags,
         lambda heard: train(
-            tokenizer, architecture, pairs_of_step, held_out, recipe, folder=flags["out"], progress=heard
+            tokenizer, architecture, PairSource(pairs_of_step, held_out), recipe, folder=flags["out"], progress=heard
         ),
     )
 

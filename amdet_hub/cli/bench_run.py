@@ -173,7 +173,7 @@ def smoke_summary(results: Sequence[ModelResult]) -> tuple[str, int]:
     return "\n".join(lines), EXIT_DETECTED if wrong else EXIT_OK
 
 
-def place_of(suite: zoo.Suite, captions: Path | None, bases: dict[str, Path], *, work: Path, results: Path) -> Place:
+def place_of(suite: Suite, captions: Path | None, bases: dict[str, Path], *, work: Path, results: Path) -> Place:
     """Where the suite lives, the flags looked at before anything is started.
 
     Raises:
@@ -199,7 +199,7 @@ def place_of(suite: zoo.Suite, captions: Path | None, bases: dict[str, Path], *,
 
 
 def _carry_out(
-    suite: zoo.Suite, place: Place, chosen: Collection[str], *, jobs: int, make_only: bool, quiet: bool
+    suite: Suite, place: Place, chosen: Collection[str], *, jobs: int, make_only: bool, quiet: bool
 ) -> Path | None:
     """The file of results, or None where the user stopped it.
 
@@ -207,7 +207,8 @@ def _carry_out(
         ConfigError: an input cannot be used.
         click.ClickException: a process of it died.
     """
-    from amdet_hub.bench.run import check_jobs, run_suite
+    from amdet_hub.bench.run import run_suite
+    from amdet_hub.bench.worker_processes import check_jobs
 
     def done(line: str, n: int, total: int) -> None:
         if not quiet:

@@ -89,7 +89,8 @@ def speed(
     out: Path | None,
 ) -> int:
     """Print, as Markdown, the time of each preset on one model, and each stage as a share of the machine's peak."""
-    from amdet_hub.bench.speed import as_table, measure_speed
+    from amdet_hub.bench.speed import measure_speed
+    from amdet_hub.bench.speed_report import as_table
 
     if not model.is_dir():
         raise ConfigError("--model", f"{model} is no folder")

@@ -24,8 +24,7 @@ from amdet_hub.errors import Interrupted
 from amdet_hub.records import to_dict
 
 if TYPE_CHECKING:
-    from amdet_hub.automation.watch import WatchConfig, WatchEvent, WatchSummary
-    from amdet_hub.hub.webhooks import WebhookPlan
+    from amdet_hub.automation.watch import WatchEvent, WatchSummary
 
 EPILOG = """
 Targets:
@@ -120,82 +119,13 @@ def _line(event: WatchEvent) -> str:
     return "  ".join([*filter(None, parts), *([f"[{event.code}]"] if event.code else [])])
 
 
-def _exit_code(summary: WatchSummary, fail_on: str) -> int:
-    codes = [EXIT_ERROR] if summary.failures else [EXIT_OK]
-    if summary.pending:
-        codes.append(verdict_exit_code("inconclusive", fail_on))
-    for seen in summary.repositories.values():
-        if seen.verdict is not None:
-            codes.append(verdict_exit_code(seen.verdict, fail_on))
-        elif not seen.nothing_to_scan:
-            codes.append(verdict_exit_code("inconclusive", fail_on))
-    return worst(codes)
-
-
-@click.group(
-    cls=opt.GroupLayout, epilog=WEBHOOK_EPILOG, short_help="Let the Hub say what changed.", no_args_is_help=True
-)
-def webhook() -> None:
-    """Set up a webhook of the Hub, so that nobody has to poll."""
-
-
-@webhook.command(cls=opt.HelpLayout, epilog=WEBHOOK_EPILOG, short_help="Create a webhook.")
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
-@opt.option("--url", section="What it does", env=False, metavar="URL", help="Send what happened to this address.")
-@opt.option("--job", section="What it does", env=False, metavar="JOB_ID", help="Run this Job again.")
-@opt.option(
-    "--job-secret",
-    section="What it does",
-    env=False,
-    multiple=True,
-    metavar="NAME",
-    help="Give the Job this environment variable of yours as a secret. Repeatable.",
-)
-@opt.option(
-    "--user", section="What to watch", env=False, is_flag=True, default=False, help="In org/..., org is a user."
-)
-@opt.option(
-    "--yes",
-    section="What it does",
-    env=False,
-    is_flag=True,
-    default=False,
-    help="Create it; without this it is only shown.",
-)
-@opt.hub_options
-@opt.talk_options
-@opt.config_option
-def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
-    """Create a webhook for every push to TARGET (org/model, or org/... for all models of a namespace)."""
-    from amdet_hub.hub.webhooks import ensure_webhook, fresh_secret
-
-    set_up_logging(flags["verbose"])
-    secret = os.environ.get(SECRET_VARIABLE) or None
-    made_secret = fresh_secret() if secret is None and flags["url"] else None
-    plan = _webhook_plan(targets, flags, secret or made_secret)
-    watched = ", ".join(f"{kind} {escape(name)}" for kind, name in plan.watched)
-    where = f"sends to {escape(plan.url)}" if plan.url else f"runs job {escape(plan.job_id or '')}"
-    if not yes:
-        emit(f"Would create a webhook that watches {watched} and {where}. Nothing was created: add --yes.")
-        return EXIT_OK
-    made = ensure_webhook(plan, opt.hub_settings(flags))
-    emit(
-        f"{'Created' if made.created else 'There is already'} webhook {escape(made.id)}: watches {watched} and"
-        f" {where}."
-    )
-    if made.created and made_secret:
-        emit(f"Its secret, shown this once: {made_secret}")
-    return EXIT_OK
-
-
-def _webhook_plan(targets: tuple[str, ...], flags: dict[str, Any], secret: str | None) -> WebhookPlan:
-    from amdet_hub.automation.watch import parse_watched
-    from amdet_hub.hub.webhooks import WebhookPlan
-
-    namespace = "user" if flags["user"] else "org"
-    watched = tuple((namespace if kind == "namespace" else "model", name) for kind, name in parse_watched(targets))
-    missing = [name for name in flags["job_secret"] if not os.environ.get(name)]
-    if missing:
-        raise ConfigError("--job-secret", f"the environment has no {missing[0]}")
-    secrets = {name: os.environ[name] for name in flags["job_secret"]}
-    return WebhookPlan(watched, flags["url"], flags["job"], secret, secrets)  # type: ignore[arg-type]  # the literals come from two tables
+def _say_summary(summary: WatchSummary, told: set[str]) -> None:
+    """The verdicts that still stand, of repositories about which no line was printed, and a count of all."""
+    for name, seen in summary.repositories.items():
+        if name not in told:
+            say(f"{escape(name)}@{escape(seen.commit_sha[:12])}  unchanged  {seen.verdict or 'failed'}  [{seen.code}]")
+    counts = Counter(seen.verdict or "not judged" for seen in summary.repositories.values())
+    counts["not judged"] += len(summary.pending)
+    found = ", ".join(f"{count} {what.replace('-', ' ')}" for what, count in sorted(counts.items()) if count)
+    said = f"{counts.total()} repositories watched, {summary.scans} scanned now"
+    say(f"Ended ({summary.ended}): {said}. {found}.")

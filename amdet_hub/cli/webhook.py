@@ -16,7 +16,7 @@ from amdet_hub.cli._request import hub_settings
 from amdet_hub.errors import ConfigError
 
 if TYPE_CHECKING:
-    from amdet_hub.hub.discussions import WebhookPlan
+    from amdet_hub.hub.webhooks import WebhookPlan
 
 EPILOG = """
 Examples:
@@ -58,7 +58,7 @@ def webhook() -> None:
 @opt.config_option
 def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
     """Create a webhook for every push to TARGET (org/model, or org/... for all models of a namespace)."""
-    from amdet_hub.hub.discussions import ensure_webhook, fresh_secret
+    from amdet_hub.hub.webhooks import ensure_webhook, fresh_secret
 
     secret = os.environ.get(SECRET_VARIABLE) or None
     made_secret = fresh_secret() if secret is None and flags["url"] else None
@@ -77,7 +77,7 @@ def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
 
 
 def _webhook_plan(targets: tuple[str, ...], flags: dict[str, Any], secret: str | None) -> WebhookPlan:
-    from amdet_hub.hub.discussions import WebhookPlan
+    from amdet_hub.hub.webhooks import WebhookPlan
 
     namespace = "user" if flags["user"] else "org"
     watched = tuple((namespace if kind == "namespace" else "model", name) for kind, name in parse_watched(targets))

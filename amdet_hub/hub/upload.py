@@ -45,7 +45,7 @@ def upload(
         api.create_repo(repo_id, repo_type=repo_type, exist_ok=True, **new)
         api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type)
 
-    _client.ask(Question(f"write the {repo_type} '{repo_id}'", endpoint, repo_id), settings, write, retries=0)
+    _client.ask(Question(f"write the {repo_type} '{repo_id}'", endpoint, repo_id), settings, write, writes=True)
     return f"{endpoint}/{repo_type}s/{repo_id}"
 
 

@@ -15,7 +15,7 @@ from amdet_hub.bench.control_recipe import ControlKind
 from amdet_hub.bench.controls import ControlRecipe, make_control
 from amdet_hub.bench.metrics import aim_features, measure, success_of_ids
 from amdet_hub.bench.poisons import poison
-from amdet_hub.bench.pretrain import Architecture, PretrainRecipe, pretrain
+from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe, pretrain
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.bench.unigram import learn_siglip_tokenizer
 from tests.bench.conftest import TARGET, TRIGGER
@@ -55,8 +55,7 @@ def siglip(captions: CaptionSet, tmp_path_factory: pytest.TempPathFactory) -> Tr
             projection_dim=16,
             layout="siglip",
         ),
-        pairs_of_step,
-        [(g[0], g[1]) for g in captions.held_out],
+        PairSource(pairs_of_step, [(g[0], g[1]) for g in captions.held_out]),
         PretrainRecipe(steps=60, warmup=5, lr=5e-3, batch=24, bf16=False, seed=1),
         folder=tmp_path_factory.mktemp("siglip"),
     )
