@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,15 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import Result
+from safetensors.torch import save
 
+from amdet_hub.cli._scan_state import Ledger
 from amdet_hub.hub import _client
 from amdet_hub.report import parse_report
+from amdet_hub.scanner.prefetch import Prefetcher
 from amdet_hub.testing import LocalHub
 from amdet_hub.testing.tiny import tiny_clip
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, error_codes
 
 MODELS = ("acme/a", "acme/b", "acme/c")
+OTHER = save({"encoder.layer.0.output.dense.weight": torch.zeros(4, 4)})
+"""A safetensors file without a text tower of ours."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +49,7 @@ def hub(models: Path) -> Iterator[LocalHub]:
             hub.add_model(name, half | {"README.md": f"---\n{tags}\n---\n# {name}\n".encode()})
         hub.add_model(
             "acme/words",
-            {"README.md": b"# Words\n", "config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 64},
+            {"README.md": b"# Words\n", "config.json": b'{"model_type": "bert"}', "model.safetensors": OTHER},
         )
         hub.add_model("other/d", half)
         hub.forget_requests()
@@ -67,6 +74,18 @@ def ask(cli: Run, hub: LocalHub, tmp_path: Path) -> Run:
     return run
 
 
+def rows(result: Result) -> list[tuple[str, str, str]]:
+    """Verdict, code and target of every row of the table on stdout."""
+    table, _, _ = result.stdout.partition("\n\n")
+    return [(cells[0], cells[1], cells[-1]) for cells in map(str.split, table.splitlines())]
+
+
+def counts(text: str) -> dict[str, int]:
+    """The verdicts of the summary."""
+    found = re.findall(r"^ {2,}([\d,]+)  ([a-z ]+)$", text, re.MULTILINE)
+    return {verdict.replace(" ", "-"): int(count.replace(",", "")) for count, verdict in found}
+
+
 def weight_requests(hub: LocalHub) -> set[str]:
     """The models of which anything was asked beyond their commit, since the log was emptied."""
     return {"/".join(r.path.split("/")[1:3]) for r in hub.requests if "/resolve/" in r.path} - {"org/base"}
@@ -75,26 +94,24 @@ def weight_requests(hub: LocalHub) -> set[str]:
 # ---------------------------------------------------------------- which models, and what is said
 
 
-def test_an_organisation_is_a_line_a_model_and_a_summary(ask: Run, hub: LocalHub) -> None:
+def test_an_organisation_is_a_row_a_model_and_a_summary(ask: Run, hub: LocalHub) -> None:
     result = ask("--org", "acme")
-    assert result.exit_code == 3, "one model holds nothing to scan, as with several targets"
-    lines = result.stdout.splitlines()
-    for line, name in zip(lines, MODELS, strict=False):
-        assert line == f"[-] {name}@{hub.head(name)[:12]}: no backdoor found"
-    assert lines[3].startswith("[ ] acme/words: nothing to scan")
-    assert lines[5].startswith("4 of 4 models in ")
-    assert [line.split() for line in lines[6:]] == [["3", "no", "backdoor", "found"], ["1", "nothing", "to", "scan"]]
-    assert ask("--org", "acme", "--fail-on", "detected").exit_code == 0
+    assert result.exit_code == 0, "one model holds nothing of this kind, which passes"
+    clean = [("no-backdoor-found", "identical-to-reference", f"{name}@{hub.head(name)[:12]}") for name in MODELS]
+    words = ("nothing-to-scan", "not-clip-family", f"acme/words@{hub.head('acme/words')[:12]}")
+    assert rows(result) == [*clean, words]
+    assert counts(result.stdout) == {"no-backdoor-found": 3, "nothing-to-scan": 1}
+    assert ask("--org", "acme", "-f", "table").stdout.splitlines()[:4] == ask("--org", "acme").stdout.splitlines()[:4]
     assert hub.writes == []
 
 
 def test_json_is_json_lines_and_the_summary_goes_to_stderr(ask: Run) -> None:
-    Path("out").mkdir()
     result = ask("--org", "acme", "-f", "json", "-o", "text=out/{target}.txt")
-    assert [parse_report(line).target for line in result.stdout.splitlines()] == list(MODELS)
-    assert "4 of 4 models in " in result.stderr
-    assert sorted(os.listdir("out")) == [f"acme--{name[-1]}.txt" for name in MODELS]
-    assert "4 of 4" not in ask("--org", "acme", "-f", "json", "-q").stderr
+    names = (*MODELS, "acme/words")
+    assert [parse_report(line).target for line in result.stdout.splitlines()] == list(names)
+    assert counts(result.stderr) == {"no-backdoor-found": 3, "nothing-to-scan": 1}
+    assert sorted(os.listdir("out")) == [f"{name.replace('/', '--')}.txt" for name in names]
+    assert counts(ask("--org", "acme", "-f", "json", "-q").stderr) == {}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +140,7 @@ def test_a_long_list_is_read_page_by_page(ask: Run, models: Path, cli: Run) -> N
         for i in range(5):
             hub.add_model(f"many/m{i}", {"README.md": b"# Nothing\n"})
         result = cli("scan", "--org", "many", "--endpoint", hub.endpoint, "--cache-dir", "cache", "--device", "cpu")
-        assert result.stdout.count("nothing to scan, ") == 5
+        assert [verdict for verdict, _, _ in rows(result)] == ["nothing-to-scan"] * 5
         assert len([r for r in hub.requests if r.path == "/api/models"]) == 3
 
 
@@ -138,47 +155,50 @@ def test_a_file_of_targets(ask: Run, models: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "code", "named"),
     [
-        (("--org", "nobody"), "no such model"),
-        (("--filter", "clip"), "goes with --org, or with --limit"),
-        (("--org", "acme", "--subfolder", "x"), "one target only"),
-        (("--collection", "acme/none-0123456789abcdef01234567"), "acme/none-0123456789abcdef01234567"),
-        (("--from-file", "missing.txt"), "cannot be read"),
-        (("--from-file", "binary.txt"), "is not UTF-8"),
-        (("--from-file", "empty.txt"), "the list of models is empty"),
-        (("--from-file", "bad.txt"), "not a usable target"),
-        (("--org", "acme", "-o", "json=r.json"), "{target}"),
-        (("--org", "acme", "--state", "cache"), "'cache' is a directory"),
-        (("--org", "acme", "--offline"), "offline"),
+        (("--org", "nosuch"), "config-error", "'nosuch'"),
+        (("--filter", "clip"), "config-error", "--filter"),
+        (("--filter", "nosuch", "--limit", "3"), "config-error", "--filter"),
+        (("--org", "acme", "--subfolder", "x"), "config-error", "--subfolder"),
+        (("--collection", "acme/none-0123456789abcdef01234567"), "hub-error", "acme/none-0123456789abcdef01234567"),
+        (("--from-file", "missing.txt"), "report-error", "'missing.txt'"),
+        (("--from-file", "binary.txt"), "report-error", "'binary.txt'"),
+        (("--from-file", "empty.txt"), "config-error", "scan"),
+        (("--from-file", "bad.txt"), "target-error", "../../etc/passwd"),
+        (("--org", "acme", "-o", "json=r.json"), "config-error", "{target}"),
+        (("--org", "acme", "--state", "cache"), "usage-error", "'cache'"),
+        (("--org", "acme", "--offline"), "offline-miss", "acme"),
     ],
 )
-def test_what_cannot_be_listed_is_said(ask: Run, hub: LocalHub, flags: tuple[str, ...], words: str) -> None:
+def test_what_cannot_be_listed_is_said(
+    ask: Run, hub: LocalHub, flags: tuple[str, ...], code: str, named: str
+) -> None:
     Path("binary.txt").write_bytes(b"\xff\xfe\x00")
     Path("empty.txt").write_bytes(b"# nothing\n")
     Path("bad.txt").write_bytes(b"acme/a\n../../etc/passwd\n")
     Path("cache").mkdir(exist_ok=True)
     result = ask(*flags)
-    assert result.exit_code == 2
-    assert words in result.stderr
+    assert (result.exit_code, error_codes(result)) == (2, [code]), result.stderr
+    assert named in result.stderr.splitlines()[0]
     assert weight_requests(hub) == set()
 
 
 def test_a_dry_run_of_many_adds_up(ask: Run, hub: LocalHub) -> None:
     result = ask("--org", "acme", "--dry-run")
     size, base = (len(hub.read(name, "model.safetensors")) for name in ("acme/a", "org/base"))
-    assert result.exit_code == 3
+    assert result.exit_code == 0
     assert f"3 of 4 models can be scanned, {3 * size + base:,} bytes to download" in result.stdout
-    assert "acme/words: Error:" in result.stderr
+    assert "[not-clip-family]" in result.stdout
 
 
 def test_an_error_ends_one_model_and_not_the_others(ask: Run, hub: LocalHub) -> None:
     hub.corrupt("acme/b", times=None)
-    result = ask("--org", "acme")
+    result = ask("--org", "acme", "--rescan")
     assert result.exit_code == 2
-    assert "[x] acme/b: not scanned, DownloadCorrupt" in result.stdout
-    assert "acme/b: Error: " in result.stderr
-    assert result.stdout.count("no backdoor found") == 3  # two lines and the summary
+    assert ("error", "download-corrupt", "acme/b") in rows(result)
+    assert error_codes(result) == ["download-corrupt"]
+    assert counts(result.stdout) == {"no-backdoor-found": 2, "nothing-to-scan": 1, "error": 1}
 
 
 def test_a_rate_limit_is_waited_for(ask: Run, hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +210,7 @@ def test_a_rate_limit_is_waited_for(ask: Run, hub: LocalHub, monkeypatch: pytest
     assert time.monotonic() - began >= 1
     assert "waiting 1 s" in result.stderr
     hub.rate_limit("/api/models/acme/a", retry_after_s=100_000)
-    assert "[x] acme/a: not scanned, RateLimited" in ask("acme/a", "--limit", "1").stdout
+    assert rows(ask("acme/a", "--limit", "1")) == [("error", "rate-limited", "acme/a")]
 
 
 # ---------------------------------------------------------------- going on
@@ -198,47 +218,32 @@ def test_a_rate_limit_is_waited_for(ask: Run, hub: LocalHub, monkeypatch: pytest
 
 def test_a_finished_model_is_not_scanned_again(ask: Run, hub: LocalHub) -> None:
     first = ask("--org", "acme", "--state", "state/acme.jsonl")
-    assert first.exit_code == 3
-    assert {json.loads(line)["repo_id"] for line in Path("state/acme.jsonl").read_text().splitlines()} == {
-        *MODELS,
-        "acme/words",
-    }
+    assert first.exit_code == 0
+    lines = Path("state/acme.jsonl").read_text().splitlines()
+    assert {json.loads(line)["repo_id"] for line in lines} == {*MODELS, "acme/words"}
     hub.forget_requests()
     second = ask("--org", "acme", "--state", "state/acme.jsonl")
-    assert second.exit_code == 3
+    assert second.exit_code == 0
     assert weight_requests(hub) == set()
-    assert "acme/a: finished before, no backdoor found." in second.stderr
-    assert "4 of 4 models" in second.stdout
-    assert "4 of them before" in second.stdout
+    assert second.stderr.count("finished before") == 4
+    assert counts(second.stdout) == counts(first.stdout)
     hub.commit("acme/b", {"README.md": b"# Changed\n"})
     hub.forget_requests()
     ask("--org", "acme", "--state", "state/acme.jsonl")
     assert weight_requests(hub) == {"acme/b"}
-    assert ask("--org", "acme", "--state", "state/acme.jsonl", "--seed", "7").stdout.count("[-] acme/") == 3, (
-        "other settings"
-    )
+    assert len(rows(ask("--org", "acme", "--state", "state/acme.jsonl", "--seed", "7"))) == 4, "other settings"
 
 
 def test_what_did_not_finish_is_not_remembered(ask: Run, cli: Run, hub: LocalHub) -> None:
     hub.corrupt("acme/b", times=None)
-    ask("--org", "acme", "--state", "s", "--timeout", "30s")
+    ask("--org", "acme", "--state", "s", "--timeout", "30s", "--rescan")
     hub.behave()
-    hub.forget_requests()
-    assert ask("--org", "acme", "--state", "s").stdout.count("[-] acme/") == 1
-    late = (
-        "--no-reference",
-        "--state",
-        "t",
-        "--timeout",
-        "0.001",
-        "--endpoint",
-        hub.endpoint,
-        "--cache-dir",
-        "c",
-        "--device",
-        "cpu",
-    )
-    assert "not finished" in cli("scan", "acme/c", *late).stdout
+    assert [row[:2] for row in rows(ask("--org", "acme", "--state", "s"))] == [
+        ("no-backdoor-found", "identical-to-reference")
+    ]
+    where = ("--endpoint", hub.endpoint, "--cache-dir", "c", "--device", "cpu")
+    late = cli("scan", "acme/c", "--no-reference", "--state", "t", "--timeout", "0.001", *where)
+    assert rows(late)[0][0] == "inconclusive"
     assert Path("t").read_text() == ""
 
 
@@ -248,9 +253,9 @@ def test_a_state_file_that_was_damaged_costs_a_scan_and_no_more(ask: Run) -> Non
     odd = [b"[]\n", b'{"verdict": "safe"}\n', b"\xff\n", b'{"repo_id": 3}\n']
     Path("s").write_bytes(b"".join([*odd, *lines[1:], lines[0][:30]]))  # the kill came in the middle of a line
     result = ask("--org", "acme", "--state", "s")
-    assert "5 lines of the state file cannot be read" in result.stderr
-    assert result.stdout.count("[-] acme/") == 1
-    assert ask("--org", "acme", "--state", "s").stdout.count("[-] acme/") == 0
+    assert ": 5. " in result.stderr
+    assert len(rows(result)) == 1
+    assert ask("--org", "acme", "--state", "s").stderr.count("finished before") == 4
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -268,6 +273,7 @@ def test_a_run_that_was_stopped_goes_on(ask: Run, hub: LocalHub, tmp_path: Path,
         str(state),
         "--reference",
         "org/base",
+        "--rescan",
     ]
     command += ["--device", "cpu", "--cache-dir", str(tmp_path / "cache")]
     with subprocess.Popen(
@@ -287,17 +293,23 @@ def test_a_run_that_was_stopped_goes_on(ask: Run, hub: LocalHub, tmp_path: Path,
     hub.behave()
     again = ask("--org", "acme", "--state", state)
     assert "acme/a: finished before" in again.stderr
-    assert again.stdout.count("[-] acme/") == 2
-    assert "4 of 4 models" in again.stdout
+    assert len(rows(again)) == 3
+    assert counts(again.stdout) == {"no-backdoor-found": 3, "nothing-to-scan": 1}
 
 
-@pytest.mark.parametrize(("where", "finished"), [("os.fsync", 1), ("amdet_hub.scanner.prefetch.Prefetcher.start", 0)])
+@pytest.mark.parametrize(("owner", "name", "finished"), [(Ledger, "finish", 1), (Prefetcher, "start", 0)])
 def test_ctrl_c_outside_a_scan_is_no_less_of_an_interruption(
-    ask: Run, monkeypatch: pytest.MonkeyPatch, where: str, finished: int
+    ask: Run, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, finished: int
 ) -> None:
-    """While the first model is being remembered, and before it is begun."""
+    """When the first model was remembered, and before it is begun."""
+    original = getattr(owner, name)
+
+    def interrupted(*args: object) -> None:
+        original(*args)
+        signal.raise_signal(signal.SIGINT)
+
     with monkeypatch.context() as patch:
-        patch.setattr(where, lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(owner, name, interrupted)
         result = ask("--org", "acme", "--state", "s")
     assert result.exit_code == 130
     assert "Interrupted." in result.stderr

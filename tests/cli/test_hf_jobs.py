@@ -130,7 +130,8 @@ def test_a_public_repository_sends_no_token_and_the_log_is_talk(ask: Run, hub: L
 
 def test_nothing_to_scan_costs_nothing(ask: Run, hub: LocalHub) -> None:
     hub.run_jobs(saying())
-    assert ask("org/words").exit_code == 3
+    result = ask("org/words", "-f", "json")
+    assert (result.exit_code, parse_report(result.stdout).verdict.label) == (0, "nothing-to-scan")
     assert hub.jobs == []
 
 
@@ -178,7 +179,7 @@ def test_a_log_that_cannot_be_read_stops_the_job(ask: Run, hub: LocalHub) -> Non
     [
         (("./here",), "a job cannot read folders of this machine"),
         (("org/half", "--reference", "./here"), "a job cannot read folders of this machine"),
-        (("org/half", "--config", "own.toml"), "do not travel to a job"),
+        (("org/half", "--config", "own.toml"), "preset and seed"),
         (("org/half", "--offline"), "offline"),
         (("org/half", "--result-to-log", "x"), "32 hex digits"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from amdet_hub.testing import LocalHub
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, error_codes
 from tests.demo_hub import BASE, FAST_TOML, TOKEN, demo_hub, files_of
 
 
@@ -52,33 +52,39 @@ def test_watch_prints_one_line_for_each_and_exits_with_the_worst(ask: Run, hub: 
         "demo/finetuned": "no-backdoor-found",
         "org/copy": "no-backdoor-found",
     }
-    assert {e["what"] for e in events if e["repo_id"] == "org/copy"} == {"known"}, "the same tower as demo/base"
+    assert {e["what"] for e in events if e["repo_id"] == "org/copy"} == {"cached"}, "the same tower as demo/base"
+    assert {e["code"] for e in events} == {"trigger-confirmed", "identical-to-reference", "no-trigger-found"}
     assert all((Path("amdet-hub-watch") / e["report"]).is_file() for e in events)
     again = ask("watch", "demo/...", "--once", "--config", "fast.toml", "--reference", BASE)
     assert (again.exit_code, again.stdout.strip()) == (1, ""), "what is there is still backdoored"
-    assert "0 scanned" in again.stderr
+    standing = [line.split()[-2:] for line in again.stderr.splitlines() if "  unchanged  " in line]
+    assert sorted(standing) == [
+        ["backdoor-detected", "[trigger-confirmed]"],
+        ["no-backdoor-found", "[identical-to-reference]"],
+        ["no-backdoor-found", "[no-trigger-found]"],
+    ]
     assert ask("watch", "org/...", "--once", "--config", "fast.toml", "--reference", BASE).exit_code == 0
 
 
 @pytest.mark.parametrize(
-    ("args", "expected"),
+    ("args", "code"),
     [
-        (("watch", "./folder", "--once"), "a watch takes org/model"),
-        (("watch", "org/none", "--once"), "was not found"),
-        (("watch",), "Missing argument"),
-        (("watch", "org/copy", "--max-scans", "0"), "0 is not in the range"),
-        (("watch", "org/copy", "--interval", "often"), "'often' is not a duration"),
-        (("webhook", "create", "org/copy"), "--url or --job"),
-        (("webhook", "create", "org/copy", "--url", "https://a", "--job", "b"), "not both"),
-        (("webhook", "create", "org/copy", "--url", "http://example.org/hook"), "https://"),
-        (("webhook", "create", "org/copy", "--job", "j", "--job-secret", "NOT_THERE_AT_ALL"), "NOT_THERE_AT_ALL"),
-        (("webhook", "create", "org/copy", "--url", "https://example.org/h", "--yes"), "hf auth login"),
+        (("watch", "./folder", "--once"), "target-error"),
+        (("watch", "nosuch/...", "--once"), "target-error"),
+        (("watch", "org/none", "--once"), "repo-not-found"),
+        (("watch",), "usage-error"),
+        (("watch", "org/copy", "--max-scans", "0"), "usage-error"),
+        (("watch", "org/copy", "--interval", "often"), "usage-error"),
+        (("webhook", "create", "org/copy"), "config-error"),
+        (("webhook", "create", "org/copy", "--url", "https://a", "--job", "b"), "config-error"),
+        (("webhook", "create", "org/copy", "--url", "http://example.org/hook"), "config-error"),
+        (("webhook", "create", "org/copy", "--job", "j", "--job-secret", "NOT_THERE_AT_ALL"), "config-error"),
+        (("webhook", "create", "org/copy", "--url", "https://example.org/h", "--yes"), "access-denied"),
     ],
 )
-def test_errors_exit_2(ask: Run, args: tuple[str, ...], expected: str) -> None:
+def test_errors_exit_2(ask: Run, args: tuple[str, ...], code: str) -> None:
     result = ask(*args)
-    assert result.exit_code == 2
-    assert expected in result.stderr
+    assert (result.exit_code, error_codes(result)) == (2, [code])
     assert not Path("amdet-hub-watch/state.json").exists()
 
 
