@@ -18,7 +18,7 @@ from amdet_hub.encoders.architectures import TEXT_CLASSES, UNSUPPORTED, classify
 from amdet_hub.encoders.lora_files import LoraBase, LoraFile
 from amdet_hub.encoders.openclip import OPENCLIP_CONFIG
 from amdet_hub.encoders.resolve_tower import declared_tower, part_name, towers_in, without_duplicates
-from amdet_hub.encoders.strict_json import parse_json, read_json_object
+from amdet_hub.encoders.strict_json import parse_json, read_json_object, require
 from amdet_hub.encoders.survey import Survey
 from amdet_hub.encoders.undeclared_files import (
     MAX_UNDECLARED_FILES,
@@ -29,7 +29,7 @@ from amdet_hub.encoders.undeclared_files import (
 )
 from amdet_hub.encoders.unsupported_files import pickle_names
 from amdet_hub.encoders.weight_files import WeightSet, join, names_in, single_file, weight_sets
-from amdet_hub.errors import BadRepository, FileNotInRepo
+from amdet_hub.errors import FileNotInRepo
 from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan
 
 MAX_COMPONENTS = 256
@@ -108,15 +108,17 @@ def _note_folder(survey: Survey, root: str) -> None:
 def _note_pipeline(survey: Survey, root: str) -> None:
     path = join(root, "model_index.json")
     components = read_json_object(survey.source, path)
-    if len(components) > MAX_COMPONENTS:
-        reason = f"it lists {len(components)} entries, more than the {MAX_COMPONENTS} that are looked at"
-        raise BadRepository(path, reason)
+    require(
+        len(components) <= MAX_COMPONENTS,
+        path,
+        f"it lists {len(components)} entries, more than the {MAX_COMPONENTS} that are looked at",
+    )
     for name, entry in components.items():
         declared = isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
         if name.startswith("_") or not declared:
             continue
-        if not _COMPONENT_NAME.fullmatch(name):
-            raise BadRepository(path, f"the component name '{name[:80]}' is not a plain folder name")
+        plain = _COMPONENT_NAME.fullmatch(name) is not None
+        require(plain, path, f"the component name '{name[:80]}' is not a plain folder name")
         library, class_name = (part[:80] for part in entry)
         folder, text_encoder = join(root, name), "text_encoder" in name
         survey.examined.add(folder)

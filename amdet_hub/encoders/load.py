@@ -21,9 +21,10 @@ from amdet_hub.encoders.digest import tower_digest
 from amdet_hub.encoders.key_layouts import Part, TowerLayout, wanted_names
 from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.siglip import SiglipTextEncoder
+from amdet_hub.encoders.strict_json import require
 from amdet_hub.encoders.transfer import fetch_file
 from amdet_hub.encoders.weight_files import WeightSet, check_slices
-from amdet_hub.errors import BadRepository, BadWeights
+from amdet_hub.errors import BadWeights
 from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
 
 LARGEST_VALUE = 65_504.0
@@ -88,16 +89,13 @@ def load_tower(
         _check_position_ids(stored.pop(name, None), name, config, weights.path)
     for name, tensor in stored.items():
         check_values(tensor, name, file_of[name])
-    cut = layout.slices(config)
-    tensors = {name: _part(stored[piece.stored], piece.part) for name, piece in cut.items()}
+    tensors = {name: _part(stored[piece.stored], piece.part) for name, piece in layout.slices(config).items()}
     return LoadedTower(build_checked(config, tensors, weights.path), tower_digest(tensors), tensors)
 
 
 def _part(tensor: Tensor, part: Part) -> Tensor:
-    if part == "whole":
-        return tensor
-    if part == "transposed":
-        return tensor.T.contiguous()
+    if part in ("whole", "transposed"):
+        return tensor if part == "whole" else tensor.T.contiguous()
     return tensor.chunk(3)[("query", "key", "value").index(part)].contiguous()  # (3 D, ...) -> (D, ...)
 
 
@@ -172,11 +170,9 @@ def _check_output(encoder: TextEncoder, path: str) -> None:
     shape = (_PROBES, min(_PROBE_TOKENS, config.max_position_embeddings))
     ids = torch.randint(config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
     features = encoder.encode(encoder.token_embedding[ids] + encoder.position_embedding[: ids.shape[1]])  # (B, T, D)
-    if not torch.isfinite(features).all():
-        raise BadRepository(path, "the encoder's output is not finite, though its weights are")
-    if bool((features == features[:1]).all()):
-        reason = "the encoder says the same of every text, so its weights are not those of a trained model"
-        raise BadRepository(path, reason)
+    finite, same = bool(torch.isfinite(features).all()), bool((features == features[:1]).all())
+    require(finite, path, "the encoder's output is not finite, though its weights are")
+    require(not same, path, "the encoder says the same of every text, as no trained model does")
 
 
 def _check_position_ids(ids: Tensor | None, name: str, config: TowerConfig, path: str) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from amdet_hub.encoders.openclip import UnsupportedTower
 from amdet_hub.encoders.safetensors_header import TensorInfo
+from amdet_hub.encoders.strict_json import require
 from amdet_hub.encoders.weight_files import FLOAT_DTYPES
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import AdapterNaming
@@ -130,8 +131,7 @@ def find_loras(tensors: Mapping[str, TensorInfo], path: str) -> tuple[Lora, ...]
         naming, prefix, target, role = read
         factors = found.setdefault((naming, prefix), {}).setdefault(target, {})
         if role in factors:
-            reason = f"'{name[:120]}' and '{factors[role][:120]}' are the same factor of one matrix"
-            raise BadRepository(path, reason)
+            raise BadRepository(path, f"'{name[:120]}' and '{factors[role][:120]}' are the same factor of one matrix")
         factors[role] = name
     return tuple(_lora(naming, prefix, parts, tensors, path) for (naming, prefix), parts in sorted(found.items()))
 
@@ -151,25 +151,25 @@ def _read_name(name: str, path: str) -> tuple[AdapterNaming, str, str, str] | No
         return None
     for sign, method in _OTHER_METHODS.items():
         if rest.startswith(sign) or f".{sign}" in rest:
-            where = f"{method} on a text encoder ('{name[:80]}')"
-            raise UnsupportedTower(f"{where}, which is not merged here; only plain LoRA is")
+            raise UnsupportedTower(
+                f"{method} on a text encoder ('{name[:80]}'), which is not merged here; only plain LoRA is"
+            )
     if module is None:
         raise BadRepository(path, f"'{name[:120]}' names no matrix of a CLIP-family text tower")
     target, role = _target_and_role(module, rest)
-    if role is None:
-        raise BadRepository(path, f"'{name[:120]}' is no factor of a LoRA that is known here")
+    require(role != "", path, f"'{name[:120]}' is no factor of a LoRA that is known here")
     return naming, match["prefix"], target, role
 
 
-def _target_and_role(module: re.Match[str], rest: str) -> tuple[str, str | None]:
-    """The canonical name of the matrix, and "down", "up" or "alpha"; None where the ending is not known."""
+def _target_and_role(module: re.Match[str], rest: str) -> tuple[str, str]:
+    """The canonical name of the matrix, and "down", "up" or "alpha"; "" where the ending is not known."""
     if module["projection"]:
-        return "text_projection.weight", _ENDINGS.get(rest)
+        return "text_projection.weight", _ENDINGS.get(rest, "")
     inner = module["module"].replace("self_attn_", "self_attn.").replace("mlp_", "mlp.")
     if inner == "self_attn" and (old := _OLD_ATTENTION.match(rest)):
         inner, rest = f"self_attn.{old['kind']}_proj", f"lora.{rest[old.end() :]}"
-    role = None if inner == "self_attn" else _ENDINGS.get(rest)
-    return f"encoder.layers.{int(module['layer'])}.{inner}.weight", role
+    target = f"encoder.layers.{int(module['layer'])}.{inner}.weight"
+    return target, "" if inner == "self_attn" else _ENDINGS.get(rest, "")
 
 
 # The sizes of the tower that the columns and the rows of a matrix are, where they are not both the width.
@@ -195,17 +195,16 @@ def _lora(
         sizes[row_size].add(rows)
         if matrix.target.startswith("encoder."):
             layers.append(int(matrix.target.split(".")[2]))
-    if any(len(seen) > 1 for seen in sizes.values()):
-        seen = sorted(sizes["width"] | sizes["intermediate"])
-        raise BadRepository(path, f"the matrices of its LoRA belong to towers of different widths ({seen})")
+    one_width = all(len(seen) <= 1 for seen in sizes.values())
+    require(one_width, path, f"the matrices of its LoRA belong to towers of different widths ({sizes})")
     width, intermediate = (next(iter(sizes[size]), None) for size in ("width", "intermediate"))
     ordered = tuple(sorted(matrices, key=lambda m: m.target))
     return Lora(naming, prefix, ordered, max(ranks), 1 + max(layers), width, intermediate)
 
 
 def _check_matrix(matrix: LoraMatrix, tensors: Mapping[str, TensorInfo], path: str) -> None:
-    if not matrix.down or not matrix.up:
-        raise BadRepository(path, f"the LoRA of '{matrix.target}' lacks one of its two factors")
+    complete = bool(matrix.down and matrix.up)
+    require(complete, path, f"the LoRA of '{matrix.target}' lacks one of its two factors")
     for name in (matrix.down, matrix.up):
         info = tensors[name]
         if len(info.shape) != 2 or min(info.shape) < 1:
@@ -213,9 +212,10 @@ def _check_matrix(matrix: LoraMatrix, tensors: Mapping[str, TensorInfo], path: s
         if info.dtype not in FLOAT_DTYPES:
             raise BadWeights(path, name[:120], f"is stored as {info.dtype}, not as plain floating point")
     down, up = tensors[matrix.down].shape, tensors[matrix.up].shape
-    if down[0] != up[1] or down[0] > MAX_RANK:
-        reason = f"have the shapes {down} and {up}, which are no LoRA of rank {MAX_RANK} or less"
-        raise BadRepository(path, f"the factors of '{matrix.target}' {reason}")
+    require(
+        down[0] == up[1] and down[0] <= MAX_RANK,
+        path,
+        f"the factors of '{matrix.target}' have the shapes {down} and {up}, no LoRA of rank {MAX_RANK} or less",
+    )
     if matrix.alpha is not None and tensors[matrix.alpha].shape not in ((), (1,)):
-        shape = tensors[matrix.alpha].shape
-        raise BadWeights(path, matrix.alpha[:120], f"has shape {shape}, an alpha is one number")
+        raise BadWeights(path, matrix.alpha[:120], f"has shape {tensors[matrix.alpha].shape}, an alpha is one number")

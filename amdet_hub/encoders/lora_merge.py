@@ -17,8 +17,9 @@ from amdet_hub.encoders.digest import tower_digest
 from amdet_hub.encoders.load import LoadedTower, build_checked, check_values, load_tower, read_tensors
 from amdet_hub.encoders.lora import MAX_ALPHA, LoraMatrix
 from amdet_hub.encoders.lora_files import LoraBase
+from amdet_hub.encoders.strict_json import require
 from amdet_hub.encoders.transfer import fetch_file
-from amdet_hub.errors import BadRepository, BadWeights
+from amdet_hub.errors import BadWeights
 from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder
 
 
@@ -61,8 +62,9 @@ def _product(
 ) -> Tensor:
     """`scale * up @ down`, float32, of the shape of the matrix it is added to."""
     down, up = factors[matrix.down].float(), factors[matrix.up].float()  # (R, in), (out, R)
-    if down.ndim != 2 or up.ndim != 2 or (up.shape[0], down.shape[1]) != tuple(shape) or down.shape[0] != up.shape[1]:
-        raise BadRepository(path, f"the LoRA of '{matrix.target}' does not fit a matrix of shape {tuple(shape)}")
+    matrices = down.ndim == up.ndim == 2
+    fits = matrices and (up.shape[0], down.shape[1]) == tuple(shape) and down.shape[0] == up.shape[1]
+    require(fits, path, f"the LoRA of '{matrix.target}' does not fit a matrix of shape {tuple(shape)}")
     if scale is None:
         alpha = float(factors[matrix.alpha].float()) if matrix.alpha is not None else float(len(down))
         scale = alpha / len(down)

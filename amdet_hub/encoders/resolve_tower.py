@@ -13,7 +13,7 @@ from typing import Any
 from amdet_hub.encoders.architectures import classify_config
 from amdet_hub.encoders.key_layouts import MAX_TOWERS, TowerLayout, find_towers, wanted_names
 from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower, openclip_tower
-from amdet_hub.encoders.strict_json import read_json_object
+from amdet_hub.encoders.strict_json import read_json_object, require
 from amdet_hub.encoders.tower_config import (
     FAMILY_OF_MODEL_TYPE,
     LEGACY_EOS,
@@ -23,7 +23,6 @@ from amdet_hub.encoders.tower_config import (
     tower_config,
 )
 from amdet_hub.encoders.weight_files import WeightSet, check_tower, folder_of, join
-from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
 
 CONTAINERS = ("cond_stage_model.", "conditioner.embedders.", "text_encoders.")
@@ -45,9 +44,11 @@ def towers_in(weights: WeightSet) -> tuple[TowerLayout, ...]:
         BadRepository: there are more than any real file holds.
     """
     towers = find_towers(weights.tensors)
-    if len(towers) > MAX_TOWERS:
-        reason = f"it holds {len(towers)} text towers, more than the {MAX_TOWERS} that are looked at"
-        raise BadRepository(weights.path, reason)
+    require(
+        len(towers) <= MAX_TOWERS,
+        weights.path,
+        f"it holds {len(towers)} text towers, more than the {MAX_TOWERS} that are looked at",
+    )
     return towers
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from amdet_hub.encoders.strict_json import parse_json_object
+from amdet_hub.encoders.strict_json import parse_json_object, require
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoSource
 from amdet_hub.records import TensorInfo as TensorInfo
@@ -68,18 +68,14 @@ def _raw_header(source: RepoSource, path: str) -> tuple[bytes, int]:
     if listed is None:
         raise BadRepository(path, "it is not in the repository")
     first = source.read_range(path, 0, min(FIRST_READ_BYTES, listed.size_bytes))
-    if len(first) < 8:
-        raise BadRepository(path, "it is too short to be a safetensors file")
+    require(len(first) >= 8, path, "it is too short to be a safetensors file")
     length = int.from_bytes(first[:8], "little")
-    if not 2 <= length <= MAX_HEADER_BYTES:
-        raise BadRepository(path, f"it states a header of {length} bytes")
-    if 8 + length > listed.size_bytes:
-        raise BadRepository(path, f"its header ends after the file ({8 + length} of {listed.size_bytes} bytes)")
+    require(2 <= length <= MAX_HEADER_BYTES, path, f"it states a header of {length} bytes")
+    require(8 + length <= listed.size_bytes, path, f"its header of {length} bytes ends after the file")
     raw = first[8 : 8 + length]
     if len(raw) < length:
         raw += source.read_range(path, 8 + len(raw), 8 + length)
-    if len(raw) != length:
-        raise BadRepository(path, f"its header ends early ({len(raw)} of {length} bytes)")
+    require(len(raw) == length, path, f"its header ends early ({len(raw)} of {length} bytes)")
     return raw, listed.size_bytes
 
 
@@ -89,49 +85,37 @@ def check_header(raw: bytes, path: str, file_bytes: int) -> dict[str, TensorInfo
     Raises:
         BadRepository: as `read_header`.
     """
-    if (
-        raw.count(b'"data_offsets"') > MAX_TENSORS or raw.count(b",") > 20 * MAX_TENSORS
-    ):  # before millions of objects are made of it
-        raise BadRepository(path, f"it describes more than {MAX_TENSORS:,} tensors")
+    # before millions of objects are made of it
+    many = raw.count(b'"data_offsets"') > MAX_TENSORS or raw.count(b",") > 20 * MAX_TENSORS
+    require(not many, path, f"it describes more than {MAX_TENSORS:,} tensors")
     entries = parse_json_object(raw, path)
     metadata = entries.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise BadRepository(path, "its __metadata__ is not a map of strings")
-    if len(entries) > MAX_TENSORS:
-        raise BadRepository(path, f"it lists {len(entries)} tensors")
+    strings = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
+    require(strings, path, "its __metadata__ is not a map of strings")
+    require(len(entries) <= MAX_TENSORS, path, f"it lists {len(entries)} tensors")
     base = 8 + len(raw)
     infos = {name: _tensor_info(name, entry, path, base) for name, entry in entries.items()}
     ordered = dict(sorted(infos.items(), key=lambda item: (item[1].start, item[1].stop)))
     position = base
     for name, info in ordered.items():
-        if info.start != position:
-            raise BadRepository(
-                path, f"tensor '{name}' leaves a hole or overlaps (starts at {info.start}, expected {position})"
-            )
+        require(info.start == position, path, f"tensor '{name}' leaves a hole or overlaps before byte {info.start}")
         position = info.stop
-    if position != file_bytes:
-        raise BadRepository(path, f"its tensors end at byte {position}, the file has {file_bytes}")
+    require(position == file_bytes, path, f"its tensors end at byte {position}, the file has {file_bytes}")
     return ordered
 
 
 def _tensor_info(name: str, entry: Any, path: str, base: int) -> TensorInfo:
-    shown = name[:80]
-    if not name or len(name) > MAX_NAME_LENGTH or re.search(r"[\x00-\x1f\x7f]", name):
-        raise BadRepository(path, f"the tensor name '{shown}' is not acceptable")
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise BadRepository(path, f"tensor '{shown}' is not described by dtype, shape and data_offsets")
+    tensor = f"tensor '{name[:80]}'"
+    plain = 0 < len(name) <= MAX_NAME_LENGTH and not re.search(r"[\x00-\x1f\x7f]", name)
+    require(plain, path, f"the tensor name '{name[:80]}' is not acceptable")
+    described = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
+    require(described, path, f"{tensor} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise BadRepository(path, f"tensor '{shown}' has an unknown dtype")
-    if (
-        not _whole_numbers(shape, at_most=MAX_DIMENSIONS)
-        or not _whole_numbers(offsets, at_most=2)
-        or len(offsets) != 2
-    ):
-        raise BadRepository(path, f"tensor '{shown}' has a malformed shape or data_offsets")
-    bits = math.prod(shape) * DTYPE_BITS[dtype]
-    if bits % 8 or offsets[1] - offsets[0] != bits // 8:
-        raise BadRepository(path, f"tensor '{shown}' says {dtype} {shape} but spans {offsets[1] - offsets[0]} bytes")
+    require(isinstance(dtype, str) and dtype in DTYPE_BITS, path, f"{tensor} has an unknown dtype")
+    sound = _whole_numbers(shape, at_most=MAX_DIMENSIONS) and _whole_numbers(offsets, at_most=2) and len(offsets) == 2
+    require(sound, path, f"{tensor} has a malformed shape or data_offsets")
+    bits, size_bytes = math.prod(shape) * DTYPE_BITS[dtype], offsets[1] - offsets[0]
+    require(bits == 8 * size_bytes, path, f"{tensor} says {dtype} {shape} but spans {size_bytes} bytes")
     return TensorInfo(dtype, tuple(shape), base + offsets[0], base + offsets[1])
 
 

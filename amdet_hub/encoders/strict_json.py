@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoSource, strict_json
@@ -34,9 +34,8 @@ def read_json_object(source: RepoSource, path: str, *, max_bytes: int = MAX_CONF
 def parse_json_object(data: bytes, path: str) -> dict[str, Any]:
     """The object in `data`; `path` names it in errors. Raises: BadRepository, as `read_json_object`."""
     value = parse_json(data, path)
-    if not isinstance(value, dict):
-        raise BadRepository(path, "it is not a JSON object")
-    return value
+    require(isinstance(value, dict), path, "it is not a JSON object")
+    return cast(dict[str, Any], value)
 
 
 def parse_json(data: bytes, path: str) -> Any:
@@ -44,25 +43,29 @@ def parse_json(data: bytes, path: str) -> Any:
 
     Raises: BadRepository, as `read_json_object`, but for the object.
     """
-    if data.count(b"[") + data.count(b"{") > MAX_GROUPS or data.count(b",") > MAX_ITEMS:
-        raise BadRepository(path, "it holds millions of values")
+    groups, items = data.count(b"[") + data.count(b"{"), data.count(b",")
+    require(groups <= MAX_GROUPS and items <= MAX_ITEMS, path, "it holds millions of values")
     try:
         value = strict_json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise BadRepository(path, "it is not UTF-8 text") from error
     except ValueError as error:
         raise BadRepository(path, f"it is not acceptable JSON: {str(error)[:120]}") from error
-    if _depth(value) > MAX_DEPTH:
-        raise BadRepository(path, "it is nested too deep")
+    require(_depth(value) <= MAX_DEPTH, path, "it is nested too deep")
     return value
+
+
+def require(ok: bool, path: str, reason: str) -> None:
+    """Refuse the file `path` of a repository for this reason, unless `ok`. Raises: BadRepository."""
+    if not ok:
+        raise BadRepository(path, reason)
 
 
 def object_at(data: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
     """The object under `key`, empty where the key is left out. Raises: BadRepository where it is no object."""
     value = data.get(key, {})
-    if not isinstance(value, Mapping):
-        raise BadRepository(path, f"'{key}' is not an object")
-    return value
+    require(isinstance(value, Mapping), path, f"'{key}' is not an object")
+    return cast(Mapping[str, Any], value)
 
 
 def whole_number(value: Any, name: str, low: int, high: int, path: str) -> int:

@@ -15,11 +15,11 @@ import functools
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from amdet_hub.encoders.strict_json import parse_json, parse_json_object
+from amdet_hub.encoders.strict_json import parse_json, parse_json_object, require, whole_number
 from amdet_hub.encoders.tower_config import siglip_ids
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoSource, ResolvedEncoder, TowerConfig
@@ -149,26 +149,23 @@ def build_tokenizer(model: Mapping[str, Any], config: TowerConfig, path: str) ->
         kind = "BPE"
     if kind == "Unigram" and config.family == "siglip":
         return _siglip(model, config, path)
-    if kind != "BPE":
-        raise BadRepository(
-            path, f"a tokenizer of type {str(kind)[:40]!r} does not belong to a {config.family} encoder"
-        )
+    require(kind == "BPE", path, f"a tokenizer of type {str(kind)[:40]!r} does not belong to {config.family}")
     vocab = _checked_vocabulary(model.get("vocab"), config, path)
     merges = _checked_merges(model.get("merges"), path)
     return _clip(vocab, merges, config, path) if config.family == "clip" else _siglip2(vocab, merges, config, path)
 
 
 def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
-    if not any(token.endswith(END_OF_WORD) for token in vocab):
-        raise BadRepository(path, "its vocabulary has no end-of-word entries, so it is not CLIP's")
-    unknown = END_OF_TEXT if END_OF_TEXT in vocab else None
-    bpe = _bpe(
+    marked = any(token.endswith(END_OF_WORD) for token in vocab)
+    require(marked, path, "its vocabulary has no end-of-word entries, so it is not CLIP's")
+    bpe = _model(
+        models.BPE,
         path,
         vocab=vocab,
         merges=merges,
         end_of_word_suffix=END_OF_WORD,
         continuing_subword_prefix="",
-        unk_token=unknown,
+        unk_token=END_OF_TEXT if END_OF_TEXT in vocab else None,
     )
     tokenizer = Tokenizer(bpe)
     tokenizer.normalizer = normalizers.Sequence(
@@ -181,18 +178,14 @@ def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerCon
 
 
 def _siglip(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptTokenizer:
-    entries, unk_id = model.get("vocab"), model.get("unk_id")
-    if not isinstance(entries, list) or not 0 < len(entries) <= config.vocab_size:
-        raise BadRepository(path, f"its vocabulary is not a list of at most {config.vocab_size} pieces")
-    if not all(isinstance(e, list) and len(e) == 2 and _is_piece(e[0]) and _is_score(e[1]) for e in entries):
-        raise BadRepository(path, "its vocabulary is not a list of pieces and scores")
-    if isinstance(unk_id, bool) or not isinstance(unk_id, int) or not 0 <= unk_id < len(entries):
-        raise BadRepository(path, "its unk_id names no piece")
-    try:
-        unigram = models.Unigram([(piece, float(score)) for piece, score in entries], unk_id, byte_fallback=False)
-    except Exception as error:  # the library raises plain Exception
-        raise BadRepository(path, f"its vocabulary cannot be used ({str(error)[:80]})") from error
-    tokenizer = Tokenizer(unigram)
+    entries: Any = model.get("vocab")
+    counted = isinstance(entries, list) and 0 < len(entries) <= config.vocab_size
+    require(counted, path, f"its vocabulary is not a list of at most {config.vocab_size} pieces")
+    pairs = all(isinstance(e, list) and len(e) == 2 and _is_piece(e[0]) and _is_score(e[1]) for e in entries)
+    require(pairs, path, "its vocabulary is not a list of pieces and scores")
+    unk_id = whole_number(model.get("unk_id"), "unk_id", 0, len(entries) - 1, path)
+    scored = [(piece, float(score)) for piece, score in entries]
+    tokenizer = Tokenizer(_model(models.Unigram, path, vocab=scored, unk_id=unk_id, byte_fallback=False))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
@@ -201,7 +194,8 @@ def _siglip(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptT
 
 def _siglip2(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
     unknown = "<unk>" if "<unk>" in vocab else None
-    tokenizer = Tokenizer(_bpe(path, vocab=vocab, merges=merges, fuse_unk=True, unk_token=unknown, byte_fallback=True))
+    options = {"fuse_unk": True, "unk_token": unknown, "byte_fallback": True}
+    tokenizer = Tokenizer(_model(models.BPE, path, vocab=vocab, merges=merges, **options))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
@@ -210,9 +204,8 @@ def _siglip2(vocab: dict[str, int], merges: list[tuple[str, str]], config: Tower
 
 def _of_byte_level(piece: str) -> bytes | None:
     """The bytes of an entry of a byte-level vocabulary, which writes each as one printable character."""
-    letters = _byte_alphabet()
-    known = [letters.get(letter) for letter in piece.removesuffix(END_OF_WORD)]
-    return None if None in known else bytes(byte for byte in known if byte is not None)
+    letters, text = _byte_alphabet(), piece.removesuffix(END_OF_WORD)
+    return bytes(letters[letter] for letter in text) if letters.keys() >= set(text) else None
 
 
 @functools.cache
@@ -250,27 +243,25 @@ def _canonical_text(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def _bpe(path: str, **arguments: Any) -> Any:
+def _model(kind: Callable[..., Any], path: str, **arguments: Any) -> Any:
+    """A model of the library. Raises: BadRepository where its parts do not fit, such as a merge of unknown pieces."""
     try:
-        return models.BPE(**arguments)
-    except Exception as error:  # the library raises plain Exception, for instance for a merge of unknown pieces
+        return kind(**arguments)
+    except Exception as error:  # the library raises plain Exception
         raise BadRepository(path, f"its vocabulary and merges do not fit ({str(error)[:80]})") from error
 
 
 def _checked_vocabulary(vocab: Any, config: TowerConfig, path: str) -> dict[str, int]:
-    if not isinstance(vocab, dict) or not vocab:
-        raise BadRepository(path, "it has no vocabulary")
+    require(isinstance(vocab, dict) and bool(vocab), path, "it has no vocabulary")
     for token, i in vocab.items():
         if not _is_piece(token) or isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < config.vocab_size:
             raise BadRepository(path, f"its entry '{token[:40]}' has no id between 0 and {config.vocab_size - 1}")
-    if len(set(vocab.values())) != len(vocab):
-        raise BadRepository(path, "two entries of its vocabulary share an id")
-    return vocab
+    require(len(set(vocab.values())) == len(vocab), path, "two entries of its vocabulary share an id")
+    return cast(dict[str, int], vocab)
 
 
 def _checked_merges(merges: Any, path: str) -> list[tuple[str, str]]:
-    if not isinstance(merges, list):
-        raise BadRepository(path, "it has no list of merges")
+    require(isinstance(merges, list), path, "it has no list of merges")
     pairs: list[tuple[str, str]] = []
     for merge in merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge

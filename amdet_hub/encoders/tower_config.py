@@ -16,7 +16,7 @@ from typing import Any
 from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, PROJECTION, TOKEN_EMBEDDING
 from amdet_hub.encoders.key_layouts import TowerLayout
 from amdet_hub.encoders.safetensors_header import TensorInfo
-from amdet_hub.encoders.strict_json import object_at, real_number, whole_number
+from amdet_hub.encoders.strict_json import object_at, real_number, require, whole_number
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import Family, KeyLayout, TowerConfig
 
@@ -104,15 +104,14 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
     """
     for part in (data, data.get("text_config")):
         if isinstance(part, Mapping) and part.get("transformers_weights") not in (None, "model.safetensors"):
-            elsewhere = str(part["transformers_weights"])[:80]
-            raise BadRepository(path, f"'transformers_weights' redirects loading to {elsewhere!r}")
+            raise BadRepository(
+                path, f"'transformers_weights' redirects loading to {str(part['transformers_weights'])[:80]!r}"
+            )
     values = _text_values(data, path, family)
     sizes = {key: whole_number(values[key], key, low, high, path) for key, (low, high) in _RANGES.items()}
     width, heads, activation = sizes["hidden_size"], sizes["num_attention_heads"], values["hidden_act"]
-    if width % heads:
-        raise BadRepository(path, f"hidden_size {width} is not a multiple of {heads} heads")
-    if activation not in ACTIVATIONS:
-        raise BadRepository(path, f"hidden_act {str(activation)[:40]!r} is not one of {', '.join(ACTIVATIONS)}")
+    require(width % heads == 0, path, f"hidden_size {width} is not a multiple of {heads} heads")
+    require(activation in ACTIVATIONS, path, f"hidden_act {str(activation)[:40]!r} is not one of {ACTIVATIONS}")
     epsilon = real_number(values["layer_norm_eps"], "layer_norm_eps", 1e-12, 1e-2, path)
     if family == "siglip":
         projection_dim = width if values["projection_size"] is None else values["projection_size"]
@@ -143,9 +142,8 @@ def inferred_config(tensors: Mapping[str, TensorInfo], layout: TowerLayout, path
     vocab, width = matrix_shape(tensors, tokens, path)
     family: Family = "siglip" if f"{head}.bias" in tensors else "clip"
     heads = HEADS_BY_WIDTH.get(width, width // 64)
-    if heads < 1 or width % heads or (width % 64 and width not in HEADS_BY_WIDTH):
-        reason = f"there is no config.json, and the number of attention heads of a tower of width {width} is not known"
-        raise BadRepository(path, reason)
+    usual = width >= 64 and width % 64 == 0
+    require(usual, path, f"there is no config.json, and no usual number of attention heads fits the width {width}")
     layers = 0
     while f"{blocks}{layers}.{norm}.weight" in tensors:
         layers += 1

@@ -1,4 +1,4 @@
-"""Which tensors of a repository travel to this machine for one tower, and what that costs.
+"""The transfer of one tower's tensors from a repository to this machine, and its cost.
 
 Imports no torch, fetches no weights.
 """
@@ -21,32 +21,32 @@ def fetch_file(
     *,
     whole_files: bool,
 ) -> tuple[Path, Mapping[str, TensorInfo]]:
-    """A local file with what one of its files holds of a tower, and that file's whole checked header.
+    """A local file with the tower's tensors of one file, and that file's whole checked header.
 
     Raises:
         BadRepository: the header is malformed.
         HubError: the file could not be fetched.
     """
     header = read_header(source, file.path)
-    wanted = {name: header[name] for name in sorted(wanted_names(resolved, header))}
-    in_part = (
-        wanted and not whole_files
-    )  # of a file of which nothing is wanted by name, such as an adapter's, everything is
-    return source.fetch_tensors(file.path, wanted, progress) if in_part else source.fetch(file.path, progress), header
+    wanted = _wanted(resolved, header)
+    if whole_files or not wanted:
+        return source.fetch(file.path, progress), header
+    return source.fetch_tensors(file.path, wanted, progress), header
 
 
 def plan_tower(resolved: ResolvedEncoder, source: RepoSource, *, whole_files: bool = False) -> tuple[FetchPlan, ...]:
-    """What `load_tower` with the same arguments would transfer now, file by file.
+    """The transfer of `load_tower` with the same arguments as things are now, file by file.
 
     Raises:
         BadRepository: a header is malformed.
         HubError: a header could not be read.
     """
-    plans = []
-    for file in resolved.weight_files:
-        tensors = None
-        if not whole_files:
-            header = read_header(source, file.path)
-            tensors = {name: header[name] for name in wanted_names(resolved, header)} or None
-        plans.append(source.plan_fetch(file.path, tensors))
-    return tuple(plans)
+    return tuple(
+        source.plan_fetch(file.path, None if whole_files else _wanted(resolved, read_header(source, file.path)))
+        for file in resolved.weight_files
+    )
+
+
+def _wanted(resolved: ResolvedEncoder, header: Mapping[str, TensorInfo]) -> dict[str, TensorInfo] | None:
+    """The tensors to fetch of a file; None, which is all, where none is wanted by name, as of an adapter's."""
+    return {name: header[name] for name in sorted(wanted_names(resolved, header))} or None

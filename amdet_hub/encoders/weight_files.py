@@ -14,7 +14,7 @@ from typing import Any
 
 from amdet_hub.encoders.key_layouts import TowerLayout
 from amdet_hub.encoders.safetensors_header import TensorInfo, read_header
-from amdet_hub.encoders.strict_json import read_json_object
+from amdet_hub.encoders.strict_json import read_json_object, require
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import RepoFile, RepoSource, TowerConfig
 
@@ -98,9 +98,11 @@ def weight_sets(source: RepoSource, folder: str) -> list[WeightSet]:
     names = names_in(source, folder)
     singles = [match for name in names if (match := _SINGLE.fullmatch(name))]
     indexes = [match for name in names if (match := _INDEX.fullmatch(name))]
-    if (count := len(singles) + len(indexes)) > MAX_SETS:
-        reason = f"it holds {count} variants of the weights, more than the {MAX_SETS} that are looked at"
-        raise BadRepository(folder or "the root folder", reason)
+    require(
+        len(singles) + len(indexes) <= MAX_SETS,
+        folder or "the root folder",
+        f"it holds {len(singles) + len(indexes)} variants of the weights, more than the {MAX_SETS} that are looked at",
+    )
     sets = {match["a"] or "": single_file(source, join(folder, match[0]), match["a"] or "") for match in singles}
     sharded = []
     for match in indexes:
@@ -139,13 +141,11 @@ def _sharded(source: RepoSource, folder: str, index_name: str, variant: str) -> 
 def _shard_names(weight_map: Mapping[str, Any], index: str) -> list[str]:
     for shard in weight_map.values():
         if not isinstance(shard, str) or not _PLAIN_SHARD.fullmatch(shard):
-            reason = f"it names the shard {str(shard)[:80]!r}, which is not a plain .safetensors name"
-            raise BadRepository(index, reason)
+            raise BadRepository(index, f"it names the shard {str(shard)[:80]!r}, not a plain .safetensors name")
     shards = set(weight_map.values())
-    if len(shards) > MAX_SHARDS:
-        raise BadRepository(index, f"it names {len(shards)} shards")
-    if len({shard.casefold() for shard in shards}) != len(shards):
-        raise BadRepository(index, "two of its shards differ in upper and lower case only")
+    require(len(shards) <= MAX_SHARDS, index, f"it names {len(shards)} shards")
+    distinct = len({shard.casefold() for shard in shards}) == len(shards)
+    require(distinct, index, "two of its shards differ in upper and lower case only")
     return sorted(shards)
 
 
@@ -169,8 +169,7 @@ def check_tower(config: TowerConfig, layout: TowerLayout, weights: WeightSet) ->
             if math.prod(info.shape) != config.max_position_embeddings or info.dtype not in _COUNTING_DTYPES:
                 raise BadWeights(weights.file_of[name], name, "is not 0, 1, 2, ...")
         elif name not in expected and layout.claims(name):
-            reason = "is not part of the tower that the config describes"
-            raise BadWeights(weights.file_of[name], name[:120], reason)
+            raise BadWeights(weights.file_of[name], name[:120], "is not part of the tower that the config describes")
 
 
 def check_slices(config: TowerConfig, layout: TowerLayout, weights: WeightSet) -> None:
