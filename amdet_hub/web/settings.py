@@ -38,7 +38,7 @@ class SpaceSettings:
         webhook_secret: shared secret of the webhook; `""` switches the webhook off.
         webhook_token: opens the pull requests that the webhook proposes.
         mcp_server: whether the named endpoints are MCP tools too, where the package `mcp` is installed.
-        stand_in_token: acts for the visitor where visitors cannot sign in (the demonstration's Hub). Never set on a public
+        stand_in_token: acts for visitors who cannot sign in (the demonstration's Hub). Never set on a public
             Space.
         stand_in_name: the user whose token that is.
     """
