@@ -11,9 +11,7 @@ from typing import Any, Literal
 
 from huggingface_hub import CommitOperationAdd
 
-from amdet_hub.errors import HubUnavailable
 from amdet_hub.hub import _client
-from amdet_hub.hub._errors import Question
 from amdet_hub.hub.settings import HubSettings
 
 OwnRepoType = Literal["dataset", "space"]
@@ -34,10 +32,7 @@ def upload(
         AccessDenied: no token, or it may not write there.
         HubError: anything else between us and the Hub.
     """
-    endpoint = _client.endpoint_of(settings)
-    if _client.is_offline(settings):
-        raise HubUnavailable("offline mode is on", endpoint=endpoint)
-    api = _client.api_of(settings)
+    api, question = _client.prepare(f"write the {repo_type} '{repo_id}'", settings, name=repo_id)
     new: dict[str, Any] = {"private": private, **({"space_sdk": "gradio"} if repo_type == "space" else {})}
     operations = [CommitOperationAdd(path, content) for path, content in files.items()]
 
@@ -45,12 +40,11 @@ def upload(
         api.create_repo(repo_id, repo_type=repo_type, exist_ok=True, **new)
         api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type)
 
-    _client.ask(Question(f"write the {repo_type} '{repo_id}'", endpoint, repo_id), settings, write, writes=True)
-    return f"{endpoint}/{repo_type}s/{repo_id}"
+    _client.ask(question, settings, write, writes=True)
+    return f"{question.endpoint}/{repo_type}s/{repo_id}"
 
 
 def read_own(repo_id: str, repo_type: OwnRepoType, path: str, settings: HubSettings) -> Path:
     """A file as it is now, downloaded. Raises: HubError."""
-    api, endpoint = _client.api_of(settings), _client.endpoint_of(settings)
-    question = Question(f"read '{repo_id}'", endpoint, repo_id, path=path)
+    api, question = _client.prepare(f"read '{repo_id}'", settings, name=repo_id, path=path)
     return Path(_client.ask(question, settings, lambda: api.hf_hub_download(repo_id, path, repo_type=repo_type)))

@@ -27,7 +27,8 @@ def space_files() -> dict[str, bytes]:
     home = carried if carried.is_dir() else PACKAGE.parent / "space"
     files = {name: (home / name).read_bytes() for name in ROOT_FILES}
     for path in sorted(PACKAGE.rglob("*")):
-        if path.is_file() and path.suffix in _SUFFIXES and "__pycache__" not in path.parts:
+        part = path.is_file() and path.suffix in _SUFFIXES
+        if part and carried not in path.parents and "__pycache__" not in path.parts:
             files[f"amdet_hub/{path.relative_to(PACKAGE).as_posix()}"] = path.read_bytes()
     return files
 

@@ -1,4 +1,4 @@
-"""What one running Space allows and where it keeps things. Standard library and `HubSettings` only.
+"""The limits, keys and folders of one running Space. Standard library and `HubSettings` only.
 
 Everything has a default that suits a small public Space; a variable of the same name in capitals with `AMDET_SPACE_`
 before it changes it.
@@ -38,9 +38,9 @@ class SpaceSettings:
         webhook_secret: shared secret of the webhook; `""` switches the webhook off.
         webhook_token: opens the pull requests that the webhook proposes.
         mcp_server: whether the named endpoints are MCP tools too, where the package `mcp` is installed.
-        stand_in_token: acts for the visitor where nobody can sign in (the demonstration's Hub). Never set on a public
+        stand_in_token: acts for visitors who cannot sign in (the demonstration's Hub). Never set on a public
             Space.
-        stand_in_name: whose token that is.
+        stand_in_name: the user whose token that is.
     """
 
     endpoint: str | None = None
@@ -66,7 +66,7 @@ class SpaceSettings:
         return bool(os.environ.get("SPACE_ID"))
 
     def hub(self, token: str | None = None) -> HubSettings:
-        """How to reach the Hub: as the visitor whose `token` it is, else as nobody."""
+        """How to reach the Hub: as the visitor whose `token` it is, else without a token."""
         cache = self.data_dir / "downloads"
         return HubSettings(
             endpoint=self.endpoint, token=token, cache_dir=cache, max_download_bytes=self.max_download_bytes
