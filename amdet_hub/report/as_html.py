@@ -48,9 +48,9 @@ def as_html(report: ScanReport) -> str:
         blocks += _encoder(result, report)
     if report.skipped:
         blocks += ["<h2>Not scanned</h2>", _table(facts.SKIPPED_HEAD, facts.skipped_rows(report, HTML))]
-    blocks.append("<h2>What this does not cover</h2>")
-    blocks += [f"<p>{heading}</p>{_list(items)}" for heading, items in wording.LIMITS]
     blocks += [
+        "<h2>What this does not cover</h2>",
+        *(f"<p>{heading}</p>{_list(items)}" for heading, items in wording.LIMITS),
         "<h2>How it was scanned</h2>",
         _facts([*facts.run_rows(report, HTML), *facts.context_rows(report, HTML)]),
         "<h3>Run it again</h3>",
@@ -91,8 +91,9 @@ def _triggers(result: ScanResult) -> str:
 
 
 def _encoder(result: ScanResult, report: ScanReport) -> list[str]:
-    tag = f'<span class="tag {result.verdict.label}">{wording.verdict_title(result.verdict)}</span> {code(result.verdict.code)}'
-    blocks = [f"<h2>{code(result.encoder.label, limit=120)}{tag}</h2>", _list(wording.new_reasons(result, report))]
+    tag = f'<span class="tag {result.verdict.label}">{wording.verdict_title(result.verdict)}</span>'
+    heading = f"<h2>{code(result.encoder.label, limit=120)}{tag} {code(result.verdict.code)}</h2>"
+    blocks = [heading, _list(wording.new_reasons(result, report))]
     if figures := thresholds_figure(result.evidence) + "".join(null_figure(e) for e in result.evidence):
         blocks += ["<h3>Scores against their thresholds</h3>", f'<div class="card">{figures}</div>']
     if result.evidence:

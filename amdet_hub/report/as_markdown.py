@@ -43,11 +43,12 @@ def document(report: ScanReport, *, level: int, rows: Sequence[Row]) -> list[str
         blocks += _encoder(result, report, heading)
     if report.skipped:
         blocks += [f"{heading} Not scanned", table(facts.SKIPPED_HEAD, facts.skipped_rows(report, MARKDOWN))]
-    blocks += [f"{heading} How it was scanned", table(("", ""), [*facts.run_rows(report, MARKDOWN), *rows])]
-    blocks += [f"{heading} What this does not cover"]
-    blocks += ["\n".join([head, "", *(f"* {item}" for item in items)]) for head, items in wording.LIMITS]
     return [
         *blocks,
+        f"{heading} How it was scanned",
+        table(("", ""), [*facts.run_rows(report, MARKDOWN), *rows]),
+        f"{heading} What this does not cover",
+        *("\n".join([head, "", *(f"* {item}" for item in items)]) for head, items in wording.LIMITS),
         f"{heading} Run it again",
         f"```bash\n{code_text(wording.reproduce_command(report), limit=1000)}\n```",
     ]

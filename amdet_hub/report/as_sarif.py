@@ -49,8 +49,7 @@ def sarif_log(entries: Sequence[tuple[ScanReport, str | None]]) -> str:
     """
     found = [result for report, anchor in entries for result in _results(report, anchor)][:MAX_RESULTS]
     # A rule has the worst level of its results: "error" comes after "warning" here, and stays.
-    worst_last = sorted(found, key=lambda result: result["level"] == "error")
-    levels = {result["ruleId"]: result["level"] for result in worst_last}
+    levels = {r["ruleId"]: r["level"] for r in sorted(found, key=lambda result: result["level"] == "error")}
     rules = list(levels)
     versions = sorted({report.environment.amdet_hub for report, _ in entries})
     driver = {

@@ -165,8 +165,7 @@ def reference_name(reference: Reference, *, shorten: bool = False) -> str:
     """`repo@commit component` of a reference, `""` when there is none. Hostile text."""
     if reference.repo_id is None:
         return ""
-    commit = short(reference.commit_sha) if shorten else reference.commit_sha
-    at = f"@{commit}" if reference.commit_sha else ""
+    at = f"@{reference.commit_sha[:12] if shorten else reference.commit_sha}" if reference.commit_sha else ""
     return f"{reference.repo_id}{at}" + (f" {reference.component}" if reference.component else "")
 
 
