@@ -1,4 +1,4 @@
-"""A report on a model card: rendered as a section, spliced into the card, pushed as a pull request, and verified later.
+"""A report on a model card: rendered as a section, spliced in, pushed as a pull request, and verified later.
 
 * `render`: the section, and the files of a pull request that holds it.
 * `edit`: the bytes of a card around the section.

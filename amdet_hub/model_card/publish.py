@@ -1,6 +1,6 @@
 """The model card's section on the Hub: preview it, push it as a pull request, verify it.
 
-Knows: when a report may be pushed and which commits to compare. Refuses to know: the text of a section and its splicing
+Knows: when a report may be pushed and which commits to compare. Refuses to know: the text of a section and its place
 (`render`, `edit`), how a commit is made (`hub.publish`), and the weights: nothing here downloads them.
 """
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from amdet_hub.hub import HubSettings
     from amdet_hub.hub.publish import PushResult
 
+# A larger README or stored report is not a card, and reading it would only help the person who made it so large.
 MAX_CARD_BYTES = 4 << 20
-"""A larger README or stored report is not a card, and reading it would only help whoever made it so large."""
-
+# An earlier pull request of ours is recognised by it, so it never changes.
 PULL_REQUEST_TITLE = "Add the amdet-hub backdoor scan to the model card"
-"""Also how an earlier pull request of ours is recognised, so it never changes."""
 
 
 def preview_card(report: ScanReport, settings: HubSettings) -> str:

@@ -93,8 +93,8 @@ def _measured_text(measured: MeasuredRates | None) -> str:
     wrong, right = measured.false_alarms, measured.detections
     return (
         f"{wording.percent(wrong.value)} of {measured.n_benign:,} benign encoders were flagged"
-        f" ({wording.interval(wrong)}), {wording.percent(right.value)} of {measured.n_backdoored:,} backdoored ones were"
-        f" detected ({wording.interval(right)}); family {code_span(measured.family, limit=20)}, preset"
+        f" ({wording.interval(wrong)}), {wording.percent(right.value)} of {measured.n_backdoored:,} backdoored ones"
+        f" were detected ({wording.interval(right)}); family {code_span(measured.family, limit=20)}, preset"
         f" {code_span(measured.preset, limit=40)}, {prose(measured.source, limit=200)}"
     )
 
@@ -105,6 +105,6 @@ def _footer(report: ScanReport) -> str:
         command = shlex.join(["amdet-hub", "verify", report.snapshot.repo_id])
         verify = f" {code_span(command)} tells whether they are still the weights of this repository."
     return (
-        f"This section was written by amdet-hub; {code_span(REPORT_JSON)} holds the whole report. It speaks of the files"
-        f" listed above only.{verify}"
+        f"This section was written by amdet-hub; {code_span(REPORT_JSON)} holds the whole report. It speaks of the"
+        f" files listed above only.{verify}"
     )

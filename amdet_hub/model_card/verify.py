@@ -46,8 +46,8 @@ _WEIGHT_SUFFIXES = (
     ".onnx",
     ".safetensors.index.json",
 )
+# Forms of the section whose marker holds the digest of the body.
 _KNOWN_VERSIONS = ("1", SECTION_VERSION)
-"""Forms of the section whose marker holds the digest of the body."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_NAMED = 8
 
@@ -114,22 +114,15 @@ def check_section(
     if not version:
         return SectionStatus("forged", ("its begin marker states no version; amdet-hub never writes that",))
     if version != SECTION_VERSION:
-        old = f"the section has the form '{version}', and this version of amdet-hub reads '{SECTION_VERSION}'; scan again"
+        old = f"the section has the form '{version}', this version of amdet-hub reads '{SECTION_VERSION}'; scan again"
         return SectionStatus("stale", (old,))
+    if report_json is None:
+        return SectionStatus("forged", (f"the repository has no {REPORT_JSON} to support the section",))
     try:
-        report = parse_report(_report_text(report_json))
-    except ReportError as error:
+        report = parse_report(report_json.decode())
+    except (ReportError, UnicodeDecodeError) as error:
         return SectionStatus("forged", (f"no readable {REPORT_JSON} supports the section: {error}",))
     return _check_against(section, report, now, then, measured)
-
-
-def _report_text(report_json: bytes | None) -> str:
-    if report_json is None:
-        raise ReportError("the file is not in the repository")
-    try:
-        return report_json.decode()
-    except UnicodeDecodeError as error:
-        raise ReportError("it is not UTF-8") from error
 
 
 def _check_against(
@@ -140,7 +133,7 @@ def _check_against(
     measured: Sequence[MeasuredRates],
 ) -> SectionStatus:
     if not _is_rendering(section, report, measured):
-        if _is_newer(report.environment.amdet_hub):
+        if _version_key(report.environment.amdet_hub) > _version_key(__version__):
             written = visible(report.environment.amdet_hub, limit=40)
             newer = f"amdet-hub {written} wrote it, which is newer than this {__version__}; scan again or upgrade"
             return SectionStatus("stale", (newer,))
@@ -163,15 +156,9 @@ def _check_against(
 
 
 def _is_rendering(section: Section, report: ScanReport, measured: Sequence[MeasuredRates]) -> bool:
-    for rates in (None, *measured):
-        expected = find_section(render_section(report, measured=rates).encode())
-        if expected is not None and (expected.body, expected.attributes) == (section.body, section.attributes):
-            return True
-    return False
-
-
-def _is_newer(version: str) -> bool:
-    return _version_key(version) > _version_key(__version__)
+    found = (section.body, section.attributes)
+    renderings = (find_section(render_section(report, measured=rates).encode()) for rates in (None, *measured))
+    return any(one is not None and (one.body, one.attributes) == found for one in renderings)
 
 
 def _version_key(version: str) -> tuple[int, ...]:
@@ -196,15 +183,10 @@ def _claims_against(section: Section, report: ScanReport, then: RepoSnapshot | N
         found.append("the report scanned nothing, so the section belongs to no weights")
     for file in scanned_files(report):
         held = then.file(file.path)
-        if held is None:
+        if held is None or not _same_content(file, held):
+            other = "no" if held is None else "another"
             found.append(
-                f"commit {wording.short(commit)} has no file '{visible(file.path)}', which the section says was"
-                " scanned"
-            )
-        elif not _same_content(file, held):
-            found.append(
-                f"'{visible(file.path)}' of commit {wording.short(commit)} is not the file the section says was"
-                " scanned"
+                f"commit {wording.short(commit)} has {other} file '{visible(file.path)}' than the section says"
             )
     return _named(found)
 
@@ -226,14 +208,13 @@ def _changes(report: ScanReport, then: RepoSnapshot, now: RepoSnapshot) -> list[
     old, new = _watched(then, folders), _watched(now, folders)
     found = [f"'{visible(path)}' is gone" for path in sorted(old.keys() - new.keys())]
     found += [f"'{visible(path)}' is new" for path in sorted(new.keys() - old.keys())]
-    for path in sorted(old.keys() & new.keys()):
-        if _is_other(old[path], new[path]):
-            found.append(f"'{visible(path)}' has changed")
+    both = sorted(old.keys() & new.keys())
+    found += [f"'{visible(path)}' has changed" for path in both if _is_other(old[path], new[path])]
     return _named(found)
 
 
 def _copied_file(skip: SkippedScan, then: RepoSnapshot) -> str | None:
-    """The file of an encoder that was not scanned because another one settled it: what it holds now need not be a copy any more."""
+    """The file of an encoder that was skipped as a copy of another one, which it need not be any more."""
     if skip.reason != "duplicate":
         return None
     parts = skip.component.split(":")  # "file.safetensors:place of the tower in it"
@@ -249,7 +230,10 @@ def _is_other(old: RepoFile, new: RepoFile) -> bool:
 
 
 def _watched(snapshot: RepoSnapshot, folders: set[str]) -> dict[str, RepoFile]:
-    """The files that decide which encoder is loaded: weights and configs of the scanned folders, any other text encoder, the pipeline's index."""
+    """The files that decide which encoder is loaded.
+
+    They are weights and configs of the scanned folders and of any other text encoder, and the pipeline's index.
+    """
     return {f.path: f for f in snapshot.files if f.path == "model_index.json" or _belongs(f.path, folders)}
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "schema",
 ]
 
+# Format name -> renderer with its default settings. The text ends with a line end.
 RENDERERS: Final[Mapping[str, Callable[[ScanReport], str]]] = {
     "text": as_text,
     "json": as_json,
@@ -42,4 +43,3 @@ RENDERERS: Final[Mapping[str, Callable[[ScanReport], str]]] = {
     "html": as_html,
     "table": as_table_row,
 }
-"""Format name -> renderer with its default settings. The text ends with a line end."""

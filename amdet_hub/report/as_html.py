@@ -48,9 +48,16 @@ def as_html(report: ScanReport) -> str:
         blocks += _encoder(result, report)
     if report.skipped:
         blocks += ["<h2>Not scanned</h2>", _table(facts.SKIPPED_HEAD, facts.skipped_rows(report, HTML))]
-    blocks.append("<h2>What this does not cover</h2>")
-    blocks += [f"<p>{heading}</p>{_list(items)}" for heading, items in wording.LIMITS]
-    blocks += [*_how(report), _footer(report), "</main></body></html>"]
+    blocks += [
+        "<h2>What this does not cover</h2>",
+        *(f"<p>{heading}</p>{_list(items)}" for heading, items in wording.LIMITS),
+        "<h2>How it was scanned</h2>",
+        _facts([*facts.run_rows(report, HTML), *facts.context_rows(report, HTML)]),
+        "<h3>Run it again</h3>",
+        f"<pre>{html(wording.reproduce_command(report), limit=1000)}</pre>",
+        '<footer class="soft">The JSON form of this report holds every number.</footer>',
+        "</main></body></html>",
+    ]
     lines = "\n".join(block for block in blocks if block).split("\n")
     return "".join(f"{unactionable(line)}\n" for line in lines)
 
@@ -59,18 +66,15 @@ def as_html(report: ScanReport) -> str:
 
 
 def _first_screen(report: ScanReport) -> list[str]:
-    snapshot, verdict = report.snapshot, report.verdict
-    at = f"commit {code(snapshot.commit_sha)}" if snapshot.commit_sha else "a local folder without a commit"
-    sure = "" if verdict.confidence == "normal" else " Confidence is reduced."
-    partial = "" if report.complete else f" {wording.PARTIAL}"
+    verdict, step = report.verdict, REASONS[report.verdict.code].advice
     return [
         "<h1>amdet-hub: was the text encoder backdoored?</h1>",
         (
             f'<section class="verdict {verdict.label}"><strong><span aria-hidden="true">{_MARKS[verdict.label]}</span>'
-            f" {wording.VERDICT_TITLES[verdict.label]}</strong>"
+            f" {wording.verdict_title(verdict)}</strong>"
         ),
-        f"<p>{code(snapshot.repo_id)}, {at}. {wording.counts_text(report)}.{sure}{partial}</p>",
-        f"<p>Reason: {code(verdict.code)}. {escape(REASONS[verdict.code].advice)}</p></section>",
+        f"<p>{facts.headline(report, HTML)}</p>",
+        f"<p>Reason: {code(verdict.code)}. {escape(step)}</p></section>",
         _list(verdict.reasons),
         *(_triggers(result) for result in report.results if result.triggers),
     ]
@@ -78,18 +82,18 @@ def _first_screen(report: ScanReport) -> list[str]:
 
 def _triggers(result: ScanResult) -> str:
     rows = [row for row in facts.trigger_rows(result, HTML) if row[0] != "success"]
-    figures = "".join(success_figure(trigger, result) for trigger in result.triggers)
-    return f'<section class="card trigger"><h3>{code(result.encoder.label, limit=80)}</h3>{_facts(rows)}{figures}</section>'
+    figures = [success_figure(trigger, result) for trigger in result.triggers]
+    heading = f"<h3>{code(result.encoder.label, limit=80)}</h3>"
+    return "".join(['<section class="card trigger">', heading, _facts(rows), *figures, "</section>"])
 
 
 # ---------------------------------------------------------------- ten minutes
 
 
 def _encoder(result: ScanResult, report: ScanReport) -> list[str]:
-    label = result.verdict.label
-    reduced = ", reduced confidence" if result.verdict.confidence == "reduced" else ""
-    tag = f'<span class="tag {label}">{wording.VERDICT_TITLES[label]}{reduced}</span> {code(result.verdict.code)}'
-    blocks = [f"<h2>{code(result.encoder.label, limit=120)}{tag}</h2>", _list(wording.new_reasons(result, report))]
+    tag = f'<span class="tag {result.verdict.label}">{wording.verdict_title(result.verdict)}</span>'
+    heading = f"<h2>{code(result.encoder.label, limit=120)}{tag} {code(result.verdict.code)}</h2>"
+    blocks = [heading, _list(wording.new_reasons(result, report))]
     if figures := thresholds_figure(result.evidence) + "".join(null_figure(e) for e in result.evidence):
         blocks += ["<h3>Scores against their thresholds</h3>", f'<div class="card">{figures}</div>']
     if result.evidence:
@@ -111,21 +115,6 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _how(report: ScanReport) -> list[str]:
-    return [
-        "<h2>How it was scanned</h2>",
-        _facts([*facts.run_rows(report, HTML), *facts.context_rows(report, HTML)]),
-        "<h3>Run it again</h3>",
-        f"<pre>{html(wording.reproduce_command(report), limit=1000)}</pre>",
-    ]
-
-
-def _footer(report: ScanReport) -> str:
-    version = html(report.environment.amdet_hub, limit=40)
-    words = "The JSON form of this report holds every number; the same weights and seed give it again."
-    return f'<footer class="soft">Made by amdet-hub {version}. {words}</footer>'
 
 
 def _facts(rows: Sequence[Row]) -> str:

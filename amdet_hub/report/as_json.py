@@ -24,10 +24,11 @@ from amdet_hub.records import (
     to_dict,
 )
 from amdet_hub.report.escape import visible
+from amdet_hub.report.wording import places
 from amdet_hub.verdict import judge_repository
 
+# Largest stored report that is read. A scan of four towers with every detail is below 4 MiB.
 MAX_REPORT_BYTES = 32 * 1024 * 1024
-"""Largest stored report that is read. A scan of four towers with every detail is below 4 MiB."""
 
 
 def as_json(report: ScanReport) -> str:
@@ -104,8 +105,7 @@ def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the report, as packaged. A fresh copy at each call."""
     source = importlib.resources.files("amdet_hub.report").joinpath("schema", f"report-{SCHEMA_VERSION}.json")
-    loaded: dict[str, Any] = json.loads(source.read_text("utf-8"))
-    return loaded
+    return dict(json.loads(source.read_text("utf-8")))
 
 
 def _check_formats(report: ScanReport) -> None:
@@ -118,24 +118,17 @@ def _check_formats(report: ScanReport) -> None:
         if isinstance(outcome, ScanResult):
             hexes.append((f"outcomes[{i}].encoder.commit_sha", outcome.encoder.commit_sha, 40))
             files += [(f"outcomes[{i}].encoder.weight_files", f) for f in outcome.encoder.weight_files]
-            _check_rates(outcome, f"outcomes[{i}]")
     hexes += [(f"{where}.sha256", f.sha256, 64) for where, f in files]
     for where, text, digits in hexes:
         if text is not None and not re.fullmatch(f"[0-9a-f]{{{digits}}}", text):
             raise ReportError(f"{where}: '{visible(text, limit=80)}' is not {digits} hex digits")
     if any(f.size_bytes < 0 for _, f in files):
         raise ReportError("a file size is negative")
+    rates = [rate for result in report.results for trigger in result.triggers for _, rate in places(trigger)]
+    if not all(0 <= rate <= 1 for rate in rates):
+        raise ReportError("a success rate of a trigger is not between 0 and 1")
     if report.config_fingerprint != fingerprint(report.config):
         raise ReportError("config_fingerprint is not the sha256 of config")
-
-
-def _check_rates(result: ScanResult, where: str) -> None:
-    for k, trigger in enumerate(result.triggers):
-        for name in ("success_start_rate", "success_middle_rate", "success_end_rate"):
-            if not 0 <= getattr(trigger, name) <= 1:
-                raise ReportError(
-                    f"{where}.triggers[{k}].{name}: {getattr(trigger, name)} is not a rate between 0 and 1"
-                )
 
 
 def _check_verdict(report: ScanReport) -> None:

@@ -1,4 +1,4 @@
-"""A `ScanReport` as one row of a table of many targets. Knows: its columns. Refuses to know: how many rows there are."""
+"""A `ScanReport` as one row of a table of many targets. Knows: its columns. Refuses to know: the other rows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from amdet_hub.report import wording
 from amdet_hub.report.escape import code_points, unactionable, visible
 from amdet_hub.report.text_layout import pad
 
+# Of verdict, code, trigger and seconds; the target takes what it needs.
 _COLUMNS = (17, 24, 12, 9)
-"""Of verdict, code, trigger and seconds; the target takes what it needs."""
 
 
 def as_table_row(report: ScanReport) -> str:
@@ -26,7 +26,7 @@ def as_table_row(report: ScanReport) -> str:
 
 
 def _trigger(report: ScanReport) -> str:
-    """The first trigger of a detection, in quotes, with the name of its first odd character; `"-"` where there is none."""
+    """The first trigger of a detection, in quotes, with its first odd character's number; `"-"` without one."""
     found = [t for r in report.results if r.verdict.label == "backdoor-detected" for t in r.triggers if t.token_ids]
     if not found:
         return "-"

@@ -1,4 +1,4 @@
-"""A `ScanReport` as GitHub Flavored Markdown: a document of its own, and the blocks that a card's section shares with it.
+"""A `ScanReport` as GitHub Flavored Markdown: a document of its own, and the blocks that a card shares with it.
 
 Knows: headings, tables, lists, code spans. Refuses to know: cards and their markers. LF line ends. Text of a
 repository stands in code spans, where Markdown renders nothing: no link, no image, no HTML, no mention.
@@ -37,35 +37,26 @@ def document(report: ScanReport, *, level: int, rows: Sequence[Row]) -> list[str
         rows: more rows about how it was scanned.
     """
     heading = "#" * level
-    blocks = [_headline(report), bullets(report.verdict.reasons)]
+    headline = f"**{verdict_words(report.verdict)}** in {facts.headline(report, MARKDOWN)}"
+    blocks = [headline, bullets(report.verdict.reasons)]
     for result in report.results:
         blocks += _encoder(result, report, heading)
     if report.skipped:
         blocks += [f"{heading} Not scanned", table(facts.SKIPPED_HEAD, facts.skipped_rows(report, MARKDOWN))]
-    blocks += [f"{heading} How it was scanned", table(("", ""), [*facts.run_rows(report, MARKDOWN), *rows])]
-    blocks += [f"{heading} What this does not cover"]
-    blocks += ["\n".join([head, "", *(f"* {item}" for item in items)]) for head, items in wording.LIMITS]
     return [
         *blocks,
+        f"{heading} How it was scanned",
+        table(("", ""), [*facts.run_rows(report, MARKDOWN), *rows]),
+        f"{heading} What this does not cover",
+        *("\n".join([head, "", *(f"* {item}" for item in items)]) for head, items in wording.LIMITS),
         f"{heading} Run it again",
         f"```bash\n{code_text(wording.reproduce_command(report), limit=1000)}\n```",
     ]
 
 
-def _headline(report: ScanReport) -> str:
-    snapshot = report.snapshot
-    at = f"commit {code_span(snapshot.commit_sha)}" if snapshot.commit_sha else "a local folder without a commit"
-    partial = "" if report.complete else f" {wording.PARTIAL}"
-    return (
-        f"**{verdict_words(report.verdict)}** in {code_span(snapshot.repo_id)} at {at}."
-        f" {wording.counts_text(report)}.{partial}"
-    )
-
-
 def verdict_words(verdict: Verdict) -> str:
     """The verdict with its code, and with its confidence where that is reduced."""
-    reduced = ", reduced confidence" if verdict.confidence == "reduced" else ""
-    return f"{wording.VERDICT_TITLES[verdict.label]}{reduced} ({code_span(verdict.code)})"
+    return f"{wording.verdict_title(verdict)} ({code_span(verdict.code)})"
 
 
 def bullets(sentences: Sequence[str]) -> str:

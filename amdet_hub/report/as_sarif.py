@@ -23,18 +23,16 @@ from amdet_hub.report.as_json import dump_ascii
 from amdet_hub.report.escape import visible
 from amdet_hub.report.facts import Markup
 
+# GitHub keeps no more results of one run, and no more locations of one result.
 MAX_RESULTS: Final = 5_000
-"""More results of one run are not kept by GitHub."""
 MAX_LOCATIONS: Final = 100
-"""More locations of one result are not kept by GitHub."""
 
 _SCHEMA_URI = "https://json.schemastore.org/sarif-2.1.0.json"
 _METHOD_URI = "https://arxiv.org/abs/2512.00343"
 _MAX_MESSAGE = 4_000
-_NO_COMPONENT = "the repository"
 _FALLBACK_PATH = "model.safetensors"
+# GitHub's critical, and its medium.
 _SEVERITIES = {"error": "9.0", "warning": "5.0"}
-"""GitHub's critical, and its medium."""
 
 
 def as_sarif(report: ScanReport) -> str:
@@ -50,10 +48,8 @@ def sarif_log(entries: Sequence[tuple[ScanReport, str | None]]) -> str:
             file that names the model. None means the weight files themselves.
     """
     found = [result for report, anchor in entries for result in _results(report, anchor)][:MAX_RESULTS]
-    levels: dict[ReasonCode, str] = {}
-    for result in found:
-        if result["level"] == "error" or result["ruleId"] not in levels:
-            levels[result["ruleId"]] = result["level"]
+    # A rule has the worst level of its results: "error" comes after "warning" here, and stays.
+    levels = {r["ruleId"]: r["level"] for r in sorted(found, key=lambda result: result["level"] == "error")}
     rules = list(levels)
     versions = sorted({report.environment.amdet_hub for report, _ in entries})
     driver = {
@@ -156,7 +152,7 @@ def _encoder_result(report: ScanReport, result: ScanResult, anchor: str | None) 
 
 
 def _skipped_result(report: ScanReport, skipped: SkippedScan, anchor: str | None) -> dict[str, Any]:
-    name = _quoted(skipped.component) if skipped.component else _NO_COMPONENT
+    name = _quoted(skipped.component) if skipped.component else "the repository"
     path = anchor or _shown_path(report, _first_file(report, skipped.component))
     message = f"Not scanned: {name} of {_about(report)}. {_sentence(skipped.detail)}"
     return _result(skipped.reason, "warning", message, [path], (skipped.component,))
@@ -194,13 +190,11 @@ def _first_file(report: ScanReport, component: str) -> str:
 
 def _shown_path(report: ScanReport, path: str) -> str:
     """The path of a repository's file, from the root of the checkout where the repository is a folder in it."""
-    snapshot = report.snapshot
-    if snapshot.kind == "hub":
+    root = report.snapshot.repo_id
+    if report.snapshot.kind == "hub":
         return path
-    root = snapshot.repo_id
-    if root.endswith(".safetensors"):  # a single file was named: its folder is the listing's root
-        root = posixpath.dirname(root)
-    return posixpath.join(root, path)
+    # Where a single file was named, its folder is the listing's root.
+    return posixpath.join(posixpath.dirname(root) if root.endswith(".safetensors") else root, path)
 
 
 def _uri(path: str) -> str:

@@ -45,15 +45,14 @@ def as_summary(rows: Sequence[SummaryRow], verdict: str) -> str:
         rows: what was looked at; the worst first reads best.
         verdict: of all together, a verdict's label or other plain words of ours.
     """
-    blocks = [
-        f"### amdet-hub: {verdict.replace('-', ' ').capitalize()}",
-        table(("target", "verdict", "trigger", "tower"), [_row(row) for row in rows]),
-    ]
-    for row in rows:
-        if row.report is not None:
-            blocks += _details(row.report)
-    blocks.append(f"{wording.NO_PROOF} It looks at text encoders only.")
-    return joined(blocks)
+    return joined(
+        [
+            f"### amdet-hub: {verdict.replace('-', ' ').capitalize()}",
+            table(("target", "verdict", "trigger", "tower"), [_row(row) for row in rows]),
+            *(block for row in rows if row.report is not None for block in _details(row.report)),
+            f"{wording.NO_PROOF} It looks at text encoders only.",
+        ]
+    )
 
 
 def _row(row: SummaryRow) -> tuple[str, str, str, str]:

@@ -162,7 +162,7 @@ class _Page:
 
 
 def _measured(result: ScanResult) -> list[str]:
-    """The findings that have a threshold; of a detection those beyond it, but not the success that a trigger states."""
+    """The findings that have a threshold; of a detection those beyond it, without the success of a trigger."""
     detected = result.verdict.label == "backdoor-detected"
     told = (IDENTITY, SUCCESS) if detected and result.triggers else (IDENTITY,)
     shown = [e for e in result.evidence if e.exceeds or (e.exceeds is False and not detected)]

@@ -22,8 +22,7 @@ from amdet_hub.verdict import judge_repository
 
 BASELINE_SCHEMA_VERSION = "1.0"
 MAX_BASELINE_BYTES = 1 << 20
-MAX_REASON = 500
-"""Characters of a reason; it stands in logs."""
+MAX_REASON = 500  # characters; it stands in logs
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -90,12 +89,8 @@ NO_BASELINE = Baseline()
 
 def verdict_beyond(baseline: Baseline, report: ScanReport, day: datetime.date) -> VerdictLabel:
     """The verdict on a report when the accepted findings are left aside. The report itself is not changed."""
-
-    def accepted(result: ScanResult) -> bool:
-        found = baseline.acceptance_of(result, day)
-        return found is not None and found.holds_on(day)
-
-    rest = [o for o in report.outcomes if not (isinstance(o, ScanResult) and accepted(o))]
+    held = [a for a in baseline.accepted if a.holds_on(day)]
+    rest = [o for o in report.outcomes if not (isinstance(o, ScanResult) and any(a.covers(o) for a in held))]
     if len(rest) == len(report.outcomes):
         return report.verdict.label
     label = judge_repository(rest).label

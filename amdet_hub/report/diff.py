@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from amdet_hub.records import Evidence, ScanReport, ScanResult, TriggerFinding, to_dict
 from amdet_hub.report import wording
 from amdet_hub.report.as_json import dump_ascii
 from amdet_hub.report.escape import unactionable, visible
 
-DIFF_SCHEMA_VERSION = "1.0"
-"""Version of the JSON form."""
+# Version of the JSON form.
+DIFF_SCHEMA_VERSION = "1.1"
 
+T = TypeVar("T")
 Kind = Literal["verdict", "repository", "tower", "reference", "trigger", "evidence", "configuration", "environment"]
+# A change of the other kinds is one of circumstances, which may explain a finding and is none.
 FINDINGS: tuple[Kind, ...] = ("verdict", "repository", "tower", "reference", "trigger", "evidence")
-"""What a change of is a change of the finding. The others are circumstances: they explain a change and are none."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,8 @@ def diff_reports(before: ScanReport, after: ScanReport) -> ReportDiff:
     keys = [*old, *(key for key in new if key not in old)]
     changes = [Change(*key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
     order = {kind: place for place, kind in enumerate((*FINDINGS, "configuration", "environment"))}
-    changes.sort(
-        key=lambda change: (order[change.kind], change.where)
-    )  # stable: within an encoder the order of the report
+    # Stable: within an encoder the order of the report.
+    changes.sort(key=lambda change: (order[change.kind], change.where))
     return ReportDiff(before, after, tuple(changes), bool(_detected(after) - _detected(before)))
 
 
@@ -127,49 +127,46 @@ def _detected(report: ScanReport) -> set[str]:
 # ---------------------------------------------------------------- facts
 
 
-_Fact = tuple[tuple[Kind, str, str], str]
-
-
-def _facts(report: ScanReport) -> Iterator[_Fact]:
-    yield ("verdict", "", "verdict"), report.verdict.label
-    yield ("verdict", "", "confidence"), report.verdict.confidence
-    yield ("verdict", "", "finished"), "yes" if report.complete else "no"
-    yield ("repository", "", "name"), report.snapshot.repo_id
-    yield ("repository", "", "commit"), report.snapshot.commit_sha or "none"
-    for result, label in _labelled(report):
-        yield from _result_facts(result, label)
+def _facts(report: ScanReport) -> Iterator[tuple[tuple[Kind, str, str], str]]:
+    facts: list[tuple[Kind, str, str]] = [
+        ("verdict", "verdict", report.verdict.label),
+        ("verdict", "code", report.verdict.code),
+        ("verdict", "confidence", report.verdict.confidence),
+        ("verdict", "finished", "yes" if report.complete else "no"),
+        ("repository", "name", report.snapshot.repo_id),
+        ("repository", "commit", report.snapshot.commit_sha or "none"),
+        *(("configuration", name, value) for name, value in _flat(report.config)),
+        *(("environment", name, value) for name, value in _flat(to_dict(report.environment))),
+    ]
+    yield from (((kind, "", what), value) for kind, what, value in facts)
+    for result, label in _numbered(report.results, lambda result: result.encoder.label):
+        yield from (((kind, label, what), value) for kind, what, value in _result_facts(result))
     for skipped in report.skipped:
         yield ("verdict", skipped.component, "not scanned"), f"{skipped.reason}: {skipped.detail}"
-    for name, value in _flat(report.config):
-        yield ("configuration", "", name), value
-    for name, value in _flat(to_dict(report.environment)):
-        yield ("environment", "", name), value
 
 
-def _labelled(report: ScanReport) -> Iterator[tuple[ScanResult, str]]:
+def _numbered(items: Iterable[T], name: Callable[[T], str]) -> Iterator[tuple[T, str]]:
+    """Each item with its name, and with a number where an earlier one has the same name."""
     seen: Counter[str] = Counter()
-    for result in report.results:
-        seen[result.encoder.label] += 1
-        count = seen[result.encoder.label]
-        yield result, result.encoder.label if count == 1 else f"{result.encoder.label} #{count}"
+    for item in items:
+        seen[name(item)] += 1
+        yield item, name(item) if seen[name(item)] == 1 else f"{name(item)} #{seen[name(item)]}"
 
 
-def _result_facts(result: ScanResult, label: str) -> Iterator[_Fact]:
-    yield ("verdict", label, "verdict"), result.verdict.label
-    yield ("verdict", label, "confidence"), result.verdict.confidence
-    yield ("verdict", label, "reason"), result.verdict.reasons[0]
-    yield ("tower", label, "digest"), result.tower_digest
-    yield ("tower", label, "dimensions"), f"{result.encoder.architecture}, {result.encoder.config.dims}"
-    yield ("reference", label, "reference"), wording.reference_name(result.reference)
-    yield ("reference", label, "trust"), result.reference.trust
-    yield ("reference", label, "digest"), result.reference.tower_digest or "none"
-    for trigger in result.triggers:
-        yield ("trigger", label, _trigger_name(trigger)), wording.capture_text(trigger)
-    kinds: Counter[str] = Counter()
-    for evidence in result.evidence:
-        kinds[evidence.kind] += 1
-        name = evidence.kind if kinds[evidence.kind] == 1 else f"{evidence.kind} #{kinds[evidence.kind]}"
-        yield ("evidence", label, name), _evidence_text(evidence)
+def _result_facts(result: ScanResult) -> list[tuple[Kind, str, str]]:
+    return [
+        ("verdict", "verdict", result.verdict.label),
+        ("verdict", "code", result.verdict.code),
+        ("verdict", "confidence", result.verdict.confidence),
+        ("verdict", "reason", result.verdict.reasons[0]),
+        ("tower", "digest", result.tower_digest),
+        ("tower", "dimensions", f"{result.encoder.architecture}, {result.encoder.config.dims}"),
+        ("reference", "reference", wording.reference_name(result.reference)),
+        ("reference", "trust", result.reference.trust),
+        ("reference", "digest", result.reference.tower_digest or "none"),
+        *(("trigger", _trigger_name(trigger), wording.capture_text(trigger)) for trigger in result.triggers),
+        *(("evidence", name, _evidence_text(e)) for e, name in _numbered(result.evidence, lambda e: e.kind)),
+    ]
 
 
 def _trigger_name(trigger: TriggerFinding) -> str:
@@ -178,11 +175,8 @@ def _trigger_name(trigger: TriggerFinding) -> str:
 
 
 def _evidence_text(evidence: Evidence) -> str:
-    held = (
-        ""
-        if evidence.threshold is None
-        else f", threshold {evidence.threshold!r}, {'exceeded' if evidence.exceeds else 'not exceeded'}"
-    )
+    side = "exceeded" if evidence.exceeds else "not exceeded"
+    held = "" if evidence.threshold is None else f", threshold {evidence.threshold!r}, {side}"
     return f"{evidence.value!r} {evidence.unit}, n {evidence.n}{held}"
 
 

@@ -1,8 +1,8 @@
 """Measured error rates of the presets, as data, and which of them speak of a report.
 
 Every row is what `amdet-hub bench report bench/results/test.jsonl` counts; a test holds the rows to that file. They
-are of small encoders of this project's own training (BENCHMARKS.md): no released encoder was measured, and whoever
-shows a rate says so.
+are of small encoders of this project's own training (BENCHMARKS.md): no released encoder was measured, and each place
+that shows a rate says so.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class MeasuredRates:
 
     @property
     def false_alarms(self) -> Estimate:
-        """Share of benign encoders that are called backdoored, with its 95 % interval: none of a hundred is not none."""
+        """Share of benign encoders that are flagged, with its 95 % interval: none of a hundred is not none."""
         return _exact(self.false_positive_rate, self.n_benign)
 
     @property
     def detections(self) -> Estimate:
-        """Share of backdoored encoders that are found, with its 95 % interval."""
+        """Share of backdoored encoders that are detected, with its 95 % interval."""
         return _exact(self.true_positive_rate, self.n_backdoored)
 
 
@@ -64,16 +64,16 @@ def _row(family: Family, *, found: int, backdoored: int, wrong: int, benign: int
     return MeasuredRates("quick", family, wrong / benign, found / backdoored, benign, backdoored, source)
 
 
+# Rates by family and by whether the suspect was compared with its base.
+# SigLIP without a reference was calibrated, and not tested.
 MEASURED: Final[Mapping[tuple[Family, bool], MeasuredRates]] = {
     ("clip", True): _row("clip", found=76, backdoored=77, wrong=0, benign=100, compared=_BASE),
     ("clip", False): _row("clip", found=11, backdoored=12, wrong=0, benign=14, compared=_ALONE),
     ("siglip", True): _row("siglip", found=11, backdoored=11, wrong=0, benign=25, compared=_BASE),
 }
-"""Rates by family and by whether the suspect was compared with its base.
 
-SigLIP without a reference was calibrated, and not tested.
-"""
-
+# All rates that a card may state. A row of `MEASURED` that is measured anew stays here as it was: otherwise every card
+# with the old figures is taken for forged.
 EVER_SHOWN: Final[tuple[MeasuredRates, ...]] = (
     *MEASURED.values(),
     _row("clip", found=75, backdoored=77, wrong=1, benign=100, compared=_BASE),
@@ -81,20 +81,17 @@ EVER_SHOWN: Final[tuple[MeasuredRates, ...]] = (
     _row("clip", found=12, backdoored=12, wrong=2, benign=14, compared=_ALONE),
     _row("siglip", found=11, backdoored=11, wrong=1, benign=25, compared=_BASE),
 )
-"""What a card may say.
 
-A row of `MEASURED` that is measured anew stays here as it was, or every card with the old figures is taken for forged.
-"""
-
+# Presets that the rates are of: `standard` adds stages that flag nothing, so that both flag the same encoders
+# (BENCHMARKS.md).
 ALIKE: Final = ("quick", "standard")
-"""Presets that the rates are of: `standard` adds stages that convict nobody, so that both convict the same encoders (BENCHMARKS.md)."""
 
 
 def rates_of(result: ScanResult, report: ScanReport) -> MeasuredRates | None:
-    """The rates of the way this encoder was scanned, None where nobody has measured them.
+    """The rates of the way this encoder was scanned, None where they are not measured.
 
-    A reference that the repository declares itself was not measured: whoever planted a backdoor chooses it. Nor were
-    settings of one's own.
+    A reference that the repository declares itself was not measured: an attacker chooses it. Nor were other settings
+    than the preset's.
     """
     trust = result.reference.trust
     if wording.setting(report, "preset") not in ALIKE or wording.changed_settings(report) or trust == "declared":
@@ -109,5 +106,5 @@ def rates_of_report(report: ScanReport) -> MeasuredRates | None:
 
 
 def counted(rates: MeasuredRates) -> tuple[int, int]:
-    """`(benign encoders called backdoored, backdoored ones found)`."""
+    """`(benign encoders flagged, backdoored ones detected)`."""
     return round(rates.false_positive_rate * rates.n_benign), round(rates.true_positive_rate * rates.n_backdoored)

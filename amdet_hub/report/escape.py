@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# Longest repository string that is shown whole, in characters; a path of a megabyte would bury the verdict.
 DEFAULT_LIMIT = 300
-"""Longest repository string that is shown whole, in characters; a path of a megabyte would bury the verdict."""
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})

@@ -13,8 +13,8 @@ from amdet_hub.records import Environment, HubSecurity, Lineage, ScanReport, Sca
 from amdet_hub.report import wording
 from amdet_hub.report.escape import code_points
 
+# A label of ours, and a text that is harmless in the form it was made for.
 Row = tuple[str, str]
-"""A label of ours, and a text that is harmless in the form it was made for."""
 
 EVIDENCE_HEAD = ("finding", "value", "threshold", "outcome", "n", "what it means")
 SKIPPED_HEAD = ("component", "code", "detail", "blocks")
@@ -40,6 +40,13 @@ class Markup:
     code: Callable[..., str]
     prose: Callable[..., str]
     quote: Callable[..., str]
+
+
+def headline(report: ScanReport, m: Markup) -> str:
+    """The repository, its commit, how many encoders it has, and whether the scan finished."""
+    snapshot, partial = report.snapshot, "" if report.complete else f" {wording.PARTIAL}"
+    at = f"commit {m.code(snapshot.commit_sha)}" if snapshot.commit_sha else "a local folder without a commit"
+    return f"{m.code(snapshot.repo_id)} at {at}. {wording.counts_text(report)}.{partial}"
 
 
 def run_rows(report: ScanReport, m: Markup) -> list[Row]:
@@ -91,8 +98,10 @@ def encoder_rows(result: ScanResult, m: Markup) -> list[Row]:
         ("encoder", f"{m.code(encoder.architecture)}, {encoder.config.dims}{dtypes}"),
         ("digest", m.code(result.tower_digest, limit=80)),
     ]
-    for file in encoder.weight_files[:_MAX_FILES]:
-        rows.append(("file", m.code(file.path) + (f", sha256 {m.code(file.sha256, limit=64)}" if file.sha256 else "")))
+    rows += [
+        ("file", m.code(file.path) + (f", sha256 {m.code(file.sha256, limit=64)}" if file.sha256 else ""))
+        for file in encoder.weight_files[:_MAX_FILES]
+    ]
     if len(encoder.weight_files) > _MAX_FILES:
         rows.append(("file", f"and {len(encoder.weight_files) - _MAX_FILES} more"))
     # With a name, the trust says what the note says; without one, the note says why there is none.
@@ -121,7 +130,7 @@ def evidence_rows(result: ScanResult, m: Markup) -> list[tuple[str, ...]]:
 
 
 def skipped_rows(report: ScanReport, m: Markup) -> list[tuple[str, ...]]:
-    """One row a part that was not scanned, under `SKIPPED_HEAD`: first those that keep the repository from clearing."""
+    """One row a part that was not scanned, under `SKIPPED_HEAD`; those that block stand first."""
     skipped = sorted(report.skipped, key=lambda skip: not skip.blocks_clearance)
     rows: list[tuple[str, ...]] = [
         (

@@ -14,8 +14,8 @@ from amdet_hub.records import Evidence, NullDistribution, ScanResult, TriggerFin
 from amdet_hub.report import wording
 from amdet_hub.report.escape import visible
 
+# Units across every figure; the page stretches them.
 WIDTH = 1000.0
-"""Units across every figure; the page stretches them."""
 
 _MARGIN = 0.04  # of the axis, beyond the outermost mark
 _NULL_SPREAD = 3  # the null's box reaches this many MAD to either side of its median
@@ -69,8 +69,7 @@ def null_figure(evidence: Evidence) -> str:
     null = evidence.null
     if null is None:
         return ""
-    marks = [evidence.value, null.median, *([evidence.threshold] if evidence.threshold is not None else [])]
-    marks += [null.maximum] if null.maximum is not None else []
+    marks = [x for x in (evidence.value, null.median, evidence.threshold, null.maximum) if x is not None]
     low, high = min(*marks, null.median - _NULL_SPREAD * null.mad), max(*marks, null.median + _NULL_SPREAD * null.mad)
     span = (high - low) or 1.0
     low, span = low - _MARGIN * span, span * (1 + 2 * _MARGIN)
@@ -78,16 +77,17 @@ def null_figure(evidence: Evidence) -> str:
     def at(value: float) -> float:
         return max(0.0, min(WIDTH, (value - low) / span * WIDTH))
 
-    side = "informs" if evidence.exceeds is None else "beyond" if evidence.exceeds else "within"
+    side = wording.outcome_text(evidence)
     left, right = at(null.median - _NULL_SPREAD * null.mad), at(null.median + _NULL_SPREAD * null.mad)
     top = at(null.maximum) if null.maximum is not None else right
+    threshold = _line(at(evidence.threshold), "threshold") if evidence.threshold is not None else ""
     drawn = (
-        _axis()
+        _AXIS
         + _rect(min(right, top), max(0.0, top - right), "whisker", thin=True)
         + _rect(left, max(right - left, 2.0), "null")
+        + threshold
+        + _rect(max(0.0, at(evidence.value) - 4), 8, f"bar {side}")
     )
-    drawn += _line(at(evidence.threshold), "threshold") if evidence.threshold is not None else ""
-    drawn += _rect(max(0.0, at(evidence.value) - 4), 8, f"bar {side}")
     return (
         f'<figure class="null"><div class="strip">{_svg(drawn, f"{evidence.kind} beside its null")}</div>'
         f"<figcaption>{_null_legend(evidence, null, side)}</figcaption></figure>"
@@ -120,7 +120,7 @@ def success_figure(trigger: TriggerFinding, result: ScanResult) -> str:
     side = "beyond" if result.verdict.label == "backdoor-detected" else "informs"
     rows = "".join(
         f'<div class="label">{place}</div>'
-        + _svg(_axis() + _rect(0, max(0.0, min(1.0, rate)) * WIDTH, f"bar {side}"), f"{place}: {rate:.0%}")
+        + _svg(_AXIS + _rect(0, max(0.0, min(1.0, rate)) * WIDTH, f"bar {side}"), f"{place}: {rate:.0%}")
         + f'<div class="value">{html(wording.percent(rate))}</div>'
         for place, rate in wording.places(trigger)
     )
@@ -136,10 +136,6 @@ def _svg(content: str, label: str) -> str:
     return f'<svg viewBox="0 0 {WIDTH:g} 20" preserveAspectRatio="none" role="img" aria-label="{name}">{content}</svg>'
 
 
-def _axis() -> str:
-    return _rect(0, WIDTH, "axis", thin=True)
-
-
 def _rect(x: float, width: float, kind: str, *, thin: bool = False) -> str:
     y, height = (9, 2) if thin else (3, 14)
     return f'<rect class="{kind}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{height}"/>'
@@ -147,3 +143,6 @@ def _rect(x: float, width: float, kind: str, *, thin: bool = False) -> str:
 
 def _line(x: float, kind: str) -> str:
     return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="20"/>'
+
+
+_AXIS = _rect(0, WIDTH, "axis", thin=True)

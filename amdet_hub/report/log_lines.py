@@ -19,12 +19,11 @@ from amdet_hub.report.as_json import MAX_REPORT_BYTES, as_json, parse_report
 PREFIX = "amdet-hub-result"
 _CHUNK_CHARS = 1000
 _MAX_LINES = 100_000
-_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 def is_log_key(key: str) -> bool:
     """Whether `key` is one that lines can be marked with: 32 hex digits."""
-    return _KEY.fullmatch(key) is not None
+    return re.fullmatch(r"[0-9a-f]{32}", key) is not None
 
 
 def as_log_lines(report: ScanReport, key: str) -> list[str]:

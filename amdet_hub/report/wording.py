@@ -2,8 +2,8 @@
 
 Returns unescaped facts.
 
-Knows: records. Refuses to know: any output format; whoever prints what these functions return escapes it first. No
-word here means "safe".
+Knows: records. Refuses to know: any output format; the caller escapes everything returned here. No word here means
+"safe".
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from amdet_hub.records import (
     ScanReport,
     ScanResult,
     TriggerFinding,
+    Verdict,
     VerdictLabel,
 )
 from amdet_hub.report.intervals import Estimate
@@ -33,6 +34,12 @@ VERDICT_TITLES: Final[Mapping[VerdictLabel, str]] = {
     "nothing-to-scan": "Nothing to scan",
 }
 
+
+def verdict_title(verdict: Verdict) -> str:
+    """`"Backdoor detected"`, with the confidence where it is reduced."""
+    return VERDICT_TITLES[verdict.label] + (", reduced confidence" if verdict.confidence == "reduced" else "")
+
+
 TRUST_WORDS: Final[Mapping[ReferenceTrust, str]] = {
     "trusted": "trusted: pinned revision and digest",
     "user": "named by the person who ran the scan",
@@ -40,43 +47,41 @@ TRUST_WORDS: Final[Mapping[ReferenceTrust, str]] = {
     "none": "no reference, confidence is reduced",
 }
 
+# The page with a section for each reason code. The project has no public address yet.
 REASONS_URL: Final = "https://amdet-hub.example/docs/reference/reasons.md"
-"""The page with a section for each reason code. The project has no public address yet."""
 
 PARTIAL: Final = "The scan did not finish; this is what it had found by then."
 
 NO_PROOF: Final = "A scan finds evidence. Finding none is not proof that there is none."
 
+# Where a backdoor may be that this scan never looks at.
 NOT_COVERED: Final[tuple[str, ...]] = (
     "backdoors outside the text encoder: U-Net or transformer, image encoder, VAE",
     "tokenizer tricks: a changed vocabulary, merge list or normaliser",
     "prompt tuning, textual inversions and adapters that are loaded on top",
 )
-"""Where a backdoor may be that this scan never looks at."""
 
 NOT_COVERED_BRIEFLY: Final = "image encoder, U-Net, VAE, tokenizer, adapters on top"
 
+# Attacks on the text encoder itself that the method misses.
+# Source: the first as measured (BENCHMARKS.md, "What it misses"); the second by construction.
 MISSED: Final[tuple[str, ...]] = (
     "attacks that change one attribute and keep the rest of the prompt",
     "backdoors that the encoder it is compared with has too",
 )
-"""Attacks on the text encoder itself that the method misses.
 
-Source: the first as measured (BENCHMARKS.md, "What it misses"); the second by construction.
-"""
-
+# Attacks on the text encoder itself that were not measured. Source: BENCHMARKS.md, "What the tables cannot say".
 UNTRIED: Final[tuple[str, ...]] = (
     "attacks that were trained to avoid this very test",
     "triggers that work only in long sentences or in prompts of another language than English",
 )
-"""Attacks on the text encoder itself that were not measured. Source: BENCHMARKS.md, "What the tables cannot say"."""
 
+# The gaps of a scan, by heading, in the order in which they are told.
 LIMITS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (f"{NO_PROOF} Never looked at:", NOT_COVERED),
     ("Known to be missed inside the text encoder:", MISSED),
     ("Never tried:", UNTRIED),
 )
-"""What a scan does not cover, by heading, in the order in which it is told."""
 
 _MAX_SETTINGS = 4
 _WHOLE_STAGES = ("load", "standard", "paper", "target")  # they hold all others
@@ -145,7 +150,7 @@ def sentence(text: str) -> str:
 
 
 def threshold_ratio(evidence: Evidence) -> float | None:
-    """The value as a multiple of its threshold, None where that is no picture of how far it lies on the backdoor side."""
+    """The value as a multiple of its threshold, None where the backdoor side is not above a positive threshold."""
     if evidence.threshold is None or evidence.threshold <= 0 or not threshold_text(evidence).startswith("above"):
         return None
     return max(0.0, evidence.value / evidence.threshold)
@@ -160,8 +165,7 @@ def reference_name(reference: Reference, *, shorten: bool = False) -> str:
     """`repo@commit component` of a reference, `""` when there is none. Hostile text."""
     if reference.repo_id is None:
         return ""
-    commit = short(reference.commit_sha) if shorten else reference.commit_sha
-    at = f"@{commit}" if reference.commit_sha else ""
+    at = f"@{reference.commit_sha[:12] if shorten else reference.commit_sha}" if reference.commit_sha else ""
     return f"{reference.repo_id}{at}" + (f" {reference.component}" if reference.component else "")
 
 
@@ -218,7 +222,7 @@ def setting(report: ScanReport, name: str) -> str:
 
 
 def changed_settings(report: ScanReport) -> str:
-    """The settings that are not the preset's own, `"sweep.n_prompts, sweep.copies and 3 more"`; `""` when there are none.
+    """The settings that are not the preset's own, `"sweep.n_prompts, sweep.copies and 3 more"`, or `""`.
 
     The preset's are those of this version, so that an older report may show settings whose defaults have changed
     since. Holds no hostile text.

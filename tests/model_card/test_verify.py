@@ -174,9 +174,9 @@ def test_commit_of_another_repository() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sha256": "d" * 64}, "is not the file the section says"),
-        ({"size_bytes": 5}, "is not the file the section says"),
-        ({"sha256": None, "blob_id": None}, "is not the file the section says"),
+        ({"sha256": "d" * 64}, "has another file"),
+        ({"size_bytes": 5}, "has another file"),
+        ({"sha256": None, "blob_id": None}, "has another file"),
         ({"path": "text_encoder/other.safetensors"}, "has no file 'text_encoder/other.safetensors'"),
         ({"path": "x\x1b[2J"}, "has no file 'x\\u{1b}[2J'"),
     ],

@@ -1,4 +1,7 @@
-"""Goldens of this room: `AMDET_HUB_REGENERATE_GOLDENS=1 pytest tests/report` writes them anew; look at the diff before committing it."""
+"""Goldens of this room: `AMDET_HUB_REGENERATE_GOLDENS=1 pytest tests/report` writes them anew.
+
+Read the diff before you commit it.
+"""
 
 from __future__ import annotations
 

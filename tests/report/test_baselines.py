@@ -58,8 +58,8 @@ def test_a_second_detection_beside_an_accepted_one_counts() -> None:
 
 def test_accepting_doubt_is_not_accepting_a_detection() -> None:
     doubt, report = accepted("inconclusive"), examples.inconclusive()
-    convicted = dataclasses.replace(report.results[0], verdict=examples.backdoored().results[0].verdict)
-    now = dataclasses.replace(report, outcomes=(convicted, *report.skipped), verdict=convicted.verdict)
+    detected = dataclasses.replace(report.results[0], verdict=examples.backdoored().results[0].verdict)
+    now = dataclasses.replace(report, outcomes=(detected, *report.skipped), verdict=detected.verdict)
     assert verdict_beyond(doubt, now, DAY) == "backdoor-detected"
 
 

@@ -41,7 +41,7 @@ def test_rates_are_shown_only_of_what_was_measured() -> None:
     alone = replace(result, reference=replace(result.reference, trust="none"))
     assert rates_of(alone, plain) == MEASURED["clip", False]
     declared = replace(result, reference=replace(result.reference, trust="declared"))
-    assert rates_of(declared, plain) is None, "whoever planted a backdoor chooses that reference"
+    assert rates_of(declared, plain) is None
     for config in ({"preset": "paper"}, {"preset": "characters"}, {}, {"preset": "quick", "sweep": {"n_prompts": 3}}):
         assert rates_of(trusted, replace(report, config=config)) is None, config
 

@@ -1,4 +1,4 @@
-"""Nasty strings in every free-text field, against every renderer: nothing they say is acted upon, nothing they hide stays hidden."""
+"""Nasty strings in every free-text field, against every renderer: none is acted upon, and none stays hidden."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ BROKEN = {
     "no reasons": (put("verdict.reasons", []), "at least one reason"),
     "threshold without exceeds": (put("outcomes.0.evidence.1.exceeds", None), "come together"),
     "unknown outcome": (put("outcomes.0.kind", "other"), "unknown kind 'other'"),
-    "rate above one": (put("outcomes.0.triggers.0.success_end_rate", 1.5), "success_end_rate: 1.5 is not a rate"),
+    "rate above one": (put("outcomes.0.triggers.0.success_end_rate", 1.5), "success rate"),
     "short commit": (put("snapshot.commit_sha", "3f9c2d1"), "snapshot.commit_sha: '3f9c2d1' is not 40 hex digits"),
     "bad sha256": (put("outcomes.0.encoder.weight_files.0.sha256", "x"), "is not 64 hex digits"),
     "negative size": (put("snapshot.files.0.size_bytes", -1), "a file size is negative"),
