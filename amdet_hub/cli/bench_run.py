@@ -24,6 +24,7 @@ from amdet_hub.errors import ConfigError
 
 if TYPE_CHECKING:
     from amdet_hub.bench.run import Place
+    from amdet_hub.bench.zoo_specs import Suite
 
 SUITES = ("smoke", "calibration", "test", "names")
 """Names of the suites, spelled here so that `--help` need not import them."""
