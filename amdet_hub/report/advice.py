@@ -48,10 +48,11 @@ def _site(error: errors.HubError) -> str:
 
 
 def _not_found(error: errors.RepoNotFound) -> str:
+    check = "Check the spelling, and that it is a model, not a dataset or a Space."
     if error.token_sent:
         whose = "`hf auth whoami` says whose token it is"
-        return f"Check the spelling. If it is private, your token does not open it: {whose}."
-    return "Check the spelling. If it is private, sign in with `hf auth login` or set HF_TOKEN."
+        return f"{check} If it is private, your token does not open it: {whose}."
+    return f"{check} If it is private, sign in with `hf auth login` or set HF_TOKEN."
 
 
 def _denied(error: errors.AccessDenied) -> str:

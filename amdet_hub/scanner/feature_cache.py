@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from amdet_hub.hub import HubSettings, own_cache
@@ -47,7 +47,8 @@ class FeatureCache:
         """See `FeatureStore.save`."""
 
         def write(draft: Path) -> None:
-            save_file({_NAME: features.contiguous()}, draft, {"tower": self._digest, "question": key})
+            # Not `save_file`, which raises an error of its own where the disk is full.
+            draft.write_bytes(save({_NAME: features.contiguous()}, {"tower": self._digest, "question": key}))
 
         store(self._settings, "references", self._name(key), write)
 

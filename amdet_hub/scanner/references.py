@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.lora_files import LoraBase
-from amdet_hub.errors import BadRepository, ConfigError
+from amdet_hub.errors import BadRepository, ConfigError, HubError
 from amdet_hub.families import TowerShape, TrustedReference, trusted_file, trusted_reference
 from amdet_hub.hub import HubSettings, open_at, open_source
 from amdet_hub.records import Reference, RepoRef, RepoSource, ResolvedEncoder
@@ -73,7 +73,11 @@ def choose_reference(
 
 
 def _named(suspect: ResolvedEncoder, ref: RepoRef, settings: HubSettings) -> ChosenReference:
-    source = open_source(ref, settings)
+    try:
+        source = open_source(ref, settings)
+    except HubError as error:
+        error.args = (f"the reference '{ref.raw}' cannot be used: {error}",)
+        raise
     encoder = _matching(suspect, source, ref.subfolder, ref.filename)
     if encoder is None:
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save
 
-from amdet_hub.automation.changed_checkpoints import checkpoints_of
+from amdet_hub.github_action.targets import find_targets
 from amdet_hub.testing.tiny import tiny_pipeline
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, error_codes
 from tests.demo_hub import FAST_TOML, files_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -33,25 +36,51 @@ def write(folder: Path, name: str) -> Path:
 
 def test_files_belong_to_their_checkpoint(tmp_path: Path) -> None:
     tiny_pipeline(tmp_path / "sd", kind="sdxl")
-    plain = write(tmp_path / "deep/clip", "base")
-    lone = tmp_path / "loose" / "clip_l.safetensors"
-    lone.parent.mkdir()
-    lone.write_bytes(b"x" * 300)
+    write(tmp_path / "deep/clip", "base")
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose" / "clip_l.safetensors").write_bytes(b"x" * 300)
     (tmp_path / "loose" / "notes.json").write_text("{}")
-    found = checkpoints_of(
-        [
-            tmp_path / "sd/text_encoder/model.safetensors",
-            tmp_path / "sd/text_encoder_2/config.json",
-            tmp_path / "sd/model_index.json",
-            plain / "model.safetensors",
-            plain / "config.json",
-            lone,
-            tmp_path / "loose/notes.json",
-            tmp_path / "deleted.safetensors",
-        ]
+    changed = (
+        "sd/text_encoder/model.safetensors",
+        "sd/text_encoder_2/config.json",
+        "sd/model_index.json",
+        "deep/clip/model.safetensors",
+        "deep/clip/config.json",
+        "loose/clip_l.safetensors",
+        "loose/notes.json",
+        "deleted.safetensors",
     )
-    assert found.targets == tuple(sorted((tmp_path / "sd", plain, lone)))
-    assert found.absent == ()
+    assert find_targets(tmp_path, changed) == ("./deep/clip", "./loose/clip_l.safetensors", "./sd")
+
+
+OTHER_WEIGHTS = ("a.bin", "a.ckpt", "a.pt", "a.PTH", "a.pkl", "a.pickle", "a.sft", "a.gguf", "a.onnx", "a.h5", "a.msgpack")
+
+
+@pytest.mark.parametrize("name", [*OTHER_WEIGHTS, "model.safetensors", "model.safetensors.index.json", "config.json"])
+def test_the_hook_is_shown_every_file_that_makes_a_checkpoint(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m").mkdir()
+    for file in {name, "config.json", "model.safetensors"}:
+        (tmp_path / "m" / file).write_bytes(b"x" * 300)
+    assert find_targets(tmp_path, [f"m/{name}"]) == ("./m",)
+    assert re.search(HOOK["files"], f"m/{name}")
+    assert not re.search(HOOK["exclude"], f"m/{name}")
+
+
+@pytest.mark.parametrize("name", OTHER_WEIGHTS)
+def test_weights_in_another_form_stand_for_their_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / name).write_bytes(b"x" * 300)
+    assert find_targets(tmp_path, [f"m/{name}"]) == ("./m",)
+
+
+def test_pickles_block(cli: Run, tmp_path: Path) -> None:
+    for folder, config in (("with", b'{"model_type": "clip_text_model"}'), ("without", None)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pytorch_model.bin").write_bytes(b"PK\x03\x04 a pickle")
+        if config is not None:
+            (tmp_path / folder / "config.json").write_bytes(config)
+        result = cli("staged", "--", f"{folder}/pytorch_model.bin")
+        assert (result.exit_code, result.stdout) == (3, f"{folder}: inconclusive [pickle-only]\n")
 
 
 def test_a_pointer_without_content_is_inconclusive(cli: Run, tmp_path: Path) -> None:
@@ -60,17 +89,21 @@ def test_a_pointer_without_content_is_inconclusive(cli: Run, tmp_path: Path) -> 
     )
     result = cli("staged", "--", "m.safetensors")
     assert result.exit_code == 3
-    assert "git lfs pull" in result.stderr
+    assert result.stdout.startswith("m.safetensors: inconclusive, ")
+    assert result.stdout.endswith(" [no-weights]\n")
     assert cli("staged", "--fail-on", "detected", "--", "m.safetensors").exit_code == 0
 
 
 def test_what_is_no_text_encoder_passes_and_what_is_broken_does_not(cli: Run, tmp_path: Path) -> None:
+    weights = save({"encoder.layer.0.output.dense.weight": torch.zeros(4, 4)})
     for name, config in (("bert", b'{"model_type": "bert"}'), ("broken", b'{"model_type": "clip_text_model"')):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_bytes(config)
-        (tmp_path / name / "model.safetensors").write_bytes(b"x" * 64)
-    assert cli("staged", "--", "bert/model.safetensors").exit_code == 0
-    assert cli("staged", "--", "broken/model.safetensors").exit_code == 2
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+    passed = cli("staged", "--", "bert/model.safetensors")
+    assert (passed.exit_code, passed.stdout) == (0, "bert: nothing-to-scan [not-clip-family]\n")
+    broken = cli("staged", "--", "broken/model.safetensors")
+    assert (broken.exit_code, error_codes(broken)) == (2, ["bad-repository"])
     assert cli("staged", "--").exit_code == 0, "pre-commit may pass no file"
 
 
@@ -88,8 +121,7 @@ def test_the_folder_that_is_scanned_may_not_say_how(cli: Run, tmp_path: Path) ->
     (tmp_path / "model" / "pyproject.toml").write_text("[tool.amdet-hub]\nno-reference = true\n")
     os.chdir(tmp_path / "model")
     result = cli("staged", "--", "model.safetensors")
-    assert result.exit_code == 2
-    assert "may not set how" in result.stderr
+    assert (result.exit_code, error_codes(result)) == (2, ["config-error"])
 
 
 # ---------------------------------------------------------------- as pre-commit runs it
@@ -153,7 +185,7 @@ def test_a_commit_with_a_backdoor_is_stopped_and_a_clean_one_is_made(tmp_path: P
     run("git", "add", "-A")
     stopped = run("git", "commit", "-q", "-m", "a model from somewhere")
     assert stopped.returncode != 0
-    assert "BACKDOOR DETECTED" in stopped.stdout + stopped.stderr
+    assert "models/theirs: backdoor-detected [trigger-confirmed]" in stopped.stdout + stopped.stderr
     assert run("git", "log", "--oneline").stdout.count("\n") == 1
     (repo / "README.md").write_text("words")
     run("git", "reset", "-q", "--hard")

@@ -53,20 +53,22 @@ def test_a_pipeline_is_one_target(scratch: Scratch) -> None:
         "reference/tokenizer.json",
         "README.md",
     ]
-    assert find_targets(scratch.root, paths) == (("./pipe", "./reference", "./single/encoder.safetensors"), ())
-    assert find_targets(scratch.root, ["README.md", "src/config.json", "notes/model.md"]) == ((), ())
+    assert find_targets(scratch.root, paths) == ("./pipe", "./reference", "./single/encoder.safetensors")
+    assert find_targets(scratch.root, ["README.md", "src/config.json", "notes/model.md"]) == ()
 
 
 def test_a_model_at_the_root_covers_all(scratch: Scratch) -> None:
     scratch.put_model(".", "base")
-    assert find_targets(scratch.root, ["model.safetensors", "reference/model.safetensors"]) == (("./",), ())
+    assert find_targets(scratch.root, ["model.safetensors", "reference/model.safetensors"]) == ("./",)
 
 
-def test_pickles_that_may_hold_an_encoder(scratch: Scratch) -> None:
-    for name in ("a/clip.pt", "a/optimizer.pt", "a/sd.ckpt", "reference/pytorch_model.bin"):
+def test_pickles_stand_for_their_folder_and_hide_nothing_beside_them(scratch: Scratch) -> None:
+    for name in ("a/clip.pt", "a/sub/loose.safetensors", "b/optimizer.pt", "reference/pytorch_model.bin", "top.ckpt"):
         scratch.write(name, b"x")
-    paths = ["a/clip.pt", "a/optimizer.pt", "a/sd.ckpt", "a/deleted_model.pt", "reference/pytorch_model.bin"]
-    assert find_targets(scratch.root, paths) == (("./reference",), ("a/clip.pt", "a/sd.ckpt"))
+    assert find_targets(scratch.root, ["a/clip.pt", "a/sub/loose.safetensors"]) == ("./a", "./a/sub/loose.safetensors")
+    assert find_targets(scratch.root, ["b/optimizer.pt", "a/deleted_model.pt"]) == ()
+    assert find_targets(scratch.root, ["reference/pytorch_model.bin"]) == ("./reference",)
+    assert find_targets(scratch.root, ["top.ckpt", "a/clip.pt"]) == ("./", "./a")
 
 
 def test_what_a_deletion_leaves(scratch: Scratch) -> None:
@@ -111,7 +113,7 @@ def test_a_link_does_not_lead_out(scratch: Scratch, tmp_path: Path) -> None:
 
 
 def test_a_plan_is_read_back() -> None:
-    plan = Plan("local", ("./a",), ("b.pt",), True, "why")
+    plan = Plan("local", ("./a",), "why")
     assert Plan.from_json(plan.to_json()) == plan
     with pytest.raises(ConfigError):
         Plan.from_json("{}")
