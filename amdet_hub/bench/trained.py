@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, SiglipTextModel
 
-from amdet_hub.encoders.clip import LEGACY_EOS
 from amdet_hub.encoders.strict_json import parse_json_object
 from amdet_hub.encoders.tokenizer import PromptTokenizer, build_tokenizer
-from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE, tower_config
+from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE, LEGACY_EOS, tower_config
 from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.records import Family
 

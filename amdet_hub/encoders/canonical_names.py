@@ -20,21 +20,19 @@ PROJECTION = "text_projection.weight"
 
 def tower_shapes(config: TowerConfig) -> dict[str, tuple[int, ...]]:
     """Every canonical tensor name of a tower and its exact shape, projection or head included."""
-    d, m = config.hidden_size, config.intermediate_size
+    d, m, p = config.hidden_size, config.intermediate_size, config.projection_dim
     shapes: dict[str, tuple[int, ...]] = {
         TOKEN_EMBEDDING: (config.vocab_size, d),
         POSITION_EMBEDDING: (config.max_position_embeddings, d),
     }
-    for i in range(config.num_hidden_layers):
-        layer = f"encoder.layers.{i}"
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            shapes |= {f"{layer}.self_attn.{name}.weight": (d, d), f"{layer}.self_attn.{name}.bias": (d,)}
-        for name in ("layer_norm1", "layer_norm2"):
-            shapes |= {f"{layer}.{name}.weight": (d,), f"{layer}.{name}.bias": (d,)}
-        shapes |= {f"{layer}.mlp.fc1.weight": (m, d), f"{layer}.mlp.fc1.bias": (m,)}
-        shapes |= {f"{layer}.mlp.fc2.weight": (d, m), f"{layer}.mlp.fc2.bias": (d,)}
-    shapes |= {"final_layer_norm.weight": (d,), "final_layer_norm.bias": (d,)}
-    if config.projection_dim is not None:
-        p = config.projection_dim
-        shapes |= {"head.weight": (p, d), "head.bias": (p,)} if config.family == "siglip" else {PROJECTION: (p, d)}
-    return shapes
+    modules: dict[str, tuple[int, ...]] = {
+        **{f"self_attn.{name}": (d, d) for name in ("q_proj", "k_proj", "v_proj", "out_proj")},
+        **{"layer_norm1": (d,), "layer_norm2": (d,), "mlp.fc1": (m, d), "mlp.fc2": (d, m)},
+    }
+    layers = {
+        f"encoder.layers.{i}.{name}": shape for i in range(config.num_hidden_layers) for name, shape in modules.items()
+    }
+    head = {"head": (p, d)} if p is not None and config.family == "siglip" else {}
+    for name, shape in (layers | {"final_layer_norm": (d,)} | head).items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes if p is None or config.family == "siglip" else {**shapes, PROJECTION: (p, d)}

@@ -16,14 +16,9 @@ from transformers.masking_utils import create_causal_mask
 from amdet_hub.detect.protocol import PrefixCache
 from amdet_hub.encoders.canonical_names import PROJECTION
 from amdet_hub.encoders.text_tower import TextTower, layer_config
+from amdet_hub.encoders.tower_config import LEGACY_EOS
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
-
-LEGACY_EOS = 2
-"""OpenAI's configs carry this wrong id; transformers then pools at the largest id of the sequence.
-
-Source: `CLIPTextModel.forward`.
-"""
 
 
 class ClipTextEncoder(TextTower):
@@ -41,7 +36,10 @@ class ClipTextEncoder(TextTower):
         return self._final_norm(output.last_hidden_state)
 
     def pool_positions(self, input_ids: Tensor) -> Tensor:
-        """`input_ids (B, T)` -> `(B,)` int64: the first end-of-text token, or the largest id for legacy configs."""
+        """`input_ids (B, T)` -> `(B,)` int64: the first end-of-text token, or the largest id for legacy configs.
+
+        Source: `CLIPTextModel.forward`; OpenAI's configs carry the wrong id 2.
+        """
         ids = input_ids.to(device=self.device, dtype=torch.int)
         if self.config.eos_token_id == LEGACY_EOS:
             return ids.argmax(dim=-1)

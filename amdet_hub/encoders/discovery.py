@@ -121,16 +121,14 @@ def _note_pipeline(survey: Survey, root: str) -> None:
         require(plain, path, f"the component name '{name[:80]}' is not a plain folder name")
         library, class_name = (part[:80] for part in entry)
         folder, text_encoder = join(root, name), "text_encoder" in name
+        foreign = text_encoder and library not in ("transformers", "diffusers")  # code of the repository's own
         survey.examined.add(folder)
         if library == "transformers" and class_name in TEXT_CLASSES:
             _note_model(survey, folder, class_name)
-        elif class_name in TEXT_CLASSES or class_name in UNSUPPORTED:
+        elif foreign or class_name in TEXT_CLASSES or class_name in UNSUPPORTED:
             survey.skip(folder, "unsupported-architecture", f"{library}.{class_name} is not supported")
-        elif text_encoder and library in ("transformers", "diffusers"):
+        elif text_encoder:
             survey.skip(folder, "not-clip-family", f"{class_name} is not CLIP-family, not scanned")
-        elif text_encoder:  # the class is code of the repository's own: its name means nothing
-            detail = f"{library}.{class_name} is not a known class, not scanned"
-            survey.skip(folder, "unsupported-architecture", detail)
 
 
 def _note_sentence_transformer(survey: Survey, root: str) -> None:
@@ -162,8 +160,8 @@ def _note_model(survey: Survey, folder: str, declared_class: str | None = None) 
     for weights in sets:
         _note_declared(survey, folder, label, data, weights)
     survey.examined.update(f.path for s in sets for f in s.files)
-    loose = sets or _note_loose_files(survey, folder, label, data)
-    if not loose and not pickle_names(names_in(survey.source, folder)):
+    found = sets or _note_loose_files(survey, folder, label, data)
+    if not found and not pickle_names(names_in(survey.source, folder)):
         survey.skip(folder, "no-weights", f"{label} without weight files")
     return None
 

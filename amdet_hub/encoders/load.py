@@ -85,12 +85,15 @@ def load_tower(
         file_of |= dict.fromkeys(read, file.path)
     weights = WeightSet("", resolved.weight_files, {name: infos[name] for name in stored}, file_of)
     check_slices(config, layout, weights)
-    for name in layout.buffers:
-        _check_position_ids(stored.pop(name, None), name, config, weights.path)
+    for name in layout.buffers:  # no weight of the tower; any other content would move positions in old versions
+        ids, expected = stored.pop(name, None), torch.arange(config.max_position_embeddings)
+        shapes = ((1, len(expected)), expected.shape)
+        if ids is not None and (ids.shape not in shapes or not torch.equal(ids.flatten().long(), expected)):
+            raise BadWeights(weights.path, name, "is not 0, 1, 2, ...")
     for name, tensor in stored.items():
         check_values(tensor, name, file_of[name])
     tensors = {name: _part(stored[piece.stored], piece.part) for name, piece in layout.slices(config).items()}
-    return LoadedTower(build_checked(config, tensors, weights.path), tower_digest(tensors), tensors)
+    return finished_tower(config, tensors, weights.path)
 
 
 def _part(tensor: Tensor, part: Part) -> Tensor:
@@ -99,16 +102,22 @@ def _part(tensor: Tensor, part: Part) -> Tensor:
     return tensor.chunk(3)[("query", "key", "value").index(part)].contiguous()  # (3 D, ...) -> (D, ...)
 
 
-def build_checked(config: TowerConfig, tensors: Mapping[str, Tensor], path: str) -> TextEncoder:
-    """`build_encoder`, and a look at its output.
+def finished_tower(config: TowerConfig, tensors: Mapping[str, Tensor], path: str) -> LoadedTower:
+    """The tower of canonical tensors, its output looked at: a scan would find nothing in a tower that says nothing.
 
     Raises:
         BadRepository: its output is not finite, or the same for every text; `path` is named.
         BadWeights: as `build_encoder`.
     """
     encoder = build_encoder(config, tensors)
-    _check_output(encoder, path)
-    return encoder
+    shape = (_PROBES, min(_PROBE_TOKENS, config.max_position_embeddings))
+    ids = torch.randint(config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = encoder.encode(encoder.token_embedding[ids] + encoder.position_embedding[: shape[1]])  # (B, T, D)
+    finite, same = bool(torch.isfinite(features).all()), bool((features == features[:1]).all())
+    require(finite, path, "the encoder's output is not finite, though its weights are")
+    require(not same, path, "the encoder says the same of every text, as no trained model does")
+    return LoadedTower(encoder, tower_digest(tensors), tensors)
 
 
 def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEncoder:
@@ -161,25 +170,3 @@ def check_values(tensor: Tensor, name: str, path: str) -> None:
         raise BadWeights(path, name, "holds values that are not finite")
     if float(tensor.abs().max()) > LARGEST_VALUE:
         raise BadWeights(path, name, f"holds values beyond {LARGEST_VALUE:,.0f}, which overflow")
-
-
-@torch.inference_mode()
-def _check_output(encoder: TextEncoder, path: str) -> None:
-    """Refuse a tower that overflows, or has one output for every text: a scan would find nothing in it."""
-    config = encoder.config
-    shape = (_PROBES, min(_PROBE_TOKENS, config.max_position_embeddings))
-    ids = torch.randint(config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
-    features = encoder.encode(encoder.token_embedding[ids] + encoder.position_embedding[: ids.shape[1]])  # (B, T, D)
-    finite, same = bool(torch.isfinite(features).all()), bool((features == features[:1]).all())
-    require(finite, path, "the encoder's output is not finite, though its weights are")
-    require(not same, path, "the encoder says the same of every text, as no trained model does")
-
-
-def _check_position_ids(ids: Tensor | None, name: str, config: TowerConfig, path: str) -> None:
-    # transformers before 4.31 stored this buffer; it is not a weight, and any other content would move positions in
-    # old versions
-    expected = torch.arange(config.max_position_embeddings)
-    if ids is not None and not (
-        ids.shape in ((1, len(expected)), expected.shape) and torch.equal(ids.flatten().long(), expected)
-    ):
-        raise BadWeights(path, name, "is not 0, 1, 2, ...")

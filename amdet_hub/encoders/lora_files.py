@@ -108,13 +108,15 @@ def peft_scale(data: Mapping[str, Any], path: str) -> float:
         BadRepository: a value has the wrong type or is out of range.
     """
     kind = data.get("peft_type", "LORA")
-    other = f"a PEFT adapter of type {str(kind)[:40]!r}" if kind != "LORA" else ""
-    for key, plain in _PLAIN_LORA.items():
-        if not other and data.get(key) not in (None, plain):
-            other = f"{'DoRA' if key == 'use_dora' else f'LoRA with {key} {str(data[key])[:40]!r}'} ({path})"
-    other = other or next((f"LoRA with {key} ({path})" for key in _EMPTY_LORA if data.get(key)), "")
+    other = [f"a PEFT adapter of type {str(kind)[:40]!r}"] if kind != "LORA" else []
+    other += [
+        f"LoRA with {key} {str(data[key])[:40]!r}"
+        for key, plain in _PLAIN_LORA.items()
+        if data.get(key, plain) not in (None, plain)
+    ]
+    other += [f"LoRA with {key}" for key in _EMPTY_LORA if data.get(key)]
     if other:
-        raise UnsupportedTower(f"{other} on a text encoder, which is not merged here; only plain LoRA is")
+        raise UnsupportedTower(f"{other[0]} on a text encoder ({path}), which is not merged here; only plain LoRA is")
     rank = whole_number(data.get("r", 8), "r", 1, MAX_RANK, path)
     alpha = real_number(data.get("lora_alpha", 8), "lora_alpha", -MAX_ALPHA, MAX_ALPHA, path)
     return alpha / (math.sqrt(rank) if data.get("use_rslora") else rank)
@@ -133,21 +135,22 @@ def claimed_base(data: Mapping[str, Any]) -> str | None:
 def fits(adapter: LoraFile, encoder: ResolvedEncoder) -> bool:
     """Whether every matrix of the LoRA has a place in the tower, by layers and widths."""
     lora, config = adapter.lora, encoder.config
-    projects = any(m.target.startswith("text_projection") for m in lora.matrices)
     return (
         encoder.adapter is None
         and config.num_hidden_layers >= lora.layers
         and lora.width in (None, config.hidden_size)
         and lora.intermediate in (None, config.intermediate_size)
-        and not (projects and config.projection_dim is None)
+        and not (config.projection_dim is None and any("text_projection" in m.target for m in lora.matrices))
     )
 
 
 def best_base(adapter: LoraFile, encoders: Iterable[ResolvedEncoder]) -> ResolvedEncoder | None:
     """The tower that a LoRA is meant for, of those it fits: first by component, then by precision."""
-    wanted = adapter.lora.component
-    fitting = [e for e in encoders if fits(adapter, e)]
-    return min(fitting, key=lambda e: (e.component != wanted, "F32" not in e.dtypes, e.label), default=None)
+    return min(
+        (e for e in encoders if fits(adapter, e)),
+        key=lambda e: (e.component != adapter.lora.component, "F32" not in e.dtypes, e.label),
+        default=None,
+    )
 
 
 def merged_encoder(

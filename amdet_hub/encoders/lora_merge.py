@@ -13,8 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from amdet_hub.encoders.digest import tower_digest
-from amdet_hub.encoders.load import LoadedTower, build_checked, check_values, load_tower, read_tensors
+from amdet_hub.encoders.load import LoadedTower, check_values, finished_tower, load_tower, read_tensors
 from amdet_hub.encoders.lora import MAX_ALPHA, LoraMatrix
 from amdet_hub.encoders.lora_files import LoraBase
 from amdet_hub.encoders.strict_json import require
@@ -54,7 +53,7 @@ def load_merged(
         weight = tensors[matrix.target].float()
         tensors[matrix.target] = weight + _product(matrix, factors, scale, weight.shape, file.path)
         check_values(tensors[matrix.target], matrix.target, file.path)
-    return LoadedTower(build_checked(resolved.config, tensors, file.path), tower_digest(tensors), tensors)
+    return finished_tower(resolved.config, tensors, file.path)
 
 
 def _product(

@@ -138,12 +138,9 @@ def tokenizer_files(source: RepoSource, folder: str) -> tuple[str, ...]:
     places = [folder]
     if "text_encoder" in name:
         places.append(join(parent, name.replace("text_encoder", "tokenizer")))
-    for place in places:
-        for group in (("tokenizer.json",), ("vocab.json", "merges.txt")):
-            paths = tuple(join(place, file) for file in group)
-            if all(source.snapshot.file(path) is not None for path in paths):
-                return paths
-    return ()
+    groups = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+    found = (tuple(join(place, file) for file in group) for place in places for group in groups)
+    return next((paths for paths in found if all(source.snapshot.file(path) is not None for path in paths)), ())
 
 
 def without_duplicates(encoders: list[ResolvedEncoder]) -> tuple[list[ResolvedEncoder], list[SkippedScan]]:

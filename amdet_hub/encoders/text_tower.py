@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTextModel, SiglipTextModel
 
-from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, TOKEN_EMBEDDING
 from amdet_hub.errors import ShapeError
 from amdet_hub.records import TowerConfig
 
@@ -53,7 +52,8 @@ class TextTower(ABC):
         The names must be exactly right.
         """
         placed = {
-            name: t.to(device, dtype if _in_matrix_product(name) else torch.float32) for name, t in tensors.items()
+            name: t.to(device, dtype if ".self_attn." in name or ".mlp." in name else torch.float32)
+            for name, t in tensors.items()
         }
         inner = {name: t for name, t in placed.items() if not name.startswith("text_projection.")}
         with torch.device("meta"):
@@ -263,7 +263,3 @@ def layer_config(config: TowerConfig) -> dict[str, Any]:
     shared = dataclasses.asdict(config)
     del shared["family"], shared["projection_dim"]
     return {**shared, "attention_dropout": 0.0, "attn_implementation": "sdpa"}
-
-
-def _in_matrix_product(name: str) -> bool:
-    return name not in (TOKEN_EMBEDDING, POSITION_EMBEDDING) and (".self_attn." in name or ".mlp." in name)

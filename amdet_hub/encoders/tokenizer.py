@@ -20,7 +20,7 @@ from typing import Any, cast
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from amdet_hub.encoders.strict_json import parse_json, parse_json_object, require, whole_number
-from amdet_hub.encoders.tower_config import siglip_ids
+from amdet_hub.encoders.tower_config import LEGACY_EOS, siglip_ids
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoSource, ResolvedEncoder, TowerConfig
 
@@ -33,7 +33,6 @@ MAX_SCORE = 1e30
 START_OF_TEXT, END_OF_TEXT = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
 _CLIP_SPLIT = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
-_LEGACY_EOS = 2
 WORD_START = "\u2581"
 _SHORTEST_WORD = 3
 _IN_NO_TEXT = 0xFF  # 13 bytes never occur in UTF-8
@@ -109,7 +108,7 @@ def special_ids(config: TowerConfig, vocabulary: Mapping[str, int] | None = None
     known = vocabulary or {}
     bos = known.get(START_OF_TEXT, config.vocab_size - 2 if config.bos_token_id == 0 else config.bos_token_id)
     eos = config.eos_token_id  # where it is not the legacy id, the tower pools at this one whatever a vocabulary says
-    if eos == _LEGACY_EOS:
+    if eos == LEGACY_EOS:
         eos = known.get(END_OF_TEXT, config.vocab_size - 1)
     return bos, eos, eos
 

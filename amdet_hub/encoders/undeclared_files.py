@@ -18,16 +18,17 @@ from amdet_hub.encoders.weight_files import (
     MAX_SHARDS,
     WeightSet,
     folder_of,
-    has_standard_weights,
     join,
     names_in,
     paths_under,
     single_file,
 )
 from amdet_hub.errors import BadRepository
+from amdet_hub.records import SkipReason
 
 MAX_UNDECLARED_FILES = 32
 """Weight files outside the declared components whose headers are read; more of them block."""
+_STANDARD_WEIGHTS = {"model.safetensors", "model.safetensors.index.json"}
 
 
 def note_undeclared_files(survey: Survey, root: str) -> None:
@@ -37,10 +38,9 @@ def note_undeclared_files(survey: Survey, root: str) -> None:
     """
     paths = [p for p in paths_under(survey.source, root) if p.endswith(".safetensors") and not _accounted(survey, p)]
     others = [path for path in paths if folder_of(path) in survey.other_folders]
-    rest = [path for path in paths if folder_of(path) not in survey.other_folders]
-    looked_at = survey.first(others, MAX_SHARDS, root) + survey.first(rest, MAX_UNDECLARED_FILES, root)
-    for path in looked_at:
-        note_undeclared_file(survey, path, strict=False)
+    rest = [path for path in paths if path not in others]
+    for path in survey.first(others, MAX_SHARDS, root) + survey.first(rest, MAX_UNDECLARED_FILES, root):
+        note_undeclared_file(survey, path)
 
 
 def _accounted(survey: Survey, path: str) -> bool:
@@ -53,8 +53,8 @@ def _accounted(survey: Survey, path: str) -> bool:
     return folder in survey.examined - survey.other_folders and not scanned
 
 
-def note_undeclared_file(survey: Survey, path: str, *, strict: bool) -> None:
-    """Look at one weight file.
+def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> None:
+    """Look at one weight file: the towers and the LoRAs in it, or the reason why there are none.
 
     `strict`: it was asked for by name, so that its defects are errors.
     """
@@ -63,18 +63,23 @@ def note_undeclared_file(survey: Survey, path: str, *, strict: bool) -> None:
         towers = towers_in(weights)
         for layout in towers:
             _note_tower(survey, weights, layout)
-        found = _note_loras(survey, weights, towers) or bool(towers)
+        if _note_loras(survey, weights, towers) or towers:
+            return None
     except BadRepository as error:
         if strict:
             raise
         return survey.skip(path, "unreadable", str(error))
-    if (words := describe_inversion(weights.tensors)) is not None:
-        return survey.skip(path, "textual-inversion", f"'{path}' holds {words}")
-    parts = "" if found else describe_text_parts(weights.tensors)
-    if parts:
-        survey.skip(path, "unsupported-architecture", f"'{path}' holds {parts}")
-    elif strict and not found:
-        survey.skip(path, "not-clip-family", f"'{path}' holds no text encoder")
+    words, parts = describe_inversion(weights.tensors), describe_text_parts(weights.tensors)
+    folder, _, name = path.rpartition("/")
+    if words is not None:
+        survey.skip(path, "textual-inversion", f"'{path}' holds {words}")
+    elif name.startswith(ADAPTER_WEIGHTS):
+        blocks = parts or _beside_text(survey, folder)
+        detail = f"an adapter that changes {parts or 'no text tower that is known here'}"
+        survey.skip(path, "unsupported-adapter" if blocks else "not-clip-family", detail)
+    elif parts or strict:
+        reason: SkipReason = "unsupported-architecture" if parts else "not-clip-family"
+        survey.skip(path, reason, f"'{path}' holds {parts or 'no text encoder'}")
     return None
 
 
@@ -87,7 +92,7 @@ def _note_tower(survey: Survey, weights: WeightSet, layout: TowerLayout) -> None
     return survey.add(weights, layout, config, component, label)
 
 
-def _note_loras(survey: Survey, weights: WeightSet, towers: tuple[TowerLayout, ...] = ()) -> bool:
+def _note_loras(survey: Survey, weights: WeightSet, towers: tuple[TowerLayout, ...]) -> bool:
     """The LoRAs on text towers in a file, beside its towers. True when there was one, a refused one included."""
     others = {n: info for n, info in weights.tensors.items() if not any(layout.claims(n) for layout in towers)}
     try:
@@ -104,24 +109,11 @@ def note_adapters(survey: Survey, root: str) -> None:
     names = {path: path.rpartition("/")[2] for path in paths_under(survey.source, root)}
     weights = [p for p, name in names.items() if name.startswith(ADAPTER_WEIGHTS) and p.endswith(".safetensors")]
     for path in survey.first(weights, MAX_UNDECLARED_FILES, root):
-        _note_adapter(survey, path)
+        note_undeclared_file(survey, path)
     for folder in (folder_of(path) for path, name in names.items() if name == ADAPTER_CONFIG):
         if folder not in map(folder_of, weights) and (folder == root or _beside_text(survey, folder)):
             detail = f"an adapter ({ADAPTER_CONFIG}) without a safetensors file, which transformers would apply"
             survey.skip(join(folder, ADAPTER_CONFIG), "unsupported-adapter", detail)
-
-
-def _note_adapter(survey: Survey, path: str) -> None:
-    try:
-        weights = single_file(survey.source, path)
-        if _note_loras(survey, weights):
-            return
-    except BadRepository as error:
-        return survey.skip(path, "unreadable", str(error))
-    parts = describe_text_parts(weights.tensors)
-    blocks = bool(parts) or _beside_text(survey, folder_of(path))
-    detail = f"an adapter that changes {parts or 'no text tower that is known here'}"
-    survey.skip(path, "unsupported-adapter" if blocks else "not-clip-family", detail)
 
 
 def _beside_text(survey: Survey, folder: str) -> bool:
@@ -132,11 +124,13 @@ def note_pickles(survey: Survey, root: str) -> None:
     """Note pickles, which are never loaded: beside scanned safetensors they do not block, alone they do."""
     scanned = {folder_of(f.path) for e in survey.encoders for f in e.weight_files}
     for folder in sorted({root} | survey.text_folders | scanned):
-        names = pickle_names(names_in(survey.source, folder))
-        # transformers prefers the safetensors file of the same model, which was looked at
-        shadowed = has_standard_weights(survey.source, folder) and all(n.startswith("pytorch_model") for n in names)
+        present = names_in(survey.source, folder)
+        names = pickle_names(present)
         beside = folder in scanned or (folder == root and bool(scanned))
+        if folder in survey.other_folders and not _STANDARD_WEIGHTS.isdisjoint(present):
+            # transformers prefers the safetensors file of the same model, which was looked at
+            beside = beside or all(name.startswith("pytorch_model") for name in names)
         if names:
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-            blocks = not beside and not (shadowed and folder in survey.other_folders)
-            survey.skip(folder, "pickle-only", f"pickles are not loaded: {', '.join(names[:4])}{more}", blocks=blocks)
+            detail = f"pickles are not loaded: {', '.join(names[:4])}{more}"
+            survey.skip(folder, "pickle-only", detail, blocks=not beside)

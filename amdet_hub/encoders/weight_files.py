@@ -80,11 +80,6 @@ def names_in(source: RepoSource, folder: str) -> list[str]:
     return [name for name in names if "/" not in name]
 
 
-def has_standard_weights(source: RepoSource, folder: str) -> bool:
-    """Whether a folder holds safetensors weights of the names that transformers looks for first."""
-    return not {"model.safetensors", "model.safetensors.index.json"}.isdisjoint(names_in(source, folder))
-
-
 def weight_sets(source: RepoSource, folder: str) -> list[WeightSet]:
     """Every set of standard-named safetensors weights directly in `folder`, the default one first.
 
@@ -125,16 +120,13 @@ def _sharded(source: RepoSource, folder: str, index_name: str, variant: str) -> 
         raise BadRepository(index, "it has no 'weight_map'")
     shards = _shard_names(weight_map, index)
     files = tuple(_listed(source, join(folder, shard), index) for shard in shards)
-    tensors: dict[str, TensorInfo] = {}
-    file_of: dict[str, str] = {}
-    for file in files:
-        for name, info in read_header(source, file.path).items():
-            if name in tensors:
-                raise BadRepository(index, f"tensor '{name[:80]}' lies in two shards")
-            tensors[name], file_of[name] = info, file.path
-    for name in tensors.keys() | weight_map.keys():
-        if file_of.get(name) != join(folder, weight_map.get(name, "")):
-            raise BadRepository(index, f"tensor '{name[:80]}' is not where the index says")
+    headers = {file.path: read_header(source, file.path) for file in files}
+    file_of = {name: path for path, header in headers.items() for name in header}
+    tensors = {name: info for header in headers.values() for name, info in header.items()}
+    require(len(tensors) == sum(map(len, headers.values())), index, "a tensor lies in two shards")
+    stated = {name: join(folder, shard) for name, shard in weight_map.items()}
+    astray = sorted(name for name, _ in stated.items() ^ file_of.items())
+    require(not astray, index, f"of its tensors, {str(astray[:1])[:90]} is not where the index says")
     return WeightSet(variant, files, tensors, file_of)
 
 

@@ -321,7 +321,7 @@ def test_peft_scales(data: dict[str, Any], scale: float) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "named"),
     [
-        ({"use_dora": True}, "unsupported-adapter", "DoRA"),
+        ({"use_dora": True}, "unsupported-adapter", "use_dora"),
         ({"peft_type": "LOHA"}, "unsupported-adapter", "LOHA"),
         ({"bias": "all"}, "unsupported-adapter", "bias"),
         ({"rank_pattern": {"q_proj": 2}}, "unsupported-adapter", "rank_pattern"),
