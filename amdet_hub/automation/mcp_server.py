@@ -169,7 +169,9 @@ def _answer(config: ServerConfig, work: Work, arguments: dict[str, Any], tell: P
         return {"untrusted_target": visible(arguments["target"]), **work(scanner, target, Monitor(tell))}
     except AmdetError as error:
         found = explain(error)
-        raise ValueError(f"{visible(f'{found.sentence} {found.advice}'.rstrip(), limit=None)} [{found.code}]") from error
+        raise ValueError(
+            f"{visible(f'{found.sentence} {found.advice}'.rstrip(), limit=None)} [{found.code}]"
+        ) from error
 
 
 def _parse(config: ServerConfig, target: str) -> RepoRef:

@@ -1,4 +1,4 @@
-"""CLIP's text tower: causal attention, pooled at the end-of-text token, and an exact incremental form for vocabulary sweeps.
+"""CLIP's text tower: causal, pooled at the end-of-text token, with an exact incremental form for vocabulary sweeps.
 
 Knows CLIP's mask and pooling rules. Refuses to know files and configs beyond `TowerConfig`. Shapes: see
 `amdet_hub.detect.protocol`. Source: transformers `models/clip/modeling_clip.py` (`CLIPTextModel.forward`), masks

@@ -19,7 +19,7 @@ _PRECISION = {torch.float64: 3, torch.float32: 2, torch.float16: 1, torch.bfloat
 
 
 def tower_digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 (64 hex digits) of a tower's weights: embeddings, layers, final norm and SigLIP's head, without CLIP's projection.
+    """sha256 (64 hex digits) of a tower's weights: all but CLIP's projection.
 
     Depends on names, dtypes, shapes and bits; not on order, file layout, shards or prefix. The projection is left out
     because the same tower is published with and without it; see `projection_digest`.
@@ -33,7 +33,7 @@ def projection_digest(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def same_tower(suspect: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> bool:
-    """Whether the suspect's weights follow from the reference's alone, so that nobody can have changed them.
+    """Whether the suspect's weights follow from the reference's alone, so that no training has changed them.
 
     True when all bits are equal, or when the suspect is stored in lower precision and equals the reference cast to it,
     tensor by tensor. Never the reverse: casting the suspect would forget what was added to it. A projection must agree

@@ -29,7 +29,7 @@ from amdet_hub.encoders.canonical_names import (
 from amdet_hub.records import KeyLayout, ResolvedEncoder, TowerConfig
 
 Part = Literal["whole", "transposed", "query", "key", "value"]
-"""What a canonical tensor is of the stored one; "query", "key", "value": the three equal parts of its rows, in order."""
+"""The part of a stored tensor: "query", "key" and "value" are the three equal parts of its rows, in order."""
 
 MAX_TOWERS = 8
 """Text towers in one file; Stable Diffusion 3 checkpoints hold two of this kind."""

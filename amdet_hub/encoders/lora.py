@@ -95,8 +95,7 @@ class LoraMatrix:
 class Lora:
     """A LoRA on one text tower.
 
-    `width` and `intermediate` are the tower's sizes, None where the shapes do not tell; `layers` is the smallest number
-    it can have.
+    `width` and `intermediate` are the tower's sizes, None where the shapes do not tell; `layers` is their least number.
     """
 
     naming: AdapterNaming

@@ -248,7 +248,7 @@ _QUICK = 1.702  # x * sigmoid(1.702 x); source: transformers' QuickGELUActivatio
 
 
 def _quick_gelu_mlp(mlp: Any, x: Tensor) -> Tensor:
-    """`x (B, R, D)` -> `(B, R, D)`: the two products of a layer with quick GELU between them, as `silu(1.702 h) / 1.702`.
+    """`x (B, R, D)` -> `(B, R, D)`: a layer's two products with quick GELU between, as `silu(1.702 h) / 1.702`.
 
     The factors ride on the products, which leaves one pass over the wide middle instead of three.
     """

@@ -40,7 +40,7 @@ _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class PromptTokenizer:
-    """Text to ids and back, without the special tokens that frame a prompt; those are named by `bos_token_id`, `eos_token_id`, `pad_token_id`.
+    """Text to ids and back, without the special tokens that frame a prompt.
 
     Made by `load_tokenizer`. `bos_token_id` is None for SigLIP. Text that comes out of `decode` and `piece` is hostile
     text.
@@ -64,7 +64,7 @@ class PromptTokenizer:
         return int(self._tokenizer.get_vocab_size())
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """The ids of `text`, never a special one: a special token spelled out in the text is read as ordinary characters."""
+        """The ids of `text`, never a special one: a special token spelled out in it is ordinary characters."""
         ids: Sequence[int] = self._tokenizer.encode(self._prepare(text), add_special_tokens=False).ids
         return tuple(i for i in ids if i not in self._special)
 
@@ -81,7 +81,7 @@ class PromptTokenizer:
         return f"[{token_id}]" if token is None else token
 
     def bytes_of(self, token_id: int) -> bytes | None:
-        """The bytes of UTF-8 that an entry stands for, without the mark of a word's end; None where it is text, or no entry.
+        """The UTF-8 bytes of an entry, without the mark of a word's end; None where it is text, or no entry.
 
         Every text that has the token among its ids holds these bytes, after normalisation.
         """
@@ -89,7 +89,7 @@ class PromptTokenizer:
         return None if token is None else self._to_bytes(token)
 
     def is_word(self, token_id: int) -> bool:
-        """Whether an entry is a whole word of at least three ASCII letters, marked as such by its vocabulary (`"cat</w>"`, `"▁cat"`)."""
+        """Whether an entry is a whole word of at least three ASCII letters, marked as one (`"cat</w>"`, `"▁cat"`)."""
         piece = self.piece(token_id)
         word = piece.removesuffix(END_OF_WORD) if piece.endswith(END_OF_WORD) else piece.removeprefix(WORD_START)
         return word != piece and len(word) >= _SHORTEST_WORD and word.isascii() and word.isalpha()
@@ -209,7 +209,7 @@ def _of_byte_level(piece: str) -> bytes | None:
 
 @functools.cache
 def _byte_alphabet() -> dict[str, int]:
-    """Which character stands for which byte, as the tokenizers library writes them: read off texts that hold all bytes of UTF-8."""
+    """The character of each byte, as the tokenizers library writes it, read off texts with all bytes of UTF-8."""
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     found: dict[str, int] = {}
     # Characters of one and two bytes, and one for each first byte of those of three and four.

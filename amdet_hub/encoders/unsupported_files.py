@@ -49,7 +49,7 @@ def describe_text_parts(names: Iterable[str]) -> str:
 
 
 def pickle_names(names: Iterable[str]) -> list[str]:
-    """The file names that are pickled weights (`pytorch_model.bin`, ...), without optimiser states and OpenVINO data."""
+    """The names of pickled weights (`pytorch_model.bin`, ...), without optimiser states and OpenVINO data."""
     return [name for name in names if _PICKLE.fullmatch(name) and not _NOT_WEIGHTS.fullmatch(name)]
 
 

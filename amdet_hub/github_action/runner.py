@@ -19,7 +19,7 @@ MAX_SUMMARY_BYTES = 900_000
 def write_outputs(environ: Mapping[str, str], outputs: Mapping[str, str]) -> None:
     """Append outputs to the file the runner named.
 
-    A delimiter that nobody can know keeps a value from being another output. Raises: OSError.
+    A random delimiter keeps a value from being another output. Raises: OSError.
     """
     if path := environ.get("GITHUB_OUTPUT"):
         with Path(path).open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:

@@ -1,4 +1,6 @@
-"""`scan` of an organisation, a collection, a list: one line a model, a summary, a state to go on from; a real Hub protocol throughout."""
+"""`scan` of an organisation, a collection, a list: one line a model, a summary, a state to go on from; a real Hub
+protocol throughout.
+"""
 
 from __future__ import annotations
 
@@ -171,9 +173,7 @@ def test_a_file_of_targets(ask: Run, models: Path) -> None:
         (("--org", "acme", "--offline"), "offline-miss", "acme"),
     ],
 )
-def test_what_cannot_be_listed_is_said(
-    ask: Run, hub: LocalHub, flags: tuple[str, ...], code: str, named: str
-) -> None:
+def test_what_cannot_be_listed_is_said(ask: Run, hub: LocalHub, flags: tuple[str, ...], code: str, named: str) -> None:
     Path("binary.txt").write_bytes(b"\xff\xfe\x00")
     Path("empty.txt").write_bytes(b"# nothing\n")
     Path("bad.txt").write_bytes(b"acme/a\n../../etc/passwd\n")

@@ -1,4 +1,6 @@
-"""`hf-amdet`, the name by which the Hub's own command line finds extensions: the installed script, a real scan, two streams."""
+"""`hf-amdet`, the name by which the Hub's own command line finds extensions: the installed script, a real scan, two
+streams.
+"""
 
 from __future__ import annotations
 

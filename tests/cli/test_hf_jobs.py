@@ -1,4 +1,6 @@
-"""`scan --on jobs` against the local Hub's stand-in of Hugging Face Jobs, which runs the very command it is given in a child process."""
+"""`scan --on jobs` against the local Hub's stand-in of Hugging Face Jobs, which runs the very command it is given in a
+child process.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`resolve` on every kind of repository, over the Hub's protocol: the right towers, their sizes, their reference, and what is left out and why."""
+"""`resolve` on every kind of repository, over the Hub's protocol: the right towers, their sizes, their reference, and
+what is left out and why.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,19 @@ def test_files_belong_to_their_checkpoint(tmp_path: Path) -> None:
     assert find_targets(tmp_path, changed) == ("./deep/clip", "./loose/clip_l.safetensors", "./sd")
 
 
-OTHER_WEIGHTS = ("a.bin", "a.ckpt", "a.pt", "a.PTH", "a.pkl", "a.pickle", "a.sft", "a.gguf", "a.onnx", "a.h5", "a.msgpack")
+OTHER_WEIGHTS = (
+    "a.bin",
+    "a.ckpt",
+    "a.pt",
+    "a.PTH",
+    "a.pkl",
+    "a.pickle",
+    "a.sft",
+    "a.gguf",
+    "a.onnx",
+    "a.h5",
+    "a.msgpack",
+)
 
 
 @pytest.mark.parametrize("name", [*OTHER_WEIGHTS, "model.safetensors", "model.safetensors.index.json", "config.json"])

@@ -1,4 +1,5 @@
-"""The sweep's forward through `torch.compile` and without it: whether they agree, and what the compiler costs before it saves anything.
+"""The sweep's forward through `torch.compile` and without it: whether they agree, and what the compiler costs before
+it saves anything.
 
 `python -m tests.encoders.compiled 12x512x8` measures a tower of random weights of that size (layers x width x heads)
 on this machine.

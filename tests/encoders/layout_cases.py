@@ -148,7 +148,9 @@ def textual_inversion(folder: Path) -> None:
 
 
 def sd15_with_everything(folder: Path) -> None:
-    """Default, half precision, a pickle and the single-file checkpoint beside each other, as in the original repository."""
+    """Default, half precision, a pickle and the single-file checkpoint beside each other, as in the original
+    repository.
+    """
     tiny_pipeline(folder, kind="sd15", variants={"fp16": "float16"})
     (folder / "text_encoder" / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
     tiny_checkpoint(folder / "v1-5-pruned-emaonly.safetensors", kind="sd1")

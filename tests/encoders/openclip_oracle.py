@@ -1,4 +1,5 @@
-"""OpenCLIP's text tower on `torch.nn.MultiheadAttention`, written from its module structure and from none of the code under test.
+"""OpenCLIP's text tower on `torch.nn.MultiheadAttention`, written from its module structure and from none of the code
+under test.
 
 It loads OpenCLIP's own state dict strictly and runs it as stored. Where open_clip can be imported, a test holds it
 against the original. Source: open_clip 3.3 `transformer.py`: `ResidualAttentionBlock`, `Transformer`,
@@ -37,7 +38,9 @@ class Block(nn.Module):
 
 
 class Oracle(nn.Module):
-    """`config` is an `open_clip_config.json`; `forward(ids (B, T))` -> features `(B, T, D)` after the last norm, pooled output `(B, P)`."""
+    """`config` is an `open_clip_config.json`; `forward(ids (B, T))` -> features `(B, T, D)` after the last norm,
+    pooled output `(B, P)`.
+    """
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> None:
         super().__init__()

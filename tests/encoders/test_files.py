@@ -1,4 +1,5 @@
-"""Hostile and broken JSON, headers and indexes: refused with the file and the reason, before anything is downloaded."""
+"""Hostile and broken JSON, headers and indexes: refused with the file and the reason, before anything is downloaded.
+"""
 
 from __future__ import annotations
 

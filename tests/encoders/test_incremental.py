@@ -51,7 +51,9 @@ def test_extension_equals_the_whole_sequence(encoder: ClipTextEncoder, n: int, l
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_only_the_last_position_is_the_last_of_all(encoder: ClipTextEncoder, n: int, dtype: torch.dtype) -> None:
-    """What is left out of the last layer was not needed; the same continuations for all prompts are run once through the first products."""
+    """What is left out of the last layer was not needed; the same continuations for all prompts are run once through
+    the first products.
+    """
     torch.manual_seed(n)
     some = encoder.to(CPU, dtype)
     prefix, new = torch.randn(B, T0, D), torch.randn(1, C, n, D)

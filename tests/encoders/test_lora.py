@@ -1,4 +1,6 @@
-"""LoRAs: every naming is read, merging is W + scale * up @ down, and what is not plain LoRA, or does not fit, is refused with a sentence."""
+"""LoRAs: every naming is read, merging is W + scale * up @ down, and what is not plain LoRA, or does not fit, is
+refused with a sentence.
+"""
 
 from __future__ import annotations
 

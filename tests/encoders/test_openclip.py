@@ -1,4 +1,6 @@
-"""OpenCLIP repositories: the converted tower is OpenCLIP's, and transformers' of the same weights; what works otherwise is refused by name."""
+"""OpenCLIP repositories: the converted tower is OpenCLIP's, and transformers' of the same weights; what works
+otherwise is refused by name.
+"""
 
 from __future__ import annotations
 

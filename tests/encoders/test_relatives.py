@@ -1,4 +1,6 @@
-"""CLIP's relatives with CLIP's own text layers: the split tower equals the full transformers model, from its own files."""
+"""CLIP's relatives with CLIP's own text layers: the split tower equals the full transformers model, from its own
+files.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,9 @@ def saved(folder: Path, make: Callable[[], Any]) -> Any:
 
 
 def ids_for(model: Any, length: int) -> Tensor:
-    """The end of text is the largest id, as in every CLIP vocabulary; its id is the config's where that one is inside the vocabulary."""
+    """The end of text is the largest id, as in every CLIP vocabulary; its id is the config's where that one is inside
+    the vocabulary.
+    """
     ids = torch.randint(3, 590, (3, length), generator=torch.Generator().manual_seed(2))
     ids[:, length // 2] = 599
     return ids

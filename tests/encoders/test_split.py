@@ -1,4 +1,6 @@
-"""The split of the encoder equals the full transformers model bit for bit; causal families are causal; pooling matches."""
+"""The split of the encoder equals the full transformers model bit for bit; causal families are causal; pooling
+matches.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,9 @@ def test_clip_is_causal_and_siglip_is_not(tmp_path: Path, dtype: torch.dtype) ->
 
 
 def test_between_two_towers(tmp_path: Path) -> None:
-    """A suspect without a projection and a reference with one, as pipelines and their bases are; the suspect's dtype is not the mean's."""
+    """A suspect without a projection and a reference with one, as pipelines and their bases are; the suspect's dtype
+    is not the mean's.
+    """
     one, other = load(tiny_clip(tmp_path / "one", kind="CLIPTextModel")), load(tiny_clip(tmp_path / "other", seed=1))
     assert isinstance(one, TrainableTextEncoder)
     assert isinstance(other, TrainableTextEncoder)

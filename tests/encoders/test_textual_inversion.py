@@ -1,4 +1,6 @@
-"""Textual inversions are told from their shapes, named with their words, and never taken for something that blocks or hides a tower."""
+"""Textual inversions are told from their shapes, named with their words, and never taken for something that blocks or
+hides a tower.
+"""
 
 from __future__ import annotations
 

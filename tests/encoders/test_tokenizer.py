@@ -1,4 +1,6 @@
-"""Tokenizers from data alone: equal to transformers' own on its own files, deaf to everything else a file says, strict on what is taken."""
+"""Tokenizers from data alone: equal to transformers' own on its own files, deaf to everything else a file says, strict
+on what is taken.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A scratch git repository with the demonstration's encoders in it, plain or as Git LFS pointers, and a stand-in for GitHub's comments."""
+"""A scratch git repository with the demonstration's encoders in it, plain or as Git LFS pointers, and a stand-in for
+GitHub's comments.
+"""
 
 from __future__ import annotations
 

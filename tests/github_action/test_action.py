@@ -91,7 +91,7 @@ def test_push_of_a_poisoned_checkpoint(scratch: Scratch, start: Start) -> None:
 
     again = start(
         "push", push(scratch.first), **SCANNING
-    )  # the tower was judged before: no scan, and no acquittal either
+    )  # the tower was judged before: no scan, and nothing cleared either
     assert (again.outputs["verdict"], again.outputs["scanned"], again.exit_code) == ("backdoor-detected", "false", 1)
     assert "Keep the verdicts" not in again.ran
     assert Path(again.outputs["json"]).is_file()
@@ -223,7 +223,9 @@ def test_errors_are_outcomes(scratch: Scratch, start: Start) -> None:
 
 
 def test_injections(scratch: Scratch, start: Start, tmp_path: Path) -> None:
-    """Everything that a stranger may name, at once: files, folders, a module beside the scripts, a link in the place of the reports."""
+    """Everything that a stranger may name, at once: files, folders, a module beside the scripts, a link in the place
+    of the reports.
+    """
     for name in (
         "$(touch pwned)",
         "a;touch pwned",

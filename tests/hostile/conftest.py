@@ -1,4 +1,6 @@
-"""One local Hub with one clean encoder; hostile repositories are made beside it and scanned against it with the command line."""
+"""One local Hub with one clean encoder; hostile repositories are made beside it and scanned against it with the
+command line.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def attack(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attack:
-    """`attack(files, *more)`: publish `files` and scan them, signed in as one who may write; what must never happen is checked on the way."""
+    """`attack(files, *more)`: publish `files` and scan them, signed in as one who may write; what must never happen is
+    checked on the way.
+    """
 
     def run(files: Files | Path, *more: str, reference: bool = True) -> Result:
         hub.forget_requests()

@@ -1,4 +1,6 @@
-"""Files that are small to publish and large to read: each in a process of its own, with a cap on memory and on processor time."""
+"""Files that are small to publish and large to read: each in a process of its own, with a cap on memory and on
+processor time.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ code = subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(json.dumps([code, used.ru_maxrss * 1024, used.ru_utime + used.ru_stime]))
 """
-"""Starts the program with limits from a small process: a child counts what its parent held when it was started as memory of its own."""
+"""Starts the program with limits from a small process: a child counts what its parent held when it was started as
+memory of its own.
+"""
 
 
 @pytest.mark.parametrize("bomb", BOMBS)

@@ -1,4 +1,6 @@
-"""Only the wanted tensors travel: bytes counted on the wire, identical tensors, downloads that go on, servers that lie."""
+"""Only the wanted tensors travel: bytes counted on the wire, identical tensors, downloads that go on, servers that
+lie.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def clip_sizes() -> dict[str, int]:
 
 
 def sdxl_sizes() -> dict[str, int]:
-    """A single-file SDXL checkpoint with its components in their true proportion (123, 695, 84 and 2567 million), 12 MB in all."""
+    """A single-file SDXL checkpoint with its components in their true proportion (123, 695, 84 and 2567 million), 12
+    MB in all.
+    """
     sizes: dict[str, int] = {}
     for name, millions in (
         ("conditioner.embedders.0.transformer.text_model.", 123),
