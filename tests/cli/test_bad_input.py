@@ -23,7 +23,7 @@ from click.testing import Result
 from amdet_hub.hub import _client
 from amdet_hub.report import parse_report
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline
 from tests.cli.conftest import Run
 
 TOKEN = "hf_alicealicealice"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-
 from amdet_hub.automation.changed_checkpoints import checkpoints_of
-from amdet_hub.testing.tiny import tiny_pipeline
+
+from amdet_hub.testing.models import tiny_pipeline
 from tests.cli.conftest import Run
 from tests.demo_hub import FAST_TOML, files_of
 
