@@ -1,7 +1,7 @@
 """A local Hub and tiny encoders, for our tests and for other people's.
 
 Everything is imported on first use. `LocalHub` (see `amdet_hub.testing.local_hub` for a fixture to copy) needs no
-torch; the `tiny_*` functions (see `amdet_hub.testing.tiny`) do.
+torch; the `tiny_*` functions (see `amdet_hub.testing.models`) do.
 """
 
 from __future__ import annotations
@@ -9,21 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amdet_hub.testing.hub_discussions import LocalPullRequest
-    from amdet_hub.testing.hub_http import LoggedRequest
-    from amdet_hub.testing.local_hub import LocalHub
-    from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline, tiny_siglip
+    from amdet_hub.testing.local_hub import LocalHub, LocalPullRequest, LoggedRequest
+    from amdet_hub.testing.models import tiny_clip, tiny_pipeline, tiny_siglip
 
 __all__ = ["LocalHub", "LocalPullRequest", "LoggedRequest", "tiny_clip", "tiny_pipeline", "tiny_siglip"]
-
-_HOMES = {
-    "LocalHub": "local_hub",
-    "LocalPullRequest": "hub_discussions",
-    "LoggedRequest": "hub_http",
-    "tiny_clip": "tiny",
-    "tiny_pipeline": "tiny",
-    "tiny_siglip": "tiny",
-}
 
 
 def __getattr__(name: str) -> Any:
@@ -31,4 +20,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"amdet_hub.testing.{_HOMES[name]}"), name)
+    return getattr(import_module(f"amdet_hub.testing.{'models' if name.startswith('tiny') else 'local_hub'}"), name)

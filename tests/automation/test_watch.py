@@ -22,7 +22,7 @@ from amdet_hub.hub import parse_target
 from amdet_hub.report import parse_report
 from amdet_hub.scanner import Scanner, ScanOptions
 from amdet_hub.testing import LocalHub, LoggedRequest
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.models import tiny_clip
 from tests.demo_hub import BACKDOORED, BASE, FAST, FINETUNED, demo_hub, files_of, settings_of
 from tests.report import examples
 

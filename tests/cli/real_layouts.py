@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from amdet_hub.testing.hub_storage import SparseFile
+from amdet_hub.testing.local_hub import SparseFile
 
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 SLACK = 4096  # bytes that a header may be padded with

@@ -24,7 +24,7 @@ from amdet_hub.hub import _client
 from amdet_hub.report import parse_report
 from amdet_hub.scanner.prefetch import Prefetcher
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.models import tiny_clip
 from tests.cli.conftest import Run, error_codes
 
 MODELS = ("acme/a", "acme/b", "acme/c")

@@ -19,8 +19,8 @@ from amdet_hub import __version__
 from amdet_hub.report import parse_report
 from amdet_hub.report.log_lines import as_log_lines
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.hub_jobs import LocalJob
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.local_hub import LocalJob
+from amdet_hub.testing.models import tiny_clip
 from tests.cli.conftest import Run
 from tests.report.examples import clean
 

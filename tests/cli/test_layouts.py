@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.models import tiny_clip
 from tests.cli.conftest import Run
 from tests.encoders.layout_cases import BASE_REPO, CASES, Tower
 

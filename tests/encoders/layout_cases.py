@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline, tiny_siglip
-from amdet_hub.testing.tiny_layouts import CheckpointKind, tiny_checkpoint, tiny_openclip, tiny_openclip_siglip
-from amdet_hub.testing.tiny_lora import LoraStyle, extract_lora, lora_tensors
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline, tiny_siglip
+from amdet_hub.testing.models.layouts import CheckpointKind, tiny_checkpoint, tiny_openclip, tiny_openclip_siglip
+from amdet_hub.testing.models.lora import LoraStyle, extract_lora, lora_tensors
 from tests.encoders.folder_source import edit_json, edit_tensors, write_safetensors
 
 BASE_REPO = "org/base"

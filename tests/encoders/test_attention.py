@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, SiglipTextModel
 
 from amdet_hub.detect.protocol import AttentiveTextEncoder
 from amdet_hub.errors import ShapeError
-from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
+from amdet_hub.testing.models import tiny_clip, tiny_siglip
 from tests.encoders.test_split import hidden_of, load, prompts
 
 LAYERS, HEADS = 3, 4

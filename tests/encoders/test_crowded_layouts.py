@@ -11,7 +11,7 @@ from amdet_hub.encoders.discovery import MAX_COMPONENTS, Resolution, find_encode
 from amdet_hub.encoders.undeclared_files import MAX_UNDECLARED_FILES
 from amdet_hub.encoders.weight_files import MAX_SETS
 from amdet_hub.errors import BadRepository
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline
 from tests.encoders.folder_source import FolderSource, edit_json
 
 

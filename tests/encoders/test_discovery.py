@@ -16,7 +16,7 @@ from amdet_hub.encoders.discovery import Resolution, find_encoders
 from amdet_hub.encoders.undeclared_files import MAX_UNDECLARED_FILES
 from amdet_hub.errors import BadRepository, BadWeights, FileNotInRepo
 from amdet_hub.records import SkippedScan
-from amdet_hub.testing.tiny import ClipKind, tiny_clip, tiny_pipeline, tiny_siglip
+from amdet_hub.testing.models import ClipKind, tiny_clip, tiny_pipeline, tiny_siglip
 from tests.encoders.folder_source import (
     COMMIT,
     FolderSource,

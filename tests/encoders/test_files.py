@@ -16,7 +16,7 @@ from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.safetensors_header import MAX_HEADER_BYTES, check_header, read_header
 from amdet_hub.encoders.strict_json import parse_json, parse_json_object
 from amdet_hub.errors import BadRepository
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.models import tiny_clip
 from tests.encoders.folder_source import FolderSource, edit_json, write_safetensors
 
 

@@ -17,7 +17,7 @@ from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, build_encoder, load_tower
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ProgressCallback, TensorInfo
-from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
+from amdet_hub.testing.models import tiny_clip, tiny_siglip
 from tests.encoders.folder_source import FolderSource, edit_tensors
 
 

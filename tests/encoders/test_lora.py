@@ -23,9 +23,9 @@ from amdet_hub.encoders.lora_files import LoraBase, LoraFile, best_base, claimed
 from amdet_hub.encoders.lora_merge import load_merged
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ResolvedEncoder, from_dict, to_dict
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
-from amdet_hub.testing.tiny_layouts import tiny_openclip
-from amdet_hub.testing.tiny_lora import LoraStyle, extract_lora, lora_tensors
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline
+from amdet_hub.testing.models.layouts import tiny_openclip
+from amdet_hub.testing.models.lora import LoraStyle, extract_lora, lora_tensors
 from tests.encoders.folder_source import FolderSource, edit_tensors, what_blocks, write_safetensors
 
 STYLES: tuple[LoraStyle, ...] = (

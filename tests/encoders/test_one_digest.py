@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from amdet_hub.encoders.digest import same_tower
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
-from amdet_hub.testing.tiny_layouts import tiny_checkpoint, tiny_openclip
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline
+from amdet_hub.testing.models.layouts import tiny_checkpoint, tiny_openclip
 from tests.encoders.folder_source import FolderSource, edit_tensors
 
 SIZE: dict[str, Any] = {"hidden_size": 64, "heads": 1, "seed": 3}

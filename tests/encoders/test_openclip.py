@@ -19,8 +19,8 @@ from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import ResolvedEncoder
-from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
-from amdet_hub.testing.tiny_layouts import tiny_openclip, tiny_openclip_siglip
+from amdet_hub.testing.models import tiny_clip, tiny_siglip
+from amdet_hub.testing.models.layouts import tiny_openclip, tiny_openclip_siglip
 from tests.encoders.folder_source import FolderSource, edit_json, edit_tensors, what_blocks
 from tests.encoders.openclip_oracle import Oracle
 

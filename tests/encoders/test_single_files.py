@@ -17,8 +17,8 @@ from amdet_hub.encoders.key_layouts import MAX_TOWERS
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.errors import BadWeights
 from amdet_hub.records import ResolvedEncoder
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
-from amdet_hub.testing.tiny_layouts import CheckpointKind, tiny_checkpoint
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline
+from amdet_hub.testing.models.layouts import CheckpointKind, tiny_checkpoint
 from tests.encoders.folder_source import FolderSource, edit_tensors, what_blocks
 
 FIRST: dict[str, Any] = {

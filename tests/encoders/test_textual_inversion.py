@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from amdet_hub.encoders.discovery import find_encoders
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.models import tiny_clip
 from tests.encoders.folder_source import FolderSource, write_safetensors
 
 Shapes = dict[str, tuple[int, ...]]

@@ -18,7 +18,7 @@ from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.tokenizer import PromptTokenizer, build_tokenizer, load_tokenizer, special_ids
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import TowerConfig
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline, tiny_siglip
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline, tiny_siglip
 from tests.encoders.folder_source import FolderSource, edit_json
 
 TEXTS = (

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from amdet_hub.cli.app import app
 from amdet_hub.hub import _client
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.models import tiny_clip
 from tests.hostile.forge import Files
 from tests.hostile.watch import WATCH, check_requests, tree
 

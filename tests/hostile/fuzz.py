@@ -35,7 +35,7 @@ from amdet_hub.errors import AmdetError, BadRepository
 from amdet_hub.hub._front_matter import card_claims
 from amdet_hub.hub._paths import checked_listing
 from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSnapshot, ResolvedEncoder, TensorInfo
-from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
+from amdet_hub.testing.models import tiny_clip, tiny_siglip
 from tests.hostile.forge import CARD, CONFIG, INDEX, TOKENIZER, WEIGHTS, Files, broken_lora, framed, split
 
 MOST_SECONDS = 5.0

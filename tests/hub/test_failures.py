@@ -150,7 +150,7 @@ def test_a_body_that_stops_flowing_is_given_up(hub: LocalHub, settle: Settle) ->
 def test_a_file_that_is_gone_though_it_was_listed(hub: LocalHub, settle: Settle) -> None:
     source = open_at("org/m", None, settle())
     for read in (lambda: source.fetch(PATH), lambda: source.read_range(PATH, 0, 9)):
-        hub.fail("/resolve/", status=404, times=1, error_code="EntryNotFound")
+        hub.fail("/resolve/", status=404, times=1, headers={"X-Error-Code": "EntryNotFound"})
         with pytest.raises(FileNotInRepo) as caught:
             read()
         assert caught.value.path == PATH

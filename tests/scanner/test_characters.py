@@ -15,7 +15,7 @@ from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer
 from amdet_hub.records import Monitor
 from amdet_hub.scanner import characters
 from amdet_hub.scanner.characters import character_sequences, characters_with
-from amdet_hub.testing.tiny import tiny_siglip
+from amdet_hub.testing.models import tiny_siglip
 from tests.detect.towers import demo_special, demo_tokenizer
 from tests.encoders.folder_source import FolderSource
 from tests.scanner.conftest import BACKDOORED, BASE, REDUCED, Scan

@@ -14,7 +14,7 @@ from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.records import ResolvedEncoder, ScanReport
 from amdet_hub.scanner.deduplicate import TowerDeduplicator
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.models import tiny_clip
 from tests.encoders.folder_source import FolderSource, edit_json, edit_tensors
 from tests.scanner.conftest import BACKDOORED, BASE, FINETUNED, Scan
 

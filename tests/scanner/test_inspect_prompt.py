@@ -15,7 +15,7 @@ from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.hub import HubSettings
 from amdet_hub.records import Reference, ResolvedEncoder, ScanResult, TriggerFinding, Verdict, to_dict
 from amdet_hub.scanner import PairCache, Probe, PromptInspector
-from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
+from amdet_hub.testing.models import tiny_clip, tiny_siglip
 from tests.demo_hub import FAST, demo_hub, settings_of
 from tests.detect.towers import demo_tower
 from tests.scanner.conftest import BACKDOORED, BASE, FINETUNED, Scan

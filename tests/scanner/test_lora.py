@@ -17,8 +17,8 @@ from amdet_hub.records import SkippedScan
 from amdet_hub.report import RENDERERS, parse_report
 from amdet_hub.scanner import Scanner, ScanOptions, TargetPlan, plan_target
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.tiny import tiny_clip
-from amdet_hub.testing.tiny_lora import LoraStyle, extract_lora, lora_tensors
+from amdet_hub.testing.models import tiny_clip
+from amdet_hub.testing.models.lora import LoraStyle, extract_lora, lora_tensors
 from tests.scanner.conftest import BACKDOORED, BASE, FINETUNED, Scan
 
 CARD = b"---\nbase_model: %s\n---\n# A style\n"

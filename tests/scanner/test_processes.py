@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from amdet_hub.report import parse_report
-from amdet_hub.testing.tiny import tiny_pipeline
+from amdet_hub.testing.models import tiny_pipeline
 from tests.scanner.conftest import BACKDOORED, BASE, REDUCED
 from tests.scanner.several_processes import main
 from tests.scanner.test_session import spoiled

@@ -18,8 +18,8 @@ from amdet_hub.families import TowerShape, TrustedReference
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import Lineage, Monitor, ScanReport
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
-from amdet_hub.testing.tiny_layouts import tiny_openclip
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline
+from amdet_hub.testing.models.layouts import tiny_openclip
 from tests.scanner.conftest import Scan
 
 

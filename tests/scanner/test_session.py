@@ -15,7 +15,7 @@ from amdet_hub import verdict as kinds
 from amdet_hub.errors import BadWeights, ConfigError, Interrupted
 from amdet_hub.records import Monitor, ScanReport, ScanResult
 from amdet_hub.report import RENDERERS, parse_report
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline, tiny_siglip
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline, tiny_siglip
 from tests.scanner.conftest import BACKDOORED, BASE, FINETUNED, PAPER, QUICK, Scan
 
 STANDARD_KINDS = [

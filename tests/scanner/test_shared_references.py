@@ -14,7 +14,7 @@ from amdet_hub.hub import HubSettings, parse_target
 from amdet_hub.scanner import Scanner, ScanOptions
 from amdet_hub.scanner.prefetch import Prefetcher
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.models import tiny_clip
 
 
 @pytest.fixture

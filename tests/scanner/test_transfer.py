@@ -20,7 +20,7 @@ from amdet_hub.families import TowerShape, TrustedReference
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.scanner import ResolvedTarget, Scanner, ScanOptions, TargetPlan, plan_target
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.tiny import tiny_clip
+from amdet_hub.testing.models import tiny_clip
 from tests.scanner.conftest import BASE, FINETUNED
 from tests.scanner.test_lora import lora
 

@@ -29,7 +29,7 @@ from amdet_hub.cli._errors import explain
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import AmdetError
 from amdet_hub.hub import parse_target
-from amdet_hub.testing.hub_jobs import LocalJob
+from amdet_hub.testing.local_hub import LocalJob
 from tests.github_action import harness
 from tests.surfaces.programs import ActionSteps, Finished, run_program
 from tests.surfaces.world import TOKEN, Place

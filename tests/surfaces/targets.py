@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from amdet_hub.testing.tiny_lora import LoraStyle, extract_lora, lora_tensors
+from amdet_hub.testing.models.lora import LoraStyle, extract_lora, lora_tensors
 from tests.demo_hub import files_of
 
 BASE = "org/base"

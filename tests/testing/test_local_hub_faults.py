@@ -60,10 +60,9 @@ def test_a_failure_with_a_code_and_a_method(hub: LocalHub, tmp_path: Path) -> No
     hub.fail(
         "model.safetensors",
         status=403,
-        error_code="GatedRepo",
         message="no\r\nentry",
         method="HEAD",
-        headers={"X-More": "1"},
+        headers={"X-Error-Code": "GatedRepo", "X-More": "1"},
     )
     with pytest.raises(GatedRepoError) as refused:
         _download(hub, tmp_path)

@@ -13,7 +13,7 @@ from huggingface_hub.community import DiscussionComment, DiscussionCommit, Discu
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError
 
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.hub_storage import MergeConflict
+from amdet_hub.testing.local_hub import MergeConflict
 
 README = b"---\nlicense: mit\n---\nhello\n"
 FILES = {"README.md": README, "config.json": b"{}", "old/a.txt": b"a", "old/b.txt": b"b"}

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, SiglipModel, SiglipTextModel
 
-from amdet_hub.testing.tiny import ClipKind, SiglipKind, tiny_clip, tiny_pipeline, tiny_siglip
-from amdet_hub.testing.tiny_tokenizers import clip_tokenizer
+from amdet_hub.testing.models import ClipKind, SiglipKind, tiny_clip, tiny_pipeline, tiny_siglip
+from amdet_hub.testing.models.tokenizers import clip_tokenizer
 
 CLIP_CLASSES = {
     "CLIPModel": CLIPModel,

@@ -9,11 +9,10 @@ import difflib
 import hashlib
 import io
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from amdet_hub.testing.hub_storage import Commit, Repository
+from amdet_hub.testing.local_hub.storage import Commit, Repository
 
-PullRequestStatus = Literal["draft", "open", "closed", "merged"]
 DEFAULT_TITLE = "Upload files"
 
 
@@ -21,7 +20,8 @@ DEFAULT_TITLE = "Upload files"
 class LocalPullRequest:
     """A pull request as a test sees it.
 
-    `description` is its first comment; `comments` are those after it, oldest first.
+    `description` is its first comment; `comments` are those after it, oldest first. `status` is "draft", "open",
+    "closed" or "merged".
     """
 
     number: int
@@ -53,32 +53,31 @@ class Discussion:
         """The branch of a pull request."""
         return f"refs/pr/{self.number}"
 
-    def matches(self, *, kind: str, status: str, author: str | None) -> bool:
+    @property
+    def comments(self) -> list[str]:
+        """The texts of all comments as they are now, the description first."""
+        return [event["data"]["latest"]["raw"] for event in self.events if event["type"] == "comment"]
+
+    def matches(self, *, kind: str, status: str, author: str) -> bool:
         """Whether the client's three filters let this one through. A draft counts as open, a merged one as closed."""
-        if kind not in ("", "all") and (kind == "pull_request") != self.is_pull_request:
-            return False
-        if status not in ("", "all") and (status == "open") != (self.status in ("open", "draft")):
-            return False
-        return author in (None, "", self.author)
+        is_kind = kind in ("", "all") or (kind == "pull_request") == self.is_pull_request
+        is_status = status in ("", "all") or (status == "open") == (self.status in ("open", "draft"))
+        return is_kind and is_status and author in ("", self.author)
 
     def comment(self, author: str, text: str, date: str) -> dict[str, Any]:
         """Add a comment and return its event."""
-        latest = {"raw": text, "html": "", "updatedAt": date, "author": {"name": author}}
-        return self._add("comment", author, date, {"edited": False, "hidden": False, "latest": latest, "history": []})
+        data = {"edited": False, "hidden": False, "latest": _text(text, author, date), "history": []}
+        return self._add("comment", author, date, data)
 
     def edit(self, event: dict[str, Any], author: str, text: str, date: str) -> dict[str, Any]:
-        """Replace the text of a comment; what it was stays in its history."""
+        """Replace the text of a comment; the old one stays in its history."""
         data = event["data"]
-        data["history"].append(data["latest"])
-        data["latest"] = {"raw": text, "html": "", "updatedAt": date, "author": {"name": author}}
-        data["edited"] = True
+        data.update(edited=True, latest=_text(text, author, date), history=[*data["history"], data["latest"]])
         return event
 
     def hide(self, event: dict[str, Any], author: str, date: str) -> dict[str, Any]:
         """Hide a comment: its text is gone."""
-        event["data"].update(
-            hidden=True, latest={"raw": "", "html": "", "updatedAt": date, "author": {"name": author}}, history=[]
-        )
+        event["data"].update(hidden=True, latest=_text("", author, date), history=[])
         return event
 
     def set_status(self, status: str, author: str, date: str) -> dict[str, Any]:
@@ -91,28 +90,25 @@ class Discussion:
         old, self.title = self.title, title
         return self._add("title-change", author, date, {"from": old, "to": title})
 
-    def add_commit(self, commit: Commit) -> dict[str, Any]:
+    def add_commit(self, commit: Commit) -> None:
         """Note a commit on the pull request's branch."""
-        return self._add("commit", commit.author, commit.date, {"subject": commit.title, "oid": commit.sha})
-
-    def event(self, event_id: str) -> dict[str, Any] | None:
-        """The event of that id."""
-        return next((e for e in self.events if e["id"] == event_id), None)
+        self._add("commit", commit.note.author, commit.date, {"subject": commit.note.title, "oid": commit.sha})
 
     def _add(self, kind: str, author: str, date: str, data: dict[str, Any]) -> dict[str, Any]:
         name = f"{self.repo_id}/{self.number}/{len(self.events)}".encode()
         event_id = hashlib.sha1(name, usedforsecurity=False).hexdigest()[:24]
-        self.events.append(
-            {"id": event_id, "type": kind, "createdAt": date, "author": {"name": author, "type": "user"}, "data": data}
-        )
+        who = {"name": author, "type": "user"}
+        self.events.append({"id": event_id, "type": kind, "createdAt": date, "author": who, "data": data})
         return self.events[-1]
 
     def as_local(self, repo: Repository) -> LocalPullRequest:
-        """What `LocalHub.pull_requests` shows."""
-        texts = [e["data"]["latest"]["raw"] for e in self.events if e["type"] == "comment"]
-        return LocalPullRequest(
-            self.number, self.title, self.author, self.status, repo.refs[self.ref], texts[0], tuple(texts[1:])
-        )
+        """The pull request as `LocalHub.pull_requests` shows it."""
+        head, (description, *others) = repo.refs[self.ref], self.comments
+        return LocalPullRequest(self.number, self.title, self.author, self.status, head, description, tuple(others))
+
+
+def _text(text: str, author: str, date: str) -> dict[str, Any]:
+    return {"raw": text, "html": "", "updatedAt": date, "author": {"name": author}}
 
 
 def summary(discussion: Discussion) -> dict[str, Any]:
@@ -125,7 +121,7 @@ def summary(discussion: Discussion) -> dict[str, Any]:
         "createdAt": discussion.created,
         "isPullRequest": discussion.is_pull_request,
         "repo": {"name": discussion.repo_id, "type": "model"},
-        "numComments": sum(e["type"] == "comment" for e in discussion.events),
+        "numComments": len(discussion.comments),
         "pinned": False,
     }
 
@@ -136,10 +132,9 @@ def details(discussion: Discussion, repo: Repository, *, with_diff: bool) -> dic
     if not discussion.is_pull_request:
         return data
     head, main = repo.commits[repo.refs[discussion.ref]], repo.commits[repo.refs["refs/heads/main"]]
-    data["changes"] = {"base": "refs/heads/main"}
-    if discussion.merge_commit:
-        data["changes"]["mergeCommitId"] = discussion.merge_commit
-    data["filesWithConflicts"] = [] if discussion.merge_commit else list(repo.conflicts(main, head))
+    merged = {"mergeCommitId": discussion.merge_commit} if discussion.merge_commit else {}
+    data["changes"] = {"base": "refs/heads/main", **merged}
+    data["filesWithConflicts"] = [] if merged else list(repo.conflicts(main, head))
     if with_diff:
         base = repo.commits[discussion.base_sha] if discussion.base_sha else repo.merge_base(main, head)
         data["diff"] = diff(repo, base, head)
@@ -150,17 +145,14 @@ def diff(repo: Repository, old: Commit, new: Commit) -> str:
     """The unified diff between two commits; LFS files appear as their pointers."""
     out: list[str] = []
     for path in sorted(repo.changed_paths(old, new)):
-        before, after = _lines(old, path), _lines(new, path)
         out.append(f"diff --git a/{path} b/{path}\n")
         names = (f"a/{path}" if path in old.files else "/dev/null", f"b/{path}" if path in new.files else "/dev/null")
-        lines = difflib.unified_diff(before, after, *names)
+        lines = difflib.unified_diff(_lines(old, path), _lines(new, path), *names)
         out.extend(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
     return "".join(out)
 
 
 def _lines(commit: Commit, path: str) -> list[str]:
-    if path not in commit.files:
-        return []
-    entry = commit.files[path]
-    data = entry.pointer if entry.lfs else entry.blob.read()
+    entry = commit.files.get(path)
+    data = b"" if entry is None else entry.pointer if entry.lfs else entry.blob.read()
     return io.StringIO(data.decode("utf-8", errors="replace"), newline="\n").readlines()

@@ -2,7 +2,7 @@
 
 For tests; knows nothing of the scanner.
 
-    from amdet_hub.testing.tiny_lora import extract_lora, lora_tensors
+    from amdet_hub.testing.models.lora import extract_lora, lora_tensors
     save_file(lora_tensors(extract_lora(base, tuned, rank=8), "kohya"), "lora.safetensors")
 
 Source: the tensor names of sd-scripts' LoRA files, diffusers' `pytorch_lora_weights.safetensors` of three generations,

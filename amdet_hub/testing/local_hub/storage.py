@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,6 +40,11 @@ class Clock:
         """The next moment, as the Hub writes it: `2026-01-01T00:00:01.000Z`."""
         self._ticks += 1
         return (_EPOCH + timedelta(seconds=self._ticks)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def git_id(data: bytes) -> str:
+    """What git names a file of these bytes by."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Blob:
 class SparseFile:
     """A file of any size that takes no room: its first bytes, then zeros.
 
-    `sha256` is stated, not computed: nobody can download and check it.
+    `sha256` is stated, not computed: no test can download and check it.
     """
 
     head: bytes = field(repr=False)
@@ -85,53 +90,32 @@ class SparseFile:
 
 
 class ObjectStore:
-    """Every blob ever stored, by sha256. Large ones are files of a temporary directory that `close` deletes."""
+    """Every blob ever stored, by sha256. Large ones are files of a temporary directory.
+
+    `close` deletes the directory; so does the end of the process.
+    """
 
     def __init__(self) -> None:
         self._blobs: dict[str, Blob] = {}
-        self._folder: Path | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="amdet-local-hub-"))
+        self.close = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def put(self, data: bytes | SparseFile) -> Blob:
         """Store `data`; storing it again returns the same blob."""
-        if isinstance(data, SparseFile):
-            return self._put_sparse(data)
-        sha256 = hashlib.sha256(data).hexdigest()
+        head = data.head if isinstance(data, SparseFile) else data
+        sha256 = data.sha256 if isinstance(data, SparseFile) else hashlib.sha256(data).hexdigest()
         if sha256 not in self._blobs:
-            git_oid = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-            source: bytes | Path = data
-            if len(data) >= _SPOOL_BYTES:
-                source = self.folder / sha256
-                source.write_bytes(data)
-            self._blobs[sha256] = Blob(sha256, git_oid, len(data), source)
+            place = self.folder / sha256
+            if spooled := len(data) >= min(_SPOOL_BYTES, len(head) + 1):
+                with place.open("wb") as file:
+                    file.write(head)
+                    file.truncate(len(data))
+            self._blobs[sha256] = Blob(sha256, git_id(head), len(data), place if spooled else head)
         return self._blobs[sha256]
-
-    def _put_sparse(self, data: SparseFile) -> Blob:
-        if data.sha256 not in self._blobs:
-            path = self.folder / data.sha256
-            with path.open("wb") as file:
-                file.write(data.head)
-                file.truncate(data.size)
-            self._blobs[data.sha256] = Blob(data.sha256, data.sha256[:40], data.size, path)
-        return self._blobs[data.sha256]
 
     def get(self, sha256: str) -> Blob | None:
         """The blob of this sha256, None when it was never stored."""
         return self._blobs.get(sha256)
-
-    @property
-    def folder(self) -> Path:
-        """The temporary directory, made on first use."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="amdet-local-hub-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        return self._folder
-
-    def close(self) -> None:
-        """Forget every blob and delete the temporary directory."""
-        self._blobs.clear()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
 
 
 @dataclass(frozen=True)
@@ -151,14 +135,22 @@ class FileEntry:
     @property
     def oid(self) -> str:
         """What git knows the file by: the pointer's id for an LFS file."""
-        if not self.lfs:
-            return self.blob.git_oid
-        return hashlib.sha1(b"blob %d\0" % len(self.pointer) + self.pointer, usedforsecurity=False).hexdigest()
+        return git_id(self.pointer) if self.lfs else self.blob.git_oid
 
     @property
     def etag(self) -> str:
         """What the Hub's `resolve` answers as ETag: sha256 of an LFS file, git id of any other."""
         return self.blob.sha256 if self.lfs else self.blob.git_oid
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is said with a commit. `sha` stands in for the computed id."""
+
+    title: str
+    author: str
+    message: str = ""
+    sha: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,9 +160,7 @@ class Commit:
     sha: str
     parent: str | None
     files: Mapping[str, FileEntry]
-    title: str
-    message: str
-    author: str
+    note: Note
     date: str
 
 
@@ -225,10 +215,8 @@ class Repository:
 
     def ref_name(self, revision: str) -> str | None:
         """The full ref that `revision` names, None when it is a commit id or unknown."""
-        for name in (revision, f"refs/heads/{revision}", f"refs/tags/{revision}"):
-            if name in self.refs:
-                return name
-        return None
+        names = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
+        return next((name for name in names if name in self.refs), None)
 
     def resolve(self, revision: str) -> Commit:
         """The commit of a branch, tag, `refs/pr/N`, or (abbreviated, at least 7 digits) commit id.
@@ -243,49 +231,20 @@ class Repository:
             raise UnknownRevision(revision)
         return found[0]
 
-    def make_commit(
-        self,
-        files: Mapping[str, FileEntry],
-        *,
-        parent: str | None,
-        title: str,
-        message: str = "",
-        author: str,
-        sha: str | None = None,
-    ) -> Commit:
-        """Record a commit with exactly `files`; moves no ref. `sha` None computes the id."""
+    def make_commit(self, files: Mapping[str, FileEntry], note: Note, *, parent: str | None) -> Commit:
+        """Record a commit with exactly `files`; moves no ref."""
         before = self.commits[parent].files if parent else {}
         date = self.clock.tick()
         listing = [(path, files[path].oid) for path in sorted(files)]
-        sha = (
-            sha
-            or hashlib.sha1(
-                json.dumps([self.repo_id, listing, parent, title, message, author, date]).encode(),
-                usedforsecurity=False,
-            ).hexdigest()
-        )
-        kept = {path: self._dated(entry, before.get(path), sha) for path, entry in sorted(files.items())}
-        self.commits[sha] = Commit(sha, parent, kept, title, message, author, date)
+        said = json.dumps([self.repo_id, listing, parent, note.title, note.message, note.author, date])
+        sha = note.sha or hashlib.sha1(said.encode(), usedforsecurity=False).hexdigest()
+        dated = {path: replace(entry, commit_sha=sha) for path, entry in sorted(files.items())}
+        same = {path: before[path] for path, oid in listing if path in before and before[path].oid == oid}
+        self.commits[sha] = Commit(sha, parent, dated | same, note, date)
         return self.commits[sha]
 
-    @staticmethod
-    def _dated(entry: FileEntry, before: FileEntry | None, sha: str) -> FileEntry:
-        if before is not None and before.oid == entry.oid:
-            return before
-        return FileEntry(entry.path, entry.blob, entry.lfs, sha)
-
-    def advance(
-        self,
-        ref: str,
-        files: Mapping[str, FileEntry],
-        *,
-        title: str,
-        message: str = "",
-        author: str,
-        expected: str | None = None,
-        sha: str | None = None,
-    ) -> Commit:
-        """Put a commit on top of `ref` (a full ref name) and move it there. `sha` None computes its id.
+    def advance(self, ref: str, files: Mapping[str, FileEntry], note: Note, *, expected: str | None = None) -> Commit:
+        """Put a commit on top of `ref` (a full ref name) and move it there.
 
         Raises:
             StaleParent: `expected` (an abbreviated id is enough) is not where the ref is.
@@ -293,7 +252,7 @@ class Repository:
         head = self.refs.get(ref)
         if expected is not None and (head is None or not head.startswith(expected.lower())):
             raise StaleParent(ref)
-        commit = self.make_commit(files, parent=head, title=title, message=message, author=author, sha=sha)
+        commit = self.make_commit(files, note, parent=head)
         self.refs[ref] = commit.sha
         return commit
 
@@ -306,38 +265,29 @@ class Repository:
 
     def changed_paths(self, old: Commit, new: Commit) -> set[str]:
         """Paths that differ between two commits (added, removed or with another content)."""
-        paths = set(old.files) | set(new.files)
-        return {
-            p
-            for p in paths
-            if (old.files[p].oid if p in old.files else None) != (new.files[p].oid if p in new.files else None)
-        }
+        before, after = ({(path, entry.oid) for path, entry in c.files.items()} for c in (old, new))
+        return {path for path, _ in before ^ after}
 
-    def merge_base(self, ours: Commit, theirs: Commit) -> Commit:
+    def merge_base(self, ours: Commit, other: Commit) -> Commit:
         """The newest commit that both histories contain."""
         known = {c.sha for c in self.history(ours)}
-        return next(c for c in self.history(theirs) if c.sha in known)
+        return next(c for c in self.history(other) if c.sha in known)
 
-    def conflicts(self, ours: Commit, theirs: Commit) -> tuple[str, ...]:
+    def conflicts(self, ours: Commit, other: Commit) -> tuple[str, ...]:
         """Paths that both sides changed since their merge base, to different contents."""
-        base = self.merge_base(ours, theirs)
-        both = self.changed_paths(base, ours) & self.changed_paths(base, theirs)
-        return tuple(sorted(both & self.changed_paths(ours, theirs)))
+        base = self.merge_base(ours, other)
+        both = self.changed_paths(base, ours) & self.changed_paths(base, other)
+        return tuple(sorted(both & self.changed_paths(ours, other)))
 
-    def merge(self, ref: str, theirs: Commit, *, title: str, author: str) -> Commit:
-        """Bring the changes of `theirs` onto `ref` as one commit, as the Hub merges a pull request.
+    def merge(self, ref: str, other: Commit, note: Note) -> Commit:
+        """Bring the changes of `other` onto `ref` as one commit, as the Hub merges a pull request.
 
         Raises:
             MergeConflict: both sides changed the same file.
         """
         ours = self.commits[self.refs[ref]]
-        if paths := self.conflicts(ours, theirs):
+        if paths := self.conflicts(ours, other):
             raise MergeConflict(paths)
-        base = self.merge_base(ours, theirs)
-        files = dict(ours.files)
-        for path in self.changed_paths(base, theirs):
-            if path in theirs.files:
-                files[path] = theirs.files[path]
-            else:
-                files.pop(path, None)
-        return self.advance(ref, files, title=title, author=author)
+        changed = self.changed_paths(self.merge_base(ours, other), other)
+        files = {path: entry for path, entry in ours.files.items() if path not in changed}
+        return self.advance(ref, files | {path: other.files[path] for path in changed & set(other.files)}, note)

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from amdet_hub.testing.hub_storage import Blob
+from amdet_hub.testing.local_hub.storage import Blob
 
 Side = Literal["hub", "lfs"]
 
@@ -161,21 +161,14 @@ class HubResponse:
     def chunks(self) -> Iterator[bytes]:
         """The body as it is sent, faults included."""
         left = self.length if self.stop_after is None else min(self.stop_after, self.length)
-        damaged = self.damaged
-        pieces = (
-            self.body.chunks(self.start, self.stop)
-            if isinstance(self.body, Blob)
-            else iter([self.body[self.start : self.stop]])
-        )
-        for piece in pieces:
-            if left <= 0:
-                return
-            if (
-                damaged
-            ):  # the last byte of the first piece: in a safetensors file that is most likely a weight, not the header
-                piece, damaged = piece[:-1] + bytes([piece[-1] ^ 1]) if piece else piece, not piece
-            yield piece[:left]
-            left -= len(piece)
+        body, ends = self.body, (self.start, self.stop)
+        pieces = body.chunks(*ends) if isinstance(body, Blob) else iter([body[slice(*ends)]])
+        for number, piece in enumerate(pieces):
+            if left > 0:
+                # the last byte of the first piece: in a safetensors file most likely a weight, not the header
+                spoilt = self.damaged and number == 0
+                yield (piece[:-1] + bytes([piece[-1] ^ 1]) if spoilt else piece)[:left]
+                left -= len(piece)
 
 
 class HubRefusal(Exception):
@@ -189,26 +182,18 @@ class HubRefusal(Exception):
 
     def response(self) -> HubResponse:
         """The answer that says so, in the headers and the body the real Hub uses."""
-        headers = dict(self.headers)
-        if self.code:
-            headers["X-Error-Code"] = self.code
-        headers["X-Error-Message"] = header_text(self.message)
+        # file names come from repositories, and a newline in one would start a new header
+        said = "".join(c if c.isprintable() and c.isascii() else "?" for c in self.message)
+        headers = {**self.headers, **({"X-Error-Code": self.code} if self.code else {}), "X-Error-Message": said}
         return json_response({"error": self.message}, status=self.status, headers=headers)
-
-
-def header_text(text: str) -> str:
-    """`text` made fit for a header: file names come from repositories, and a newline in one would start a new header."""
-    return "".join(c if c.isprintable() and ord(c) < 128 else "?" for c in text)
 
 
 def json_response(
     data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None, changed: bool = False
 ) -> HubResponse:
     """`data` as a JSON answer."""
-    body = json.dumps(data).encode()
-    return HubResponse(
-        status, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, body, changed=changed
-    )
+    typed = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
+    return HubResponse(status, typed, json.dumps(data).encode(), changed=changed)
 
 
 def file_response(request: HubRequest, blob: Blob, headers: Mapping[str, str]) -> HubResponse:
@@ -239,9 +224,9 @@ Answer = Callable[[HubRequest], HubResponse]
 
 
 class HubServer(ThreadingHTTPServer):
-    """One listening socket on loopback.
+    """One listening socket on loopback, which answers once its `thread` is started.
 
-    `close` hangs up on everybody, so that keep-alive clients do not hold it open.
+    `close` hangs up on every client, so that keep-alive connections do not hold it open.
     """
 
     daemon_threads = False
@@ -253,28 +238,17 @@ class HubServer(ThreadingHTTPServer):
         self.answer = answer
         self.stopping = threading.Event()
         self._open: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name=f"local-hub-{side}", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self.server_address[1])
-
-    def start(self) -> None:
-        """Begin to answer, in a thread."""
-        self._thread.start()
+        self.port = int(self.server_address[1])
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.02,), name=f"local-hub-{side}", daemon=True)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Remember the connection, then handle it in its own thread."""
-        with self._open_lock:
-            self._open.add(request)
+        self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         """Forget the connection and close it."""
-        with self._open_lock:
-            self._open.discard(request)
+        self._open.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -284,11 +258,10 @@ class HubServer(ThreadingHTTPServer):
         """Stop listening, hang up, wait for the threads."""
         self.stopping.set()
         self.shutdown()
-        self._thread.join()
-        with self._open_lock:
-            for connection in self._open:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        for connection in tuple(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self.server_close()
 
 
@@ -312,17 +285,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
+        has_body = response.status not in _BODILESS
         if response.endless:
             self.send_header("Connection", "close")
-        elif response.status not in _BODILESS:
+        elif has_body:
             self.send_header("Content-Length", str(response.length))
         self.end_headers()
-        if self.command != "HEAD" and response.status not in _BODILESS:
+        if self.command != "HEAD" and has_body:
             self._send(response)
-        while response.endless and self.command != "HEAD" and not self.server.stopping.is_set():
-            self._send(response)
+            while response.endless and not self.server.stopping.is_set():
+                self._send(response)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815 (the base class's names)
+    # the base class's names
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815
 
     def _send(self, response: HubResponse) -> None:
         sent = 0
@@ -330,11 +305,9 @@ class _Handler(BaseHTTPRequestHandler):
             step = len(chunk) if response.bytes_per_s is None else max(1, int(response.bytes_per_s / 20))
             for at in range(0, len(chunk), step):
                 if response.bytes_per_s is not None and self.server.stopping.wait(step / response.bytes_per_s):
-                    self.close_connection = True
-                    return
-                self.wfile.write(chunk[at : at + step])
-                sent += len(chunk[at : at + step])
-        if sent < response.length:  # a truncated body: the client sees the end before the declared length
+                    break
+                sent += self.wfile.write(chunk[at : at + step])
+        if sent < response.length:  # the client sees the end before the declared length
             self.close_connection = True
 
     def _body(self) -> bytes:

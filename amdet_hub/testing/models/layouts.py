@@ -1,9 +1,9 @@
 """Tiny repositories in the layouts that transformers does not write: OpenCLIP and single-file Stable Diffusion checkpoints.
 
-Takes what `amdet_hub.testing.tiny` wrote and renames it without going through the code under test. Refuses to know the
+Takes what `amdet_hub.testing.models` wrote and renames it without going through the code under test. Refuses to know the
 scanner. Example:
 
-    from amdet_hub.testing.tiny_layouts import tiny_openclip, tiny_checkpoint
+    from amdet_hub.testing.models.layouts import tiny_openclip, tiny_checkpoint
     tiny_openclip(tmp_path / "oc")               # open_clip_config.json, open_clip_model.safetensors, tokenizer.json
     tiny_checkpoint(tmp_path / "sd.safetensors", kind="sdxl")
 
@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from amdet_hub.testing.tiny import tiny_clip, tiny_siglip
+from amdet_hub.testing.models import tiny_clip, tiny_siglip
 
 CheckpointKind = Literal["sd1", "sd1-old", "sd2", "sdxl", "sdxl-refiner", "sd3"]
 

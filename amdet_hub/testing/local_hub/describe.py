@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from amdet_hub.testing.hub_cards import card_data
-from amdet_hub.testing.hub_http import HubRefusal
-from amdet_hub.testing.hub_storage import Commit, FileEntry, Repository
+from amdet_hub.testing.local_hub.cards import card_data
+from amdet_hub.testing.local_hub.http import HubRefusal
+from amdet_hub.testing.local_hub.storage import Commit, FileEntry, Repository, git_id
 
 
 def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, security: bool = False) -> dict[str, Any]:
@@ -87,46 +87,36 @@ def _tags(card: dict[str, Any] | None) -> list[str]:
     return found + ([f"license:{card['license']}"] if isinstance(card.get("license"), str) else [])
 
 
+def _lfs(entry: FileEntry, key: str) -> dict[str, Any]:
+    """The facts of an LFS file, whose sha256 goes by two names; nothing of any other."""
+    facts = {key: entry.blob.sha256, "size": entry.blob.size, "pointerSize": len(entry.pointer)}
+    return {"lfs": facts} if entry.lfs else {}
+
+
 def _sibling(entry: FileEntry, *, blobs: bool) -> dict[str, Any]:
-    data: dict[str, Any] = {"rfilename": entry.path}
-    if blobs:
-        data.update(blobId=entry.oid, size=entry.blob.size)
-        if entry.lfs:
-            data["lfs"] = {"sha256": entry.blob.sha256, "size": entry.blob.size, "pointerSize": len(entry.pointer)}
-    return data
+    facts = {"blobId": entry.oid, "size": entry.blob.size, **_lfs(entry, "sha256")} if blobs else {}
+    return {"rfilename": entry.path, **facts}
 
 
-def file_info(repo: Repository, entry: FileEntry, *, expand: bool) -> dict[str, Any]:
-    """One file as a row of `tree` or `paths-info`."""
-    data: dict[str, Any] = {"type": "file", "oid": entry.oid, "size": entry.blob.size, "path": entry.path}
-    if entry.lfs:
-        data["lfs"] = {"oid": entry.blob.sha256, "size": entry.blob.size, "pointerSize": len(entry.pointer)}
-    if expand:
-        data["lastCommit"] = _last_commit(repo.commits[entry.commit_sha])
-        data["securityFileStatus"] = {
-            "status": "safe",
-            "avScan": {"virusFound": False, "virusNames": None},
-            "pickleImportScan": None,
-        }
-    return data
-
-
-def folder_info(repo: Repository, commit: Commit, path: str, *, expand: bool) -> dict[str, Any] | None:
-    """One folder as a row of `tree` or `paths-info`; None when no file lies under it."""
+def path_info(repo: Repository, commit: Commit, path: str, *, expand: bool) -> dict[str, Any] | None:
+    """One file or folder as a row of `tree` or `paths-info`; None where there is none of that name."""
+    if (entry := commit.files.get(path)) is not None:
+        row = {"type": "file", "oid": entry.oid, "size": entry.blob.size, "path": path, **_lfs(entry, "oid")}
+        scan = {"status": "safe", "avScan": {"virusFound": False, "virusNames": None}, "pickleImportScan": None}
+        last = repo.commits[entry.commit_sha]
+        return row | ({"lastCommit": _last_commit(last), "securityFileStatus": scan} if expand else {})
+    path = path.rstrip("/")
     inside = [entry for name, entry in commit.files.items() if name.startswith(f"{path}/")]
     if not inside:
         return None
-    oid = hashlib.sha1(
-        "".join(f"{e.path}:{e.oid}\n" for e in inside).encode("utf-8", "surrogatepass"), usedforsecurity=False
-    ).hexdigest()
-    data: dict[str, Any] = {"type": "directory", "oid": oid, "size": 0, "path": path}
-    if expand:
-        data["lastCommit"] = _last_commit(max((repo.commits[e.commit_sha] for e in inside), key=lambda c: c.date))
-    return data
+    listed = "".join(f"{e.path}:{e.oid}\n" for e in inside).encode("utf-8", "surrogatepass")
+    row = {"type": "directory", "oid": git_id(listed), "size": 0, "path": path}
+    last = max((repo.commits[e.commit_sha] for e in inside), key=lambda c: c.date)
+    return row | ({"lastCommit": _last_commit(last)} if expand else {})
 
 
 def _last_commit(commit: Commit) -> dict[str, str]:
-    return {"id": commit.sha, "title": commit.title, "date": commit.date}
+    return {"id": commit.sha, "title": commit.note.title, "date": commit.date}
 
 
 def tree(repo: Repository, commit: Commit, under: str, *, recursive: bool, expand: bool) -> list[dict[str, Any]]:
@@ -136,24 +126,14 @@ def tree(repo: Repository, commit: Commit, under: str, *, recursive: bool, expan
         HubRefusal: 404 EntryNotFound, there is no such folder.
     """
     prefix = f"{under}/" if under else ""
-    files = [entry for path, entry in commit.files.items() if path.startswith(prefix)]
-    if under and not files:
-        raise HubRefusal(
-            404,
-            f'{under} does not exist on "{commit.sha}"',
-            code="EntryNotFound",
-            headers={"X-Repo-Commit": commit.sha},
-        )
-    rows: dict[str, dict[str, Any]] = {}
-    for entry in files:
-        parts = entry.path[len(prefix) :].split("/")
-        for depth in range(1, len(parts) if recursive else min(len(parts), 2)):
-            folder = prefix + "/".join(parts[:depth])
-            if folder not in rows and (row := folder_info(repo, commit, folder, expand=expand)):
-                rows[folder] = row
-        if recursive or len(parts) == 1:
-            rows[entry.path] = file_info(repo, entry, expand=expand)
-    return [rows[path] for path in sorted(rows)]
+    below = [path[len(prefix) :].split("/") for path in commit.files if path.startswith(prefix)]
+    if under and not below:
+        said, headers = f'{under} does not exist on "{commit.sha}"', {"X-Repo-Commit": commit.sha}
+        raise HubRefusal(404, said, code="EntryNotFound", headers=headers)
+    deepest = max(map(len, below), default=0) if recursive else 1
+    found = {prefix + "/".join(parts[:depth]) for parts in below for depth in range(1, min(len(parts), deepest) + 1)}
+    rows = (path_info(repo, commit, path, expand=expand) for path in sorted(found))
+    return [row for row in rows if row is not None]
 
 
 def refs(repo: Repository, *, pull_requests: bool) -> dict[str, Any]:
@@ -163,21 +143,12 @@ def refs(repo: Repository, *, pull_requests: bool) -> dict[str, Any]:
         named = ((ref, sha) for ref, sha in repo.refs.items() if ref.startswith(prefix))
         return [{"name": keep + ref.removeprefix(prefix), "ref": ref, "targetCommit": sha} for ref, sha in named]
 
-    data: dict[str, Any] = {"branches": under("refs/heads/"), "converts": [], "tags": under("refs/tags/")}
-    if pull_requests:
-        data["pullRequests"] = under("refs/pr/", "refs/pr/")
-    return data
+    data = {"branches": under("refs/heads/"), "converts": [], "tags": under("refs/tags/")}
+    return data | ({"pullRequests": under("refs/pr/", "refs/pr/")} if pull_requests else {})
 
 
 def commit_row(commit: Commit, *, formatted: bool) -> dict[str, Any]:
     """One row of the list of commits."""
-    row: dict[str, Any] = {
-        "id": commit.sha,
-        "authors": [{"user": commit.author}],
-        "date": commit.date,
-        "title": commit.title,
-        "message": commit.message,
-    }
-    if formatted:
-        row["formatted"] = {"title": commit.title, "message": commit.message}
-    return row
+    words = {"title": commit.note.title, "message": commit.note.message}
+    row: dict[str, Any] = {"id": commit.sha, "authors": [{"user": commit.note.author}], "date": commit.date, **words}
+    return row | ({"formatted": words} if formatted else {})

@@ -3,7 +3,7 @@
 Knows how CLIP, SigLIP and diffusers repositories look on disk, and writes them without going through the code under
 test. Refuses to know the scanner. Example:
 
-    from amdet_hub.testing.tiny import tiny_clip
+    from amdet_hub.testing.models import tiny_clip
     # config.json, model.safetensors, tokenizer.json, README.md
     tiny_clip(tmp_path, kind="CLIPModel", layers=2, hidden_size=32)
 
@@ -33,7 +33,7 @@ from transformers import (
     SiglipTextModel,
 )
 
-from amdet_hub.testing.tiny_tokenizers import (
+from amdet_hub.testing.models.tokenizers import (
     clip_tokenizer,
     siglip2_tokenizer,
     siglip_tokenizer,
