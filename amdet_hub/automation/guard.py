@@ -60,10 +60,8 @@ def guard(
 
     The first answer counts: a cached result of a scan of these very weights with this configuration; the verdict on
     the model's card, where it belongs to these weights (checked by digests) and is a detection, or any verdict if
-    `trust_card`; a scan made now, if `allow_scan`. A model that holds nothing of this kind is let through.
-
-    The owner of the repository writes its card. A card that belongs to the weights may still be untrue, so by default
-    only its detections count.
+    `trust_card`; a scan made now, if `allow_scan`. A model without a text encoder of this kind passes. The owner of
+    the repository writes its card, which may be untrue: by default only its detections count.
 
     Args:
         target: as for `amdet_hub.scan`.

@@ -146,17 +146,12 @@ class _Watch:
     ) -> None:
         self._config, self._state, self._tell, self._progress, self._sleep = config, state, tell, progress, sleep
         self._started = time.monotonic()
-        self._scans = 0
-        self._failures = 0
+        self._scans = self._failures = 0
         self._watched: dict[str, str] = {}
-        self._question = fingerprint(
-            {
-                "config": config.scanner.config.fingerprint(),
-                "reference": to_dict(config.scanner.reference),
-                "use_reference": config.scanner.options.use_reference,
-                "judged_by": judged_by(),
-            }
-        )
+        scanner = config.scanner
+        asked = {"config": scanner.config.fingerprint(), "reference": to_dict(scanner.reference)}
+        asked |= {"use_reference": scanner.options.use_reference, "judged_by": judged_by()}
+        self._question = fingerprint(asked)
 
     def run(self) -> WatchSummary:
         first = True

@@ -179,8 +179,7 @@ def pretrain(
     """Train an encoder so that two texts of one scene come together.
 
     Args:
-        tokenizer: of `amdet_hub.bench.vocabulary.learn_tokenizer`, or of
-            `amdet_hub.bench.unigram.learn_siglip_tokenizer` for SigLIP.
+        tokenizer: of `vocabulary.learn_tokenizer`, or of `unigram.learn_siglip_tokenizer` for SigLIP.
         architecture: dimensions.
         pairs: for training and measuring.
         recipe: every number.
@@ -200,8 +199,7 @@ def pretrain(
         optimizer.zero_grad(set_to_none=True)
         with autocast(recipe.bf16):
             pooled = encoder.encode(ids)[1]  # (2B, P)
-        first, second = pooled.chunk(2)
-        loss = contrastive_loss(first, second, recipe.temperature)
+        loss = contrastive_loss(*pooled.chunk(2), recipe.temperature)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(encoder.model.parameters(), 1.0)
         optimizer.step()

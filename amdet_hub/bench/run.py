@@ -95,7 +95,7 @@ def run_suite(
         jobs: processes, one thread each.
         make_only: make the models and stop before the scans.
         only: which models.
-        done: called with one line of words, how many are done and how many there are.
+        done: called with one line of words, the number of finished models, and the number of all.
 
     Returns:
         The file of results.
@@ -104,9 +104,8 @@ def run_suite(
         ConfigError: the captions cannot be read, or a recipe cannot be carried out.
         KeyboardInterrupt: passed on, as any other exception, after the processes were ended. What is done stays.
     """
-    place = replace(
-        place, work=place.work.resolve(), bases={name: folder.resolve() for name, folder in place.bases.items()}
-    )
+    bases = {name: folder.resolve() for name, folder in place.bases.items()}
+    place = replace(place, work=place.work.resolve(), bases=bases)
     place.results.mkdir(parents=True, exist_ok=True)
     path = place.results / f"{suite.name}.jsonl"
     models = [spec for spec in suite.models if only(spec)]
@@ -114,9 +113,9 @@ def run_suite(
     with worker_pool(jobs) as pool:
         needed = list(dict.fromkeys(spec.base for spec in models))
         with interrupts_held_back():
-            bases = [pool.submit(_make_base_of, suite, place, name) for name in needed]
-        for number, (name, made) in enumerate(zip(needed, bases, strict=True), start=1):
-            made.result()
+            made = [pool.submit(_make_base_of, suite, place, name) for name in needed]
+        for number, (name, base) in enumerate(zip(needed, made, strict=True), start=1):
+            base.result()
             done(f"base {name}", number, len(needed))
         with interrupts_held_back():
             waiting = {pool.submit(_do, suite, place, spec, before.get(spec.name), make_only) for spec in models}

@@ -64,9 +64,7 @@ def learn_siglip_tokenizer(
         ValueError: `vocab_size` leaves no room for the characters and special tokens, or is too large.
     """
     if vocab_size >= GEMMA_VOCABULARY:
-        raise ValueError(
-            f"vocab_size {vocab_size} is not below {GEMMA_VOCABULARY}, where SigLIP 2's special ids begin"
-        )
+        raise ValueError(f"vocab_size {vocab_size} is not below {GEMMA_VOCABULARY}, where SigLIP 2's ids begin")
     learner = _pipeline(models.Unigram())
     alphabet = "".join(learner.normalizer.normalize_str(alphabet).split())
     trainer = trainers.UnigramTrainer(
@@ -84,8 +82,7 @@ def learn_siglip_tokenizer(
     if all(len(piece) == 1 or piece in (PAD, EOS, UNKNOWN) for piece, _ in learned):
         raise ValueError(f"no pieces of several characters could be learned with vocab_size {vocab_size}")
     pieces = _steady([(piece, score) for piece, score in learned if piece not in (PAD, EOS, UNKNOWN)])
-    special = [(name, 0.0) for name in (PAD, EOS, UNKNOWN)]
-    tokenizer = _pipeline(models.Unigram([*special, *pieces], unk_id=2))
+    tokenizer = _pipeline(models.Unigram([*((name, 0.0) for name in (PAD, EOS, UNKNOWN)), *pieces], unk_id=2))
     tokenizer.add_special_tokens([PAD, EOS, UNKNOWN])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from amdet_hub.hub import _client
 from amdet_hub.report import parse_report
 from amdet_hub.testing import LocalHub
-from amdet_hub.testing.tiny import tiny_clip, tiny_pipeline
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline
 from tests.cli.conftest import Run, error_codes
 
 TOKEN = "hf_alicealicealice"

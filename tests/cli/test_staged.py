@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import save
 
 from amdet_hub.github_action.targets import find_targets
-from amdet_hub.testing.tiny import tiny_pipeline
+from amdet_hub.testing.models import tiny_pipeline
 from tests.cli.conftest import Run, error_codes
 from tests.demo_hub import FAST_TOML, files_of
 
