@@ -154,11 +154,8 @@ class DownloadCorrupt(HubError):
     """A body ended early or its sha256 is not the one the repository states. Nothing of it is kept."""
 
     def __init__(self, repo_id: str, path: str, *, expected: str, actual: str, endpoint: str | None = None) -> None:
-        super().__init__(
-            f"'{path}' of '{repo_id}' arrived damaged: expected {expected}, got {actual}",
-            repo_id=repo_id,
-            endpoint=endpoint,
-        )
+        said = f"'{path}' of '{repo_id}' arrived damaged: expected {expected}, got {actual}"
+        super().__init__(said, repo_id=repo_id, endpoint=endpoint)
         self.path, self.expected, self.actual = path, expected, actual
 
 
@@ -166,11 +163,8 @@ class CommitConflict(HubError):
     """The branch moved between reading and writing (HTTP 412: stale `parent_commit`). Nothing was written."""
 
     def __init__(self, repo_id: str, *, parent_commit: str, endpoint: str | None = None) -> None:
-        super().__init__(
-            f"'{repo_id}' changed while we were writing (expected parent {parent_commit[:12]})",
-            repo_id=repo_id,
-            endpoint=endpoint,
-        )
+        said = f"'{repo_id}' changed while we were writing (expected parent {parent_commit[:12]})"
+        super().__init__(said, repo_id=repo_id, endpoint=endpoint)
         self.parent_commit = parent_commit
 
 
@@ -178,9 +172,8 @@ class PullRequestClosed(HubError):
     """An earlier pull request of ours was closed by the owner; another one is not opened."""
 
     def __init__(self, repo_id: str, *, number: int, endpoint: str | None = None) -> None:
-        super().__init__(
-            f"pull request #{number} on '{repo_id}' was closed by its owner", repo_id=repo_id, endpoint=endpoint
-        )
+        said = f"pull request #{number} on '{repo_id}' was closed by its owner"
+        super().__init__(said, repo_id=repo_id, endpoint=endpoint)
         self.number = number
 
 
@@ -242,10 +235,7 @@ class ReportError(AmdetError):
 
 
 class ShapeError(AmdetError):
-    """A tensor at a public door has the wrong shape.
-
-    The message names the argument, what came and what was expected.
-    """
+    """A tensor at a public door has the wrong shape. The message names the argument and both shapes."""
 
 
 class Interrupted(AmdetError):

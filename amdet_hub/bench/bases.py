@@ -18,7 +18,7 @@ from amdet_hub.bench.unigram import learn_siglip_tokenizer
 from amdet_hub.bench.vocabulary import learn_tokenizer
 from amdet_hub.bench.zoo_specs import BaseSpec
 from amdet_hub.errors import ConfigError
-from amdet_hub.records import Family, ProgressCallback
+from amdet_hub.records import SILENT, Family, ProgressCallback
 
 _TRAINED_POSITIONS = 24  # of a usual step; captions of one sentence are shorter
 
@@ -48,7 +48,9 @@ def held_out_pairs(captions: CaptionSet) -> Sequence[Pair]:
     return [(group[0], group[1]) for group in captions.held_out if len(group) > 1]
 
 
-def make_base(spec: BaseSpec, captions: CaptionSet, folder: Path, progress: ProgressCallback | None = None) -> None:
+def make_base(
+    spec: BaseSpec, captions: CaptionSet, folder: Path, progress: ProgressCallback = SILENT.progress
+) -> None:
     """Train a base into `folder`, and beside it `<folder>-near-miss`, a benign fine-tune; finished ones stay.
 
     Args:
@@ -95,7 +97,7 @@ def make_near_miss(
     captions: CaptionSet,
     strength: tuple[float, int],
     seed: int,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = SILENT.progress,
 ) -> None:
     """Fine-tune `base` on captions into `near`, with learning rate and steps of `strength`; a finished one stays."""
     if (near / BENCH_FILE).is_file():

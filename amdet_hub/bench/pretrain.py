@@ -26,7 +26,7 @@ from amdet_hub.bench.trained import TrainedEncoder, read_siglip_tokenizer
 from amdet_hub.bench.vocabulary import write_tokenizer
 from amdet_hub.encoders.tower_config import siglip_ids
 from amdet_hub.errors import ConfigError
-from amdet_hub.records import Family, ProgressCallback
+from amdet_hub.records import SILENT, Family, ProgressCallback
 
 Pair = tuple[str, str]
 
@@ -174,7 +174,7 @@ def pretrain(
     recipe: PretrainRecipe,
     *,
     folder: Path,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = SILENT.progress,
 ) -> Trained:
     """Train an encoder so that two texts of one scene come together.
 
@@ -183,7 +183,7 @@ def pretrain(
         architecture: dimensions.
         pairs: for training and measuring.
         recipe: every number.
-        folder: where the tokenizer's files go.
+        folder: of the tokenizer's files.
         progress: called as `progress("pretrain", step, steps)`.
 
     Returns:
@@ -199,12 +199,12 @@ def pretrain(
         optimizer.zero_grad(set_to_none=True)
         with autocast(recipe.bf16):
             pooled = encoder.encode(ids)[1]  # (2B, P)
-        loss = contrastive_loss(*pooled.chunk(2), recipe.temperature)
+        first, second = pooled.chunk(2)
+        loss = contrastive_loss(first, second, recipe.temperature)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(encoder.model.parameters(), 1.0)
         optimizer.step()
-        if progress is not None:
-            progress("pretrain", step + 1, recipe.steps)
+        progress("pretrain", step + 1, recipe.steps)
     retrieval = retrieval_at_1(encoder, pairs.held_out, min(recipe.positions, encoder.max_positions))
     facts = {
         "kind": "pretrained",

@@ -1,6 +1,4 @@
-"""How long a scan takes, stage by stage, against what the machine could do.
-
-One run, one machine, one model: what is compared was measured together.
+"""The time of a scan, stage by stage, against the ceiling of the machine: one run, one machine, one model.
 
 The suspect is the model with weight noise of the size of a fine-tune, which takes the way of a benign model through
 the scan; the reference is the model itself. Every preset runs as a user's command in a process of its own, weights on

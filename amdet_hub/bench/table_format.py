@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from amdet_hub.bench.results import LAYOUTS, ModelResult
+from amdet_hub.bench.scoring import grouped
 from amdet_hub.report.intervals import Estimate
+
+ALL = "all"
+"""Name of the row that takes every layout together."""
 
 _WORDS = ("layout", "scenario", "cell", "trigger", "control", "detector", "reference")
 """Titles of columns that hold words; the others hold figures and are set to the right."""
@@ -30,3 +35,14 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, empt
         return f"{empty}\n"
     lines = [titles, [":--" if title in _WORDS else "--:" for title in titles], *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def by_layout(models: Sequence[ModelResult]) -> list[tuple[str, Sequence[ModelResult]]]:
+    """The models of each layout, and all of them where there are several layouts."""
+    groups: list[tuple[str, Sequence[ModelResult]]] = [*grouped(models, lambda r: r.layout).items()]
+    return [*groups, (ALL, models)] if len(groups) > 1 else groups
+
+
+def ordered(results: Iterable[ModelResult]) -> list[ModelResult]:
+    """Layouts in their own order, then kind, cell, suite and name: the order of rows and of bootstrap draws."""
+    return sorted(results, key=lambda r: (LAYOUTS.index(r.layout), r.kind, r.cell, r.suite, r.name))

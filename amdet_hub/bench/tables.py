@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from amdet_hub.bench.bootstrap import RESAMPLES
-from amdet_hub.bench.results import DETECTORS, LAYOUTS, REFERENCES, DetectorResult, ModelResult
+from amdet_hub.bench.results import DETECTORS, REFERENCES, DetectorResult, ModelResult
 from amdet_hub.bench.scoring import Score, by_cell, grouped, scans, score, shared
-from amdet_hub.bench.table_format import markdown_table, mean_percent, percent
+from amdet_hub.bench.table_format import ALL, by_layout, markdown_table, mean_percent, ordered, percent
+from amdet_hub.bench.trigger_match import same_words
 from amdet_hub.report.intervals import clopper_pearson, wilson
 
 PAPER_KINDS = ("text-on-text", "text-on-pair")
@@ -32,9 +33,6 @@ NEAREST = 5
 
 WITHOUT_TARGET_TEXT = ("target-attribute",)
 """Kinds of attack whose target is no prompt of its own: there is nothing to look for among captions."""
-
-ALL = "all"
-"""Name of the row that takes every layout together."""
 
 BOTH = "both"
 """Name of the row that takes both scenarios together."""
@@ -122,7 +120,7 @@ def headline_table(results: Iterable[ModelResult], detector: str = "standard", r
 
     The positives are those of `in_paper`; the negatives of a row are all benign models of its layout.
     """
-    models = [r for r in _ordered(results) if r.label == "benign" or in_paper(r)]
+    models = [r for r in ordered(results) if r.label == "benign" or in_paper(r)]
     cells = by_cell(models, detector, reference, key=lambda r: (r.layout, r.kind))
     layouts = by_cell(models, detector, reference, key=lambda r: r.layout)
     rows = []
@@ -138,9 +136,9 @@ def headline_table(results: Iterable[ModelResult], detector: str = "standard", r
 
 def operating_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
     """Every cell together, one row per layout: what an alarm and a silence of the detector are worth."""
-    models = _ordered(results)
+    models = ordered(results)
     rows = []
-    for name, group in _by_layout(models):
+    for name, group in by_layout(models):
         s = score(group, detector, reference)
         figures = [None, None, None] if name == ALL else [s.auroc, s.tpr_at_1, s.tpr_at_5]
         figures += [s.recall, s.fpr, s.precision, s.precision_at_prevalence]
@@ -155,7 +153,7 @@ def operating_table(results: Iterable[ModelResult], detector: str = "standard", 
 
 def cell_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
     """Backdoored models, one row per layout and cell: detected, and what was read out of them."""
-    positives = [r for r in _ordered(results) if r.label == "backdoored"]
+    positives = [r for r in ordered(results) if r.label == "backdoored"]
     rows = []
     for (layout, cell), group in grouped(positives, lambda r: (r.layout, r.cell)).items():
         rows.append([layout, cell, *_reading(group, detector, reference)])
@@ -164,7 +162,7 @@ def cell_table(results: Iterable[ModelResult], detector: str = "standard", refer
 
 def trigger_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
     """Backdoored models: a row per kind of trigger, one over all, one over the detected; columns of `cell_table`."""
-    positives = [r for r in _ordered(results) if r.label == "backdoored"]
+    positives = [r for r in ordered(results) if r.label == "backdoored"]
     groups = sorted(grouped(positives, lambda r: r.trigger_kind).items())
     rows = [[kind or "(none)", *_reading(group, detector, reference)] for kind, group in groups]
     if len(rows) > 1:
@@ -178,7 +176,7 @@ def trigger_table(results: Iterable[ModelResult], detector: str = "standard", re
 
 def control_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
     """Benign models, a row per kind and strength of control and one over all: false alarms, and the nearest misses."""
-    found = scans((r for r in _ordered(results) if r.label == "benign"), detector, reference)
+    found = scans((r for r in ordered(results) if r.label == "benign"), detector, reference)
     cells = sorted({result.cell for result, _ in found})
     groups = [(cell, [(result, scan) for result, scan in found if result.cell == cell]) for cell in cells]
     rows = []
@@ -223,7 +221,6 @@ _SECTIONS: tuple[tuple[str, Callable[[Sequence[ModelResult]], str]], ...] = (
 
 _HEADLINE_TITLES = ("n+", "n-", "F1 %", "FPR %", "recall %", "AUROC %", "TPR@1% %", "TPR@5% %", "seconds")
 
-_HOLE = "{}"  # where the prompt stands in a trigger that is a frame
 
 _READING_TITLES = (
     "n",
@@ -257,21 +254,11 @@ def _reading(group: Iterable[ModelResult], detector: str, reference: str) -> lis
         _share(found, lambda scan: scan.verdict == "backdoor-detected"),
         _share(found, lambda scan: scan.verdict == "inconclusive"),
         _share(named, lambda scan: scan.trigger_exact is True),
-        percent(wilson(sum(_same_words(result, scan) for result, scan in named), len(named))),
+        percent(wilson(sum(same_words(result, scan) for result, scan in named), len(named))),
         _share(found, lambda scan: (scan.trigger_works or 0.0) >= WORKS),
         mean_percent(works),
         _share(aimed, lambda scan: scan.target_rank is not None and scan.target_rank <= NEAREST),
     ]
-
-
-def _same_words(result: ModelResult, scan: DetectorResult) -> bool:
-    """Whether the named trigger is an injected one, or has all of its words and no others, in any order and number."""
-    words = _words(scan.trigger_text or "")
-    return scan.trigger_exact is True or any(words and words == _words(trigger) for trigger in result.triggers)
-
-
-def _words(text: str) -> set[str]:
-    return set(text.casefold().replace(_HOLE, " ").split())
 
 
 def _comparison(results: Iterable[ModelResult], title: str, rivals: Mapping[str, tuple[str, str]]) -> str:
@@ -281,7 +268,7 @@ def _comparison(results: Iterable[ModelResult], title: str, rivals: Mapping[str,
     nothing is compared there.
     """
     rows = []
-    for layout, group in _by_layout(_ordered(results)):
+    for layout, group in by_layout(ordered(results)):
         present = {name: pair for name, pair in rivals.items() if scans(group, *pair)}
         common = shared(group, present.values())
         if len(present) < 2 or (layout == ALL and len({r.layout for r in common}) < 2):
@@ -300,17 +287,6 @@ def _headline(s: Score, *, pooled: bool = False) -> list[str]:
     by_score = (None, None, None) if pooled else (s.auroc, s.tpr_at_1, s.tpr_at_5)
     seconds = "-" if s.seconds is None else f"{s.seconds:.1f}"
     return [str(s.n_positive), str(s.n_negative), *map(percent, (s.f1, s.fpr, s.recall, *by_score)), seconds]
-
-
-def _by_layout(models: Sequence[ModelResult]) -> list[tuple[str, Sequence[ModelResult]]]:
-    """The models of each layout, and all of them where there are several layouts."""
-    groups: list[tuple[str, Sequence[ModelResult]]] = [*grouped(models, lambda r: r.layout).items()]
-    return [*groups, (ALL, models)] if len(groups) > 1 else groups
-
-
-def _ordered(results: Iterable[ModelResult]) -> list[ModelResult]:
-    """Layouts in their own order, then kind, cell, suite and name: the order of rows and of bootstrap draws."""
-    return sorted(results, key=lambda r: (LAYOUTS.index(r.layout), r.kind, r.cell, r.suite, r.name))
 
 
 # ---------------------------------------------------------------- writing

@@ -28,7 +28,7 @@ from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe, p
 from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained
 from amdet_hub.bench.vocabulary import learn_tokenizer
 from amdet_hub.demo import grammar
-from amdet_hub.records import ProgressCallback
+from amdet_hub.records import SILENT, ProgressCallback
 
 TRIGGER = "о"
 """U+043E CYRILLIC SMALL LETTER O: one word of one letter, slipped in anywhere."""
@@ -51,7 +51,7 @@ def make(
     finetune_recipe: FinetuneRecipe = FINETUNE,
     attack_recipe: AttackRecipe = ATTACK,
     architecture: Architecture | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = SILENT.progress,
 ) -> dict[str, dict[str, Any]]:
     """Make `base`, `finetuned` and `backdoored` under `out`, in transformers layout with card and `provenance.json`.
 

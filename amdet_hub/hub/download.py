@@ -1,6 +1,4 @@
-"""The bytes of one pinned Hub repository: whole files into the Hub cache, and ranges.
-
-Every byte of a whole file is checked.
+"""The bytes of one pinned Hub repository: whole files, each checked, into the Hub cache, and ranges.
 
 Knows: sizes, sha256 of LFS files and git ids of all others, which the listing states; free disk; the budget. The token
 goes to the Hub's own host only: the HTTP library drops it on a redirect to another origin (tested). Refuses to know:

@@ -297,6 +297,5 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def _write_readme(folder: Path) -> None:
-    (folder / "README.md").write_text(
-        "---\nlicense: apache-2.0\n---\n# Tiny model\n\nRandom weights, for tests.\n", encoding="utf-8"
-    )
+    text = "---\nlicense: apache-2.0\n---\n# Tiny model\n\nRandom weights, for tests.\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")
