@@ -113,10 +113,10 @@ class ScanSession:
         if (duplicate := self._duplicates.duplicate_of(pair.suspect, suspect)) is not None:
             self._store(pair, digests, None)
             return duplicate
-        result = self.cached(pair, digests)
-        if result is None:
-            result = scan.scan(suspect)
-            self._store(pair, digests, result)
+        cached = self.cached(pair, digests)
+        result = cached or scan.scan(suspect)
+        # A result that other files led to: these are remembered too, so that the next scan need not load them.
+        self._store(pair, digests, None if cached else result)
         self._duplicates.add(pair.suspect, suspect, [later.suspect for later in to_come])
         return result
 
