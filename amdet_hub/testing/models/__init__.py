@@ -4,7 +4,6 @@ Knows how CLIP, SigLIP and diffusers repositories look on disk, and writes them 
 test. Refuses to know the scanner. Example:
 
     from amdet_hub.testing.models import tiny_clip
-    # config.json, model.safetensors, tokenizer.json, README.md
     tiny_clip(tmp_path, kind="CLIPModel", layers=2, hidden_size=32)
 
 Source: the file lists and tensor names of openai/clip-vit-large-patch14, google/siglip-base-patch16-224 and the Stable
