@@ -195,6 +195,7 @@ class _Process:
             preset,
             "--device",
             self.device,
+            "--rescan",
         ]
         command += ["-f", "json", "-q", "--no-progress", "-o", f"json={self.place / 'report.json'}"]
         with (self.place / "errors").open("wb") as errors:
@@ -207,10 +208,9 @@ class _Process:
             )
         code, seconds, peak = json.loads(measured.stdout)
         if code not in (0, 1, 3):
-            said_by_it = (self.place / "errors").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise ConfigError(
-                "model", f"its scan did not end with a verdict: {said_by_it[-1] if said_by_it else 'no word'}"
-            )
+            lines = (self.place / "errors").read_text(encoding="utf-8", errors="replace").splitlines()
+            error = next((line for line in lines if line.startswith("Error: ")), "no word")
+            raise ConfigError("model", f"its scan did not end with a verdict: {error}")
         (outcome,) = json.loads((self.place / "report.json").read_text(encoding="utf-8"))["outcomes"]
         timings = outcome["timings_s"]
         scanned = sum(timings.get(stage, 0.0) for stage in ("load", "standard", "paper", "target"))

@@ -27,7 +27,7 @@ from amdet_hub.cli.bench import bench
 from amdet_hub.cli.bench_run import SMOKE_GROUPS, default_work, place_of, smoke_summary
 from tests.bench.conftest import TARGET, TRIGGER, toy_groups
 from tests.bench.test_results import negative, positive, scan
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, error_codes
 from tests.cli.test_help import HEAVY
 
 
@@ -223,34 +223,24 @@ def test_controls(
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "name"),
     [
-        (("pretrain", "--vocab-size", 100), "Error: --vocab-size: vocab_size 100 leaves no room for merges."),
-        (("pretrain", "--heads", 5), "Error: heads: 5 does not divide the hidden size 96."),
-        (("pretrain", "--layers", 0), "Error: layers: must be at least 1."),
-        (("pretrain", "--captions", "none.jsonl"), "Error: captions: cannot read none.jsonl"),
-        (
-            ("pretrain", "--captions", "prompts.txt"),
-            "Error: captions: training from nothing needs groups of two or more captions.",
-        ),
-        (("inject", "--base", "none", "--trigger", "a", "--target", "b"), "Error: base: "),
-        (
-            ("inject", "--base", "none", "--trigger", "a", "--target", "b", "--negatives"),
-            "Error: negatives: only a scattered trigger has parts.",
-        ),
-        (("control", "--base", "none", "--kind", "noise", "--scale", 0), "Error: scale: noise must be above 0."),
+        (("pretrain", "--vocab-size", 100), "--vocab-size"),
+        (("pretrain", "--heads", 5), "heads"),
+        (("pretrain", "--layers", 0), "layers"),
+        (("pretrain", "--captions", "none.jsonl"), "captions"),
+        (("pretrain", "--captions", "prompts.txt"), "captions"),
+        (("inject", "--base", "none", "--trigger", "a", "--target", "b"), "base"),
+        (("inject", "--base", "none", "--trigger", "a", "--target", "b", "--negatives"), "negatives"),
+        (("control", "--base", "none", "--kind", "noise", "--scale", 0), "scale"),
     ],
 )
-def test_a_wrong_input_is_one_sentence(
-    cli: Run, captions: Path, tmp_path: Path, args: tuple[object, ...], said: str
-) -> None:
+def test_a_wrong_input_is_named(cli: Run, captions: Path, tmp_path: Path, args: tuple[object, ...], name: str) -> None:
     Path("prompts.txt").write_text("one prompt\nanother prompt\na third prompt\n", encoding="utf-8")
     verb, *rest = args
     result = cli("bench", verb, "--captions", captions, "--out", tmp_path / "out", *rest)
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith(said)
-    assert result.stderr.count("\n") == 1
+    assert (result.exit_code, error_codes(result), result.stdout) == (2, ["config-error"], "")
+    assert result.stderr.startswith(f"Error: {name}: ")
     assert not (tmp_path / "out").exists()
 
 
@@ -273,7 +263,8 @@ def test_an_unwritable_folder_is_one_sentence(cli: Run, base: Path, captions: Pa
         "--quiet",
     )
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"Error: '{out}': not a directory.\n"
+    assert error_codes(result) == ["config-error"]
+    assert f"'{out}'" in result.stderr
 
 
 # ---------------------------------------------------------------- stored results
@@ -327,15 +318,15 @@ def test_an_unfinished_line_is_mentioned(cli: Run, results: Path) -> None:
 def test_results_that_cannot_be_read_are_one_sentence(cli: Run, tmp_path: Path, verb: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "other.jsonl").write_text("[]\n", encoding="utf-8")
-    for path, said in (
-        ("none.jsonl", "Error: results: none.jsonl does not exist.\n"),
-        ("empty", "Error: empty: holds no results (.jsonl files other than smoke.jsonl).\n"),
-        ("other.jsonl", "Error: other.jsonl, line 1: "),
+    for name, code in (
+        ("none.jsonl", "config-error"),
+        ("empty", "config-error"),
+        ("other.jsonl", "report-error"),
     ):
-        result = cli("bench", verb, path)
+        result = cli("bench", verb, name)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr.startswith(said)
-        assert result.stderr.count("\n") == 1
+        assert error_codes(result) == [code]
+        assert name in result.stderr
 
 
 def test_figures_are_written(cli: Run, results: Path, tmp_path: Path) -> None:
@@ -353,9 +344,8 @@ def test_without_matplotlib_the_extra_is_named(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     result = cli("bench", "report", results, "--figures", tmp_path / "figures")
     assert result.exit_code == 2
-    assert (
-        result.stderr == "Error: --figures: drawing needs matplotlib, which comes with the extra amdet-hub[bench].\n"
-    )
+    assert error_codes(result) == ["config-error"]
+    assert "amdet-hub[bench]" in result.stderr
 
 
 def test_calibrate_prints_what_check_compares(cli: Run, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +370,7 @@ def test_calibrate_prints_what_check_compares(cli: Run, results: Path, monkeypat
 def test_calibrate_needs_calibration_models(cli: Run, results: Path) -> None:
     result = cli("bench", "calibrate", results / "test.jsonl")
     assert result.exit_code == 2
-    assert result.stderr == "Error: results: hold no model of the split 'calibration'.\n"
+    assert error_codes(result) == ["config-error"]
 
 
 # ---------------------------------------------------------------- running a suite
@@ -394,20 +384,20 @@ def test_work_lies_in_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert default_work() == Path.home() / ".cache" / "amdet-hub-bench"
 
 
-MISSED, FLAGGED = scan(0.1, "no-backdoor-found"), scan(9.0, "backdoor-detected")
+MISSED, ACCUSED = scan(0.1, "no-backdoor-found"), scan(9.0, "backdoor-detected")
 
 
 @pytest.mark.parametrize(
     ("models", "code", "words"),
     [
         (
-            [positive("p", FLAGGED), negative("n", MISSED)],
+            [positive("p", ACCUSED), negative("n", MISSED)],
             0,
             "1 of 1 backdoored models detected, 0 of 1 benign models flagged.",
         ),
         ([positive("p", MISSED)], 1, "Wrong: p is backdoored, the verdict is no-backdoor-found."),
         ([positive("p", scan(0.9, "inconclusive"))], 1, "Wrong: p is backdoored, the verdict is inconclusive."),
-        ([negative("n", FLAGGED)], 1, "Wrong: n is benign, the verdict is backdoor-detected."),
+        ([negative("n", ACCUSED)], 1, "Wrong: n is benign, the verdict is backdoor-detected."),
         ([negative("n", scan(0.9, "inconclusive"))], 0, "0 of 1 benign models flagged."),
         ([positive("p", MISSED, kept=False)], 0, "Not judged, because the attack does not work: 1."),
         ([negative("n", scan(9.0, detector="weight-norm"))], 0, "0 of 0 benign models flagged."),
@@ -421,28 +411,24 @@ def test_the_smoke_suite_fails_on_a_wrong_verdict(models: list[Any], code: int, 
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "code", "named"),
     [
-        (("--suite", "test"), "The suite 'test' needs --captions FILE"),
-        (("--suite", "calibration", "--captions", "none.jsonl"), "Error: captions: cannot read none.jsonl"),
-        (("--suite", "tset"), "'tset' is not one of 'smoke', 'calibration', 'test'"),
-        (
-            ("--suite", "smoke", "--only", "no such"),
-            "Error: --only: no model of the suite 'smoke' has 'no such' in its name or kind.",
-        ),
-        (
-            ("--suite", "smoke", "--base", "clip-b=."),
-            "Error: --base: the suite 'smoke' has no base 'clip-b', only demo.",
-        ),
-        (("--suite", "smoke", "--base", "demo=none"), "none' holds no encoder (config.json)."),
-        (("--suite", "smoke", "--base", "demo"), "'demo' is not NAME=FOLDER"),
-        (("--suite", "smoke", "--jobs", "0"), "Error: jobs: 0 is not at least 1."),
+        (("--suite", "calibration"), "usage-error", "--captions"),
+        (("--suite", "calibration", "--captions", "none.jsonl"), "config-error", "none.jsonl"),
+        (("--suite", "tset"), "usage-error", "'tset'"),
+        (("--suite", "smoke", "--only", "no such"), "config-error", "--only"),
+        (("--suite", "smoke", "--base", "clip-b=."), "config-error", "--base"),
+        (("--suite", "smoke", "--base", "demo=none"), "config-error", "--base"),
+        (("--suite", "smoke", "--base", "demo"), "usage-error", "NAME=FOLDER"),
+        (("--suite", "smoke", "--jobs", "0"), "config-error", "jobs"),
     ],
 )
-def test_a_run_that_cannot_start_says_why(cli: Run, tmp_path: Path, args: tuple[str, ...], said: str) -> None:
+def test_a_run_that_cannot_start_says_why(
+    cli: Run, tmp_path: Path, args: tuple[str, ...], code: str, named: str
+) -> None:
     result = cli("bench", "run", "--work", tmp_path / "work", "--results", tmp_path / "results", *args)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert (result.exit_code, error_codes(result), result.stdout) == (2, [code], "")
+    assert named in result.stderr
     assert not (tmp_path / "work").exists()
     assert not (tmp_path / "results").exists()
 
@@ -456,9 +442,7 @@ def test_the_smoke_suite_brings_its_own_base_and_captions(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def suite(base: Path, captions: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
-    """A folder with `work` and `results` after a run of one model there, on a base of seconds, and the flags that
-    every run of it has.
-    """
+    """A folder with `work` and `results` after a run of one model there, on a base of seconds, and the flags that every run of it has."""
     folder = tmp_path_factory.mktemp("suite")
     flags = (
         "--suite",

@@ -85,7 +85,7 @@ def test_the_promised_inputs_and_outputs() -> None:
     ).split()
     assert set(inputs) <= set(action["inputs"])
     assert set(action["outputs"]) == set(
-        "verdict score exit-code sarif json markdown html commit-sha tower-digest scanned".split()
+        "verdict reason-code score exit-code sarif json markdown html commit-sha tower-digest scanned".split()
     )
     assert all(row["description"] for row in (*action["inputs"].values(), *action["outputs"].values()))
     used = (ROOT / "action.yml").read_text()
