@@ -23,7 +23,7 @@ from huggingface_hub.utils import build_hf_headers, httpx  # type: ignore[attr-d
 from tqdm import tqdm
 
 from amdet_hub import __version__
-from amdet_hub.errors import DownloadCorrupt, HubUnavailable, RateLimited
+from amdet_hub.errors import DownloadCorrupt, HubUnavailable, OfflineMiss, RateLimited
 from amdet_hub.hub._bodies import check_names, guard
 from amdet_hub.hub._errors import Question, status_error, translate
 from amdet_hub.hub.settings import HubSettings
@@ -103,11 +103,11 @@ def prepare(action: str, settings: HubSettings, *, name: str | None = None, **as
     """The client, and the question `action` for the words of an error; `asked` are fields of the question.
 
     Raises:
-        HubUnavailable: offline.
+        OfflineMiss: offline.
     """
     question = Question(action, endpoint_of(settings), name, **asked)
     if is_offline(settings):
-        raise HubUnavailable("offline mode is on", repo_id=name, endpoint=question.endpoint)
+        raise OfflineMiss(question.name, "the Hub's answer")
     return api_of(settings), question
 
 

@@ -92,15 +92,15 @@ def commit_in(info: Any, question: Question) -> str:
 
 
 def _models(author: str | None, settings: HubSettings, asked: dict[str, Any]) -> list[Any]:
-    api, question = _client.prepare(f"list the models of {author or 'the Hub'}", settings)
+    about: dict[str, Any] = {"name": author, "kind": "user or organisation"} if author else {}
+    api, question = _client.prepare(f"list the models of {author or 'the Hub'}", settings, **about)
 
     def request() -> list[Any]:
         return list(itertools.islice(api.list_models(author=author, **asked), MAX_MODELS + 1))
 
     rows = _client.ask(question, settings, request)
     if not rows and author is not None:  # the Hub lists no models of an owner that there is not
-        owner = Question(question.action, question.endpoint, author, kind="user or organisation")
-        _client.ask(owner, settings, lambda: _find_owner(api, author))
+        _client.ask(question, settings, lambda: _find_owner(api, author))
     return rows
 
 

@@ -14,7 +14,15 @@ import pytest
 from huggingface_hub import get_session, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
-from amdet_hub.errors import AccessDenied, FileNotInRepo, HubError, HubUnavailable, RateLimited, RepoNotFound
+from amdet_hub.errors import (
+    AccessDenied,
+    FileNotInRepo,
+    HubError,
+    HubUnavailable,
+    OfflineMiss,
+    RateLimited,
+    RepoNotFound,
+)
 from amdet_hub.hub import open_at, whoami
 from amdet_hub.hub._errors import Question, retry_after_s, translate
 from amdet_hub.records import RepoSource
@@ -212,7 +220,7 @@ def test_whoami(settle: Settle) -> None:
         with pytest.raises(AccessDenied) as caught:
             whoami(settle(token=token))
         assert caught.value.status == 401
-    with pytest.raises(HubUnavailable, match="offline"):
+    with pytest.raises(OfflineMiss):
         whoami(settle(token="hf_alice", offline=True))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from amdet_hub.errors import HubUnavailable, RateLimited, RepoNotFound
+from amdet_hub.errors import OfflineMiss, RateLimited, RepoNotFound
 from amdet_hub.hub import HubSettings
 from amdet_hub.hub.listing import commit_of, list_collection, list_models, model_commits
 from amdet_hub.testing import LocalHub
@@ -54,7 +54,7 @@ def test_a_name_that_the_hub_does_not_know(
         ask(settle())
     assert (caught.value.kind, caught.value.token_sent) == (kind, False)
     assert (caught.value.repo_id or "").startswith("nosuch")
-    with pytest.raises(HubUnavailable):
+    with pytest.raises(OfflineMiss):
         ask(settle(offline=True))
     filled.rate_limit("/api/", retry_after_s=60)
     with pytest.raises(RateLimited):
