@@ -24,7 +24,7 @@ def demo(**flags: Any) -> int:
 
     It ends with a pull request there. Needs no network and no account.
     """
-    from amdet_hub.demo import run_demo
+    from amdet_hub.demo.run import run_demo
 
     with Progress(choose_mode(asked=flags["progress"], quiet=flags["quiet"])) as progress:
 

@@ -137,7 +137,7 @@ class LocalSource:
         try:
             facts = place.stat()
         except OSError as error:  # a link to nothing, or gone again
-            if place.suffix in _NEEDED_SUFFIXES:  # a scan that does not see it would acquit it
+            if place.suffix in _NEEDED_SUFFIXES:  # a scan that does not see it would clear it
                 raise BadRepository(path, "it is a link to nothing, or cannot be read") from error
             return None
         if not self._inside(place):

@@ -57,7 +57,7 @@ class HubSettings:
 def own_cache(settings: HubSettings) -> Path:
     """The folder of what we keep ourselves, beside the Hub's cache: towers, reference halves of the sweep.
 
-    Made by whoever writes first.
+    Made by the first write.
 
     `AMDET_HUB_CACHE` names it; else `amdet-hub` inside `settings.cache_dir`, else inside `HF_HOME`
     (`~/.cache/huggingface`).

@@ -163,7 +163,11 @@ def test_a_file_of_targets(ask: Run, models: Path) -> None:
         (("--filter", "clip"), "config-error", "--filter"),
         (("--filter", "nosuch", "--limit", "3"), "config-error", "--filter"),
         (("--org", "acme", "--subfolder", "x"), "config-error", "--subfolder"),
-        (("--collection", "acme/none-0123456789abcdef01234567"), "repo-not-found", "acme/none-0123456789abcdef01234567"),
+        (
+            ("--collection", "acme/none-0123456789abcdef01234567"),
+            "repo-not-found",
+            "acme/none-0123456789abcdef01234567",
+        ),
         (("--from-file", "missing.txt"), "report-error", "'missing.txt'"),
         (("--from-file", "binary.txt"), "report-error", "'binary.txt'"),
         (("--from-file", "empty.txt"), "config-error", "scan"),

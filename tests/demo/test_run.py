@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from amdet_hub.demo import WEIGHTS, run_demo
-from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED, NOT_SERVED, TOKEN, _environment, _serve
+from amdet_hub.demo import WEIGHTS
+from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED, NOT_SERVED, TOKEN, _environment, _serve, run_demo
 from amdet_hub.testing import LocalHub
 
 
