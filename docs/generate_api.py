@@ -9,11 +9,11 @@ import re
 from typing import Any
 
 PAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("The package", "amdet_hub", ("scan", "guard", "Clearance")),
-    ("How to scan", "amdet_hub.config", ("ScanConfig",)),
+    ("The package", "amdet_hub", ("scan", "guard", "Clearance", "Scanner")),
+    ("How to scan", "amdet_hub", ("ScanConfig", "ScanOptions", "Monitor")),
     ("How to reach the Hub", "amdet_hub.hub", ("HubSettings", "parse_target")),
-    ("Scanning with every argument", "amdet_hub.scanner", ("scan_target", "plan_target", "ScanOptions")),
-    ("Looking closer", "amdet_hub.scanner", ("probe_prompt", "Probe", "EncoderView", "PairCache")),
+    ("Before a scan", "amdet_hub.scanner", ("ResolvedTarget", "EncoderPair", "plan_target")),
+    ("Looking closer", "amdet_hub.scanner", ("PromptInspector", "Probe", "EncoderView", "PairCache")),
     (
         "Records",
         "amdet_hub.records",

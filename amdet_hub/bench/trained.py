@@ -59,7 +59,7 @@ class TrainedEncoder:
 
     @property
     def layout(self) -> Family:
-        """The rules: "clip" (causal, pooled at end of text) or "siglip" (bidirectional, pooled at the last position)."""
+        """The rules: "clip" (causal, pooled at end of text) or "siglip" (bidirectional, pooled at its end)."""
         return FAMILY_OF_MODEL_TYPE[self.model.config.model_type]
 
     @property

@@ -1,6 +1,6 @@
 """The offline demonstration: three tiny encoders, a Hub on this machine, two scans and one pull request.
 
-`run.run_demo` is the show of `amdet-hub demo`. `WEIGHTS` holds the encoders `base`, `finetuned` and `backdoored`, made by
+`run.run_demo` is the show. `WEIGHTS` holds the encoders `base`, `finetuned` and `backdoored`, made by
 `amdet_hub.demo.make`; each has a `provenance.json` with its recipe, seed, measurements and sha256. Importing this room
 imports no torch.
 """

@@ -31,7 +31,7 @@ _NAMES = (("x-linked-etag", _PLAIN_ETAG), ("etag", _PLAIN_ETAG), ("x-repo-commit
 
 
 def check_names(response: Any, question: Question) -> None:
-    """Refuse an answer about a file whose ETag or commit could lead out of the cache: the client makes paths of both, unchecked.
+    """Refuse an answer whose ETag or commit could lead out of the cache: the client makes paths of both.
 
     Raises:
         HubError: a header is not a plain name.

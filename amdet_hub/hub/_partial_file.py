@@ -149,7 +149,7 @@ class Growing:
 
     @contextlib.contextmanager
     def writing(self, span: Span) -> Iterator[Callable[[bytes], None]]:
-        """A function that takes the bytes of a span in order; what it got is in the journal afterwards, also when it ends early."""
+        """A function that takes the bytes of a span in order; they are in the journal afterwards, also on an early end."""
         partial, digest, at = self._partial, hashlib.sha256(), span.start
         pieces = within(partial.pieces, span)
         with partial.part.open("r+b") as stream:
@@ -188,7 +188,7 @@ class Growing:
         partial.journal.unlink(missing_ok=True)
 
     def _stored(self, span: Span) -> str:
-        """sha256 of a range's bytes as they lie in the part file; gaps between tensors are not kept and do not count."""
+        """sha256 of a range's bytes in the part file; gaps between tensors are not kept and do not count."""
         digest = hashlib.sha256()
         with self._partial.part.open("rb") as stream:
             for piece in within(self._partial.pieces, span):

@@ -178,7 +178,7 @@ class LocalSource:
 
 
 def _cache_blobs(root: Path) -> tuple[Path, ...]:
-    """The `blobs` folder that a snapshot of the Hub cache (`models--org--name/snapshots/SHA`) links into, if `root` is one."""
+    """The `blobs` folder that a snapshot of the Hub cache links into, if `root` is one."""
     repo = root.parent.parent
     if root.parent.name != "snapshots" or not repo.name.startswith("models--"):
         return ()

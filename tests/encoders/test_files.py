@@ -1,4 +1,4 @@
-"""Hostile and broken JSON, headers and indexes: refused with the file and the reason, before anything is downloaded."""
+"""Hostile and broken JSON, headers and indexes: refused with file and reason, before anything is downloaded."""
 
 from __future__ import annotations
 

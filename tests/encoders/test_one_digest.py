@@ -21,7 +21,7 @@ SIZE: dict[str, Any] = {"hidden_size": 64, "heads": 1, "seed": 3}
 
 
 def from_clip_model(folder: Path) -> None:
-    """The text tower of a two-tower model draws other random numbers: its weights are replaced by the plain tower's."""
+    """The text tower of a two-tower model draws other random numbers: the plain tower's weights replace its own."""
     plain = load_file(tiny_clip(folder / "plain", kind="CLIPTextModelWithProjection", **SIZE) / "model.safetensors")
     for path in (folder / "plain").iterdir():
         path.unlink()

@@ -1,4 +1,4 @@
-"""Single-file checkpoints: every tower in them is found, named, and equal to the same tower in transformers' layout."""
+"""Single-file checkpoints: every tower is found, named, and equal to the same tower in transformers' layout."""
 
 from __future__ import annotations
 

@@ -173,7 +173,8 @@ def guard(place: Place) -> Answer:
         try:
             cleared = amdet_hub.guard(place.target.repo_id, place.target.reference, scanner=scanner_of(place))
         except (BackdoorDetected, NotCleared) as error:
-            assert error.report is not None
+            if error.report is None:
+                return failed(str(error), explain(error)[0])
             return Answer(error.report.verdict.label, error.report.verdict.code, explain(error)[0])
         except AmdetError as error:
             return Answer("error", error.code, explain(error)[0])

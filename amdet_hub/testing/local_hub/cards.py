@@ -1,4 +1,4 @@
-"""What the local Hub reads out of a README.md: the YAML block, as the Hub's server reads it, and whether the server would take it.
+"""The YAML block of a README.md as the Hub's server reads it, and whether the server would take it.
 
 Refuses to know: Markdown, and what our own sections mean.
 """

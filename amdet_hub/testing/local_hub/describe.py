@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from amdet_hub.testing.local_hub.cards import card_data
-from amdet_hub.testing.local_hub.http import HubRefusal
+from amdet_hub.testing.local_hub.messages import HubRefusal
 from amdet_hub.testing.local_hub.storage import Commit, FileEntry, Repository, git_id
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from amdet_hub.testing.local_hub.http import HubRefusal, HubRequest, HubResponse
+from amdet_hub.testing.local_hub.messages import HubRefusal, HubRequest, HubResponse
 
 Change = Callable[[HubResponse], bool]
 """Changes an answer in place. Returns whether it had anything to change, which is when a use is counted."""

@@ -13,7 +13,8 @@ from typing import Self
 from amdet_hub.testing.local_hub.contents import Contents
 from amdet_hub.testing.local_hub.discussion_routes import DISCUSSION_ROUTES
 from amdet_hub.testing.local_hub.faults import FaultControls
-from amdet_hub.testing.local_hub.http import HubRefusal, HubRequest, HubResponse, HubServer, LoggedRequest
+from amdet_hub.testing.local_hub.http import HubServer
+from amdet_hub.testing.local_hub.messages import HubRefusal, HubRequest, HubResponse, LoggedRequest
 from amdet_hub.testing.local_hub.reading import MODEL_ROUTE, READ_ROUTES
 from amdet_hub.testing.local_hub.routing import dispatch
 from amdet_hub.testing.local_hub.services import SERVICE_ROUTES

@@ -11,7 +11,7 @@ import json
 import threading
 from typing import Any
 
-from amdet_hub.testing.local_hub.http import HubRefusal, HubResponse, json_response
+from amdet_hub.testing.local_hub.messages import HubRefusal, HubResponse, json_response
 from amdet_hub.testing.local_hub.routing import Call, Route
 from amdet_hub.testing.local_hub.world import HubUser, JobRunner, LocalJob, World
 

@@ -130,7 +130,8 @@ class FileEntry:
     @property
     def pointer(self) -> bytes:
         """The git-lfs pointer file that git holds in place of the content."""
-        return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.blob.sha256}\nsize {self.blob.size}\n".encode()
+        facts = f"oid sha256:{self.blob.sha256}\nsize {self.blob.size}\n"
+        return f"version https://git-lfs.github.com/spec/v1\n{facts}".encode()
 
     @property
     def oid(self) -> str:

@@ -10,7 +10,7 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from amdet_hub.testing.local_hub.http import HubRefusal, HubResponse, json_response
+from amdet_hub.testing.local_hub.messages import HubRefusal, HubResponse, json_response
 from amdet_hub.testing.local_hub.routing import MODEL, REPO, REVISION, Call, Route
 from amdet_hub.testing.local_hub.writing import branch_of
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amdet_hub.testing.local_hub.discussions import Discussion
-from amdet_hub.testing.local_hub.http import HubRefusal
+from amdet_hub.testing.local_hub.messages import HubRefusal
 from amdet_hub.testing.local_hub.storage import (
     LFS_THRESHOLD_BYTES,
     Clock,

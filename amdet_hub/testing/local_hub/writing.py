@@ -14,7 +14,7 @@ from typing import Any
 
 from amdet_hub.testing.local_hub.cards import validate_card
 from amdet_hub.testing.local_hub.discussions import DEFAULT_TITLE
-from amdet_hub.testing.local_hub.http import HubRefusal, HubResponse, json_response
+from amdet_hub.testing.local_hub.messages import HubRefusal, HubResponse, json_response
 from amdet_hub.testing.local_hub.routing import MODEL, REVISION, Call, Route
 from amdet_hub.testing.local_hub.storage import Commit, FileEntry, Note, Repository, StaleParent
 from amdet_hub.testing.local_hub.world import HubUser
