@@ -1,4 +1,4 @@
-"""`resolve` on every kind of repository, over the Hub's protocol: towers, sizes, references, and the parts left out."""
+"""`resolve` on every kind of repository, over the Hub's protocol: towers, sizes, references, parts left out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amdet_hub.testing.tiny import tiny_clip
 from click.testing import Result
 
 from amdet_hub.testing import LocalHub
+from amdet_hub.testing.models import tiny_clip
 from tests.cli.conftest import Run
 from tests.encoders.layout_cases import BASE_REPO, CASES, Tower
 
