@@ -30,8 +30,8 @@ from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_OK
 from amdet_hub.cli._help import GroupLayout, HelpLayout
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode
-from amdet_hub.cli._request import Request, parse_request
-from amdet_hub.cli._stored import read_report, today
+from amdet_hub.cli._request import parse_request
+from amdet_hub.cli._stored import read_baseline, read_report, today
 from amdet_hub.cli._values import Duration
 from amdet_hub.errors import AmdetError
 from amdet_hub.github_action.comment import keep_comment
@@ -42,7 +42,7 @@ from amdet_hub.github_action.targets import Plan
 from amdet_hub.hub import HubSettings
 from amdet_hub.model_card.publish import check_pushable, push_card
 from amdet_hub.report import advice
-from amdet_hub.report.baselines import verdict_beyond
+from amdet_hub.report.baselines import NO_BASELINE, Baseline, verdict_beyond
 from amdet_hub.report.escape import prose
 
 _CONFIG_FLAGS = ("seed", "device", "dtype", "max_memory", "max_download")
@@ -51,30 +51,31 @@ _CONFIG_FLAGS = ("seed", "device", "dtype", "max_memory", "max_download")
 
 @dataclass(frozen=True)
 class _Job:
-    """The inputs of one use of the action, the checkout, and the flags of the environment."""
+    """One use of the action: its inputs, the checkout, the flags for every target, and the accepted findings."""
 
     ctx: click.Context
     inputs: Inputs
     root: Path
     flags: Mapping[str, Any]
+    baseline: Baseline
 
-    def request(self, target: str) -> Request:
-        """The request for one target.
+    @classmethod
+    def of(cls, ctx: click.Context, flags: Mapping[str, Any]) -> _Job:
+        """The job of the environment.
 
-        Settings come from the inputs; a `pyproject.toml` of the scanned checkout has no say.
+        Settings come from the inputs; a `pyproject.toml` of the scanned checkout has no say. Raises: AmdetError.
         """
-        inputs, chosen = self.inputs, dict(self.flags)
+        inputs, root, chosen = read_inputs(os.environ), workspace(os.environ), dict(flags)
         if inputs.config is not None:
-            settings = read_config(inside(self.root, inputs.config, "config"))
+            settings = read_config(inside(root, inputs.config, "config"))
             chosen.update({name: value for name, value in settings.defaults.items() if name in _CONFIG_FLAGS})
-            opt.use_file_settings(self.ctx, settings)
+            opt.use_file_settings(ctx, settings)
         for name in ("preset", "revision", "subfolder", "endpoint", "reference", "fail_on"):
             chosen[name] = getattr(inputs, name)
         if inputs.timeout is not None:
-            chosen["timeout"] = Duration().convert(inputs.timeout, None, self.ctx)
-        if inputs.baseline is not None:
-            chosen["baseline"] = inside(self.root, inputs.baseline, "baseline")
-        return parse_request(self.ctx, [target], {**chosen, "quiet": False, "verbose": 0})
+            chosen["timeout"] = Duration().convert(inputs.timeout, None, ctx)
+        baseline = read_baseline(inside(root, inputs.baseline, "baseline")) if inputs.baseline else NO_BASELINE
+        return cls(ctx, inputs, root, {**chosen, "quiet": False, "verbose": 0}, baseline)
 
     def look(self, target: str, kind: str, progress: Progress) -> TargetResult:
         """One target. An error is a result too: it costs neither the other targets nor the outputs."""
@@ -82,14 +83,14 @@ class _Job:
         try:
             if kind == "local":
                 materialize(self.root, inside(self.root, target, "path"))
-            request = self.request(target)
+            request = parse_request(self.ctx, [target], self.flags)
             report = request.scan(request.refs[0], progress)
         except Exception as error:  # noqa: BLE001 even our own defect
             found = advice.explain(error, flags=True)
             note = escape(f"{found.sentence} {found.advice}")
             return TargetResult(target, "error", found.code, explain(error)[0] or EXIT_ERROR, note=note)
-        counted, verdict = verdict_beyond(request.baseline, report, today()), report.verdict
-        say_accepted(request.baseline, report)
+        counted, verdict = verdict_beyond(self.baseline, report, today()), report.verdict
+        say_accepted(self.baseline, report)
         notes = ["This tower was judged before."] if report.cached else []
         notes += ["Accepted in the baseline."] if counted != verdict.label else []
         exit_code = verdict_exit_code(counted, request.fail_on)
@@ -108,8 +109,8 @@ def action() -> None:
 def scan(ctx: click.Context, /, **flags: Any) -> int:
     """Look at what the first step planned, and write everything. The verdict does not change the exit code here."""
     try:
-        root, plan = workspace(os.environ), Plan.from_json(Path(os.environ["AMDET_PLAN"]).read_text(encoding="utf-8"))
-        job, folder = _Job(ctx, read_inputs(os.environ), root, flags), output_folder(root, os.environ)
+        job, plan = _Job.of(ctx, flags), Plan.from_json(Path(os.environ["AMDET_PLAN"]).read_text(encoding="utf-8"))
+        folder = output_folder(job.root, os.environ)
         with Progress(choose_mode(asked=None, quiet=False)) as progress:
             results = [job.look(target, plan.kind, progress) for target in plan.targets]
         anchor = naming_file(os.environ) if plan.kind == "hub" else None

@@ -1,5 +1,4 @@
-"""Repositories of their real size, as the shared facts describe them: headers with every known tensor of the text
-towers, and nothing behind them.
+"""Repositories of their real size, as the shared facts describe them: headers with every tensor, and no data.
 
 Knows `layouts.json` (see the README beside it). What a file holds besides text towers is one tensor that fills it to
 its size.

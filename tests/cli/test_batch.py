@@ -1,6 +1,4 @@
-"""`scan` of an organisation, a collection, a list: one line a model, a summary, a state to go on from; a real Hub
-protocol throughout.
-"""
+"""`scan` of an organisation, a collection, a list: a row a model, a summary, a state to go on from."""
 
 from __future__ import annotations
 
@@ -159,15 +157,11 @@ def test_a_file_of_targets(ask: Run, models: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "code", "named"),
     [
-        (("--org", "nosuch"), "repo-not-found", "'nosuch'"),
+        (("--org", "nosuch"), "config-error", "'nosuch'"),
         (("--filter", "clip"), "config-error", "--filter"),
         (("--filter", "nosuch", "--limit", "3"), "config-error", "--filter"),
         (("--org", "acme", "--subfolder", "x"), "config-error", "--subfolder"),
-        (
-            ("--collection", "acme/none-0123456789abcdef01234567"),
-            "repo-not-found",
-            "acme/none-0123456789abcdef01234567",
-        ),
+        (("--collection", "acme/none-0123456789abcdef01234567"), "repo-not-found", "acme/none-0123"),
         (("--from-file", "missing.txt"), "report-error", "'missing.txt'"),
         (("--from-file", "binary.txt"), "report-error", "'binary.txt'"),
         (("--from-file", "empty.txt"), "config-error", "scan"),

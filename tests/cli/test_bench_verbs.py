@@ -442,7 +442,7 @@ def test_the_smoke_suite_brings_its_own_base_and_captions(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def suite(base: Path, captions: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
-    """A folder with `work` and `results` after a run of one small model, and the flags of every run of it."""
+    """A folder with `work` and `results` after a run of one model there, and the flags of every run."""
     folder = tmp_path_factory.mktemp("suite")
     flags = (
         "--suite",

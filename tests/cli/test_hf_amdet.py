@@ -1,6 +1,4 @@
-"""`hf-amdet`, the name by which the Hub's own command line finds extensions: the installed script, a real scan, two
-streams.
-"""
+"""`hf-amdet`, the second console script: as installed, a real scan, two streams."""
 
 from __future__ import annotations
 

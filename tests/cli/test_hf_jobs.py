@@ -1,6 +1,4 @@
-"""`scan --on jobs` against the local Hub's stand-in of Hugging Face Jobs, which runs the very command it is given in a
-child process.
-"""
+"""`scan --on jobs` against the local Hub's stand-in of Jobs, which runs the command it is given in a child process."""
 
 from __future__ import annotations
 

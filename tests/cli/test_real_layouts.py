@@ -1,5 +1,4 @@
-"""`resolve` on each real repository of the shared facts, at its real size, pinned commit and digests: towers, sizes
-and reference.
+"""`resolve` on each real repository of the shared facts, at its real size and commit: towers, sizes, reference.
 
 Reads `shared/hub/layouts.json` beside the checkout where there is one; `tests/cli/test_layouts.py` proves the same
 kinds without it.

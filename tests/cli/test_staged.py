@@ -53,19 +53,8 @@ def test_files_belong_to_their_checkpoint(tmp_path: Path) -> None:
     assert find_targets(tmp_path, changed) == ("./deep/clip", "./loose/clip_l.safetensors", "./sd")
 
 
-OTHER_WEIGHTS = (
-    "a.bin",
-    "a.ckpt",
-    "a.pt",
-    "a.PTH",
-    "a.pkl",
-    "a.pickle",
-    "a.sft",
-    "a.gguf",
-    "a.onnx",
-    "a.h5",
-    "a.msgpack",
-)
+ENDINGS = ("bin", "ckpt", "pt", "PTH", "pkl", "pickle", "sft", "gguf", "onnx", "h5", "msgpack")
+OTHER_WEIGHTS = [f"a.{ending}" for ending in ENDINGS]
 
 
 @pytest.mark.parametrize("name", [*OTHER_WEIGHTS, "model.safetensors", "model.safetensors.index.json", "config.json"])

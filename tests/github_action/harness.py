@@ -1,5 +1,4 @@
-"""A runner for composite actions: reads `action.yml` and runs every `run:` step in bash, with the environment that
-GitHub documents.
+"""A runner for composite actions: reads `action.yml` and runs every `run:` step in bash, in GitHub's environment.
 
 Knows the expressions that our action uses (`inputs.x`, `github.x`, `runner.temp`, `steps.x.outputs.y`, literals, `==`,
 `!=`, `&&`, `||`), output files with delimiters, and `actions/cache/restore` and `save`, which it does with a folder.

@@ -1,6 +1,4 @@
-"""A scratch git repository with the demonstration's encoders in it, plain or as Git LFS pointers, and a stand-in for
-GitHub's comments.
-"""
+"""A scratch git repository with the demonstration's encoders, plain or as pointers, and a stand-in for GitHub."""
 
 from __future__ import annotations
 

@@ -74,6 +74,7 @@ def test_push_of_a_poisoned_checkpoint(scratch: Scratch, start: Start) -> None:
     assert (job.failed_at, job.exit_code) == ("Pass or fail", 1), job.log
     outputs = job.outputs
     assert (outputs["verdict"], outputs["exit-code"], outputs["scanned"]) == ("backdoor-detected", "1", "true")
+    assert outputs["reason-code"] == "trigger-confirmed"
     assert float(outputs["score"]) > 6
     assert outputs["commit-sha"] == "c" * 40
     report = parse_report(Path(outputs["json"]).read_text())
@@ -85,13 +86,13 @@ def test_push_of_a_poisoned_checkpoint(scratch: Scratch, start: Start) -> None:
     assert place["uri"] == "models/new/model.safetensors"
     assert Path(outputs["html"]).read_text().startswith("<!doctype html>")
     assert "Backdoor detected" in job.summary
-    assert "prompts taken over, middle" in job.summary
+    assert "█" in job.summary, "a picture of the evidence"
     assert Path(outputs["markdown"]).read_text() == job.summary
-    assert "::error title=amdet-hub,file=models/new,line=1::Backdoor detected in ./models/new" in job.log
+    (said,) = [line for line in job.log.splitlines() if line.startswith("::error ")]
+    assert said.startswith("::error title=amdet-hub,file=models/new,line=1::")
+    assert said.endswith(" [trigger-confirmed]")
 
-    again = start(
-        "push", push(scratch.first), **SCANNING
-    )  # the tower was judged before: no scan, and nothing cleared either
+    again = start("push", push(scratch.first), **SCANNING)  # the tower was judged before, and is not cleared by that
     assert (again.outputs["verdict"], again.outputs["scanned"], again.exit_code) == ("backdoor-detected", "false", 1)
     assert "Keep the verdicts" not in again.ran
     assert Path(again.outputs["json"]).is_file()
@@ -223,9 +224,7 @@ def test_errors_are_outcomes(scratch: Scratch, start: Start) -> None:
 
 
 def test_injections(scratch: Scratch, start: Start, tmp_path: Path) -> None:
-    """Everything that a stranger may name, at once: files, folders, a module beside the scripts, a link in the place
-    of the reports.
-    """
+    """Everything that a stranger may name, at once: files, folders, modules, a link in the place of the reports."""
     for name in (
         "$(touch pwned)",
         "a;touch pwned",
@@ -251,7 +250,7 @@ def test_injections(scratch: Scratch, start: Start, tmp_path: Path) -> None:
     job = start("push", push(scratch.first), **SCANNING, output_dir="reports")
     unharmed(scratch, job)
     assert (job.outputs["verdict"], job.exit_code) == ("backdoor-detected", 1), job.log
-    assert job.summary.count("no text encoder of a supported family") == 7
+    assert job.summary.count(":white_circle:") == 7
     assert victim.read_text() == "mine"
     assert "<img" not in job.summary
     assert not list(VALIDATOR.iter_errors(json.loads(Path(job.outputs["sarif"]).read_text())))

@@ -189,9 +189,7 @@ def test_an_object_of_another_content_is_refused(scratch: Scratch) -> None:
 def test_git_lfs_gets_the_pointer_and_no_path(
     scratch: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """git-lfs is not everywhere: a script that answers as `git lfs smudge` does stands in for it, and writes down what
-    it was told.
-    """
+    """A script that answers as `git lfs smudge` does stands in for git-lfs, and writes down its orders."""
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "git-lfs"
     script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/told\ncat > {tmp_path}/stdin\nprintf fetched\n')

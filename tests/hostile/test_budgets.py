@@ -113,7 +113,8 @@ def test_a_small_file_costs_little(clean: Files, tmp_path: Path, bomb: str) -> N
         )
         code, resident_bytes, processor_s = json.loads(measured.stdout)
         words = (tmp_path / "said").read_text()
-    assert code in (0, 2, 3) if bomb in ("modules", "a crowd") else code in (2, 3), words
+    harmless = bomb in ("modules", "a crowd") or bomb.startswith("card")
+    assert code in (0, 2, 3) if harmless else code in (2, 3), words
     assert "Traceback" not in words
     assert "defect" not in words
     assert "memory" not in words
