@@ -95,7 +95,7 @@ class LoraMatrix:
 class Lora:
     """A LoRA on one text tower.
 
-    `width` and `intermediate` are sizes of the tower, None where the shapes do not tell; `layers` is their least number.
+    `width` and `intermediate` are sizes of the tower, None where the shapes do not tell; `layers` is their minimum.
     """
 
     naming: AdapterNaming
