@@ -149,7 +149,7 @@ class Growing:
 
     @contextlib.contextmanager
     def writing(self, span: Span) -> Iterator[Callable[[bytes], None]]:
-        """A function that takes the bytes of a span in order; the journal has them afterwards, also on an early end."""
+        """A function that takes the bytes of a span in order; the journal has them afterwards, also of a part."""
         partial, digest, at = self._partial, hashlib.sha256(), span.start
         pieces = within(partial.pieces, span)
         with partial.part.open("r+b") as stream:

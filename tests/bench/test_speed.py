@@ -70,7 +70,8 @@ def test_one_model_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_scans_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CEILING_SECONDS", 0.05)
-    monkeypatch.setattr(module, "_command", lambda name, *rest: RunSpeed(name, 1.0, 0.5, 1, "inconclusive"))
+    fixed = staticmethod(lambda name, *rest: RunSpeed(name, 1.0, 0.5, 1, "inconclusive"))
+    monkeypatch.setattr(module._Process, "run", fixed)
     found = measure_speed(WEIGHTS / "base", presets=("quick", "standard"), device="cpu", stages=False)
     assert [run.name for run in found.runs] == ["quick", "quick, reference kept", "standard"]
     assert found.stages == ()

@@ -157,7 +157,7 @@ def test_a_file_of_targets(ask: Run, models: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "code", "named"),
     [
-        (("--org", "nosuch"), "config-error", "'nosuch'"),
+        (("--org", "nosuch"), "repo-not-found", "'nosuch'"),
         (("--filter", "clip"), "config-error", "--filter"),
         (("--filter", "nosuch", "--limit", "3"), "config-error", "--filter"),
         (("--org", "acme", "--subfolder", "x"), "config-error", "--subfolder"),
