@@ -1,4 +1,4 @@
-"""Which model classes and `model_type`s are supported text encoders, and which CLIP relatives cannot be read yet?
+"""The model classes and `model_type`s of supported text encoders, and of CLIP relatives that cannot be read yet.
 
 Data and one classification of a `config.json`. Standard library only. Source: the model list of transformers 5.23 and
 the class names in the `model_index.json` files of diffusers 0.42 pipelines.
@@ -25,6 +25,7 @@ _CLASS_OF_TYPE: Mapping[str, str] = {
     **{kind: f"{prefix}Model" for kind, prefix in _CLASS_PREFIX.items()},
     **{f"{kind}_text_model": f"{prefix}TextModel" for kind, prefix in _CLASS_PREFIX.items()},
 }
+# Classes whose text tower can be scanned.
 TEXT_CLASSES = (
     *_CLASS_OF_TYPE.values(),
     "CLIPTextModelWithProjection",
@@ -32,7 +33,6 @@ TEXT_CLASSES = (
     "OwlViTForObjectDetection",
     "Owlv2ForObjectDetection",
 )
-"""Classes whose text tower can be scanned."""
 
 _BERT_LIKE = "bidirectional and pooled at its first token, for which there is no detector here"
 _UNSUPPORTED = {
@@ -56,11 +56,9 @@ _UNSUPPORTED = {
     "BLIP": "BlipModel blip",
     "BLIP-2": "Blip2Model blip-2",
 }
+# Classes and `model_type`s of contrastive image-text relatives -> their kind. Their text tower may be backdoored and
+# is not readable here, which keeps a repository from being cleared.
 UNSUPPORTED: Mapping[str, str] = {name: kind for kind, names in _UNSUPPORTED.items() for name in names.split()}
-"""Classes and `model_type`s of contrastive image-text relatives -> their kind.
-
-Their text tower may be backdoored and is not readable here, which keeps a repository from being cleared.
-"""
 _NO_TEXT = ("VisionModel", "VisionModelWithProjection", "ForImageClassification")
 ADAPTER_WEIGHTS = "adapter_model."
 

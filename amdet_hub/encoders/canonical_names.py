@@ -1,4 +1,4 @@
-"""Which tensors make a text tower, under one set of names. Knows names and shapes; refuses to know torch and files.
+"""The tensors of a text tower, under one set of names. Knows names and shapes; refuses to know torch and files.
 
 Canonical names are those of a flat tower: `embeddings.token_embedding.weight`,
 `encoder.layers.0.self_attn.q_proj.weight`, `final_layer_norm.bias`, for SigLIP `head.weight`, and

@@ -32,8 +32,8 @@ class ClipTextEncoder(TextTower):
         mask = create_causal_mask(
             config=self._model.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None
         )
-        output = self._model.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True)
-        return self._final_norm(output.last_hidden_state)
+        encoded = self._model.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True)
+        return self._final_norm(encoded.last_hidden_state)
 
     def pool_positions(self, input_ids: Tensor) -> Tensor:
         """`input_ids (B, T)` -> `(B,)` int64: the first end-of-text token, or the largest id for legacy configs.
@@ -83,13 +83,18 @@ class ClipTextEncoder(TextTower):
         Raises:
             ShapeError: `hidden` is not `(B, C, N, D)` with the cache's B or 1, or is too long for the position table.
         """
-        self._check_extension(cache, hidden)
+        longest, width, b = self.config.max_position_embeddings, self.config.hidden_size, cache.keys[0].shape[0]
+        if hidden.ndim != 4 or hidden.shape[0] not in (b, 1) or hidden.shape[3] != width:
+            raise ShapeError(f"hidden has shape {tuple(hidden.shape)}, expected ({b}, C, N, {width})")
         _, c, n, d = hidden.shape
+        if not 1 <= n <= longest - cache.length:
+            raise ShapeError(f"{n} new positions after {cache.length} do not fit {longest}")
         x = hidden.float().flatten(1, 2)  # (B or 1, C*N, D)
-        last = len(self._layers) - 1
         future = torch.ones(n, n, dtype=torch.bool, device=hidden.device).triu(1) if n > 1 else None
         for i, (layer, k0, v0) in enumerate(zip(self._layers, cache.keys, cache.values, strict=True)):
-            ends = x.view(-1, c, n, d)[:, :, -1] if last_only and i == last and n > 1 else None  # (B, C, D)
+            ends = (
+                x.view(-1, c, n, d)[:, :, -1] if last_only and n > 1 and i == len(self._layers) - 1 else None
+            )  # (B, C, D)
             q, k, v = (
                 t.view(*t.shape[:2], c, -1, t.shape[3]) for t in self._project(layer, x, ends)
             )  # each (B, H, C, N, Dh); q of the ends: N = 1
@@ -97,13 +102,6 @@ class ClipTextEncoder(TextTower):
             x = self._finish_layer(layer, x if ends is None else ends, mixed)
         features = self._final_norm(x).view(x.shape[0], c, -1, d)
         return features[:, :, -1:] if last_only else features
-
-    def _check_extension(self, cache: PrefixCache, hidden: Tensor) -> None:
-        longest, d, b = self.config.max_position_embeddings, self.config.hidden_size, cache.keys[0].shape[0]
-        if hidden.ndim != 4 or hidden.shape[0] not in (b, 1) or hidden.shape[3] != d:
-            raise ShapeError(f"hidden has shape {tuple(hidden.shape)}, expected ({b}, C, N, {d})")
-        if not 1 <= hidden.shape[2] <= longest - cache.length:
-            raise ShapeError(f"{hidden.shape[2]} new positions after {cache.length} do not fit {longest}")
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, k0: Tensor, v0: Tensor, future: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Are these two towers the same weights? Digests and exact comparison on canonical tensors.
+"""Digests and exact comparison of two towers' weights, on canonical tensors.
 
 Knows torch; refuses to know files.
 """

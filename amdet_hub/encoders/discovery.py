@@ -32,8 +32,8 @@ from amdet_hub.encoders.weight_files import WeightSet, join, names_in, single_fi
 from amdet_hub.errors import FileNotInRepo
 from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan
 
+# Entries of a `model_index.json`; the largest real pipelines have about 20.
 MAX_COMPONENTS = 256
-"""Entries of a `model_index.json`; the largest real pipelines have about 20."""
 _COMPONENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -96,10 +96,11 @@ def _note_folder(survey: Survey, root: str) -> None:
     note_adapters(survey, root)
     note_undeclared_files(survey, root)
     note_pickles(survey, root)
-    explained = any(s.blocks_clearance for s in survey.skipped)
-    if not survey.encoders and not explained and survey.has(join(root, OPENCLIP_CONFIG)):
-        detail = f"an OpenCLIP model ({OPENCLIP_CONFIG}) without a weight file that can be read"
-        survey.skip(root, "no-weights", detail)
+    silent = not survey.encoders and not any(s.blocks_clearance for s in survey.skipped)
+    if silent and survey.has(join(root, OPENCLIP_CONFIG)):
+        survey.skip(
+            root, "no-weights", f"an OpenCLIP model ({OPENCLIP_CONFIG}) without a weight file that can be read"
+        )
 
 
 # ---------------------------------------------------------------- declared encoders
@@ -117,8 +118,11 @@ def _note_pipeline(survey: Survey, root: str) -> None:
         declared = isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
         if name.startswith("_") or not declared:
             continue
-        plain = _COMPONENT_NAME.fullmatch(name) is not None
-        require(plain, path, f"the component name '{name[:80]}' is not a plain folder name")
+        require(
+            _COMPONENT_NAME.fullmatch(name) is not None,
+            path,
+            f"the component name '{name[:80]}' is not a plain folder name",
+        )
         library, class_name = (part[:80] for part in entry)
         folder, text_encoder = join(root, name), "text_encoder" in name
         foreign = text_encoder and library not in ("transformers", "diffusers")  # code of the repository's own
@@ -169,8 +173,9 @@ def _note_model(survey: Survey, folder: str, declared_class: str | None = None) 
 def _note_declared(survey: Survey, component: str, label: str, data: Mapping[str, Any], weights: WeightSet) -> None:
     towers = towers_in(weights)
     if not towers:
-        detail = f"{label}, but '{weights.path}' holds no text tower in a known layout"
-        survey.skip(component, "unsupported-architecture", detail)
+        survey.skip(
+            component, "unsupported-architecture", f"no text tower in a known layout in '{weights.path}' ({label})"
+        )
     for number, layout in enumerate(towers):
         config = declared_tower(data, label, weights, layout)
         survey.add(weights, layout, config, part_name(weights.path, layout) if number else component, label)
@@ -179,8 +184,8 @@ def _note_declared(survey: Survey, component: str, label: str, data: Mapping[str
 def _note_loose_files(survey: Survey, folder: str, label: str, data: Mapping[str, Any]) -> bool:
     """Weight files with names of their own beside a config that describes them. True when there was one."""
     before = len(survey.encoders)
-    paths = [join(folder, name) for name in names_in(survey.source, folder) if name.endswith(".safetensors")]
-    paths = [path for path in paths if path not in survey.examined]
+    names = (name for name in names_in(survey.source, folder) if name.endswith(".safetensors"))
+    paths = [path for name in names if (path := join(folder, name)) not in survey.examined]
     for path in survey.first(paths, MAX_UNDECLARED_FILES, folder):
         weights = single_file(survey.source, path)
         if towers_in(weights):

@@ -28,11 +28,11 @@ from amdet_hub.encoders.canonical_names import (
 )
 from amdet_hub.records import KeyLayout, ResolvedEncoder, TowerConfig
 
+# The part of a stored tensor: "query", "key" and "value" are the three equal parts of its rows, in order.
 Part = Literal["whole", "transposed", "query", "key", "value"]
-"""The part of a stored tensor: "query", "key" and "value" are the three equal parts of its rows, in order."""
 
+# Text towers in one file; Stable Diffusion 3 checkpoints hold two of this kind.
 MAX_TOWERS = 8
-"""Text towers in one file; Stable Diffusion 3 checkpoints hold two of this kind."""
 
 _MODEL = "text_model."
 # The tensors that tell a tower of a layout; what precedes the first is its prefix.

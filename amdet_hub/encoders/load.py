@@ -19,19 +19,16 @@ from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.digest import tower_digest
 from amdet_hub.encoders.key_layouts import Part, TowerLayout, wanted_names
-from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.siglip import SiglipTextEncoder
 from amdet_hub.encoders.strict_json import require
 from amdet_hub.encoders.transfer import fetch_file
 from amdet_hub.encoders.weight_files import WeightSet, check_slices
 from amdet_hub.errors import BadWeights
-from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder, TowerConfig
+from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder, TensorInfo, TowerConfig
 
+# Largest magnitude of float16, in which every published encoder is stored too. Larger values are there to overflow,
+# which hides tokens.
 LARGEST_VALUE = 65_504.0
-"""Largest magnitude of float16, in which every published encoder is stored too.
-
-Larger values are there to overflow, which hides tokens.
-"""
 _PROBES, _PROBE_TOKENS = 4, 8
 
 
@@ -87,8 +84,9 @@ def load_tower(
     check_slices(config, layout, weights)
     for name in layout.buffers:  # no weight of the tower; any other content would move positions in old versions
         ids, expected = stored.pop(name, None), torch.arange(config.max_position_embeddings)
-        shapes = ((1, len(expected)), expected.shape)
-        if ids is not None and (ids.shape not in shapes or not torch.equal(ids.flatten().long(), expected)):
+        if ids is not None and (
+            ids.shape not in (expected.shape, expected[None].shape) or not torch.equal(ids.flatten().long(), expected)
+        ):
             raise BadWeights(weights.path, name, "is not 0, 1, 2, ...")
     for name, tensor in stored.items():
         check_values(tensor, name, file_of[name])

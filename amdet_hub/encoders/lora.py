@@ -17,14 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from amdet_hub.encoders.openclip import UnsupportedTower
-from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.strict_json import require
 from amdet_hub.encoders.weight_files import FLOAT_DTYPES
 from amdet_hub.errors import BadRepository, BadWeights
-from amdet_hub.records import AdapterNaming
+from amdet_hub.records import AdapterNaming, TensorInfo
 
+# Above the width of every known text tower, where a LoRA would be larger than what it changes.
 MAX_RANK = 4096
-"""Above the width of every known text tower, where a LoRA would be larger than what it changes."""
 MAX_ALPHA = 1e6
 
 _PATTERNS: Mapping[AdapterNaming, re.Pattern[str]] = {
@@ -95,7 +94,7 @@ class LoraMatrix:
 class Lora:
     """A LoRA on one text tower.
 
-    `width` and `intermediate` are sizes of the tower, None where the shapes do not tell; `layers` is their minimum.
+    `width` and `intermediate` are the tower's sizes, None where the shapes do not tell; `layers` is the least number.
     """
 
     naming: AdapterNaming
@@ -194,16 +193,25 @@ def _lora(
         sizes[row_size].add(rows)
         if matrix.target.startswith("encoder."):
             layers.append(int(matrix.target.split(".")[2]))
-    one_width = all(len(seen) <= 1 for seen in sizes.values())
-    require(one_width, path, f"the matrices of its LoRA belong to towers of different widths ({sizes})")
+    require(
+        all(len(seen) <= 1 for seen in sizes.values()),
+        path,
+        f"the matrices of its LoRA belong to towers of different widths ({sizes})",
+    )
     width, intermediate = (next(iter(sizes[size]), None) for size in ("width", "intermediate"))
-    ordered = tuple(sorted(matrices, key=lambda m: m.target))
-    return Lora(naming, prefix, ordered, max(ranks), 1 + max(layers), width, intermediate)
+    return Lora(
+        naming,
+        prefix,
+        tuple(sorted(matrices, key=lambda m: m.target)),
+        max(ranks),
+        1 + max(layers),
+        width,
+        intermediate,
+    )
 
 
 def _check_matrix(matrix: LoraMatrix, tensors: Mapping[str, TensorInfo], path: str) -> None:
-    complete = bool(matrix.down and matrix.up)
-    require(complete, path, f"the LoRA of '{matrix.target}' lacks one of its two factors")
+    require(bool(matrix.down and matrix.up), path, f"the LoRA of '{matrix.target}' lacks one of its two factors")
     for name in (matrix.down, matrix.up):
         info = tensors[name]
         if len(info.shape) != 2 or min(info.shape) < 1:

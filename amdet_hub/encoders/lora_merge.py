@@ -61,9 +61,11 @@ def _product(
 ) -> Tensor:
     """`scale * up @ down`, float32, of the shape of the matrix it is added to."""
     down, up = factors[matrix.down].float(), factors[matrix.up].float()  # (R, in), (out, R)
-    matrices = down.ndim == up.ndim == 2
-    fits = matrices and (up.shape[0], down.shape[1]) == tuple(shape) and down.shape[0] == up.shape[1]
-    require(fits, path, f"the LoRA of '{matrix.target}' does not fit a matrix of shape {tuple(shape)}")
+    require(
+        down.ndim == up.ndim == 2 and (*up.shape, *down.shape) == (shape[0], len(down), len(down), shape[1]),
+        path,
+        f"the LoRA of '{matrix.target}' does not fit a matrix of shape {tuple(shape)}",
+    )
     if scale is None:
         alpha = float(factors[matrix.alpha].float()) if matrix.alpha is not None else float(len(down))
         scale = alpha / len(down)

@@ -1,4 +1,4 @@
-"""What an `open_clip_config.json` says of the text tower. Standard library only.
+"""The text tower that an `open_clip_config.json` describes. Standard library only.
 
 Reads the keys that `amdet_hub.encoders.clip` and `amdet_hub.encoders.siglip` can honour, and refuses every other one
 that is switched on: a tower that works otherwise must not be scanned as if it were one of these. Sizes that the config
@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from amdet_hub.encoders.key_layouts import TowerLayout
-from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.strict_json import object_at
 from amdet_hub.encoders.tower_config import LEGACY_EOS, matrix_shape, projection_size, tower_config
-from amdet_hub.records import Family, TowerConfig
+from amdet_hub.records import Family, TensorInfo, TowerConfig
 
 OPENCLIP_CONFIG = "open_clip_config.json"
 
@@ -78,8 +77,7 @@ def openclip_tower(
 def _check_supported(text: Mapping[str, Any]) -> None:
     """Refuse a key that is switched on and not honoured here."""
     if text.get("hf_model_name"):
-        other = str(text["hf_model_name"])[:80]
-        raise UnsupportedTower(f"its text tower is a Hugging Face model of another kind ({other})")
+        raise UnsupportedTower(f"its text tower is another Hugging Face model ({str(text['hf_model_name'])[:80]})")
     for key, value in text.items():
         off = value in (None, False) or (key, value) == ("block_type", "default")
         if not off and key not in _HONOURED | _WITHOUT_EFFECT:

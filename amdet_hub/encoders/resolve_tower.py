@@ -17,7 +17,6 @@ from amdet_hub.encoders.strict_json import read_json_object, require
 from amdet_hub.encoders.tower_config import (
     FAMILY_OF_MODEL_TYPE,
     LEGACY_EOS,
-    assumptions,
     inferred_config,
     projection_size,
     tower_config,
@@ -25,16 +24,12 @@ from amdet_hub.encoders.tower_config import (
 from amdet_hub.encoders.weight_files import WeightSet, check_tower, folder_of, join
 from amdet_hub.records import Family, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
 
+# Prefixes of the towers of a single-file checkpoint: a config beside such a file describes something else.
 CONTAINERS = ("cond_stage_model.", "conditioner.embedders.", "text_encoders.")
-"""Prefixes of the towers of a single-file checkpoint: a config beside such a file describes something else."""
+# Where Stable Diffusion 2 stores OpenCLIP's whole tower. It reads the layer before the last, through the final norm;
+# diffusers keeps no more than that. Source: `FrozenOpenCLIPEmbedder(layer="penultimate")` of
+# Stability-AI/stablediffusion; diffusers 0.42 `convert_open_clip_checkpoint`.
 SD2_PREFIX = "cond_stage_model.model."
-"""Where Stable Diffusion 2 stores OpenCLIP's whole tower.
-
-It reads the layer before the last, through the final norm; diffusers keeps no more than that.
-
-Source: `FrozenOpenCLIPEmbedder(layer="penultimate")` of Stability-AI/stablediffusion; diffusers 0.42
-`convert_open_clip_checkpoint`.
-"""
 
 
 def towers_in(weights: WeightSet) -> tuple[TowerLayout, ...]:
@@ -84,7 +79,8 @@ def undeclared_tower(source: RepoSource, weights: WeightSet, layout: TowerLayout
     name = "SiglipTextModel" if config.family == "siglip" else "CLIPTextModel"
     if config.family == "clip" and config.projection_dim:
         name = "CLIPTextModelWithProjection"
-    return config, f"{_openclip_name(config) if openclip else name} ({assumptions(config)})"
+    assumed = f"no config.json, {config.num_attention_heads} heads and {config.hidden_act} assumed"
+    return config, f"{_openclip_name(config) if openclip else name} ({assumed})"
 
 
 def _openclip_name(config: TowerConfig) -> str:

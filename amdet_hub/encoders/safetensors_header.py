@@ -16,18 +16,18 @@ from typing import Any
 
 from amdet_hub.encoders.strict_json import parse_json_object, require
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import RepoSource
-from amdet_hub.records import TensorInfo as TensorInfo
+from amdet_hub.records import RepoSource, TensorInfo
 
+# The Hub client's own cap. The largest real header (a 700-tensor tower) is about 100 kB.
 MAX_HEADER_BYTES = 25 << 20
-"""The Hub client's own cap. The largest real header (a 700-tensor tower) is about 100 kB."""
+# Enough for the whole header of a two-tower CLIP model, so that one request per file is the rule.
 FIRST_READ_BYTES = 128 << 10
-"""Enough for the whole header of a two-tower CLIP model, so that one request per file is the rule."""
+# Ten times what a checkpoint of a whole pipeline lists (SDXL: about 2,500). Checking more takes seconds a file.
 MAX_TENSORS = 30_000
-"""Ten times what a checkpoint of a whole pipeline lists (SDXL: about 2,500). Checking more takes seconds a file."""
 MAX_NAME_LENGTH = 512
 MAX_DIMENSIONS = 8
 
+# Bits per value of every dtype the format knows. Source: `safetensors` 0.8, enum Dtype.
 DTYPE_BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
     **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
@@ -37,7 +37,6 @@ DTYPE_BITS = {
     "F6_E2M3": 6,
     "F6_E3M2": 6,
 }
-"""Bits per value of every dtype the format knows. Source: `safetensors` 0.8, enum Dtype."""
 
 
 def read_header(source: RepoSource, path: str) -> Mapping[str, TensorInfo]:
@@ -86,12 +85,18 @@ def check_header(raw: bytes, path: str, file_bytes: int) -> dict[str, TensorInfo
         BadRepository: as `read_header`.
     """
     # before millions of objects are made of it
-    many = raw.count(b'"data_offsets"') > MAX_TENSORS or raw.count(b",") > 20 * MAX_TENSORS
-    require(not many, path, f"it describes more than {MAX_TENSORS:,} tensors")
+    require(
+        not (raw.count(b'"data_offsets"') > MAX_TENSORS or raw.count(b",") > 20 * MAX_TENSORS),
+        path,
+        f"it describes more than {MAX_TENSORS:,} tensors",
+    )
     entries = parse_json_object(raw, path)
     metadata = entries.pop("__metadata__", {})
-    strings = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
-    require(strings, path, "its __metadata__ is not a map of strings")
+    require(
+        isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values()),
+        path,
+        "its __metadata__ is not a map of strings",
+    )
     require(len(entries) <= MAX_TENSORS, path, f"it lists {len(entries)} tensors")
     base = 8 + len(raw)
     infos = {name: _tensor_info(name, entry, path, base) for name, entry in entries.items()}
@@ -106,14 +111,23 @@ def check_header(raw: bytes, path: str, file_bytes: int) -> dict[str, TensorInfo
 
 def _tensor_info(name: str, entry: Any, path: str, base: int) -> TensorInfo:
     tensor = f"tensor '{name[:80]}'"
-    plain = 0 < len(name) <= MAX_NAME_LENGTH and not re.search(r"[\x00-\x1f\x7f]", name)
-    require(plain, path, f"the tensor name '{name[:80]}' is not acceptable")
-    described = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
-    require(described, path, f"{tensor} is not described by dtype, shape and data_offsets")
+    require(
+        0 < len(name) <= MAX_NAME_LENGTH and not re.search(r"[\x00-\x1f\x7f]", name),
+        path,
+        f"the tensor name '{name[:80]}' is not acceptable",
+    )
+    require(
+        isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"},
+        path,
+        f"{tensor} is not described by dtype, shape and data_offsets",
+    )
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     require(isinstance(dtype, str) and dtype in DTYPE_BITS, path, f"{tensor} has an unknown dtype")
-    sound = _whole_numbers(shape, at_most=MAX_DIMENSIONS) and _whole_numbers(offsets, at_most=2) and len(offsets) == 2
-    require(sound, path, f"{tensor} has a malformed shape or data_offsets")
+    require(
+        _whole_numbers(shape, at_most=MAX_DIMENSIONS) and _whole_numbers(offsets, at_most=2) and len(offsets) == 2,
+        path,
+        f"{tensor} has a malformed shape or data_offsets",
+    )
     bits, size_bytes = math.prod(shape) * DTYPE_BITS[dtype], offsets[1] - offsets[0]
     require(bits == 8 * size_bytes, path, f"{tensor} says {dtype} {shape} but spans {size_bytes} bytes")
     return TensorInfo(dtype, tuple(shape), base + offsets[0], base + offsets[1])

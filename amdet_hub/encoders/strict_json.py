@@ -8,10 +8,10 @@ from typing import Any, cast
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoSource, strict_json
 
+# A real `config.json` or `model_index.json` is under 10 kB; a shard index of a large pipeline stays below 1 MB.
 MAX_CONFIG_BYTES = 4 << 20
-"""A real `config.json` or `model_index.json` is under 10 kB; a shard index of a large pipeline stays below 1 MB."""
+# Nesting that no configuration needs more than; real ones stay below 6.
 MAX_DEPTH = 32
-"""Nesting that no configuration needs more than; real ones stay below 6."""
 MAX_GROUPS, MAX_ITEMS = 1_500_000, 6_000_000
 """Brackets and commas of one file.
 

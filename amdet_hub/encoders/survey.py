@@ -10,8 +10,8 @@ from amdet_hub.encoders.resolve_tower import resolve_tower
 from amdet_hub.encoders.weight_files import WeightSet
 from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan, SkipReason, TowerConfig
 
+# Reasons that never keep a repository from being cleared.
 HARMLESS: tuple[SkipReason, ...] = ("no-model-files", "not-clip-family", "textual-inversion")
-"""Reasons that never keep a repository from being cleared."""
 
 
 @dataclass

@@ -81,12 +81,12 @@ class TextTower(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors live."""
+        """The device of the tensors."""
         return self.token_embedding.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the matrix products run in."""
+        """The dtype of the matrix products."""
         return cast(torch.dtype, self._layers[0].mlp.fc1.weight.dtype)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:

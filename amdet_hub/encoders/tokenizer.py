@@ -19,16 +19,16 @@ from typing import Any, cast
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from amdet_hub.encoders.strict_json import parse_json, parse_json_object, require, whole_number
+from amdet_hub.encoders.strict_json import parse_json_object, require, whole_number
 from amdet_hub.encoders.tower_config import LEGACY_EOS, siglip_ids
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoSource, ResolvedEncoder, TowerConfig
 
+# SigLIP 2's `tokenizer.json`, the largest real one, has about 34 MB.
 MAX_TOKENIZER_BYTES = 64 << 20
-"""SigLIP 2's `tokenizer.json`, the largest real one, has about 34 MB."""
 MAX_PIECE_LENGTH = 1024
+# Scores of a Unigram vocabulary are log probabilities, none of which is below -100.
 MAX_SCORE = 1e30
-"""Scores of a Unigram vocabulary are log probabilities, none of which is below -100."""
 
 START_OF_TEXT, END_OF_TEXT = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
@@ -105,10 +105,9 @@ def special_ids(config: TowerConfig, vocabulary: Mapping[str, int] | None = None
     if config.family == "siglip":
         _, eos, pad = siglip_ids(config.vocab_size)
         return None, eos, pad
-    known = vocabulary or {}
+    known, eos = vocabulary or {}, config.eos_token_id
     bos = known.get(START_OF_TEXT, config.vocab_size - 2 if config.bos_token_id == 0 else config.bos_token_id)
-    eos = config.eos_token_id  # where it is not the legacy id, the tower pools at this one whatever a vocabulary says
-    if eos == LEGACY_EOS:
+    if eos == LEGACY_EOS:  # at any other id the tower pools, whatever a vocabulary says
         eos = known.get(END_OF_TEXT, config.vocab_size - 1)
     return bos, eos, eos
 
@@ -122,15 +121,12 @@ def load_tokenizer(resolved: ResolvedEncoder, source: RepoSource) -> PromptToken
     """
     if not resolved.tokenizer_files:
         return None
-    path = resolved.tokenizer_files[0]
-    if len(resolved.tokenizer_files) == 2:
-        vocab = parse_json(source.read_small(path, max_bytes=MAX_TOKENIZER_BYTES), path)
-        merges_path = resolved.tokenizer_files[1]
+    path, *others = resolved.tokenizer_files
+    data = parse_json_object(source.read_small(path, max_bytes=MAX_TOKENIZER_BYTES), path)
+    model = data["model"] if isinstance(data.get("model"), dict) else {}
+    for merges_path in others:
         merges = _merge_lines(source.read_small(merges_path, max_bytes=MAX_TOKENIZER_BYTES), merges_path)
-        model: Mapping[str, Any] = {"type": "BPE", "vocab": vocab, "merges": merges}
-    else:
-        data = parse_json_object(source.read_small(path, max_bytes=MAX_TOKENIZER_BYTES), path)
-        model = data["model"] if isinstance(data.get("model"), dict) else {}
+        model = {"type": "BPE", "vocab": data, "merges": merges}
     return build_tokenizer(model, resolved.config, path)
 
 
@@ -155,18 +151,22 @@ def build_tokenizer(model: Mapping[str, Any], config: TowerConfig, path: str) ->
 
 
 def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
-    marked = any(token.endswith(END_OF_WORD) for token in vocab)
-    require(marked, path, "its vocabulary has no end-of-word entries, so it is not CLIP's")
-    bpe = _model(
-        models.BPE,
+    require(
+        any(token.endswith(END_OF_WORD) for token in vocab),
         path,
-        vocab=vocab,
-        merges=merges,
-        end_of_word_suffix=END_OF_WORD,
-        continuing_subword_prefix="",
-        unk_token=END_OF_TEXT if END_OF_TEXT in vocab else None,
+        "its vocabulary has no end-of-word entries, so it is not CLIP's",
     )
-    tokenizer = Tokenizer(bpe)
+    tokenizer = Tokenizer(
+        _model(
+            models.BPE,
+            path,
+            vocab=vocab,
+            merges=merges,
+            end_of_word_suffix=END_OF_WORD,
+            continuing_subword_prefix="",
+            unk_token=END_OF_TEXT if END_OF_TEXT in vocab else None,
+        )
+    )
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
@@ -178,10 +178,16 @@ def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerCon
 
 def _siglip(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptTokenizer:
     entries: Any = model.get("vocab")
-    counted = isinstance(entries, list) and 0 < len(entries) <= config.vocab_size
-    require(counted, path, f"its vocabulary is not a list of at most {config.vocab_size} pieces")
-    pairs = all(isinstance(e, list) and len(e) == 2 and _is_piece(e[0]) and _is_score(e[1]) for e in entries)
-    require(pairs, path, "its vocabulary is not a list of pieces and scores")
+    require(
+        isinstance(entries, list) and 0 < len(entries) <= config.vocab_size,
+        path,
+        f"its vocabulary is not a list of at most {config.vocab_size} pieces",
+    )
+    require(
+        all(isinstance(e, list) and len(e) == 2 and _is_piece(e[0]) and _is_score(e[1]) for e in entries),
+        path,
+        "its vocabulary is not a list of pieces and scores",
+    )
     unk_id = whole_number(model.get("unk_id"), "unk_id", 0, len(entries) - 1, path)
     scored = [(piece, float(score)) for piece, score in entries]
     tokenizer = Tokenizer(_model(models.Unigram, path, vocab=scored, unk_id=unk_id, byte_fallback=False))
@@ -192,8 +198,7 @@ def _siglip(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptT
 
 
 def _siglip2(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
-    unknown = "<unk>" if "<unk>" in vocab else None
-    options = {"fuse_unk": True, "unk_token": unknown, "byte_fallback": True}
+    options = {"fuse_unk": True, "unk_token": "<unk>" if "<unk>" in vocab else None, "byte_fallback": True}
     tokenizer = Tokenizer(_model(models.BPE, path, vocab=vocab, merges=merges, **options))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
@@ -238,8 +243,7 @@ def _canonical_text(text: str) -> str:
 
     Source: `SiglipTokenizer.canonicalize_text`.
     """
-    text = text.lower().translate(str.maketrans("", "", string.punctuation))
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
 
 
 def _model(kind: Callable[..., Any], path: str, **arguments: Any) -> Any:

@@ -15,10 +15,9 @@ from typing import Any
 
 from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, PROJECTION, TOKEN_EMBEDDING
 from amdet_hub.encoders.key_layouts import TowerLayout
-from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.strict_json import object_at, real_number, require, whole_number
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import Family, KeyLayout, TowerConfig
+from amdet_hub.records import Family, KeyLayout, TensorInfo, TowerConfig
 
 _KINDS: dict[str, Family] = {
     "clip": "clip",
@@ -29,13 +28,10 @@ _KINDS: dict[str, Family] = {
     "owlvit": "clip",
     "owlv2": "clip",
 }
+# `model_type` values whose text tower is supported. Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2",
+# with the same text tower. CLIPSeg, X-CLIP, OWL-ViT and OWLv2 have CLIP's text layers, mask and projection under
+# their own names.
 FAMILY_OF_MODEL_TYPE: Mapping[str, Family] = _KINDS | {f"{kind}_text_model": f for kind, f in _KINDS.items()}
-"""`model_type` values whose text tower is supported.
-
-Fixed-resolution SigLIP 2 says "siglip"; NaFlex says "siglip2", with the same text tower.
-
-CLIPSeg, X-CLIP, OWL-ViT and OWLv2 have CLIP's text layers, mask and projection under their own names.
-"""
 
 # Models that pool at the largest id whatever their config says. Source: `XCLIPTextTransformer`,
 # `OwlViTTextTransformer` of transformers 5.23.
@@ -80,13 +76,13 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "max_position_embeddings": (2, 65_536),
 }
 
+# The end-of-text id that means "pool at the largest id of the sequence" (see `amdet_hub.encoders.clip`).
 LEGACY_EOS = 2
-"""The end-of-text id that means "pool at the largest id of the sequence" (see `amdet_hub.encoders.clip`)."""
 
+# SigLIP 2's vocabulary size, which tells its special ids from SigLIP's.
 GEMMA_VOCABULARY = 256_000
-"""SigLIP 2's vocabulary size, which tells its special ids from SigLIP's."""
+# Widths whose heads are not 64 wide. Source: google/siglip-so400m-patch14-384 (27 x 1152, 16 heads).
 HEADS_BY_WIDTH = {1152: 16}
-"""Widths whose heads are not 64 wide. Source: google/siglip-so400m-patch14-384 (27 x 1152, 16 heads)."""
 
 
 def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projection_dim: int | None) -> TowerConfig:
@@ -131,7 +127,7 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
 
 
 def inferred_config(tensors: Mapping[str, TensorInfo], layout: TowerLayout, path: str) -> TowerConfig:
-    """The tower in a weight file that came without a config: sizes from the shapes, the rest as in `assumptions`.
+    """The tower in a weight file that has no config: sizes from the shapes, heads and activation assumed.
 
     Raises:
         BadRepository: a tensor that the sizes are read from is missing or has the wrong rank, or no usual number of
@@ -142,8 +138,11 @@ def inferred_config(tensors: Mapping[str, TensorInfo], layout: TowerLayout, path
     vocab, width = matrix_shape(tensors, tokens, path)
     family: Family = "siglip" if f"{head}.bias" in tensors else "clip"
     heads = HEADS_BY_WIDTH.get(width, width // 64)
-    usual = width >= 64 and width % 64 == 0
-    require(usual, path, f"there is no config.json, and no usual number of attention heads fits the width {width}")
+    require(
+        width >= 64 and width % 64 == 0,
+        path,
+        f"there is no config.json, and no usual number of attention heads fits the width {width}",
+    )
     layers = 0
     while f"{blocks}{layers}.{norm}.weight" in tensors:
         layers += 1
@@ -199,11 +198,6 @@ def projection_size(tensors: Mapping[str, TensorInfo], layout: TowerLayout) -> i
     openclip = layout.key_layout == "openclip"  # stored as D x P, and applied as x @ W
     info = tensors.get(f"{layout.prefix}text_projection" if openclip else layout.root + PROJECTION)
     return info.shape[1 if openclip else 0] if info is not None and len(info.shape) == 2 else None
-
-
-def assumptions(config: TowerConfig) -> str:
-    """The assumptions of `inferred_config`, as a phrase for people."""
-    return f"no config.json, {config.num_attention_heads} heads and {config.hidden_act} assumed"
 
 
 def siglip_ids(vocab_size: int) -> tuple[int, int, int]:

@@ -26,8 +26,8 @@ from amdet_hub.encoders.weight_files import (
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import SkipReason
 
+# Weight files outside the declared components whose headers are read; more of them block.
 MAX_UNDECLARED_FILES = 32
-"""Weight files outside the declared components whose headers are read; more of them block."""
 _STANDARD_WEIGHTS = {"model.safetensors", "model.safetensors.index.json"}
 
 
@@ -38,7 +38,7 @@ def note_undeclared_files(survey: Survey, root: str) -> None:
     """
     paths = [p for p in paths_under(survey.source, root) if p.endswith(".safetensors") and not _accounted(survey, p)]
     others = [path for path in paths if folder_of(path) in survey.other_folders]
-    rest = [path for path in paths if path not in others]
+    rest = [path for path in paths if folder_of(path) not in survey.other_folders]
     for path in survey.first(others, MAX_SHARDS, root) + survey.first(rest, MAX_UNDECLARED_FILES, root):
         note_undeclared_file(survey, path)
 
@@ -112,8 +112,11 @@ def note_adapters(survey: Survey, root: str) -> None:
         note_undeclared_file(survey, path)
     for folder in (folder_of(path) for path, name in names.items() if name == ADAPTER_CONFIG):
         if folder not in map(folder_of, weights) and (folder == root or _beside_text(survey, folder)):
-            detail = f"an adapter ({ADAPTER_CONFIG}) without a safetensors file, which transformers would apply"
-            survey.skip(join(folder, ADAPTER_CONFIG), "unsupported-adapter", detail)
+            survey.skip(
+                join(folder, ADAPTER_CONFIG),
+                "unsupported-adapter",
+                "an adapter without a safetensors file, which transformers would apply",
+            )
 
 
 def _beside_text(survey: Survey, folder: str) -> bool:
@@ -132,5 +135,6 @@ def note_pickles(survey: Survey, root: str) -> None:
             beside = beside or all(name.startswith("pytorch_model") for name in names)
         if names:
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-            detail = f"pickles are not loaded: {', '.join(names[:4])}{more}"
-            survey.skip(folder, "pickle-only", detail, blocks=not beside)
+            survey.skip(
+                folder, "pickle-only", f"pickles are not loaded: {', '.join(names[:4])}{more}", blocks=not beside
+            )

@@ -17,10 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from amdet_hub.encoders.safetensors_header import TensorInfo
+from amdet_hub.records import TensorInfo
 
+# Vectors of one word; real ones have 1 to 75, what fits a prompt.
 MAX_VECTORS = 256
-"""Vectors of one word; real ones have 1 to 75, what fits a prompt."""
 MAX_WORDS = 16
 
 _PICKLE = re.compile(r".*\.(?:bin|pt|pth|ckpt|pkl|pickle)", re.IGNORECASE)

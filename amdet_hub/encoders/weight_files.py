@@ -1,4 +1,4 @@
-"""Which safetensors files of a folder make one set of weights, and does a set hold exactly the tower of its config?
+"""The sets of weights in a folder, and the check that a set holds exactly the tower of its config.
 
 Knows transformers' file names (single files, variants, shards with an index) and headers. Refuses to read tensors;
 imports no torch.
@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from amdet_hub.encoders.key_layouts import TowerLayout
-from amdet_hub.encoders.safetensors_header import TensorInfo, read_header
+from amdet_hub.encoders.safetensors_header import read_header
 from amdet_hub.encoders.strict_json import read_json_object, require
 from amdet_hub.errors import BadRepository, BadWeights
-from amdet_hub.records import RepoFile, RepoSource, TowerConfig
+from amdet_hub.records import RepoFile, RepoSource, TensorInfo, TowerConfig
 
+# Weight sets in one folder; real ones hold up to six variants. Each is read and scanned.
 MAX_SETS = 32
-"""Weight sets in one folder; real ones hold up to six variants. Each is read and scanned."""
+# Far above any text encoder (the largest real one has 2 shards).
 MAX_SHARDS = 256
-"""Far above any text encoder (the largest real one has 2 shards)."""
+# Stored dtypes a plain tower may have. Anything else (8-bit, integers) is quantised and means something only together
+# with other data.
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
-"""Stored dtypes a plain tower may have.
-
-Anything else (8-bit, integers) is quantised and means something only together with other data.
-"""
 # Dtypes of the buffer of position ids: integers, and what a cast of a whole checkpoint makes of them.
 _COUNTING_DTYPES = ("I64", "I32", "F32", "F16", "BF16")
 
@@ -102,8 +100,9 @@ def weight_sets(source: RepoSource, folder: str) -> list[WeightSet]:
     sharded = []
     for match in indexes:
         variant = match["a"] or match["b"] or ""
-        label = f"{variant} sharded".strip() if variant in sets else variant
-        sharded.append(_sharded(source, folder, match[0], label))
+        sharded.append(
+            _sharded(source, folder, match[0], f"{variant} sharded".strip() if variant in sets else variant)
+        )
     return sorted([*sets.values(), *sharded], key=lambda s: s.variant)
 
 
@@ -118,8 +117,7 @@ def _sharded(source: RepoSource, folder: str, index_name: str, variant: str) -> 
     weight_map = read_json_object(source, index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise BadRepository(index, "it has no 'weight_map'")
-    shards = _shard_names(weight_map, index)
-    files = tuple(_listed(source, join(folder, shard), index) for shard in shards)
+    files = tuple(_listed(source, join(folder, shard), index) for shard in _shard_names(weight_map, index))
     headers = {file.path: read_header(source, file.path) for file in files}
     file_of = {name: path for path, header in headers.items() for name in header}
     tensors = {name: info for header in headers.values() for name, info in header.items()}
@@ -136,8 +134,11 @@ def _shard_names(weight_map: Mapping[str, Any], index: str) -> list[str]:
             raise BadRepository(index, f"it names the shard {str(shard)[:80]!r}, not a plain .safetensors name")
     shards = set(weight_map.values())
     require(len(shards) <= MAX_SHARDS, index, f"it names {len(shards)} shards")
-    distinct = len({shard.casefold() for shard in shards}) == len(shards)
-    require(distinct, index, "two of its shards differ in upper and lower case only")
+    require(
+        len({shard.casefold() for shard in shards}) == len(shards),
+        index,
+        "two of its shards differ in upper and lower case only",
+    )
     return sorted(shards)
 
 

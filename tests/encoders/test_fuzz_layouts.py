@@ -15,11 +15,10 @@ from amdet_hub.encoders.key_layouts import TowerLayout, find_towers
 from amdet_hub.encoders.lora import Lora, find_loras
 from amdet_hub.encoders.lora_files import peft_scale
 from amdet_hub.encoders.openclip import UnsupportedTower, openclip_tower
-from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.tower_config import inferred_config
 from amdet_hub.encoders.unsupported_files import describe_inversion, describe_text_parts
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import TowerConfig
+from amdet_hub.records import TensorInfo, TowerConfig
 
 PARTS = (
     "text_model text_encoder text_encoder_2 text_encoders clip_l base_model model encoder layers resblocks transformer"

@@ -11,10 +11,9 @@ from transformers import CLIPConfig, CLIPTextConfig, SiglipConfig, SiglipTextCon
 from amdet_hub.encoders.architectures import classify_config
 from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.key_layouts import TowerLayout, find_towers, wanted_names
-from amdet_hub.encoders.safetensors_header import TensorInfo
 from amdet_hub.encoders.tower_config import inferred_config, tower_config
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import Family, KeyLayout, ResolvedEncoder, TowerConfig
+from amdet_hub.records import Family, KeyLayout, ResolvedEncoder, TensorInfo, TowerConfig
 
 COMPARED = (
     "vocab_size",
