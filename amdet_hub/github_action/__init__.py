@@ -7,7 +7,7 @@
 * `comment`: one comment on a pull request, kept up to date.
 
 `python -P -m amdet_hub.github_action` is the Action's first step. It runs on the runner's own Python before anything
-is installed, so that a push without checkpoints costs seconds: this room imports the standard library and
-`amdet_hub.errors`. The rest is `amdet-hub action` (`amdet_hub.cli.action`). Names of files and branches, and all that
-an event says, are hostile text.
+is installed, so that a push without checkpoints costs seconds. So this room imports the standard library, and of ours
+`errors` and `files` alone. The rest is `amdet-hub action`. Names of files and branches, and all
+that an event says, are hostile text.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from amdet_hub.errors import ConfigError
@@ -64,10 +65,8 @@ def changed_paths(root: Path, base: str) -> list[str] | None:
     """
     run_git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if not _has(root, base):
-        try:
+        with suppress(GitFailed):
             run_git(root, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--depth=1", "origin", base)
-        except GitFailed:
-            return None
         if not _has(root, base):
             return None
     listed = run_git(

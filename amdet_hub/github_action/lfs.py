@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from amdet_hub.errors import BadRepository
+from amdet_hub.files import draft_of
 
 MAX_POINTER_BYTES = 1024
 """A longer file is no pointer."""
@@ -29,7 +29,6 @@ _NOT_TEXT = frozenset({"unet", "transformer", "vae", "safety_checker", "image_en
 
 Should one hold a text encoder after all, its pointer is no weight file: an error.
 """
-_CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 3600
 
 
@@ -65,13 +64,10 @@ def materialize(root: Path, folder: Path) -> int:
     Raises:
         BadRepository: an object is nowhere to be had, or is not what the pointer says.
     """
-    count = 0
-    for path in _candidates(folder):
-        pointer = read_pointer(path)
-        if pointer is not None:
-            _replace(root, path, pointer)
-            count += 1
-    return count
+    pointers = {path: pointer for path in _candidates(folder) if (pointer := read_pointer(path)) is not None}
+    for path, pointer in pointers.items():
+        _replace(root, path, pointer)
+    return len(pointers)
 
 
 def _candidates(folder: Path) -> list[Path]:
@@ -87,28 +83,20 @@ def _candidates(folder: Path) -> list[Path]:
 
 def _replace(root: Path, path: Path, pointer: Pointer) -> None:
     shown = path.relative_to(root).as_posix()
-    partial = path.with_name(f".{pointer.sha256[:16]}.partial")
-    with suppress(FileNotFoundError):
-        partial.unlink()  # a link that was committed under this name is not followed
+    stored = root / ".git" / "lfs" / "objects" / pointer.sha256[:2] / pointer.sha256[2:4] / pointer.sha256
     try:
-        stored = root / ".git" / "lfs" / "objects" / pointer.sha256[:2] / pointer.sha256[2:4] / pointer.sha256
-        if stored.is_file():
-            with stored.open("rb") as source, partial.open("xb") as copy:
-                shutil.copyfileobj(source, copy, _CHUNK_BYTES)
-        elif not _smudge(root, path, partial):
-            raise BadRepository(
-                shown, "it is a Git LFS pointer and its object is not here; check out with 'lfs: true'"
-            )
-        if partial.stat().st_size != pointer.size_bytes or _sha256(partial) != pointer.sha256:
-            raise BadRepository(shown, "its Git LFS object is not the one that the pointer names")
-        os.replace(partial, path)
+        with draft_of(path) as draft:
+            if stored.is_file():
+                shutil.copyfile(stored, draft)
+            elif not _smudge(root, path, draft):
+                raise BadRepository(
+                    shown, "it is a Git LFS pointer and its object is not here; check out with 'lfs: true'"
+                )
+            if draft.stat().st_size != pointer.size_bytes or _sha256(draft) != pointer.sha256:
+                raise BadRepository(shown, "its Git LFS object is not the one that the pointer names")
     except OSError as error:
-        raise BadRepository(
-            shown, f"its Git LFS object cannot be read ({(error.strerror or 'system error').lower()})"
-        ) from error
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()
+        reason = (error.strerror or "system error").lower()
+        raise BadRepository(shown, f"its Git LFS object cannot be read ({reason})") from error
 
 
 def _smudge(root: Path, path: Path, target: Path) -> bool:
@@ -138,8 +126,5 @@ def _smudge(root: Path, path: Path, target: Path) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

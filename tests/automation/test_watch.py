@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from amdet_hub.automation.owner_discussion import DISCUSSION_TITLE, discussion_text
 from amdet_hub.automation.watch import WatchConfig, WatchEvent, WatchSummary, watch
@@ -179,8 +180,8 @@ def test_without_a_token_the_finding_is_kept_and_the_failure_said(
 def test_broken_repositories_are_noted_and_passing_failures_tried_again(watcher: Watcher) -> None:
     hub = watcher.hub
     hub.add_model("mixed/broken", {"config.json": b"{", "model.safetensors": b"x" * 64})
-    no_tensors = (2).to_bytes(8, "little") + b"{}"
-    hub.add_model("mixed/words", {"config.json": b'{"model_type": "bert"}', "model.safetensors": no_tensors})
+    weights = save({"encoder.layer.0.output.dense.weight": torch.zeros(4, 4)})
+    hub.add_model("mixed/words", {"config.json": b'{"model_type": "bert"}', "model.safetensors": weights})
     hub.add_model("mixed/copy", files_of("base"))
     hub.fail("mixed/copy/tree/", status=503)
     quick = impatient(watcher.config.scanner)

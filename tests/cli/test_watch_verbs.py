@@ -70,7 +70,7 @@ def test_watch_prints_one_line_for_each_and_exits_with_the_worst(ask: Run, hub: 
     ("args", "code"),
     [
         (("watch", "./folder", "--once"), "target-error"),
-        (("watch", "nosuch/...", "--once"), "target-error"),
+        (("watch", "nosuch/...", "--once"), "repo-not-found"),
         (("watch", "org/none", "--once"), "repo-not-found"),
         (("watch",), "usage-error"),
         (("watch", "org/copy", "--max-scans", "0"), "usage-error"),

@@ -183,7 +183,7 @@ def test_an_object_of_another_content_is_refused(scratch: Scratch) -> None:
     with pytest.raises(BadRepository, match="not the one"):
         materialize(scratch.root, scratch.root / "m.safetensors")
     assert (scratch.root / "m.safetensors").read_bytes() == content
-    assert [p.name for p in scratch.root.iterdir() if p.name.endswith(".partial")] == []
+    assert [p.name for p in scratch.root.iterdir() if p.name.endswith(".tmp")] == []
 
 
 def test_git_lfs_gets_the_pointer_and_no_path(
