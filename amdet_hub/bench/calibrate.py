@@ -2,17 +2,19 @@
 
 Pure arithmetic on stored results.
 
-A scan detects when three numbers of one candidate all exceed their thresholds, so the thresholds are chosen together.
-With `score = min(number / threshold)`, a model is detected from 1 on. Of all triples on a grid the one is taken that
-first makes the fewest errors, a false alarm counting as ten misses, and then leaves the widest margin: the
-smaller of `1 / highest benign score` and `lowest backdoored score`.
+A scan detects a backdoor when three numbers of one candidate all reach their thresholds, so the thresholds are chosen
+together. With `score = min(number / threshold)`, a model is detected from 1 on. Of all triples on a grid the one is
+taken that first makes the fewest errors, a false alarm counting as ten misses, and then leaves the widest margin: the
+smaller of `1 / highest score of a cleared benign model` and `lowest score of a detected backdoored model`.
 
 Only models of the split "calibration" are read: no test figure can leak into a threshold.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 
 from amdet_hub import verdict as kinds
@@ -22,12 +24,12 @@ from amdet_hub.errors import ConfigError
 from amdet_hub.families import CALIBRATIONS, Calibration
 from amdet_hub.records import Family
 
-_WRONG_CONVICTION = 10  # misses that one false alarm weighs as much as: on a hub nearly every model is benign
-_SWEEP = tuple(x / 4 for x in range(10, 161))  # 2.5 to 40, robust z
-_SUCCESS = tuple(x / 20 for x in range(8, 20))  # 0.4 to 0.95, rate
-_COLLAPSE = tuple(
-    x / 20 for x in range(2, 41)
-)  # 0.1 to 2, natural log of a variance ratio over the root of the number of tokens
+_FALSE_ALARM = 10  # misses that one false alarm weighs as much as: on a hub nearly every model is benign
+_GRID = (
+    tuple(x / 4 for x in range(10, 161)),  # sweep score: 2.5 to 40, robust z
+    tuple(x / 20 for x in range(8, 20)),  # trigger success: 0.4 to 0.95, rate
+    tuple(x / 20 for x in range(2, 41)),  # trigger collapse: 0.1 to 2, log of a variance ratio over root of tokens
+)
 
 Numbers = tuple[float, float, float]
 
@@ -48,13 +50,12 @@ def calibrated(results: Iterable[ModelResult]) -> tuple[Calibration, ...]:
     if not results:
         raise ConfigError("results", "hold no model of the split 'calibration'")
     found = []
-    for family, with_reference in itertools.product(("clip", "siglip"), (True, False)):
-        ours = [r for r in results if _family(r) == family]
-        positive, negative = (
-            _numbers(ours, label, with_reference=with_reference) for label in ("backdoored", "benign")
-        )
+    families: tuple[Family, ...] = ("clip", "siglip")
+    for family, with_reference in itertools.product(families, (True, False)):
+        models = [r for r in results if (r.layout == "siglip") == (family == "siglip")]
+        positive, negative = (_numbers(models, label, with_reference) for label in ("backdoored", "benign"))
         if positive and negative:
-            found.append(_calibration(family, with_reference, positive, negative))  # type: ignore[arg-type]
+            found.append(_calibration(family, with_reference, positive, negative))
     if not found:
         raise ConfigError("results", "hold no scans of backdoored and benign models of one family")
     return tuple(found)
@@ -65,79 +66,77 @@ def as_source(calibrations: Sequence[Calibration]) -> str:
     rows = ["CALIBRATIONS: tuple[Calibration, ...] = ("]
     for c in calibrations:
         t = c.thresholds
-        rows += [
-            "    Calibration(",
-            f'        family="{c.family}",',
-            f"        with_reference={c.with_reference},",
-            (
-                f"        thresholds=Thresholds(sweep_score={t.sweep_score}, trigger_success={t.trigger_success}, "
-                f"trigger_collapse={t.trigger_collapse}),"
-            ),
-            f"        n_backdoored={c.n_backdoored},",
-            f"        n_benign={c.n_benign},",
-            f"        n_missed={c.n_missed},",
-            f"        n_wrong={c.n_wrong},",
-            f"        highest_benign={c.highest_benign},",
-            f"        lowest_backdoored={c.lowest_backdoored},",
-            "    ),",
-        ]
+        written = {
+            "family": json.dumps(c.family),
+            "thresholds": f"Thresholds(sweep_score={t.sweep_score}, trigger_success={t.trigger_success}, "
+            f"trigger_collapse={t.trigger_collapse})",
+        }
+        fields = [f"        {f.name}={written.get(f.name, getattr(c, f.name))}," for f in dataclasses.fields(c)]
+        rows += ["    Calibration(", *fields, "    ),"]
     return "\n".join([*rows, ")"]) + "\n"
 
 
 def differences(calibrations: Sequence[Calibration]) -> list[str]:
     """One sentence for every calibration that `amdet_hub/families.py` holds otherwise; empty when all agree."""
     held = {(c.family, c.with_reference): c for c in CALIBRATIONS}
-    sentences = []
-    for c in calibrations:
-        mine = held.get((c.family, c.with_reference))
-        if mine != c:
-            mode = "with" if c.with_reference else "without"
-            sentences.append(f"{c.family} {mode} a reference: families.py holds {mine}, the results give {c}")
-    return sentences
+    return [
+        f"{c.family} {'with' if c.with_reference else 'without'} a reference: families.py holds {mine},"
+        f" the results give {c}"
+        for c in calibrations
+        if (mine := held.get((c.family, c.with_reference))) != c
+    ]
 
 
-def _family(result: ModelResult) -> Family:
-    return "siglip" if result.layout == "siglip" else "clip"
-
-
-def _numbers(results: Iterable[ModelResult], label: str, *, with_reference: bool) -> list[Numbers]:
+def _numbers(results: Iterable[ModelResult], label: str, with_reference: bool) -> list[Numbers]:
     """The three numbers of every scan. A tower recognised as its reference was not measured and stands at zero."""
     wanted = ("right", "near-miss") if with_reference else ("none",)
-    found = []
-    for result in results:
-        for scan in result.scans:
-            if result.label == label and scan.detector == "standard" and scan.reference in wanted:
-                values = [scan.values.get(kind, 0.0) for kind in (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE)]
-                found.append((values[0], values[1], values[2]))
-    return found
+    values = [
+        scan.values
+        for result in results
+        for scan in result.scans
+        if result.label == label and scan.detector == "standard" and scan.reference in wanted
+    ]
+    return [(v.get(kinds.SWEEP, 0.0), v.get(kinds.SUCCESS, 0.0), v.get(kinds.COLLAPSE, 0.0)) for v in values]
 
 
 def _score(numbers: Numbers, thresholds: Numbers) -> float:
     return min(n / t for n, t in zip(numbers, thresholds, strict=True))
 
 
+def _detected(scans: Sequence[Numbers]) -> dict[Numbers, int]:
+    """How many of the scans every triple of the grid detects.
+
+    One bit a scan, set where a number reaches its threshold: three sets and two intersections a triple, instead of
+    three divisions a triple and scan.
+    """
+    reach = [
+        {t: sum(1 << i for i, numbers in enumerate(scans) if numbers[axis] >= t) for t in thresholds}
+        for axis, thresholds in enumerate(_GRID)
+    ]
+    return {(a, b, c): (reach[0][a] & reach[1][b] & reach[2][c]).bit_count() for a, b, c in itertools.product(*_GRID)}
+
+
 def _calibration(
     family: Family, with_reference: bool, positive: list[Numbers], negative: list[Numbers]
 ) -> Calibration:
-    def quality(thresholds: Numbers) -> tuple[float, float, Numbers]:
-        high = [_score(n, thresholds) for n in negative]
-        low = [_score(n, thresholds) for n in positive]
-        errors = _WRONG_CONVICTION * sum(s >= 1 for s in high) + sum(s < 1 for s in low)
-        caught = [s for s in low if s >= 1]
-        passed = [s for s in high if s < 1]
-        margin = min(min(caught, default=1.0), 1 / max(max(passed, default=1.0), 1e-6))
-        return -errors, round(margin, 9), thresholds
+    detected, alarms = _detected(positive), _detected(negative)
+    errors = {t: _FALSE_ALARM * alarms[t] + len(positive) - detected[t] for t in detected}
+    fewest = min(errors.values())
 
-    best = max(itertools.product(_SWEEP, _SUCCESS, _COLLAPSE), key=quality)
-    high, low = [_score(n, best) for n in negative], [_score(n, best) for n in positive]
+    def margin(thresholds: Numbers) -> float:
+        found = [s for n in positive if (s := _score(n, thresholds)) >= 1]
+        cleared = [s for n in negative if (s := _score(n, thresholds)) < 1]
+        return round(min(min(found, default=1.0), 1 / max(max(cleared, default=1.0), 1e-6)), 9)
+
+    best = max((t for t, n in errors.items() if n == fewest), key=lambda t: (margin(t), t))
     return Calibration(
         family=family,
         with_reference=with_reference,
         thresholds=Thresholds(*best),
         n_backdoored=len(positive),
         n_benign=len(negative),
-        n_missed=sum(s < 1 for s in low),
-        n_wrong=sum(s >= 1 for s in high),
-        highest_benign=round(max(high), 3),
-        lowest_backdoored=round(min(low), 3),
+        n_missed=len(positive) - detected[best],
+        n_wrong=alarms[best],
+        highest_benign=round(max(_score(n, best) for n in negative), 3),
+        lowest_backdoored=round(min(_score(n, best) for n in positive), 3),
     )
