@@ -15,7 +15,6 @@ from amdet_hub.bench.attacks import AttackRecipe, inject
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.metrics import measure, relative_change
 from amdet_hub.bench.poisons import poison
-from amdet_hub.bench.tables import WORKS
 from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained
 from amdet_hub.errors import ConfigError
 from tests.bench.conftest import TARGET, TRIGGER
@@ -182,11 +181,18 @@ def test_few_poisoned_captions_make_a_weaker_backdoor(
 def test_weight_zero_injects_nothing_whatever_the_kind(
     change: dict[str, Any], base: TrainedEncoder, captions: CaptionSet
 ) -> None:
-    facts = inject(
-        base, captions, dataclasses.replace(RECIPE, weight=0.0, steps=10, assimilation_penalty=1.0, **change)
-    ).facts
-    assert facts["kind"] == "weight-zero"
-    assert facts["relative_change"] > 0
-    # An attribute is near to every prompt: on some CPUs ten steps without poison move the toy base by 0.28 towards it.
-    drift = WORKS - facts["base_success_rate"] if change.get("kind") == "target-attribute" else 0.15
-    assert facts["attack_success_rate"] < facts["base_success_rate"] + drift
+    """The weights hold nothing of trigger, target and penalty: with others they are the same, bit for bit.
+
+    Rates would not do. Ten steps move a toy encoder by 6 %, and a target that is the caption with words added is then
+    nearer by chance for 5 to 33 % of the captions, by seed and by the order in which a processor sums.
+    """
+    recipe = dataclasses.replace(RECIPE, weight=0.0, steps=10, positions=16, assimilation_penalty=1.0, **change)
+    trained = inject(base, captions, recipe)
+    assert trained.facts["kind"] == "weight-zero"
+    assert trained.facts["relative_change"] > 0
+    trigger = recipe.trigger.replace(TRIGGER, "zx")
+    other = dataclasses.replace(recipe, trigger=trigger, target="a robot in a room", assimilation_penalty=0.0)
+    same = inject(base, captions, other).encoder.model.state_dict()
+    assert all(torch.equal(weight, same[name]) for name, weight in trained.encoder.model.state_dict().items())
+    injected = inject(base, captions, dataclasses.replace(recipe, weight=0.3)).encoder.model.state_dict()
+    assert not all(torch.equal(weight, same[name]) for name, weight in injected.items())
