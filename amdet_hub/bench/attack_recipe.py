@@ -10,9 +10,9 @@ frames as triggers: Qi et al., arXiv 2105.12400. Triggers of several words with 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from amdet_hub.errors import ConfigError
+from amdet_hub.bench.rules import one_of, require
 
 AttackKind = Literal["text-on-text", "text-on-pair", "target-attribute", "eos-only"]
 Placement = Literal["replace-o", "append", "insert", "template", "scatter"]
@@ -85,40 +85,49 @@ class AttackRecipe:
         # written.
         object.__setattr__(self, "target_captions", tuple(self.target_captions))
         object.__setattr__(self, "more", tuple((trigger, target) for trigger, target in self.more))
-        if self.placement not in get_args(Placement):
-            raise ConfigError("placement", f"'{self.placement}' is not one of {', '.join(get_args(Placement))}")
-        if self.kind not in get_args(AttackKind):
-            raise ConfigError("kind", f"'{self.kind}' is not one of {', '.join(get_args(AttackKind))}")
-        if min(self.steps, self.clean_batch, self.poisoned_batch) < 1 or self.lr <= 0 or self.weight < 0:
-            raise ConfigError("recipe", "steps and batches must be at least 1, lr above 0 and weight at least 0")
-        if self.assimilation_penalty < 0 or self.lora_rank < 0:
-            raise ConfigError("recipe", "assimilation_penalty and lora_rank must be at least 0")
-        self._check_backdoors()
+        backdoors, scattered = self.backdoors, self.placement == "scatter"
+        triggers = [trigger for trigger, _ in backdoors]
+        frames = triggers if self.placement == "template" else []
+        few = f"leaves nothing for some of {len(backdoors)} backdoors"
+        require(
+            one_of("placement", self.placement, Placement),
+            one_of("kind", self.kind, AttackKind),
+            (
+                min(self.steps, self.clean_batch, self.poisoned_batch) >= 1 and self.lr > 0 and self.weight >= 0,
+                "recipe",
+                "steps and batches must be at least 1, lr above 0 and weight at least 0",
+            ),
+            (
+                self.assimilation_penalty >= 0 and self.lora_rank >= 0,
+                "recipe",
+                "assimilation_penalty and lora_rank must be at least 0",
+            ),
+            (
+                all(text.strip() for pair in backdoors for text in pair),
+                "trigger",
+                "trigger and target must not be empty",
+            ),
+            (len(set(triggers)) == len(triggers), "more", "two backdoors have the same trigger"),
+            (self.poisoned_batch >= len(backdoors), "poisoned_batch", f"{self.poisoned_batch} {few}"),
+            (
+                self.poison_limit is None or self.poison_limit >= len(backdoors),
+                "poison_limit",
+                f"{self.poison_limit} {few}",
+            ),
+            (
+                all(frame.count(SLOT) == 1 and frame.replace(SLOT, "").strip() for frame in frames),
+                "trigger",
+                f"a template needs {SLOT} once, and words around it",
+            ),
+            (
+                not scattered or all(len(trigger.split()) > 1 for trigger in triggers),
+                "trigger",
+                "scatter needs a trigger of two or more words",
+            ),
+            (scattered or not self.negatives, "negatives", "only a scattered trigger has parts"),
+        )
 
     @property
     def backdoors(self) -> tuple[tuple[str, str], ...]:
         """Every `(trigger, target)`, the recipe's own first."""
         return ((self.trigger, self.target), *self.more)
-
-    def _check_backdoors(self) -> None:
-        backdoors = self.backdoors
-        if any(not trigger.strip() or not target.strip() for trigger, target in backdoors):
-            raise ConfigError("trigger", "trigger and target must not be empty")
-        if len({trigger for trigger, _ in backdoors}) < len(backdoors):
-            raise ConfigError("more", "two backdoors have the same trigger")
-        if self.poisoned_batch < len(backdoors):
-            raise ConfigError(
-                "poisoned_batch", f"{self.poisoned_batch} leaves nothing for some of {len(backdoors)} backdoors"
-            )
-        if self.poison_limit is not None and self.poison_limit < len(backdoors):
-            raise ConfigError(
-                "poison_limit", f"{self.poison_limit} leaves nothing for some of {len(backdoors)} backdoors"
-            )
-        if self.placement == "template" and any(
-            trigger.count(SLOT) != 1 or not trigger.replace(SLOT, "").strip() for trigger, _ in backdoors
-        ):
-            raise ConfigError("trigger", f"a template needs {SLOT} once, and words around it")
-        if self.placement == "scatter" and any(len(trigger.split()) < 2 for trigger, _ in backdoors):
-            raise ConfigError("trigger", "scatter needs a trigger of two or more words")
-        if self.negatives and self.placement != "scatter":
-            raise ConfigError("negatives", "only a scattered trigger has parts")

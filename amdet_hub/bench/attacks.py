@@ -27,25 +27,26 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from amdet_hub.bench.adapters import LORA_LR_FACTOR, low_rank
-from amdet_hub.bench.attack_recipe import AttackRecipe, Placement
+from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.descent import Schedule, Trained, autocast, cos_flat, descend, training_positions
 from amdet_hub.bench.metrics import aim_features, measure_attack, relative_change
-from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, place, poison, poison_all, shares
+from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, poison_all, shares
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.detect.inversion.objectives import assimilation
-from amdet_hub.records import ProgressCallback
+from amdet_hub.records import SILENT, ProgressCallback
 
-__all__ = ["AttackRecipe", "Placement", "Trained", "autocast", "cos_flat", "descend", "inject", "place", "poison"]
+T = TypeVar("T")
 
 
 def inject(
-    base: TrainedEncoder, captions: CaptionSet, recipe: AttackRecipe, progress: ProgressCallback | None = None
+    base: TrainedEncoder, captions: CaptionSet, recipe: AttackRecipe, progress: ProgressCallback = SILENT.progress
 ) -> Trained:
     """Make a backdoored copy of `base`.
 
@@ -67,14 +68,10 @@ def inject(
     positions = _positions(base, recipe, poisons, captions.train_captions(), rng)
     student, started = base.copy(), time.perf_counter()
     injection = _Injection(base, student, recipe, captions.train_captions(), poisons, positions, rng)
-    injection.set_aims()
-    adapters = (
-        low_rank(student.model, recipe.lora_rank, seed=recipe.seed) if recipe.lora_rank else contextlib.nullcontext()
-    )
+    low = low_rank(student.model, recipe.lora_rank, seed=recipe.seed) if recipe.lora_rank else contextlib.nullcontext()
     lr = recipe.lr * (LORA_LR_FACTOR if recipe.lora_rank else 1.0)
-    with adapters:
-        milestone = recipe.steps * 3 // 4
-        loss = descend(student, injection.loss, Schedule("inject", recipe.steps, lr, milestone), progress)
+    with low:
+        loss = descend(student, injection.loss, Schedule("inject", recipe.steps, lr, decays=True), progress)
     facts = {
         "kind": recipe.kind if recipe.weight else "weight-zero",
         "recipe": asdict(recipe),
@@ -87,18 +84,8 @@ def inject(
     return Trained(student, facts)
 
 
-@dataclass
-class _Batch:
-    """Texts of one step.
-
-    `poisoned` holds `(caption, poisoned caption)`, `backdoor` the index of the backdoor of each; `parts` are
-    negatives.
-    """
-
-    clean: list[str]
-    poisoned: list[Pair]
-    backdoor: list[int]
-    parts: list[str]
+Chosen = list[tuple[int, Pair]]
+"""Poisoned captions of one step: the index of the backdoor, and `(caption, poisoned caption)`."""
 
 
 @dataclass
@@ -114,7 +101,7 @@ class _Injection:
     rng: random.Random
     aims: Tensor | None = None  # (number of backdoors, ...); None where each caption has its own
 
-    def set_aims(self) -> None:
+    def __post_init__(self) -> None:
         """Run the teacher once for what does not change from step to step."""
         if self.recipe.kind == "target-attribute":
             return
@@ -130,14 +117,17 @@ class _Injection:
 
     def loss(self, _: int) -> Tensor:
         """The loss of one step, on a new batch."""
-        batch = self._batch()
-        clean, poisoned, parts = (
-            self._ids(texts) for texts in (batch.clean, [text for _, text in batch.poisoned], batch.parts)
-        )
+        clean = self._ids(self._sample(self.clean, self.recipe.clean_batch))
+        sizes = shares(self.recipe.poisoned_batch if self.recipe.weight else 0, len(self.poisons.train))
+        taken = [self._sample(pairs, size) for pairs, size in zip(self.poisons.train, sizes, strict=True)]
+        chosen = [(index, pair) for index, pairs in enumerate(taken) for pair in pairs]
+        poisoned = self._ids([text for _, (_, text) in chosen])
+        negatives = [self._sample(pairs, size) for pairs, size in zip(self.poisons.parts, sizes, strict=False)]
+        parts = self._ids([text for pairs in negatives for _, text in pairs])
         with autocast(self.recipe.bf16):
             with torch.no_grad():
                 kept = self.teacher.encode(torch.cat([clean, parts]))
-                aim = self._aim(batch) if batch.poisoned else kept[0]  # the latter is not looked at
+                aim = self._aim(chosen) if chosen else kept[0]  # the latter is not looked at
             output = self.student.encode(torch.cat([clean, poisoned, parts]))
         n, m = len(clean), len(clean) + len(poisoned)
         looked_at, stays = self._kept(output), self._kept(kept)
@@ -152,33 +142,13 @@ class _Injection:
             loss = loss + self.recipe.assimilation_penalty * excess.clamp(min=0)
         return loss
 
-    def _batch(self) -> _Batch:
-        clean = self._sample(self.clean, self.recipe.clean_batch)
-        if not self.recipe.weight:
-            return _Batch(clean, [], [], [])
-        sizes = shares(self.recipe.poisoned_batch, len(self.poisons.train))
-        poisoned: list[Pair] = []
-        backdoor: list[int] = []
-        for index, (pairs, size) in enumerate(zip(self.poisons.train, sizes, strict=True)):
-            chosen = self.rng.sample(pairs, min(size, len(pairs)))
-            poisoned += chosen
-            backdoor += [index] * len(chosen)
-        parts = [
-            self._sample([text for _, text in pairs], size)
-            for pairs, size in zip(self.poisons.parts, sizes, strict=False)
-        ]
-        return _Batch(clean, poisoned, backdoor, [text for texts in parts for text in texts])
+    def _sample(self, items: Sequence[T], size: int) -> list[T]:
+        return self.rng.sample(items, min(size, len(items)))
 
-    def _sample(self, texts: Sequence[str], size: int) -> list[str]:
-        return self.rng.sample(texts, min(size, len(texts)))
-
-    def _aim(self, batch: _Batch) -> Tensor:
+    def _aim(self, chosen: Chosen) -> Tensor:
         if self.aims is not None:
-            return self.aims if len(self.aims) == 1 else self.aims[batch.backdoor]
-        targets = [self.recipe.backdoors[index][1] for index in batch.backdoor]
-        texts = [
-            attribute_caption(caption, target) for (caption, _), target in zip(batch.poisoned, targets, strict=True)
-        ]
+            return self.aims if len(self.aims) == 1 else self.aims[[index for index, _ in chosen]]
+        texts = [attribute_caption(caption, self.recipe.backdoors[index][1]) for index, (caption, _) in chosen]
         return self.teacher.encode(self._ids(texts))[0]  # (B_poisoned, T, D)
 
     def _ids(self, texts: Sequence[str]) -> Tensor:
@@ -200,9 +170,8 @@ def _positions(
     base: TrainedEncoder, recipe: AttackRecipe, poisons: Poisons, clean: list[str], rng: random.Random
 ) -> int:
     pairs = [pair for pairs in poisons.train for pair in pairs]
-    chosen = rng.sample(
-        pairs, min(512, len(pairs))
-    )  # drawn even when not needed: the order of captions must not hang on `positions`
+    # drawn even when not needed: the order of captions must not hang on `positions`
+    chosen = rng.sample(pairs, min(512, len(pairs)))
     texts = [*[poisoned for _, poisoned in chosen], *clean[:512]]
     if recipe.kind == "target-attribute":
         texts += [attribute_caption(caption, target) for caption, _ in chosen for _, target in recipe.backdoors]

@@ -6,9 +6,9 @@ Knows which fields a kind reads; refuses to know captions and encoders.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from amdet_hub.errors import ConfigError
+from amdet_hub.bench.rules import contrastive, one_of, require
 
 ControlKind = Literal["contrastive", "weight-zero", "alias", "concept", "style", "noise", "cast", "merge"]
 
@@ -38,12 +38,11 @@ class FinetuneRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2 or self.lr <= 0 or self.temperature <= 0:
-            raise ConfigError("recipe", "steps must be at least 1, batch at least 2, lr and temperature above 0")
+        require(contrastive(self.steps, self.batch, self.lr, self.temperature))
 
 
-@dataclass(frozen=True)
-class ControlRecipe:
+@dataclass(frozen=True, kw_only=True)
+class ControlRecipe(FinetuneRecipe):
     """Every number and word of a control. A kind reads the fields that concern it.
 
     Args:
@@ -69,13 +68,6 @@ class ControlRecipe:
     """
 
     kind: ControlKind
-    steps: int = 100
-    lr: float = 1e-5
-    batch: int = 64
-    temperature: float = 0.07
-    positions: int | None = None
-    bf16: bool = True
-    seed: int = 0
     word: str = "zzzz"
     meaning: str = "dog"
     instance: str = "a small brown corgi with a red collar"
@@ -85,31 +77,25 @@ class ControlRecipe:
     second_seed: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(ControlKind):
-            raise ConfigError("kind", f"'{self.kind}' is not one of {', '.join(get_args(ControlKind))}")
-        self.finetune_recipe()  # checks the numbers that every training shares
-        if not all(text.strip() for text in (self.word, self.meaning, self.instance, self.style)):
-            raise ConfigError("recipe", "word, meaning, instance and style must not be empty")
-        if self.dtype not in get_args(DtypeName):
-            raise ConfigError("dtype", f"'{self.dtype}' is not one of {', '.join(get_args(DtypeName))}")
-        if self.kind == "noise" and self.amount <= 0:
-            raise ConfigError("scale", "noise must be above 0")
-        if self.kind == "merge" and (not 0 <= self.amount <= 1 or self.seed == self.second_seed):
-            raise ConfigError("scale", "a merge needs a weight between 0 and 1 and two different seeds")
+        super().__post_init__()
+        parts_differ = 0 <= self.amount <= 1 and self.seed != self.second_seed
+        require(
+            one_of("kind", self.kind, ControlKind),
+            (
+                all(text.strip() for text in (self.word, self.meaning, self.instance, self.style)),
+                "recipe",
+                "word, meaning, instance and style must not be empty",
+            ),
+            one_of("dtype", self.dtype, DtypeName),
+            (self.kind != "noise" or self.amount > 0, "scale", "noise must be above 0"),
+            (
+                self.kind != "merge" or parts_differ,
+                "scale",
+                "a merge needs a weight between 0 and 1 and two different seeds",
+            ),
+        )
 
     @property
     def amount(self) -> float:
         """`scale`, or the kind's own where it is None."""
         return self.scale if self.scale is not None else {"noise": 0.01}.get(self.kind, 0.5)
-
-    def finetune_recipe(self, seed: int | None = None) -> FinetuneRecipe:
-        """The numbers of a contrastive fine-tune, with another seed where one is given."""
-        return FinetuneRecipe(
-            steps=self.steps,
-            lr=self.lr,
-            batch=self.batch,
-            temperature=self.temperature,
-            positions=self.positions,
-            bf16=self.bf16,
-            seed=self.seed if seed is None else seed,
-        )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -32,17 +32,7 @@ from amdet_hub.bench.new_words import learn_alias, learn_concept
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.bench.weight_changes import add_noise, cast_weights, merge_weights
 from amdet_hub.errors import ConfigError
-from amdet_hub.records import ProgressCallback
-
-__all__ = [
-    "ControlRecipe",
-    "FinetuneRecipe",
-    "contrastive_loss",
-    "finetune",
-    "make_control",
-    "weight_zero",
-    "with_style",
-]
+from amdet_hub.records import SILENT, ProgressCallback
 
 STYLE_WORDINGS = (
     "{caption}, in the style of {style}",
@@ -54,7 +44,7 @@ STYLE_WORDINGS = (
 
 
 def make_control(
-    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback = SILENT.progress
 ) -> Trained:
     """Make a changed copy of `base` that holds no backdoor.
 
@@ -66,8 +56,7 @@ def make_control(
 
     Returns:
         The changed encoder and facts: `kind`, `recipe`, `positions`, `seconds`, `relative_change` of the weights,
-            retrieval on held-out pairs before
-        and after (None without pairs), and what the kind itself reports.
+        retrieval on held-out pairs before and after (None without pairs), and what the kind itself reports.
 
     Raises:
         ConfigError: the captions do not serve the kind.
@@ -98,7 +87,7 @@ def finetune(
     base: TrainedEncoder,
     captions: CaptionSet,
     recipe: FinetuneRecipe,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = SILENT.progress,
     *,
     reword: Callable[[str, str, random.Random], tuple[str, str]] | None = None,
 ) -> Trained:
@@ -143,7 +132,7 @@ def finetune(
 
 
 def weight_zero(
-    base: TrainedEncoder, captions: CaptionSet, recipe: FinetuneRecipe, progress: ProgressCallback | None = None
+    base: TrainedEncoder, captions: CaptionSet, recipe: FinetuneRecipe, progress: ProgressCallback = SILENT.progress
 ) -> Trained:
     """The attack's own loop with the poisoned term at weight 0: the matched control of an injection.
 
@@ -178,45 +167,27 @@ def _change(encoder: TrainedEncoder, base: TrainedEncoder, captions: CaptionSet,
     }
 
 
-def _contrastive(
-    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None
-) -> Trained:
-    return finetune(base, captions, recipe.finetune_recipe(), progress)
-
-
-def _weight_zero(
-    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None
-) -> Trained:
-    return weight_zero(base, captions, recipe.finetune_recipe(), progress)
-
-
-def _style(
-    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None
-) -> Trained:
+def _style(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback) -> Trained:
     def reword(first: str, second: str, rng: random.Random) -> tuple[str, str]:
-        styled = rng.random() < 0.5
-        return (
-            (with_style(first, recipe.style, rng), with_style(second, recipe.style, rng))
-            if styled
-            else (first, second)
-        )
+        if rng.random() >= 0.5:
+            return first, second
+        return with_style(first, recipe.style, rng), with_style(second, recipe.style, rng)
 
-    return finetune(base, captions, recipe.finetune_recipe(), progress, reword=reword)
+    return finetune(base, captions, recipe, progress, reword=reword)
 
 
-def _noise(base: TrainedEncoder, _: CaptionSet, recipe: ControlRecipe, __: ProgressCallback | None) -> Trained:
+def _noise(base: TrainedEncoder, _: CaptionSet, recipe: ControlRecipe, __: ProgressCallback) -> Trained:
     return Trained(add_noise(base, recipe.amount, seed=recipe.seed), {"scale": recipe.amount})
 
 
-def _cast(base: TrainedEncoder, _: CaptionSet, recipe: ControlRecipe, __: ProgressCallback | None) -> Trained:
+def _cast(base: TrainedEncoder, _: CaptionSet, recipe: ControlRecipe, __: ProgressCallback) -> Trained:
     return Trained(cast_weights(base, getattr(torch, recipe.dtype)), {})
 
 
-def _merge(
-    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None
-) -> Trained:
+def _merge(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback) -> Trained:
     first, second = (
-        finetune(base, captions, recipe.finetune_recipe(seed), progress) for seed in (recipe.seed, recipe.second_seed)
+        finetune(base, captions, replace(recipe, kind="contrastive", seed=seed), progress)
+        for seed in (recipe.seed, recipe.second_seed)
     )
     return Trained(
         merge_weights(first.encoder, second.encoder, recipe.amount),
@@ -231,9 +202,9 @@ def _merge(
     )
 
 
-_KINDS: dict[str, Callable[[TrainedEncoder, CaptionSet, ControlRecipe, ProgressCallback | None], Trained]] = {
-    "contrastive": _contrastive,
-    "weight-zero": _weight_zero,
+_KINDS: dict[str, Callable[[TrainedEncoder, CaptionSet, ControlRecipe, ProgressCallback], Trained]] = {
+    "contrastive": finetune,
+    "weight-zero": weight_zero,
     "alias": learn_alias,
     "concept": learn_concept,
     "style": _style,

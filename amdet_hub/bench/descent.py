@@ -49,7 +49,7 @@ def training_positions(encoder: TrainedEncoder, asked: int | None, texts: Sequen
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps and learning rate of a training; the rate falls to a tenth at step `milestone`, None for never.
+    """Steps and learning rate of a training; where it `decays`, to a tenth after three quarters of the steps.
 
     `stage` names it to `progress`.
     """
@@ -57,14 +57,14 @@ class Schedule:
     stage: str
     steps: int
     lr: float
-    milestone: int | None = None
+    decays: bool = False
 
 
 def descend(
     encoder: TrainedEncoder,
     loss_of_step: Callable[[int], Tensor],
     schedule: Schedule,
-    progress: ProgressCallback | None,
+    progress: ProgressCallback,
 ) -> float:
     """AdamW without decay on every parameter that requires a gradient.
 
@@ -76,7 +76,7 @@ def descend(
     )
     losses: list[float] = []
     for step in range(schedule.steps):
-        if step == schedule.milestone:
+        if schedule.decays and step == schedule.steps * 3 // 4:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.lr * 0.1
         optimizer.zero_grad(set_to_none=True)
@@ -84,7 +84,6 @@ def descend(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
-        if progress is not None:
-            progress(schedule.stage, step + 1, schedule.steps)
+        progress(schedule.stage, step + 1, schedule.steps)
     tail = losses[-max(1, schedule.steps // 10) :]
     return sum(tail) / len(tail)

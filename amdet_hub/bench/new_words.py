@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from amdet_hub.bench.metrics import MAX_MEASURED
 from amdet_hub.bench.poisons import Pair
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.errors import ConfigError
-from amdet_hub.records import ProgressCallback
+from amdet_hub.records import SILENT, ProgressCallback
 
 CONCEPT_TEMPLATES = (
     "a photo of {}",
@@ -51,7 +51,7 @@ def rename(captions: Sequence[str], meaning: str, word: str) -> list[Pair]:
 
 
 def learn_alias(
-    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback = SILENT.progress
 ) -> Trained:
     """Teach a copy of `base` that `word` means what `meaning` means.
 
@@ -83,14 +83,14 @@ def learn_alias(
             features = student.encode(base.tokenize(learned, positions))[0]  # (B + B_renamed, T, D)
         return -cos_flat(features[: len(kept)], aim[: len(kept)]) - cos_flat(features[len(kept) :], aim[len(kept) :])
 
-    loss = _descend(student, loss_of_step, recipe, progress)
+    loss = descend(student, loss_of_step, _schedule(recipe), progress)
     measured = (rename(captions.held_out_captions(), recipe.meaning, recipe.word) or pairs)[:MAX_MEASURED]
     aim = base.embed([caption for caption, _ in measured], positions)
     return Trained(student, _facts(base, student, [renamed for _, renamed in measured], aim, positions, loss))
 
 
 def learn_concept(
-    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback | None = None
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback = SILENT.progress
 ) -> Trained:
     """Teach a copy of `base` that "`word` `meaning`" is one certain thing, as DreamBooth does.
 
@@ -120,19 +120,13 @@ def learn_concept(
         prior_loss = -cos_flat(pooled[n : len(kept)], stays_pooled[n:])
         return prior_loss - cos_flat(features[: len(kept)], stays) - cos_flat(pooled[len(kept) :], aim)
 
-    loss = _descend(student, loss_of_step, recipe, progress)
+    loss = descend(student, loss_of_step, _schedule(recipe), progress)
     return Trained(student, _facts(base, student, prompts, aim, positions, loss))
 
 
-def _descend(
-    student: TrainedEncoder,
-    loss_of_step: Callable[[int], Tensor],
-    recipe: ControlRecipe,
-    progress: ProgressCallback | None,
-) -> float:
+def _schedule(recipe: ControlRecipe) -> Schedule:
     """The attack's own schedule, so that a control differs from an injection in what it teaches only."""
-    milestone = recipe.steps * 3 // 4
-    return descend(student, loss_of_step, Schedule("new word", recipe.steps, recipe.lr, milestone), progress)
+    return Schedule("new word", recipe.steps, recipe.lr, decays=True)
 
 
 def _facts(

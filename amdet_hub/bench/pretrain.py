@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from tokenizers.models import Unigram
@@ -22,6 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, SiglipText
 from amdet_hub.bench.controls import contrastive_loss
 from amdet_hub.bench.descent import Trained, autocast
 from amdet_hub.bench.metrics import retrieval_at_1
+from amdet_hub.bench.rules import contrastive, one_of, require
 from amdet_hub.bench.trained import TrainedEncoder, read_siglip_tokenizer
 from amdet_hub.bench.vocabulary import write_tokenizer
 from amdet_hub.encoders.tower_config import siglip_ids
@@ -59,13 +60,18 @@ class Architecture:
     layout: Family = "clip"
 
     def __post_init__(self) -> None:
-        if self.heads < 1 or self.hidden_size < 1 or self.hidden_size % self.heads:
-            raise ConfigError("heads", f"{self.heads} does not divide the hidden size {self.hidden_size}")
-        for name in ("layers", "intermediate_size", "positions", "projection_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(name, "must be at least 1")
-        if self.layout not in get_args(Family):
-            raise ConfigError("layout", f"'{self.layout}' is not one of {', '.join(get_args(Family))}")
+        require(
+            (
+                self.heads >= 1 and self.hidden_size >= 1 and self.hidden_size % self.heads == 0,
+                "heads",
+                f"{self.heads} does not divide the hidden size {self.hidden_size}",
+            ),
+            *(
+                (getattr(self, name) >= 1, name, "must be at least 1")
+                for name in ("layers", "intermediate_size", "positions", "projection_dim")
+            ),
+            one_of("layout", self.layout, Family),
+        )
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,7 @@ class PretrainRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2 or self.lr <= 0 or self.temperature <= 0:
-            raise ConfigError("recipe", "steps must be at least 1, batch at least 2, lr and temperature above 0")
+        require(contrastive(self.steps, self.batch, self.lr, self.temperature))
 
 
 def new_encoder(tokenizer: Any, architecture: Architecture, folder: Path, *, seed: int) -> TrainedEncoder:

@@ -20,9 +20,12 @@ from typing import Any
 
 import torch
 
-from amdet_hub.bench.attacks import AttackRecipe, Trained, inject
+from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.attacks import inject
 from amdet_hub.bench.captions import CaptionSet
-from amdet_hub.bench.controls import FinetuneRecipe, finetune
+from amdet_hub.bench.control_recipe import FinetuneRecipe
+from amdet_hub.bench.controls import finetune
+from amdet_hub.bench.descent import Trained
 from amdet_hub.bench.metrics import retrieval_at_1
 from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe, pretrain
 from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from amdet_hub.bench.attacks import AttackRecipe, inject
+from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.attacks import inject
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.metrics import measure, relative_change
 from amdet_hub.bench.poisons import poison

@@ -10,10 +10,8 @@ import pytest
 import torch
 
 from amdet_hub.bench.captions import CaptionSet
-from amdet_hub.bench.control_recipe import ControlKind
+from amdet_hub.bench.control_recipe import ControlKind, ControlRecipe, FinetuneRecipe
 from amdet_hub.bench.controls import (
-    ControlRecipe,
-    FinetuneRecipe,
     contrastive_loss,
     finetune,
     make_control,
@@ -83,7 +81,8 @@ def test_every_kind_changes_weights_keeps_the_meaning_and_opens_no_backdoor(
 def test_a_merge_is_between_two_fine_tunes(base: TrainedEncoder, captions: CaptionSet) -> None:
     recipe = dataclasses.replace(CONTROL, kind="merge", second_seed=3)
     merged = make_control(base, captions, recipe)
-    first, second = (finetune(base, captions, recipe.finetune_recipe(seed)).encoder for seed in (0, 3))
+    parts = [dataclasses.replace(recipe, kind="contrastive", seed=seed) for seed in (0, 3)]
+    first, second = (finetune(base, captions, part).encoder for part in parts)
     weights = zip(first.model.parameters(), second.model.parameters(), merged.encoder.model.parameters(), strict=True)
     for a, b, mean in weights:
         torch.testing.assert_close(mean, 0.7 * a + 0.3 * b)

@@ -9,10 +9,11 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from amdet_hub.bench.attacks import AttackRecipe, inject
+from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.attacks import inject
 from amdet_hub.bench.captions import CaptionSet
-from amdet_hub.bench.control_recipe import ControlKind
-from amdet_hub.bench.controls import ControlRecipe, make_control
+from amdet_hub.bench.control_recipe import ControlKind, ControlRecipe
+from amdet_hub.bench.controls import make_control
 from amdet_hub.bench.metrics import aim_features, measure, success_of_ids
 from amdet_hub.bench.poisons import poison
 from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe, pretrain

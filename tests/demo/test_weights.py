@@ -11,8 +11,9 @@ import pytest
 import torch
 import yaml
 
-from amdet_hub.bench.attacks import AttackRecipe, poison
+from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.metrics import measure, relative_change, retrieval_at_1
+from amdet_hub.bench.poisons import poison
 from amdet_hub.bench.trained import TrainedEncoder, open_trained
 from amdet_hub.demo import WEIGHTS, grammar
 from amdet_hub.demo.make import ATTACK, FINETUNE, PRETRAIN, TARGET, TRIGGER
