@@ -18,7 +18,7 @@ from amdet_hub.bench.unigram import learn_siglip_tokenizer
 from amdet_hub.bench.vocabulary import learn_tokenizer
 from amdet_hub.bench.zoo_specs import BaseSpec
 from amdet_hub.errors import ConfigError
-from amdet_hub.records import SILENT, Family, ProgressCallback
+from amdet_hub.records import Family
 
 _TRAINED_POSITIONS = 24  # of a usual step; captions of one sentence are shorter
 
@@ -35,10 +35,8 @@ def pairs_of_captions(captions: CaptionSet, seed: int) -> Callable[[int, int], l
 
     def pairs_of_step(step: int, n: int) -> list[Pair]:
         rng = random.Random(seed * 1_000_003 + step)  # a prime keeps the steps of two seeds apart
-        return [
-            (first, second)
-            for first, second in (rng.sample(group, 2) for group in rng.sample(groups, min(n, len(groups))))
-        ]
+        chosen = rng.sample(groups, min(n, len(groups)))
+        return [(first, second) for first, second in (rng.sample(group, 2) for group in chosen)]
 
     return pairs_of_step
 
@@ -48,63 +46,47 @@ def held_out_pairs(captions: CaptionSet) -> Sequence[Pair]:
     return [(group[0], group[1]) for group in captions.held_out if len(group) > 1]
 
 
-def make_base(
-    spec: BaseSpec, captions: CaptionSet, folder: Path, progress: ProgressCallback = SILENT.progress
-) -> None:
-    """Train a base into `folder`, and beside it `<folder>-near-miss`, a benign fine-tune; finished ones stay.
+def make_base(spec: BaseSpec, captions: CaptionSet, folder: Path) -> None:
+    """Train a base into `folder`, transformers layout; what is there already stays.
 
     Args:
         spec: what to train.
         captions: split with the seed of the spec.
-        folder: transformers layout.
-        progress: called by the training.
+        folder: where it goes.
     """
-    if not (folder / BENCH_FILE).is_file():
-        family: Family = "siglip" if spec.layout == "siglip" else "clip"
-        learn = learn_siglip_tokenizer if family == "siglip" else learn_tokenizer
-        tokenizer = learn(captions.train_captions(), spec.vocab_size, positions=spec.positions)
-        architecture = Architecture(
-            layout=family,
-            hidden_size=spec.hidden_size,
-            layers=spec.layers,
-            heads=spec.heads,
-            intermediate_size=4 * spec.hidden_size,
-            projection_dim=spec.hidden_size,
-            positions=spec.positions,
-        )
-        recipe = PretrainRecipe(
-            steps=spec.steps,
-            batch=96,
-            positions=_TRAINED_POSITIONS,
-            long_every=30 if spec.layout == "clip-248" else 10,
-            seed=spec.seed,
-        )
-        made = pretrain(
-            tokenizer,
-            architecture,
-            PairSource(pairs_of_captions(captions, spec.seed), held_out_pairs(captions)),
-            recipe,
-            folder=folder,
-            progress=progress,
-        )
-        save_trained(made.encoder, folder, made.facts)
-    make_near_miss(folder, near_miss_folder(folder), captions, spec.near_miss, spec.seed, progress)
+    if (folder / BENCH_FILE).is_file():
+        return
+    family: Family = "siglip" if spec.layout == "siglip" else "clip"
+    learn = learn_siglip_tokenizer if family == "siglip" else learn_tokenizer
+    tokenizer = learn(captions.train_captions(), spec.vocab_size, positions=spec.positions)
+    architecture = Architecture(
+        layout=family,
+        hidden_size=spec.hidden_size,
+        layers=spec.layers,
+        heads=spec.heads,
+        intermediate_size=4 * spec.hidden_size,
+        projection_dim=spec.hidden_size,
+        positions=spec.positions,
+    )
+    recipe = PretrainRecipe(
+        steps=spec.steps,
+        batch=96,
+        positions=_TRAINED_POSITIONS,
+        long_every=30 if spec.layout == "clip-248" else 10,
+        seed=spec.seed,
+    )
+    pairs = PairSource(pairs_of_captions(captions, spec.seed), held_out_pairs(captions))
+    made = pretrain(tokenizer, architecture, pairs, recipe, folder=folder)
+    save_trained(made.encoder, folder, made.facts)
 
 
-def make_near_miss(
-    base: Path,
-    near: Path,
-    captions: CaptionSet,
-    strength: tuple[float, int],
-    seed: int,
-    progress: ProgressCallback = SILENT.progress,
-) -> None:
-    """Fine-tune `base` on captions into `near`, with learning rate and steps of `strength`; a finished one stays."""
+def make_near_miss(base: Path, near: Path, captions: CaptionSet, strength: tuple[float, int], seed: int) -> None:
+    """Fine-tune the base in folder `base` into `near`, at a learning rate and steps, unless it is there."""
     if (near / BENCH_FILE).is_file():
         return
     lr, steps = strength
     recipe = FinetuneRecipe(lr=lr, steps=steps, batch=32, positions=32, seed=seed + 1)
-    made = finetune(open_trained(base), captions, recipe, progress)
+    made = finetune(open_trained(base), captions, recipe)
     save_trained(made.encoder, near, made.facts)
 
 

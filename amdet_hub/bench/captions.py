@@ -36,20 +36,19 @@ class CaptionSet:
         return [group[0] for group in self.held_out]
 
 
-def read_captions(path: Path, *, held_out: int = 500, seed: int = 0, limit: int | None = None) -> CaptionSet:
+def read_captions(path: Path, *, held_out: int = 500, seed: int = 0) -> CaptionSet:
     """Read a caption file and split it.
 
     Args:
         path: `.jsonl`, `.jsonl.gz` or a text file.
         held_out: number of groups kept from training; at most half of all groups are.
         seed: orders the groups before the split.
-        limit: read at most this many groups, None for all.
 
     Raises:
         ConfigError: the file cannot be read, or holds fewer than two groups.
     """
     try:
-        groups = [group for group, _ in zip(_groups(path), range(limit if limit is not None else 10**9), strict=False)]
+        groups = list(_groups(path))
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise ConfigError("captions", f"cannot read {path.name}: {type(error).__name__}: {error}") from error
     return split(groups, held_out=held_out, seed=seed)

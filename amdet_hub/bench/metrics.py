@@ -20,7 +20,6 @@ from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, target_cap
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.errors import ConfigError
 
-_BATCH = 128  # captions at once
 MAX_MEASURED = 500
 """Captions measured at most: the standard error of a rate near 0.95 is then under 0.01."""
 
@@ -114,18 +113,17 @@ def measure_attack(
         `attack_success_rates`, by trigger. With negatives also `negative_success_rate`: the share of captions captured
         by a part of the trigger.
     """
-    each: dict[str, dict[str, float | int]] = {}
-    parts: list[float] = []
-    for index, (trigger, target) in enumerate(recipe.backdoors):
-        pairs = poisons.held_out[index]
-        aims = caption_aims(clean, recipe, [caption for caption, _ in pairs[:MAX_MEASURED]], positions, target=target)
-        each[trigger] = measure(suspect, clean, pairs, aims, positions)
-        if poisons.held_out_parts:
-            pairs = poisons.held_out_parts[index]
-            aims = caption_aims(
-                clean, recipe, [caption for caption, _ in pairs[:MAX_MEASURED]], positions, target=target
-            )
-            parts.append(float(measure(suspect, clean, pairs, aims, positions)["attack_success_rate"]))
+
+    def of(pairs: Sequence[Pair], target: str) -> dict[str, float | int]:
+        captions = [caption for caption, _ in pairs[:MAX_MEASURED]]
+        aims = caption_aims(clean, recipe, captions, positions, target=target)
+        return measure(suspect, clean, pairs, aims, positions)
+
+    targets = [target for _, target in recipe.backdoors]
+    whole = [of(pairs, target) for pairs, target in zip(poisons.held_out, targets, strict=True)]
+    each = dict(zip([trigger for trigger, _ in recipe.backdoors], whole, strict=True))
+    negatives = zip(poisons.held_out_parts, targets, strict=False)  # none without negatives
+    parts = [of(pairs, target)["attack_success_rate"] for pairs, target in negatives]
     facts: dict[str, object] = {
         name: round(sum(rates[name] for rates in each.values()) / len(each), 4)
         for name in ("attack_success_rate", "base_success_rate", "clean_similarity")
@@ -138,7 +136,6 @@ def measure_attack(
     return facts
 
 
-@torch.no_grad()
 def success_of_ids(
     suspect: TrainedEncoder,
     clean: TrainedEncoder,
@@ -171,11 +168,7 @@ def success_of_ids(
     if room < 1:
         raise ConfigError("ids", f"{len(ids)} ids leave no room for a caption in {length} positions")
     rows = [(*suspect.token_ids(caption)[:room], *ids) for caption in captions]
-    parts = [
-        suspect.encode(suspect.tokenize_ids(rows[i : i + _BATCH], positions))[1].float()
-        for i in range(0, len(rows), _BATCH)
-    ]
-    hit = F.normalize(torch.cat(parts), dim=-1)  # (N, P)
+    hit = suspect.embed_ids(rows, positions)  # (N, P)
     return captured(hit, clean.embed(captions, positions), _rows(target_features, len(captions)))
 
 

@@ -24,7 +24,6 @@ from amdet_hub.bench.descent import Trained, autocast
 from amdet_hub.bench.metrics import retrieval_at_1
 from amdet_hub.bench.rules import contrastive, one_of, require
 from amdet_hub.bench.trained import TrainedEncoder, read_siglip_tokenizer
-from amdet_hub.bench.vocabulary import write_tokenizer
 from amdet_hub.encoders.tower_config import siglip_ids
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import SILENT, Family, ProgressCallback
@@ -120,7 +119,7 @@ def new_encoder(tokenizer: Any, architecture: Architecture, folder: Path, *, see
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = (SiglipTextModel if siglip else CLIPTextModelWithProjection)(config).eval()
-    write_tokenizer(tokenizer, folder)
+    tokenizer.save_pretrained(folder)
     return TrainedEncoder(model, read_siglip_tokenizer(folder, config) if siglip else tokenizer, folder)
 
 

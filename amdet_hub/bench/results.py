@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from amdet_hub.errors import ConfigError, ReportError
+from amdet_hub.files import write_atomically
 from amdet_hub.records import VerdictLabel, from_dict, to_dict
 
 Split = Literal["calibration", "test"]
@@ -82,10 +83,10 @@ class DetectorResult:
 
     def __post_init__(self) -> None:
         where = f"{self.detector}/{self.reference}"
-        _check_finite(where, {"score": self.score, **self.values})
-        _check_finite(f"{where} thresholds", self.thresholds)
-        _check_not_negative(where, "seconds", self.seconds)
-        _check_rate(where, "trigger_works", self.trigger_works)
+        _check(where, {"score": self.score, **self.values})
+        _check(f"{where} thresholds", self.thresholds)
+        _check(where, {"seconds": self.seconds}, least=0)
+        _check(where, {"trigger_works": self.trigger_works}, least=0, most=1)
         if self.target_rank is not None and self.target_rank < 1:
             raise ValueError(f"{where}: target_rank is {self.target_rank}, ranks start at 1")
 
@@ -144,9 +145,8 @@ class ModelResult:
             raise ValueError("a model needs a name")
         if self.label == "benign" and (self.triggers or self.trigger_kind):
             raise ValueError(f"'{self.name}' is benign and cannot have a trigger")
-        _check_rate(f"'{self.name}'", "attack_success_rate", self.attack_success_rate)
-        _check_not_negative(f"'{self.name}'", "relative_change", self.relative_change)
-        _check_not_negative(f"'{self.name}'", "seconds_made", self.seconds_made)
+        _check(f"'{self.name}'", {"attack_success_rate": self.attack_success_rate}, least=0, most=1)
+        _check(f"'{self.name}'", {"relative_change": self.relative_change, "seconds_made": self.seconds_made}, least=0)
         seen = [(s.detector, s.reference) for s in self.scans]
         if len(set(seen)) < len(seen):
             raise ValueError(f"'{self.name}' holds two scans by one detector with one reference")
@@ -184,7 +184,7 @@ def append_result(path: Path, result: ModelResult) -> None:
     Raises:
         OSError: the line could not be written, or not all of it.
     """
-    line = json.dumps(to_dict(result), ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+    line = _line(result)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b", buffering=0) as file:
         if file.seek(0, os.SEEK_END) > 0:
@@ -194,6 +194,16 @@ def append_result(path: Path, result: ModelResult) -> None:
         if file.write(line) != len(line):
             raise OSError(f"the line of '{result.name}' was cut short")
         os.fsync(file.fileno())
+
+
+def tidy(path: Path) -> None:
+    """Rewrite a file of results in the order of names, the last line of each: the same runs give the same file."""
+    results = sorted(read_results(path).results, key=lambda r: r.name)
+    write_atomically(path, b"".join(map(_line, results)))
+
+
+def _line(result: ModelResult) -> bytes:
+    return json.dumps(to_dict(result), ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
 
 
 def read_results(path: Path, *, missing_ok: bool = False) -> StoredResults:
@@ -243,17 +253,9 @@ def _parse(line: bytes, where: str) -> ModelResult | None:
         raise ReportError(f"{where}: {error}") from error
 
 
-def _check_finite(where: str, numbers: Mapping[str, float]) -> None:
+def _check(
+    where: str, numbers: Mapping[str, float | None], *, least: float = -math.inf, most: float = math.inf
+) -> None:
     for name, number in numbers.items():
-        if not math.isfinite(number):
-            raise ValueError(f"{where}: {name} is {number}, not a finite number")
-
-
-def _check_not_negative(where: str, name: str, number: float) -> None:
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"{where}: {name} is {number}, it cannot be below 0")
-
-
-def _check_rate(where: str, name: str, number: float | None) -> None:
-    if number is not None and not 0 <= number <= 1:
-        raise ValueError(f"{where}: {name} is {number}, outside [0, 1]")
+        if number is not None and not (math.isfinite(number) and least <= number <= most):
+            raise ValueError(f"{where}: {name} is {number}, outside [{least}, {most}]")

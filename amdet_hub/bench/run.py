@@ -17,21 +17,23 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import amdet_hub
 from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.bases import make_base, make_near_miss, near_miss_folder
 from amdet_hub.bench.captions import CaptionSet, read_captions, split
-from amdet_hub.bench.results import ModelResult, append_result, read_results
-from amdet_hub.bench.trained import BENCH_FILE, open_trained, save_trained
+from amdet_hub.bench.results import ModelResult, append_result, read_results, tidy
+from amdet_hub.bench.trained import BENCH_FILE, open_trained, save_trained, sha256_of
 from amdet_hub.bench.worker_processes import interrupts_held_back, worker_pool
 from amdet_hub.bench.zoo_specs import ModelSpec, Suite
+
+if TYPE_CHECKING:
+    from amdet_hub.bench.scanning import Bench
 
 HELD_OUT = 500
 """Groups of captions that no model is trained on."""
@@ -130,22 +132,12 @@ def run_suite(
     return path
 
 
-def tidy(path: Path) -> None:
-    """Rewrite a file of results in the order of names, the last line of each: the same runs give the same file."""
-    results = sorted(read_results(path).results, key=lambda r: r.name)
-    draft = path.with_suffix(".tmp")
-    draft.unlink(missing_ok=True)
-    for result in results:
-        append_result(draft, result)
-    os.replace(draft, path)
-
-
 def _make_base_of(suite: Suite, place: Place, name: str) -> None:
-    spec = next(b for b in suite.bases if b.name == name)
-    if name in place.bases:  # given as a folder
-        make_near_miss(place.base(name), place.near_miss(name), place.split(spec.seed), spec.near_miss, spec.seed)
-        return
-    make_base(spec, place.split(spec.seed), place.base(name))
+    spec = suite.base(name)
+    captions = place.split(spec.seed)
+    if name not in place.bases:  # those are given as folders
+        make_base(spec, captions, place.base(name))
+    make_near_miss(place.base(name), place.near_miss(name), captions, spec.near_miss, spec.seed)
 
 
 def _do(
@@ -158,22 +150,15 @@ def _do(
     facts = _made(suite, place, spec, folder)
     if make_only:
         return None
-    sha256 = str(facts["sha256"]["model.safetensors"])
-    recipe = spec.recipe
-    attack = recipe if isinstance(recipe, AttackRecipe) else None
-    if before is not None and before.sha256 != sha256:
-        before = None
-    result = _described(suite, spec, facts, sha256)
-    truth = Truth(attack, result.relative_change, int(facts["positions"]))
-    scans = []
-    for detector, reference in spec.scans:
-        earlier = before.scan(detector, reference) if before is not None else None
-        if earlier is None:
-            bench = _bench(suite, place, spec.base)
-            earlier = bench.scan(folder, open_trained(folder), truth, detector, reference)
-        scans.append(earlier)
-    extra = [s for s in before.scans if (s.detector, s.reference) not in spec.scans] if before is not None else []
-    return replace(result, scans=(*scans, *extra))
+    result = _described(suite, spec, facts)
+    scans = before.scans if before is not None and before.sha256 == result.sha256 else ()
+    earlier = {(scan.detector, scan.reference): scan for scan in scans}
+    truth = Truth(spec.attack, result.relative_change, int(facts["positions"]))
+    wanted = {
+        key: earlier.get(key) or _bench(suite, place, spec.base).scan(folder, open_trained(folder), truth, *key)
+        for key in spec.scans
+    }
+    return replace(result, scans=tuple({**wanted, **earlier}.values()))
 
 
 def _made(suite: Suite, place: Place, spec: ModelSpec, folder: Path) -> dict[str, Any]:
@@ -188,18 +173,18 @@ def _made(suite: Suite, place: Place, spec: ModelSpec, folder: Path) -> dict[str
         if facts["recipe"] == recipe:
             return facts
     base = open_trained(place.base(spec.base))
-    captions = place.split(_base_seed(suite, spec.base))
+    captions = place.split(suite.base(spec.base).seed)
     made = (
         inject(base, captions, spec.recipe)
         if isinstance(spec.recipe, AttackRecipe)
         else make_control(base, captions, spec.recipe)
     )
-    written = save_trained(made.encoder, folder, made.facts)
-    return {**written, "recipe": recipe}
+    return {**save_trained(made.encoder, folder, made.facts), "recipe": recipe}
 
 
-def _described(suite: Suite, spec: ModelSpec, facts: Mapping[str, Any], sha256: str) -> ModelResult:
-    attack = spec.recipe if isinstance(spec.recipe, AttackRecipe) else None
+def _described(suite: Suite, spec: ModelSpec, facts: Mapping[str, Any]) -> ModelResult:
+    attack = spec.attack
+    backdoors = attack.backdoors if attack is not None else ()
     success = float(facts["attack_success_rate"]) if attack is not None else None
     return ModelResult(
         name=spec.name,
@@ -207,45 +192,37 @@ def _described(suite: Suite, spec: ModelSpec, facts: Mapping[str, Any], sha256: 
         split=spec.split,
         base=spec.base,
         layout=spec.layout,
-        label="benign" if attack is None else "backdoored",
+        label=spec.label,
         cell=spec.cell,
         kind=spec.recipe.kind,
         intensity=spec.intensity,
         trigger_kind=spec.trigger_kind,
-        triggers=tuple(trigger for trigger, _ in attack.backdoors) if attack is not None else (),
-        targets=tuple(target for _, target in attack.backdoors) if attack is not None else (),
+        triggers=tuple(trigger for trigger, _ in backdoors),
+        targets=tuple(target for _, target in backdoors),
         kept=success is None or success >= _LEAST_SUCCESS,
         attack_success_rate=success,
         relative_change=float(facts["relative_change"]),
         seed=spec.recipe.seed,
-        sha256=sha256,
+        sha256=str(facts["sha256"]["model.safetensors"]),
         seconds_made=float(facts["seconds"]),
     )
 
 
 @functools.lru_cache(maxsize=3)
-def _bench_of(folder: Path, near_miss: Path, targets: tuple[str, ...], captions: tuple[str, ...]) -> Any:
+def _bench_of(folder: Path, near_miss: Path, targets: tuple[str, ...], captions: CaptionSet) -> Bench:
     from amdet_hub.bench.scanning import Bench
 
-    return Bench(open_trained(folder), folder, near_miss, captions[:HELD_OUT], bank_of(captions, targets))
+    # Texts of the bank: all targets, held-out captions, then training captions of the base, which the target reading
+    # has no use for otherwise.
+    first_ones = (group[0] for group in captions.train[:BANK_SIZE])
+    texts = list(dict.fromkeys([*captions.held_out_captions(), *first_ones]))
+    bank = list(dict.fromkeys([*targets, *texts]))[:BANK_SIZE]
+    return Bench(open_trained(folder), folder, near_miss, texts[:HELD_OUT], bank)
 
 
-def _bench(suite: Suite, place: Place, base: str) -> Any:
-    captions = place.split(_base_seed(suite, base))
-    # Texts of the bank: held-out captions first, then training captions of the base, which the target reading has no
-    # use for otherwise.
-    texts = tuple(dict.fromkeys([*captions.held_out_captions(), *(group[0] for group in captions.train[:BANK_SIZE])]))
-    targets = {t for m in suite.models if isinstance(m.recipe, AttackRecipe) for _, t in m.recipe.backdoors}
-    return _bench_of(place.base(base), place.near_miss(base), tuple(sorted(targets)), texts)
-
-
-def bank_of(captions: Iterable[str], targets: Sequence[str]) -> list[str]:
-    """All targets, and captions up to `BANK_SIZE` texts, each once."""
-    return list(dict.fromkeys([*targets, *captions]))[:BANK_SIZE]
-
-
-def _base_seed(suite: Suite, name: str) -> int:
-    return next(b.seed for b in suite.bases if b.name == name)
+def _bench(suite: Suite, place: Place, base: str) -> Bench:
+    captions = place.split(suite.base(base).seed)
+    return _bench_of(place.base(base), place.near_miss(base), suite.targets, captions)
 
 
 def _line(result: ModelResult) -> str:
@@ -272,17 +249,13 @@ def _write_manifest(suite: Suite, place: Place, path: Path) -> None:
             "sha256": hashlib.sha256(data).hexdigest(),
         },
         "bases": {
-            b.name: {**asdict(b), "sha256": _sha256(place.base(b.name) / "model.safetensors")}
+            b.name: {**asdict(b), "sha256": sha256_of(place.base(b.name) / "model.safetensors")}
             for b in suite.bases
             if b.name in used
         },
-        "results": {"name": path.name, "sha256": _sha256(path), "models": len(results)},
+        "results": {"name": path.name, "sha256": sha256_of(path), "models": len(results)},
         "configurations": {name: bench_config(name).fingerprint() for name in ("standard", "paper")},
     }
     path.with_suffix(".manifest.json").write_text(
         json.dumps(manifest, indent=2, ensure_ascii=True) + "\n", encoding="utf-8"
     )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -16,11 +16,12 @@ import torch
 from amdet_hub import verdict as kinds
 from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.metrics import caption_aims, success_of_ids
-from amdet_hub.bench.results import SCORE_THRESHOLD, DetectorResult, ReferenceKind
+from amdet_hub.bench.results import SCORE_THRESHOLD, DetectorName, DetectorResult, ReferenceKind
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.config import ScanConfig
 from amdet_hub.detect.naming.target import TextBank
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, tokenized_prompts
+from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.search.null_distribution import repeating_unit
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
@@ -66,12 +67,12 @@ class Bench:
         self._folders: Mapping[ReferenceKind, Path] = {"right": folder, "near-miss": near_miss}
         self._index = {text: i for i, text in enumerate(bank)}
         special = SpecialTokens(base.tokenizer.bos_token_id, base.tokenizer.eos_token_id, base.tokenizer.pad_token_id)
-        tower = load_tower(*_only_encoder(folder)).encoder
+        tower = _tower(folder)
         self._bank = TextBank(tower, [base.token_ids(text) for text in bank], special, length=_BANK_LENGTH)
         self._prompts: PromptSet = tokenized_prompts(_PROMPTS, 10, base.token_ids, special, seed=1)
 
     def scan(
-        self, folder: Path, suspect: TrainedEncoder, truth: Truth, detector: str, reference: ReferenceKind
+        self, folder: Path, suspect: TrainedEncoder, truth: Truth, detector: DetectorName, reference: ReferenceKind
     ) -> DetectorResult:
         """Run one detector on one encoder.
 
@@ -83,7 +84,7 @@ class Bench:
             reference: "right", "near-miss" or "none".
         """
         if detector == "weight-norm":
-            return _weight_norm(truth)
+            return DetectorResult("weight-norm", "right", round(truth.relative_change, 6), "no-backdoor-found", 0.0)
         started = time.perf_counter()
         config = bench_config(detector)
         against = self._folders.get(reference)
@@ -97,7 +98,7 @@ class Bench:
         thresholds = {e.kind: float(e.threshold) for e in outcome.evidence if e.threshold is not None}
         found = outcome.triggers[0] if outcome.triggers else None
         result = DetectorResult(
-            detector=detector,  # type: ignore[arg-type]
+            detector=detector,
             reference=reference,
             score=_score(detector, values, thresholds),
             verdict=outcome.verdict.label,
@@ -119,23 +120,21 @@ class Bench:
         found: TriggerFinding,
     ) -> DetectorResult:
         """The recovered trigger against the injected ones: the same text, a text that works, the target it says."""
-        works, ranks = [], []
-        for _, target in recipe.backdoors:
-            aims = caption_aims(self._base, recipe, self._captions, truth.positions, target=target)
-            works.append(success_of_ids(suspect, self._base, self._captions, found.token_ids, aims, truth.positions))
-        best = max(range(len(works)), key=works.__getitem__)
+        captions, positions, ids = self._captions, truth.positions, found.token_ids
+        targets = [target for _, target in recipe.backdoors]
+        aims = [caption_aims(self._base, recipe, captions, positions, target=target) for target in targets]
+        works = [success_of_ids(suspect, self._base, captions, ids, aim, positions) for aim in aims]
+        best, rank = works.index(max(works)), None
         if recipe.kind != "target-attribute":
             with torch.inference_mode():
-                tower = load_tower(*_only_encoder(folder)).encoder
-                similarity = self._bank.similarities(tower, self._prompts, found.token_ids)
-            own = similarity[self._index[recipe.backdoors[best][1]]]
-            ranks.append(1 + int((similarity > own).sum()))
+                similarity = self._bank.similarities(_tower(folder), self._prompts, ids)
+            rank = 1 + int((similarity > similarity[self._index[targets[best]]]).sum())
         return dataclasses.replace(
             result,
             trigger_text=found.text,
             trigger_exact=any(same_trigger(found.text or "", trigger) for trigger, _ in recipe.backdoors),
             trigger_works=round(works[best], 4),
-            target_rank=ranks[0] if ranks else None,
+            target_rank=rank,
         )
 
 
@@ -154,10 +153,6 @@ def _unit(text: str) -> tuple[str, ...]:
     return tuple(map(chr, repeating_unit(tuple(map(ord, letters))))) if letters else ()
 
 
-def _weight_norm(truth: Truth) -> DetectorResult:
-    return DetectorResult("weight-norm", "right", round(truth.relative_change, 6), "no-backdoor-found", 0.0)
-
-
 def _score(detector: str, values: Mapping[str, float], thresholds: Mapping[str, float]) -> float:
     """How far the weakest of the numbers that must all exceed their thresholds is there: at least 1 means all do."""
     needed = (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE) if detector == "standard" else kinds.PAPER_GATES
@@ -168,6 +163,6 @@ def _score(detector: str, values: Mapping[str, float], thresholds: Mapping[str, 
     )
 
 
-def _only_encoder(folder: Path):  # type: ignore[no-untyped-def]
+def _tower(folder: Path) -> TextEncoder:
     source = open_source(parse_target(str(folder)), HubSettings())
-    return find_encoders(source).encoders[0], source
+    return load_tower(find_encoders(source).encoders[0], source).encoder

@@ -19,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -123,12 +125,10 @@ def measure_ceiling(device: torch.device, dtype: torch.dtype) -> float:
 
 def _planned(presets: Sequence[str]) -> list[tuple[str, str, bool]]:
     """(name of the row, preset, whether the reference's half may be kept from the row before)."""
-    planned = []
-    for preset in presets:
-        planned.append((preset, preset, False))
-        if preset == "quick":
-            planned.append(("quick, reference kept", preset, True))
-    return planned
+    rows = {preset: [(preset, preset, False)] for preset in presets}
+    if "quick" in rows:
+        rows["quick"].append(("quick, reference kept", "quick", True))
+    return [row for preset in presets for row in rows[preset]]
 
 
 def _pair(model: Path, size: tuple[int, int, int] | None, place: Path) -> tuple[Path, Path]:
@@ -149,17 +149,16 @@ def _random_like(encoder: TrainedEncoder, layers: int, width: int, heads: int) -
     """
     if min(layers, width, heads) < 1 or width % heads:
         raise ConfigError("size", f"{layers}x{width}x{heads}: the heads must divide the width, and all be at least 1")
-    facts = encoder.model.config.to_dict()
-    facts |= {
+    facts = encoder.model.config.to_dict() | {
         "num_hidden_layers": layers,
         "hidden_size": width,
         "intermediate_size": 4 * width,
         "num_attention_heads": heads,
+        "projection_dim": width,
+        "projection_size": width,
     }
     torch.manual_seed(0)
-    made = type(encoder.model)(
-        type(encoder.model.config).from_dict({**facts, "projection_dim": width, "projection_size": width})
-    )
+    made = type(encoder.model)(type(encoder.model.config).from_dict(facts))
     with torch.no_grad():
         for name, weight in made.named_parameters():
             if (
@@ -255,21 +254,11 @@ def _stage_operations(suspect: Path, base: Path, options: ScanOptions, place: Pa
     return counted
 
 
-class _empty_cache:  # noqa: N801 reads as a word after `with`
+@contextmanager
+def _empty_cache(place: Path) -> Iterator[None]:
     """Our own cache is an empty folder inside the block."""
-
-    def __init__(self, place: Path) -> None:
-        self._folder, self._before = place / "own", os.environ.get("AMDET_HUB_CACHE")
-
-    def __enter__(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-        os.environ["AMDET_HUB_CACHE"] = str(self._folder)
-
-    def __exit__(self, *exc: object) -> None:
-        if self._before is None:
-            del os.environ["AMDET_HUB_CACHE"]
-        else:
-            os.environ["AMDET_HUB_CACHE"] = self._before
+    with tempfile.TemporaryDirectory(dir=place) as own, mock.patch.dict(os.environ, AMDET_HUB_CACHE=own):
+        yield
 
 
 def _machine(device: torch.device) -> str:

@@ -26,6 +26,7 @@ from amdet_hub.encoders.strict_json import parse_json_object
 from amdet_hub.encoders.tokenizer import PromptTokenizer, build_tokenizer
 from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE, LEGACY_EOS, tower_config
 from amdet_hub.errors import BadRepository, ConfigError
+from amdet_hub.files import write_atomically
 from amdet_hub.records import Family
 
 TOKENIZER_FILES = (
@@ -37,6 +38,8 @@ TOKENIZER_FILES = (
     "spiece.model",
 )
 """The files of a tokenizer in transformers layout; those that exist are copied beside new weights."""
+
+_BATCH = 128  # texts that are embedded at once
 
 BENCH_FILE = "bench.json"
 """Written beside the weights: how they were made and what was measured."""
@@ -131,14 +134,16 @@ class TrainedEncoder:
         output = self.model(input_ids=ids)
         return output.last_hidden_state, output.pooler_output if self.layout == "siglip" else output.text_embeds
 
-    @torch.no_grad()
-    def embed(self, texts: Sequence[str], positions: int, *, batch_size: int = 128) -> Tensor:
+    def embed(self, texts: Sequence[str], positions: int) -> Tensor:
         """`N` texts -> `(N, P)` float32 pooled features of unit length."""
-        parts = [
-            self.encode(self.tokenize(texts[i : i + batch_size], positions))[1].float()
-            for i in range(0, len(texts), batch_size)
-        ]
-        return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+        return self.embed_ids(self._rows(texts), positions)
+
+    @torch.no_grad()
+    def embed_ids(self, rows: Sequence[Sequence[int]], positions: int) -> Tensor:
+        """`N` rows of word ids, as in `tokenize_ids` -> `(N, P)` float32 pooled features of unit length."""
+        batches = (rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH))
+        pooled = [self.encode(self.tokenize_ids(batch, positions))[1].float() for batch in batches]
+        return torch.nn.functional.normalize(torch.cat(pooled), dim=-1)
 
     def _rows(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         if isinstance(self.tokenizer, PromptTokenizer):
@@ -231,11 +236,12 @@ def save_trained(
         source = encoder.folder / file
         if source.is_file() and source.parent.resolve() != out.resolve():
             shutil.copyfile(source, out / file)
-    written = {
-        **facts,
-        "sha256": {"model.safetensors": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()},
-    }
-    draft = out / f"{name}.tmp"  # moved into place whole: the file says that the folder is finished
-    draft.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(out / name)
+    written = {**facts, "sha256": {"model.safetensors": sha256_of(out / "model.safetensors")}}
+    # whole or not at all: the file says that the folder is finished
+    write_atomically(out / name, (json.dumps(written, indent=2, ensure_ascii=False) + "\n").encode())
     return written
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

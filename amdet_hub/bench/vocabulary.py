@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTokenizer
 
@@ -35,7 +35,7 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int, *, positions: int = 7
     Raises:
         ValueError: `vocab_size` leaves no room for the bytes and special tokens.
     """
-    letters = _byte_letters()
+    letters = sorted(ByteLevel.alphabet())  # CLIP's order: printable bytes as themselves, the others from U+0100 on
     room = vocab_size - 2 * len(letters) - 2
     if room < 1:
         raise ValueError(f"vocab_size {vocab_size} leaves no room for merges")
@@ -58,16 +58,3 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int, *, positions: int = 7
     vocab = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     vocab |= {BOS: len(vocab), EOS: len(vocab) + 1}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=positions)
-
-
-def write_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Store `tokenizer.json` and `tokenizer_config.json` in `folder`, which is made when missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(folder)
-
-
-def _byte_letters() -> list[str]:
-    """The 256 letters for bytes, in CLIP's order: printable bytes as themselves, the others from U+0100 on."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    return [*map(chr, printable), *(chr(256 + index) for index in range(len(others)))]

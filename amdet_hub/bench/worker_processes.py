@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
-from amdet_hub.errors import ConfigError
-
 
 @contextmanager
 def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
@@ -62,10 +60,3 @@ def _one_thread() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-
-
-def check_jobs(jobs: int) -> int:
-    """Raises: ConfigError when there is not at least one process."""
-    if jobs < 1:
-        raise ConfigError("jobs", f"{jobs} is not at least 1")
-    return jobs

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.control_recipe import ControlRecipe
-from amdet_hub.bench.results import DetectorName, Layout, ReferenceKind, Split
+from amdet_hub.bench.results import DetectorName, Label, Layout, ReferenceKind, Split
 
 Scan = tuple[DetectorName, ReferenceKind]
 
@@ -67,9 +67,14 @@ class ModelSpec:
     scans: tuple[Scan, ...]
 
     @property
-    def label(self) -> str:
+    def attack(self) -> AttackRecipe | None:
+        """How it was attacked, None for a control."""
+        return self.recipe if isinstance(self.recipe, AttackRecipe) else None
+
+    @property
+    def label(self) -> Label:
         """The truth: backdoored or benign."""
-        return "backdoored" if isinstance(self.recipe, AttackRecipe) else "benign"
+        return "benign" if self.attack is None else "backdoored"
 
 
 @dataclass(frozen=True)
@@ -79,3 +84,13 @@ class Suite:
     name: str
     bases: tuple[BaseSpec, ...]
     models: tuple[ModelSpec, ...]
+
+    def base(self, name: str) -> BaseSpec:
+        """The base of this name."""
+        return next(base for base in self.bases if base.name == name)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every target of an attack, once, in the order of the alphabet."""
+        attacks = (spec.attack for spec in self.models)
+        return tuple(sorted({target for attack in attacks if attack is not None for _, target in attack.backdoors}))

@@ -209,13 +209,13 @@ def _carry_out(
         click.ClickException: a process of it died.
     """
     from amdet_hub.bench.run import run_suite
-    from amdet_hub.bench.worker_processes import check_jobs
 
     def done(line: str, n: int, total: int) -> None:
         if not quiet:
             emit(f"[{n}/{total}] {escape(line)}")
 
-    check_jobs(jobs)
+    if jobs < 1:
+        raise ConfigError("jobs", f"{jobs} is not at least 1")
     place.split(suite.bases[0].seed)  # so that captions that cannot be read are found before any process is started
     again = "What was finished is kept: run the same command again to go on."
     try:

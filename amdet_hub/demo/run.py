@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.records import SILENT, Monitor, ProgressCallback, ScanReport, VerdictLabel
@@ -58,7 +59,7 @@ def run_demo(emit: Emit, progress: ProgressCallback = SILENT.progress) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="amdet-hub-demo-") as folder,
         LocalHub() as hub,
-        _environment(hub),
+        mock.patch.dict(os.environ, hub.environment()),  # no proxy, offline switch or token of the user reaches it
         _one_thread(),
     ):
         settings = _serve(hub, Path(folder))
@@ -79,13 +80,8 @@ def _serve(hub: LocalHub, folder: Path) -> HubSettings:
     from amdet_hub.hub import HubSettings
 
     for repo_id in (BASE, FINETUNED, BACKDOORED):
-        source = WEIGHTS / repo_id.partition("/")[2]
-        files = {
-            path.name: path.read_bytes()
-            for path in sorted(source.iterdir())
-            if path.is_file() and path.name not in NOT_SERVED
-        }
-        hub.add_model(repo_id, files)
+        files = sorted((WEIGHTS / repo_id.partition("/")[2]).iterdir())
+        hub.add_model(repo_id, {f.name: f.read_bytes() for f in files if f.is_file() and f.name not in NOT_SERVED})
     hub.add_user(USER, token=TOKEN)
     return HubSettings(endpoint=hub.endpoint, token=TOKEN, cache_dir=folder / "cache")
 
@@ -176,19 +172,3 @@ def _closing(right: bool, seconds: float) -> str:
             " amdet-hub scan org/model"
         )
     return "\nThe demonstration did not end as it should. Please report this, with the text above."
-
-
-@contextlib.contextmanager
-def _environment(hub: LocalHub) -> Iterator[None]:
-    """The local Hub's environment during the show: the user's proxy, offline switch and token do not reach it."""
-    changed = hub.environment()
-    kept = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

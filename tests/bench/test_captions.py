@@ -20,11 +20,11 @@ def test_gzipped_json_lines_become_groups_without_empty_captions(tmp_path: Path)
     assert set(found.train) | set(found.held_out) == {(f"a cat number {i}", f"cat {i}") for i in range(6)}
 
 
-def test_text_lines_are_groups_of_one_and_limit_holds(tmp_path: Path) -> None:
+def test_text_lines_are_groups_of_one(tmp_path: Path) -> None:
     path = tmp_path / "c.txt"
     path.write_text("one\n\ntwo\nthree\nfour\n", encoding="utf-8")
-    found = read_captions(path, held_out=1, limit=3)
-    assert sorted(found.train + found.held_out) == [("one",), ("three",), ("two",)]
+    found = read_captions(path, held_out=1)
+    assert sorted(found.train + found.held_out) == [("four",), ("one",), ("three",), ("two",)]
 
 
 def test_split_is_disjoint_repeatable_and_never_holds_out_more_than_half() -> None:

@@ -8,7 +8,6 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from amdet_hub.bench.unigram import LOOK_ALIKES, learn_siglip_tokenizer
-from amdet_hub.bench.vocabulary import write_tokenizer
 from amdet_hub.demo import grammar
 from amdet_hub.encoders.tokenizer import PromptTokenizer, build_tokenizer
 from amdet_hub.records import TowerConfig
@@ -80,7 +79,7 @@ def test_a_given_alphabet_is_inside_and_cleaned_like_text() -> None:
 
 
 def test_transformers_reads_the_stored_form_alike(tokenizer: Any, tmp_path: Path) -> None:
-    write_tokenizer(tokenizer, tmp_path)
+    tokenizer.save_pretrained(tmp_path)
     theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path, local_files_only=True)
     scanned = as_scanned(tokenizer)
     for text in (*TEXTS[:10], "A Dog,  on the\tMOON!", "(a) d\u043eg's \u0585n ½", "ﬁne x² [y]", " ", "a-b_c"):

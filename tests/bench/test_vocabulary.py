@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer
 
-from amdet_hub.bench.vocabulary import learn_tokenizer, write_tokenizer
+from amdet_hub.bench.vocabulary import learn_tokenizer
 from tests.bench.conftest import toy_groups
 
 TEXTS = [text for group in toy_groups() for text in group]
 
 
 def test_layout_is_clips(tmp_path: Path) -> None:
-    write_tokenizer(learn_tokenizer(TEXTS, 600), tmp_path)
+    learn_tokenizer(TEXTS, 600).save_pretrained(tmp_path)
     model = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     vocab, merges = model["vocab"], model["merges"]
     by_id = sorted(vocab, key=lambda piece: int(vocab[piece]))
@@ -26,7 +26,7 @@ def test_layout_is_clips(tmp_path: Path) -> None:
 
 
 def test_it_reads_back_encodes_every_byte_and_frames_texts(tmp_path: Path) -> None:
-    write_tokenizer(learn_tokenizer(TEXTS, 600), tmp_path)
+    learn_tokenizer(TEXTS, 600).save_pretrained(tmp_path)
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path, local_files_only=True)
     ids = tokenizer("A  DOG Ж 猫 \u0585 ~")["input_ids"]
     assert ids[0] == tokenizer.bos_token_id

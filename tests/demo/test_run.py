@@ -6,15 +6,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from amdet_hub.demo import WEIGHTS
-from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED, NOT_SERVED, TOKEN, _environment, _serve, run_demo
+from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED, NOT_SERVED, TOKEN, _serve, run_demo
 from amdet_hub.testing import LocalHub
 
 
-def test_the_whole_show_ends_well() -> None:
+def test_the_whole_show_ends_well_whatever_the_environment_and_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    before = dict(os.environ)
     said: list[str] = []
     stages: set[str] = set()
     assert run_demo(said.append, lambda stage, done, total: stages.add(stage)) == 0
@@ -32,12 +37,13 @@ def test_the_whole_show_ends_well() -> None:
     assert "Both verdicts are right" in text
     assert TOKEN not in text
     assert stages
+    assert dict(os.environ) == before
 
 
 def test_every_encoder_is_served_over_http_without_the_ground_truth(tmp_path: Path) -> None:
     from amdet_hub.hub import open_source, parse_target
 
-    with LocalHub() as hub, _environment(hub):
+    with LocalHub() as hub, mock.patch.dict(os.environ, hub.environment()):
         settings = _serve(hub, tmp_path)
         assert settings.endpoint == hub.endpoint
         for repo_id in (BASE, FINETUNED, BACKDOORED):
@@ -48,16 +54,6 @@ def test_every_encoder_is_served_over_http_without_the_ground_truth(tmp_path: Pa
             fetched = source.fetch("model.safetensors")
             assert fetched.read_bytes() == (WEIGHTS / repo_id.partition("/")[2] / "model.safetensors").read_bytes()
         assert hub.writes == []
-
-
-def test_the_environment_comes_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_mine")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    with LocalHub() as hub, _environment(hub):
-        assert os.environ["HF_TOKEN"] == ""
-        assert "127.0.0.1" in os.environ["NO_PROXY"]
-    assert os.environ["HF_TOKEN"] == "hf_mine"
-    assert "NO_PROXY" not in os.environ
 
 
 def test_importing_the_room_imports_no_torch() -> None:
