@@ -42,8 +42,13 @@ def test_the_ceiling_is_a_rate_this_machine_reaches(monkeypatch: pytest.MonkeyPa
 def test_one_model_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     few = ScanConfig.for_preset("standard").replace(
         stop_when_decided=False,
+        sweep__n_finalists=16,
+        sweep__n_null=64,
         sweep__n_candidates=2,
         sweep__n_accretions=1,
+        sweep__n_pieces=2,
+        sweep__n_pointed=2,
+        sweep__n_sequences=16,
         inversion__restarts=1,
         inversion__steps=1,
         landscape__grid=3,
