@@ -34,8 +34,8 @@ from amdet_hub.errors import (
     RevisionNotFound,
 )
 
+# Statuses of a server, or of a proxy before it, that is not well just now.
 UNAVAILABLE_STATUSES = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-"""Statuses of a server, or of a proxy before it, that is not well just now."""
 
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MAX_REASON_CHARS = 200

@@ -25,8 +25,8 @@ from amdet_hub.hub._byte_ranges import Piece, Span, within
 from amdet_hub.hub.cache import remove
 from amdet_hub.records import TensorInfo
 
+# In the file's metadata: the sha256 (64 hex digits) of all bytes behind the header.
 DIGEST_KEY = "amdet_hub_sha256"
-"""In the file's metadata: the sha256 (64 hex digits) of all bytes behind the header."""
 _CHUNK_BYTES = 1 << 20
 _MAX_JOURNAL_BYTES = 16 << 20
 

@@ -33,15 +33,13 @@ from amdet_hub.hub.download import Downloads, RangesNotServed
 from amdet_hub.hub.settings import HubSettings, own_cache
 from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, TensorInfo
 
+# A whole file can be checked against its sha256; less than this saved is not worth giving that up.
 LEAST_SAVING_BYTES = 4 << 20
-"""A whole file can be checked against its sha256; less than this saved is not worth giving that up."""
+# Above this share of the file, the whole file is fetched.
 MOST_SHARE = 0.8
-"""Above this share of the file, the whole file is fetched."""
+# Most bytes that are kept of the start of a file. Real headers stay below 1 MB; a longer one is read again, and a
+# repository of them fills no disk.
 MAX_HEAD_BYTES = 4 << 20
-"""Most bytes that are kept of the start of a file.
-
-Real headers stay below 1 MB; a longer one is read again, and a repository of them fills no disk.
-"""
 _THREADS = 4
 _TICK_S = 0.2  # how often progress is said
 

@@ -24,8 +24,8 @@ from types import FrameType
 
 from amdet_hub.testing.local_hub import LocalHub
 
+# Who the printed lines sign in as: may read everything and open pull requests.
 USER, TOKEN = "visitor", "hf_local_visitor"
-"""Who the printed lines sign in as: may read everything and open pull requests."""
 
 
 def main(argv: Sequence[str] | None = None, *, stop: threading.Event | None = None) -> int:

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
+# The server's own pattern. Source: huggingface_hub 2.4, `repocard.REGEX_YAML_BLOCK`.
 YAML_BLOCK = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))")
-"""The server's own pattern. Source: huggingface_hub 2.4, `repocard.REGEX_YAML_BLOCK`."""
 
+# A block that unfolds to more values than this is refused.
 MAX_NODES = 20_000
-"""A block that unfolds to more values than this is refused."""
 
 EMPTY_WARNING = "empty or missing yaml metadata in repo card"
 

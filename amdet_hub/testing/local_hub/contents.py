@@ -13,8 +13,8 @@ from amdet_hub.testing.local_hub.discussions import LocalPullRequest
 from amdet_hub.testing.local_hub.storage import Commit, Note, SparseFile
 from amdet_hub.testing.local_hub.world import HubLimits, HubUser, JobRunner, LocalJob, World
 
+# Who commits when a test does.
 SYSTEM = "system"
-"""Who commits when a test does."""
 
 
 class Contents:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from amdet_hub.testing.local_hub.messages import HubRefusal, HubRequest, HubResponse
 
+# Changes an answer in place. Returns whether it had anything to change, which is when a use is counted.
 Change = Callable[[HubResponse], bool]
-"""Changes an answer in place. Returns whether it had anything to change, which is when a use is counted."""
 
 
 @dataclass

@@ -170,5 +170,5 @@ READ_ROUTES = (
     Route("GET", r"/.+?/(?P<sha256>[0-9a-f]{64})/.+", _lfs_content, side="lfs"),
 )
 
+# Comes last: its pattern would also take `/api/models/gpt2/refs` for a repository `gpt2/refs`.
 MODEL_ROUTE = Route("GET", MODEL, _model_info)
-"""Comes last: its pattern would also take `/api/models/gpt2/refs` for a repository `gpt2/refs`."""

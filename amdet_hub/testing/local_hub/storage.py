@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+# Names that are LFS files whatever their size: what a new Hub repository's `.gitattributes` says, in short.
 LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".gguf", ".h5", ".msgpack", ".pkl")
-"""Names that are LFS files whatever their size: what a new Hub repository's `.gitattributes` says, in short."""
 
+# Any file of this size or more is an LFS file. The real Hub puts the line at 10 MiB; tests want it lower.
 LFS_THRESHOLD_BYTES = 1 << 20
-"""Any file of this size or more is an LFS file. The real Hub puts the line at 10 MiB; tests want it lower."""
 
 CHUNK_BYTES = 1 << 16
 _SPOOL_BYTES = 1 << 20  # larger blobs live in a temporary directory, not in memory

@@ -74,8 +74,8 @@ class LocalJob:
     lines: list[str] = field(default_factory=list)
 
 
+# Called in a thread with the job and a function that takes a line of its log; returns the exit code.
 JobRunner = Callable[[LocalJob, Callable[[str], None]], int]
-"""Called in a thread with the job and a function that takes a line of its log; returns the exit code."""
 
 
 @dataclass

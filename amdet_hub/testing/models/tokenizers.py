@@ -17,8 +17,9 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 START_OF_TEXT, END_OF_TEXT = "<|startoftext|>", "<|endoftext|>"
+# Rows a byte-level vocabulary with end-of-word forms needs before the first merge: 256 bytes, each also as the end of
+# a word.
 BYTE_TOKENS = 512
-"""Entries before the first merge: 256 bytes, each also as the end of a word."""
 
 _CLIP_PATTERN = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 _WORDS = (
@@ -37,7 +38,7 @@ def sentences(n: int = 400, seed: int = 0) -> Iterator[str]:
 
 
 def clip_tokenizer(vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer with exactly `vocab_size` entries in CLIP's order.
+    """A byte-level BPE tokenizer with exactly `vocab_size` entries in CLIP's order: bytes, byte ends, merges, start and end of text.
 
     Raises:
         ValueError: `vocab_size` leaves no room for the bytes, or more merges are asked for than the sentences yield.
@@ -77,7 +78,7 @@ def clip_tokenizer(vocab_size: int) -> Tokenizer:
 
 
 def siglip_tokenizer(vocab_size: int) -> Tokenizer:
-    """A Unigram tokenizer in SigLIP's form: `<pad>`, `</s>`, `<unk>`, then metaspace pieces.
+    """A Unigram tokenizer in SigLIP's form: `<pad>`, `</s>`, `<unk>` first, metaspace pieces after, at most `vocab_size` entries.
 
     The pieces are counted, not trained: the library's Unigram trainer gives other scores on every run.
     """
@@ -100,7 +101,7 @@ def siglip_tokenizer(vocab_size: int) -> Tokenizer:
 
 
 def siglip2_tokenizer(vocab_size: int) -> Tokenizer:
-    """A BPE tokenizer with byte fallback in Gemma's form: five special tokens, 256 bytes, then pieces."""
+    """A BPE tokenizer with byte fallback in Gemma's form: `<pad>`, `<eos>`, `<bos>`, `<unk>`, `<mask>`, 256 bytes, then pieces."""
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     trained.normalizer = normalizers.Replace(" ", "▁")
     trained.pre_tokenizer = pre_tokenizers.Split("▁", behavior="merged_with_next")
