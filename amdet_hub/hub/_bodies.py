@@ -3,8 +3,8 @@
 Every answer inside `_client.ask` is held to it.
 
 Knows: sizes, pace, and that the client makes a file name of an ETag. Refuses to know: what a body means; hashes are
-checked where files are kept. A time limit of the transport ends a silence; a server that sends a byte now and then is
-never silent, and would hold a scan for days.
+checked where files are stored. A time limit of the transport ends a silence; a server that sends a byte now and then
+is never silent, and would hold a scan for days.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _NAMES = (("x-linked-etag", _PLAIN_ETAG), ("etag", _PLAIN_ETAG), ("x-repo-commit
 
 
 def check_names(response: Any, question: Question) -> None:
-    """Refuse an answer whose ETag or commit could lead out of the cache: the client makes paths of both.
+    """Refuse an answer about a file whose ETag or commit could lead out of the cache.
+
+    The client makes paths of both, unchecked.
 
     Raises:
         HubError: a header is not a plain name.

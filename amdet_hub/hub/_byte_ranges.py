@@ -37,7 +37,7 @@ class Span:
 
 
 def merged(pieces: Iterable[Piece]) -> list[Span]:
-    """The spans that cover every piece: neighbours are joined over small gaps, and over wider ones until there are few spans."""
+    """The spans that cover every piece, neighbours joined over small gaps, and over wider ones until there are few."""
     spans = _joined((Span(p.start, p.stop) for p in pieces if p.start < p.stop), SMALL_GAP_BYTES)
     if len(spans) > MAX_SPANS:
         gaps = sorted(after.start - before.stop for before, after in itertools.pairwise(spans))

@@ -1,4 +1,4 @@
-"""The Hub's client under our rules: time limits for requests, our own waits, errors of `amdet_hub.errors`.
+"""The Hub's client under our rules: requests have a time limit, waits and errors are ours.
 
 Left alone, the client waits without limit for an answer, sleeps through a `Retry-After` of any length, and tries five
 times with pauses of its own. Inside `ask`, hooks on its session give every request `timeout_s`, end an attempt at once

@@ -1,4 +1,4 @@
-"""From an error of the Hub's client to one of `amdet_hub.errors`: one table, the most specific class first.
+"""From an error of the Hub's client to one of ours: one table, from the most to the least specific class.
 
 Knows: the client's exceptions and HTTP statuses. Refuses to know: retries (`_client`), exit codes and advice
 (`amdet_hub.cli`). Source: huggingface_hub 2.4, `errors.py` and `utils/_http.py`.

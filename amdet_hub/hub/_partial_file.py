@@ -45,7 +45,7 @@ class PartialFile:
 
     Args:
         place: the path of the finished file.
-        tensors: entries of a checked header; their order in the repository's file is kept.
+        tensors: entries of a checked header; they stay in the order of the repository's file.
     """
 
     def __init__(self, place: Path, tensors: Mapping[str, TensorInfo]) -> None:
@@ -149,7 +149,7 @@ class Growing:
 
     @contextlib.contextmanager
     def writing(self, span: Span) -> Iterator[Callable[[bytes], None]]:
-        """A function that takes the bytes of a span in order; the journal has them afterwards, also of a part."""
+        """A function that takes the bytes of a span in order; the journal says afterwards how many it got."""
         partial, digest, at = self._partial, hashlib.sha256(), span.start
         pieces = within(partial.pieces, span)
         with partial.part.open("r+b") as stream:
@@ -188,7 +188,7 @@ class Growing:
         partial.journal.unlink(missing_ok=True)
 
     def _stored(self, span: Span) -> str:
-        """sha256 of a range's bytes in the part file; gaps between tensors are not kept and do not count."""
+        """sha256 of a range's bytes as they lie in the part file, without the gaps between tensors."""
         digest = hashlib.sha256()
         with self._partial.part.open("rb") as stream:
             for piece in within(self._partial.pieces, span):

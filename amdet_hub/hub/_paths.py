@@ -1,6 +1,6 @@
 """Which paths inside a repository are plain ones. Standard library only.
 
-A listing comes from the repository's author. A path that could leave its folder, that two systems would read
+A listing comes from the repository's owner. A path that could leave its folder, that two systems would read
 differently, or that cannot be stored is refused before anything is done with it.
 """
 

@@ -102,7 +102,7 @@ class LocalSource:
         return self.fetch(path, progress)
 
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
-        """Nothing travels. Raises: as `fetch`."""
+        """Nothing is transferred. Raises: as `fetch`."""
         self._place(path)
         return FetchPlan(0, 0, whole=True)
 
@@ -178,7 +178,7 @@ class LocalSource:
 
 
 def _cache_blobs(root: Path) -> tuple[Path, ...]:
-    """The `blobs` folder that a snapshot of the Hub cache links into, if `root` is one."""
+    """The `blobs` folder that a snapshot of the Hub cache (`models--org--name/snapshots/SHA`) links into."""
     repo = root.parent.parent
     if root.parent.name != "snapshots" or not repo.name.startswith("models--"):
         return ()

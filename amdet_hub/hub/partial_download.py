@@ -1,7 +1,7 @@
-"""Some tensors of a file instead of the whole file: planned, fetched by ranges in parallel, kept, found again.
+"""Some tensors of a file instead of the whole file: planned, fetched by ranges in parallel, cached, found again.
 
-What is kept lies in `own_cache(settings)/towers`, by endpoint, by the id that the listing states for the whole file
-(sha256, or git's) and by what was wanted of it. The start of a file, where its header is, is kept beside it, so that a
+A partial file lies in `own_cache(settings)/towers`, by endpoint, by the id that the listing states for the whole file
+(sha256, or git's) and by the tensors in it. The start of a file, where its header is, is cached beside it, so that a
 scan can be repeated offline.
 
 What is verified: the commit (pinned), the file's id in the Hub's own answer where it names one, the range and the size
@@ -37,7 +37,7 @@ from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, TensorInfo
 LEAST_SAVING_BYTES = 4 << 20
 # Above this share of the file, the whole file is fetched.
 MOST_SHARE = 0.8
-# Most bytes that are kept of the start of a file. Real headers stay below 1 MB; a longer one is read again, and a
+# Most bytes that are cached of the start of a file. Real headers stay below 1 MB; a longer one is read again, and a
 # repository of them fills no disk.
 MAX_HEAD_BYTES = 4 << 20
 _THREADS = 4
@@ -112,12 +112,12 @@ class TensorDownloads:
         return FetchPlan(sum(part.size_bytes for part in parts), len(parts), whole=False)
 
     def head(self, file: RepoFile, start: int, stop: int) -> bytes | None:
-        """Bytes of the start of a file that were read before, None when not all of them are kept."""
+        """Bytes of the start of a file that were read before, None when not all of them are cached."""
         data = self._head(file)
         return data[start:stop] if 0 <= start <= min(stop, file.size_bytes) <= len(data) else None
 
     def keep_head(self, file: RepoFile, start: int, data: bytes) -> None:
-        """Keep bytes that follow on those kept already. Best effort: a read-only cache only costs the offline mode."""
+        """Cache bytes that follow on those cached already. Best effort: a read-only cache costs the offline mode."""
         place, known = self._head_place(file), self._head(file)
         if (
             place is None
@@ -218,7 +218,7 @@ class _Transfer:
         self.received = 0
 
     def run(self, parts: list[Span]) -> None:
-        """Fetch every part. The first error ends the others; what came of them is kept.
+        """Fetch every part. The first error ends the others; the bytes that came stay.
 
         Progress is said on this thread.
         """

@@ -1,6 +1,6 @@
 """From what the user typed to a `RepoRef`.
 
-Looks at the local disk to tell a path from an id; asks no server, and never guesses.
+Looks at the local disk to tell a path from an id; makes no request, and never guesses.
 
 Understood: `org/model`, `org/model@rev`, a legacy single name, `hf://[models/]org/model[@rev][/folder]`, a Hub URL as
 a browser shows it (`/tree/REV/folder`, `/blob/REV/file.safetensors`), and, starting with `.`, `/` or `~`, a folder or
@@ -97,9 +97,6 @@ def _bare_id(raw: str) -> RepoRef:
         raise TargetError(
             raw, f"'./{name}' exists here too: write ./{name} for that, or hf://{name} for the Hub repository"
         )
-    kind, _, rest = name.partition("/")
-    if kind in ("datasets", "spaces") and rest.count("/") == 1:
-        raise TargetError(raw, f"it is a {kind[:-1]}; only models can be scanned")
     if name.count("/") > 1:
         raise TargetError(
             raw, f"an id has one slash; write hf://{raw} for a folder of a Hub repository, or ./{raw} for a local path"

@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on loopback, for tests: real sockets, the real client, and every failure on request.
+"""A Hugging Face Hub on loopback, for tests: real sockets, the real client, and faults on request.
 
 Knows: how to start, fill, observe, disturb and stop a local Hub. Refuses to know: torch, the rest of this package, any
 network but loopback. Mocks of the client's HTTP library rot (it was requests, then httpx, then httpx2); a socket does
@@ -34,8 +34,8 @@ huggingface_hub reads its environment once, when it is imported: pass `endpoint=
 """
 
 from amdet_hub.testing.local_hub.discussions import LocalPullRequest
+from amdet_hub.testing.local_hub.http import LoggedRequest
 from amdet_hub.testing.local_hub.hub import LocalHub
-from amdet_hub.testing.local_hub.messages import LoggedRequest
 from amdet_hub.testing.local_hub.storage import MergeConflict, SparseFile
 from amdet_hub.testing.local_hub.world import LocalJob
 

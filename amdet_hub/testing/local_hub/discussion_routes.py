@@ -1,4 +1,4 @@
-"""The addresses for discussions and pull requests: list, read, open, comment, edit, rename, close, merge.
+"""The addresses of the local Hub for discussions and pull requests.
 
 Refuses to know: how a commit becomes a pull request (`writing` does).
 Source: huggingface_hub 2.4, `hf_api.py`, from `get_repo_discussions` to `hide_discussion_comment`.
@@ -10,7 +10,7 @@ from typing import Any
 
 from amdet_hub.testing.local_hub import discussions
 from amdet_hub.testing.local_hub.discussions import Discussion
-from amdet_hub.testing.local_hub.messages import HubRefusal, HubResponse, json_response
+from amdet_hub.testing.local_hub.http import HubRefusal, HubResponse, json_response
 from amdet_hub.testing.local_hub.routing import MODEL, Call, Route
 from amdet_hub.testing.local_hub.storage import MergeConflict, Note, Repository
 from amdet_hub.testing.local_hub.world import HubUser

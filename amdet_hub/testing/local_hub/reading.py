@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 from amdet_hub.testing.local_hub import describe
-from amdet_hub.testing.local_hub.messages import HubRefusal, HubResponse, file_response, json_response
+from amdet_hub.testing.local_hub.http import HubRefusal, HubResponse, file_response, json_response
 from amdet_hub.testing.local_hub.routing import MODEL, REPO, REVISION, Call, Route
 from amdet_hub.testing.local_hub.storage import FileEntry
 
@@ -126,7 +126,7 @@ def _entry(call: Call) -> tuple[FileEntry, dict[str, str]]:
 
 
 def _resolve(call: Call) -> HubResponse:
-    """A plain file at once, as older Hubs did: a redirect on one host would lose `X-Repo-Commit`. LFS redirects."""
+    """A plain file at once, as older Hubs did (a redirect would lose `X-Repo-Commit`); an LFS file by redirect."""
     entry, headers = _entry(call)
     headers |= {"ETag": f'"{entry.etag}"', **_TEXT}
     if not entry.lfs:

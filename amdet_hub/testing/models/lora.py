@@ -34,10 +34,10 @@ _ATTENTION = {"q_proj": "to_q_lora", "k_proj": "to_k_lora", "v_proj": "to_v_lora
 def extract_lora(
     base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], *, rank: int
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """The best LoRA of a rank between two towers: tensor name -> down `(R, in)` and up `(out, R)`, float32, scale 1.
+    """The best LoRA of a rank between two towers, for a scale of 1: `text_model....weight` -> down and up, float32.
 
-    Only matrices of the layers are looked at. Source: truncated singular value decomposition, as sd-scripts'
-    `extract_lora_from_models.py` does.
+    Down is `(R, in)`, up `(out, R)`. Only matrices of the layers are looked at. Source: truncated singular value
+    decomposition, as sd-scripts' `extract_lora_from_models.py` does.
     """
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     for name, weight in base.items():

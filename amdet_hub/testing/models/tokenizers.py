@@ -38,7 +38,9 @@ def sentences(n: int = 400, seed: int = 0) -> Iterator[str]:
 
 
 def clip_tokenizer(vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer with exactly `vocab_size` entries in CLIP's order: bytes, byte ends, merges, start and end of text.
+    """A byte-level BPE tokenizer with exactly `vocab_size` entries in CLIP's order.
+
+    The order is bytes, byte ends, merges, start and end of text.
 
     Raises:
         ValueError: `vocab_size` leaves no room for the bytes, or more merges are asked for than the sentences yield.
@@ -78,9 +80,10 @@ def clip_tokenizer(vocab_size: int) -> Tokenizer:
 
 
 def siglip_tokenizer(vocab_size: int) -> Tokenizer:
-    """A Unigram tokenizer in SigLIP's form: `<pad>`, `</s>`, `<unk>` first, metaspace pieces after, at most `vocab_size` entries.
+    """A Unigram tokenizer in SigLIP's form, of at most `vocab_size` entries.
 
-    The pieces are counted, not trained: the library's Unigram trainer gives other scores on every run.
+    `<pad>`, `</s>` and `<unk>` come first, metaspace pieces after. The pieces are counted, not trained: the library's
+    Unigram trainer gives other scores on every run.
     """
     words = Counter(word for sentence in sentences() for word in sentence.split())
     letters = Counter("".join(words))
@@ -101,7 +104,7 @@ def siglip_tokenizer(vocab_size: int) -> Tokenizer:
 
 
 def siglip2_tokenizer(vocab_size: int) -> Tokenizer:
-    """A BPE tokenizer with byte fallback in Gemma's form: `<pad>`, `<eos>`, `<bos>`, `<unk>`, `<mask>`, 256 bytes, then pieces."""
+    """A BPE tokenizer with byte fallback in Gemma's form: five special tokens, 256 bytes, then pieces."""
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     trained.normalizer = normalizers.Replace(" ", "▁")
     trained.pre_tokenizer = pre_tokenizers.Split("▁", behavior="merged_with_next")
