@@ -34,8 +34,8 @@ huggingface_hub reads its environment once, when it is imported: pass `endpoint=
 """
 
 from amdet_hub.testing.local_hub.discussions import LocalPullRequest
-from amdet_hub.testing.local_hub.http import LoggedRequest
 from amdet_hub.testing.local_hub.hub import LocalHub
+from amdet_hub.testing.local_hub.messages import LoggedRequest
 from amdet_hub.testing.local_hub.storage import MergeConflict, SparseFile
 from amdet_hub.testing.local_hub.world import LocalJob
 

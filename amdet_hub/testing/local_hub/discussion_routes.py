@@ -10,7 +10,7 @@ from typing import Any
 
 from amdet_hub.testing.local_hub import discussions
 from amdet_hub.testing.local_hub.discussions import Discussion
-from amdet_hub.testing.local_hub.http import HubRefusal, HubResponse, json_response
+from amdet_hub.testing.local_hub.messages import HubRefusal, HubResponse, json_response
 from amdet_hub.testing.local_hub.routing import MODEL, Call, Route
 from amdet_hub.testing.local_hub.storage import MergeConflict, Note, Repository
 from amdet_hub.testing.local_hub.world import HubUser

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 from amdet_hub.testing.local_hub import describe
-from amdet_hub.testing.local_hub.http import HubRefusal, HubResponse, file_response, json_response
+from amdet_hub.testing.local_hub.messages import HubRefusal, HubResponse, file_response, json_response
 from amdet_hub.testing.local_hub.routing import MODEL, REPO, REVISION, Call, Route
 from amdet_hub.testing.local_hub.storage import FileEntry
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from amdet_hub.testing.local_hub.http import HubRefusal, HubRequest, HubResponse, Side
+from amdet_hub.testing.local_hub.messages import HubRefusal, HubRequest, HubResponse, Side
 from amdet_hub.testing.local_hub.storage import Commit, Repository, UnknownRevision
 from amdet_hub.testing.local_hub.world import HubUser, World
 
