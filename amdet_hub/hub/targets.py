@@ -97,6 +97,9 @@ def _bare_id(raw: str) -> RepoRef:
         raise TargetError(
             raw, f"'./{name}' exists here too: write ./{name} for that, or hf://{name} for the Hub repository"
         )
+    kind, _, rest = name.partition("/")
+    if kind in ("datasets", "spaces") and rest.count("/") == 1:
+        raise TargetError(raw, f"it is a {kind[:-1]}; only models can be scanned")
     if name.count("/") > 1:
         raise TargetError(
             raw, f"an id has one slash; write hf://{raw} for a folder of a Hub repository, or ./{raw} for a local path"

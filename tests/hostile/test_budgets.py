@@ -1,4 +1,6 @@
-"""Files that are small to publish and large to read, each in a process with a cap on memory and processor time."""
+"""Files that are small to publish and large to read: each in a process of its own, with a cap on memory and on
+processor time.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ code = subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(json.dumps([code, used.ru_maxrss * 1024, used.ru_utime + used.ru_stime]))
 """
-"""Starts the program with limits from a small process: a child counts the memory its parent held as its own."""
+"""Starts the program with limits from a small process: a child counts what its parent held when it was started as
+memory of its own.
+"""
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
@@ -109,7 +113,8 @@ def test_a_small_file_costs_little(clean: Files, tmp_path: Path, bomb: str) -> N
         )
         code, resident_bytes, processor_s = json.loads(measured.stdout)
         words = (tmp_path / "said").read_text()
-    assert code in (0, 2, 3) if bomb in ("modules", "a crowd") else code in (2, 3), words
+    harmless = bomb in ("modules", "a crowd") or bomb.startswith("card")
+    assert code in (0, 2, 3) if harmless else code in (2, 3), words
     assert "Traceback" not in words
     assert "defect" not in words
     assert "memory" not in words
