@@ -37,6 +37,11 @@ def sentences(n: int = 400, seed: int = 0) -> Iterator[str]:
         yield " ".join(draw.choices(_WORDS, k=8))
 
 
+def _clip_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    words = pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True)
+    return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+
+
 def clip_tokenizer(vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer with exactly `vocab_size` entries in CLIP's order.
 
@@ -65,12 +70,7 @@ def clip_tokenizer(vocab_size: int) -> Tokenizer:
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = _clip_pre_tokenizer()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([START_OF_TEXT, END_OF_TEXT])
     tokenizer.post_processor = processors.RobertaProcessing(
@@ -141,12 +141,7 @@ def write_vocab_and_merges(tokenizer: Tokenizer, folder: Path) -> None:
 
 def _trained_merges() -> list[tuple[str, str]]:
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END_OF_TEXT))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = _clip_pre_tokenizer()
     tokenizer.train_from_iterator(
         sentences(), trainers.BpeTrainer(vocab_size=1500, end_of_word_suffix="</w>", show_progress=False)
     )
