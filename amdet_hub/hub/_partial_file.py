@@ -18,8 +18,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from amdet_hub.hub._byte_ranges import Piece, Span, within
 from amdet_hub.hub.cache import remove
@@ -80,14 +79,6 @@ class PartialFile:
             return header == self._header(_digest(stream))
         return False
 
-    def finished_spans(self) -> list[Span]:
-        """The ranges that the journal says are in the part file; not verified."""
-        return [span for span, _ in self._journal()]
-
-    def open(self) -> Growing:
-        """Go on writing. Raises: OSError."""
-        return Growing(self)
-
     def discard(self) -> None:
         """Delete what is there of it, finished or not, where this disk lets us."""
         for path in (self.place, self.part, self.journal):
@@ -108,7 +99,8 @@ class PartialFile:
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text
 
-    def _journal(self) -> Iterator[tuple[Span, str]]:
+    def rows(self) -> Iterator[tuple[Span, str]]:
+        """The ranges that the journal says are in the part file, with their sha256; not verified."""
         try:
             if not self.part.is_file() or self.journal.stat().st_size > _MAX_JOURNAL_BYTES:
                 return
@@ -123,7 +115,7 @@ class PartialFile:
 
 
 class Growing:
-    """A part file that is being written; a context manager.
+    """A part file that is being written, to be closed. Raises OSError.
 
     `done` are the ranges that were in it when it was opened, verified.
     """
@@ -133,19 +125,12 @@ class Growing:
         self._lock = threading.Lock()
         partial.place.parent.mkdir(parents=True, exist_ok=True)
         partial.part.touch()
-        self.done = [span for span, digest in partial._journal() if self._stored(span) == digest]
+        self.done = [span for span, digest in partial.rows() if self._stored(span) == digest]
         if not self.done:
             partial.journal.unlink(missing_ok=True)
         self._journal = partial.journal.open("a", encoding="ascii")
-        self._journal.write("\n")  # whatever line was cut short ends here
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._journal.close()
+        self._journal.write("\n")  # a line that was cut short ends here
+        self.close = self._journal.close
 
     @contextlib.contextmanager
     def writing(self, span: Span) -> Iterator[Callable[[bytes], None]]:

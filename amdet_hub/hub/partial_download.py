@@ -23,7 +23,7 @@ from pathlib import Path
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported by name only at run time
 
 from amdet_hub.errors import ResourceError
-from amdet_hub.files import write_atomically
+from amdet_hub.files import read_at_most, write_atomically
 from amdet_hub.hub import _byte_ranges as _spans
 from amdet_hub.hub import _client
 from amdet_hub.hub._byte_ranges import Span
@@ -108,7 +108,7 @@ class TensorDownloads:
             return FetchPlan(file.size_bytes, 1, whole=True)
         if partial.seems_whole():
             return FetchPlan(0, 0, whole=False)
-        parts = _parts(partial, partial.finished_spans())
+        parts = _parts(partial, [span for span, _ in partial.rows()])
         return FetchPlan(sum(part.size_bytes for part in parts), len(parts), whole=False)
 
     def head(self, file: RepoFile, start: int, stop: int) -> bytes | None:
@@ -156,14 +156,11 @@ class TensorDownloads:
 
     def _head(self, file: RepoFile) -> bytes:
         place = self._head_place(file)
-        if place is None:
-            return b""
-        try:
-            with place.open("rb") as stream:
-                digest, data = stream.read(32), stream.read(MAX_HEAD_BYTES)
-        except OSError:
-            return b""
-        return data if hashlib.sha256(data).digest() == digest else b""
+        with contextlib.suppress(OSError):
+            content = b"" if place is None else read_at_most(place, 32 + MAX_HEAD_BYTES)
+            if hashlib.sha256(content[32:]).digest() == content[:32]:
+                return content[32:]
+        return b""
 
     def _is_whole(self, partial: PartialFile) -> bool:
         try:
@@ -182,7 +179,7 @@ class TensorDownloads:
         with WeakFileLock(partial.place.with_suffix(".lock")):
             if self._is_whole(partial):  # another process was faster
                 return
-            with partial.open() as growing:
+            with contextlib.closing(Growing(partial)) as growing:
                 parts = _parts(partial, growing.done)
                 needed = sum(part.size_bytes for part in parts)
                 self._downloads.require_disk(needed, self._folder)
