@@ -3,8 +3,8 @@
 Every answer inside `_client.ask` is held to it.
 
 Knows: sizes, pace, and that the client makes a file name of an ETag. Refuses to know: what a body means; hashes are
-checked where files are kept. A time limit of the transport ends a silence; a server that sends a byte now and then is
-never silent, and would hold a scan for days.
+checked where files are stored. A time limit of the transport ends a silence; a server that sends a byte now and then
+is never silent, and would hold a scan for days.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exporte
 from amdet_hub.errors import HubError, HubUnavailable
 from amdet_hub.hub._errors import Question
 
+# Slower than this on average, after one time limit of grace, is no answer. A telephone modem is ten times as fast.
 MIN_BYTES_PER_S = 512.0
-"""Slower than this on average, after one time limit of grace, is no answer. A telephone modem is ten times as fast."""
+# Most bytes of an answer that is no file. A page of a listing has about 300 kB.
 MAX_ANSWER_BYTES = 64 << 20
-"""Most bytes of an answer that is no file. A page of a listing has about 300 kB."""
+# What a file's body may have beyond what was asked for: a server without ranges sends a small file whole.
 MAX_FILE_MARGIN_BYTES = 16 << 20
-"""What a file's body may have beyond what was asked for: a server without ranges sends a small file whole."""
 
 _PLAIN_ETAG = re.compile(r'(?:W/)?"?[A-Za-z0-9_.+=-]{1,128}"?')
 _NAMES = (("x-linked-etag", _PLAIN_ETAG), ("etag", _PLAIN_ETAG), ("x-repo-commit", re.compile(r"[0-9a-f]{40}")))
 
 
 def check_names(response: Any, question: Question) -> None:
-    """Refuse an answer whose ETag or commit could lead out of the cache: the client makes paths of both.
+    """Refuse an answer about a file whose ETag or commit could lead out of the cache.
+
+    The client makes paths of both, unchecked.
 
     Raises:
         HubError: a header is not a plain name.

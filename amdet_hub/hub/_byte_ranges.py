@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+# Bytes between two wanted ranges that are fetched and thrown away rather than paid for with a request of their own.
 SMALL_GAP_BYTES = 128 << 10
-"""Bytes between two wanted ranges that are fetched in vain rather than paid for with a request of their own."""
+# Wanted ranges that are still apart after merging; with more of them, wider gaps are bridged.
 MAX_SPANS = 64
-"""Wanted ranges that are still apart after merging; with more of them, wider gaps are bridged."""
+# Most bytes of one request: what is lost, at most, by a connection that is killed, and what several threads share out.
 PART_BYTES = 32 << 20
-"""Most bytes of one request: the loss when a connection is killed, and the share of one of several threads."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Span:
 
 
 def merged(pieces: Iterable[Piece]) -> list[Span]:
-    """The spans that cover every piece: joined over small gaps, and over wider ones until there are few spans."""
+    """The spans that cover every piece, neighbours joined over small gaps, and over wider ones until there are few."""
     spans = _joined((Span(p.start, p.stop) for p in pieces if p.start < p.stop), SMALL_GAP_BYTES)
     if len(spans) > MAX_SPANS:
         gaps = sorted(after.start - before.stop for before, after in itertools.pairwise(spans))

@@ -1,4 +1,4 @@
-"""The Hub's client under our rules: time limits for requests, our own waits, errors of `amdet_hub.errors`.
+"""The Hub's client under our rules: requests have a time limit, waits and errors are ours.
 
 Left alone, the client waits without limit for an answer, sleeps through a `Retry-After` of any length, and tries five
 times with pauses of its own. Inside `ask`, hooks on its session give every request `timeout_s`, end an attempt at once
@@ -34,23 +34,21 @@ if os.environ.get("HF_HUB_DISABLE_TELEMETRY", "").upper() in constants.ENV_VARS_
 
 T = TypeVar("T")
 
+# How our requests name themselves, with the version.
 LIBRARY_NAME = "amdet-hub"
-"""How our requests name themselves, with the version."""
 
+# A `Retry-After` up to this is waited for, once; a longer one is the user's to decide about.
 MAX_RATE_LIMIT_WAIT_S = 5.0
-"""A `Retry-After` up to this is waited for, once; a longer one is the user's to decide about."""
 
+# Pause before the second attempt; doubled before each further one.
 FIRST_PAUSE_S = 0.5
-"""Pause before the second attempt; doubled before each further one."""
 
 MAX_PAUSE_S = 4.0
 
 
+# What may be gone at the next attempt: no answer, an ailing server, a body that ended early. A wrong hash is found
+# later, not in `ask`.
 _PASSING = (HubUnavailable, DownloadCorrupt)
-"""What may be gone at the next attempt: no answer, an ailing server, a body that ended early.
-
-A wrong hash is found later, not in `ask`.
-"""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""From an error of the Hub's client to one of `amdet_hub.errors`: one table, the most specific class first.
+"""From an error of the Hub's client to one of ours: one table, from the most to the least specific class.
 
 Knows: the client's exceptions and HTTP statuses. Refuses to know: retries (`_client`), exit codes and advice
 (`amdet_hub.cli`). Source: huggingface_hub 2.4, `errors.py` and `utils/_http.py`.
@@ -34,8 +34,8 @@ from amdet_hub.errors import (
     RevisionNotFound,
 )
 
+# Statuses of a server, or of a proxy before it, that is not well just now.
 UNAVAILABLE_STATUSES = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-"""Statuses of a server, or of a proxy before it, that is not well just now."""
 
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MAX_REASON_CHARS = 200

@@ -14,8 +14,8 @@ import yaml
 
 from amdet_hub.hub.targets import is_repo_id
 
+# A larger README is not read for its claims.
 MAX_CARD_BYTES = 1 << 20
-"""A larger README is not read for its claims."""
 
 _MAX_FRONT_MATTER_CHARS = 1 << 16
 _MAX_BASE_MODELS = 16

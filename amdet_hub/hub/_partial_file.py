@@ -18,15 +18,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from amdet_hub.hub._byte_ranges import Piece, Span, within
 from amdet_hub.hub.cache import remove
 from amdet_hub.records import TensorInfo
 
+# In the file's metadata: the sha256 (64 hex digits) of all bytes behind the header.
 DIGEST_KEY = "amdet_hub_sha256"
-"""In the file's metadata: the sha256 (64 hex digits) of all bytes behind the header."""
 _CHUNK_BYTES = 1 << 20
 _MAX_JOURNAL_BYTES = 16 << 20
 
@@ -45,7 +44,7 @@ class PartialFile:
 
     Args:
         place: the path of the finished file.
-        tensors: entries of a checked header; their order in the repository's file is kept.
+        tensors: entries of a checked header; they stay in the order of the repository's file.
     """
 
     def __init__(self, place: Path, tensors: Mapping[str, TensorInfo]) -> None:
@@ -80,14 +79,6 @@ class PartialFile:
             return header == self._header(_digest(stream))
         return False
 
-    def finished_spans(self) -> list[Span]:
-        """The ranges that the journal says are in the part file; not verified."""
-        return [span for span, _ in self._journal()]
-
-    def open(self) -> Growing:
-        """Go on writing. Raises: OSError."""
-        return Growing(self)
-
     def discard(self) -> None:
         """Delete what is there of it, finished or not, where this disk lets us."""
         for path in (self.place, self.part, self.journal):
@@ -108,7 +99,8 @@ class PartialFile:
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text
 
-    def _journal(self) -> Iterator[tuple[Span, str]]:
+    def rows(self) -> Iterator[tuple[Span, str]]:
+        """The ranges that the journal says are in the part file, with their sha256; not verified."""
         try:
             if not self.part.is_file() or self.journal.stat().st_size > _MAX_JOURNAL_BYTES:
                 return
@@ -123,7 +115,7 @@ class PartialFile:
 
 
 class Growing:
-    """A part file that is being written; a context manager.
+    """A part file that is being written, to be closed. Raises OSError.
 
     `done` are the ranges that were in it when it was opened, verified.
     """
@@ -133,23 +125,16 @@ class Growing:
         self._lock = threading.Lock()
         partial.place.parent.mkdir(parents=True, exist_ok=True)
         partial.part.touch()
-        self.done = [span for span, digest in partial._journal() if self._stored(span) == digest]
+        self.done = [span for span, digest in partial.rows() if self._stored(span) == digest]
         if not self.done:
             partial.journal.unlink(missing_ok=True)
         self._journal = partial.journal.open("a", encoding="ascii")
-        self._journal.write("\n")  # whatever line was cut short ends here
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._journal.close()
+        self._journal.write("\n")  # a line that was cut short ends here
+        self.close = self._journal.close
 
     @contextlib.contextmanager
     def writing(self, span: Span) -> Iterator[Callable[[bytes], None]]:
-        """A function that takes the bytes of a span in order; the journal has them afterwards, also of a part."""
+        """A function that takes the bytes of a span in order; the journal says afterwards how many it got."""
         partial, digest, at = self._partial, hashlib.sha256(), span.start
         pieces = within(partial.pieces, span)
         with partial.part.open("r+b") as stream:
@@ -188,7 +173,7 @@ class Growing:
         partial.journal.unlink(missing_ok=True)
 
     def _stored(self, span: Span) -> str:
-        """sha256 of a range's bytes in the part file; gaps between tensors are not kept and do not count."""
+        """sha256 of a range's bytes as they lie in the part file, without the gaps between tensors."""
         digest = hashlib.sha256()
         with self._partial.part.open("rb") as stream:
             for piece in within(self._partial.pieces, span):

@@ -1,6 +1,6 @@
 """Which paths inside a repository are plain ones. Standard library only.
 
-A listing comes from the repository's author. A path that could leave its folder, that two systems would read
+A listing comes from the repository's owner. A path that could leave its folder, that two systems would read
 differently, or that cannot be stored is refused before anything is done with it.
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoFile
 
+# More files than this is no model repository, and listing them only costs.
 MAX_FILES = 50_000
-"""More files than this is no model repository, and listing them only costs."""
 
+# Longest path, in UTF-8; more than any file system here stores in one piece.
 MAX_PATH_BYTES = 1024
-"""Longest path, in UTF-8; more than any file system here stores in one piece."""
 
 
 def path_fault(path: str) -> str | None:

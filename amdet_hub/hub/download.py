@@ -30,11 +30,11 @@ from amdet_hub.records import ProgressCallback, RepoFile
 from amdet_hub.records.monitor import SILENT
 
 _CHUNK_BYTES = 1 << 20
+# Left free beside a download: a full disk harms more than a refused scan.
 _DISK_RESERVE_BYTES = 16 << 20
-"""Left free beside a download: a full disk harms more than a refused scan."""
 
+# A server may answer a range with the whole file; so many bytes of its start are read to get at the range.
 _MAX_UNRANGED_BYTES = 32 << 20
-"""A server may answer a range with the whole file; so many bytes of its start are read to get at the range."""
 
 
 class RangesNotServed(HubError):

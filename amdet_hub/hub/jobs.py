@@ -17,9 +17,10 @@ from typing import Any
 
 from huggingface_hub import JobInfo, get_token
 
-from amdet_hub.errors import AccessDenied, ConfigError, HubError
+from amdet_hub.errors import ConfigError, HubError
 from amdet_hub.hub import _client
 from amdet_hub.hub._errors import translate
+from amdet_hub.hub.publish import whoami
 from amdet_hub.hub.settings import HubSettings
 
 PROGRAM = "amdet-hub"
@@ -75,10 +76,7 @@ def start_job(order: JobOrder, settings: HubSettings) -> RunningJob:
         HubError: the job could not be started.
     """
     api, question = _client.prepare("start a job", settings)
-    token = settings.token or get_token()
-    if token is None:
-        raise AccessDenied(question.action, status=401, endpoint=question.endpoint)
-    namespace = str(_client.ask(question, settings, lambda: api.whoami(token=token)["name"]))
+    namespace, token = whoami(settings), settings.token or get_token()
 
     def request() -> JobInfo:
         with warnings.catch_warnings():  # the client calls this method experimental; our tests say when it changes

@@ -19,8 +19,8 @@ from amdet_hub.hub._listings import is_commit_sha
 from amdet_hub.hub.settings import HubSettings
 from amdet_hub.hub.targets import is_repo_id
 
+# More models than this are no single errand: the listing alone is a hundred requests.
 MAX_MODELS = 10_000
-"""More models than this are no single errand: the listing alone is a hundred requests."""
 
 
 def list_models(

@@ -46,14 +46,9 @@ class LocalSource:
             files = tuple(sorted(self._listed(deep=not single), key=lambda file: file.path))
         except OSError as error:
             raise TargetError(ref.raw, f"it cannot be read ({error.strerror or 'system error'})") from error
-        self._snapshot = RepoSnapshot(ref.repo_id, "local", None, files)
+        self.snapshot = RepoSnapshot(ref.repo_id, "local", None, files)
         claims = self._claims()
-        self._snapshot = RepoSnapshot(ref.repo_id, "local", None, files, claims.base_models, license=claims.license)
-
-    @property
-    def snapshot(self) -> RepoSnapshot:
-        """The listing made when the source was opened; `commit_sha` is None."""
-        return self._snapshot
+        self.snapshot = RepoSnapshot(ref.repo_id, "local", None, files, claims.base_models, license=claims.license)
 
     def read_small(self, path: str, *, max_bytes: int) -> bytes:
         """Whole content of a small file.
@@ -87,7 +82,7 @@ class LocalSource:
             BadRepository: it is now a link out of the folder, or its size changed since it was listed.
         """
         place = self._place(path)
-        listed = self._snapshot.file(path)
+        listed = self.snapshot.file(path)
         size_bytes = place.stat().st_size
         if listed is not None and size_bytes != listed.size_bytes:
             raise BadRepository(path, "it changed while it was being scanned")
@@ -102,7 +97,7 @@ class LocalSource:
         return self.fetch(path, progress)
 
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
-        """Nothing travels. Raises: as `fetch`."""
+        """Nothing is transferred. Raises: as `fetch`."""
         self._place(path)
         return FetchPlan(0, 0, whole=True)
 
@@ -152,13 +147,13 @@ class LocalSource:
         return any(real.is_relative_to(root) for root in self._allowed)
 
     def _place(self, path: str) -> Path:
-        if self._snapshot.file(path) is None:
-            raise FileNotInRepo(self._snapshot.repo_id, path)
+        if self.snapshot.file(path) is None:
+            raise FileNotInRepo(self.snapshot.repo_id, path)
         place = self._root / path
         if not self._inside(place):
             raise BadRepository(path, "it is a link that leads out of the folder")
         if not place.is_file():
-            raise FileNotInRepo(self._snapshot.repo_id, path)
+            raise FileNotInRepo(self.snapshot.repo_id, path)
         return place
 
     def _open(self, path: str) -> BufferedReader:
@@ -166,19 +161,19 @@ class LocalSource:
         try:
             return place.open("rb")
         except FileNotFoundError as error:
-            raise FileNotInRepo(self._snapshot.repo_id, path) from error
+            raise FileNotInRepo(self.snapshot.repo_id, path) from error
         except OSError as error:
             raise BadRepository(path, f"it cannot be read ({error.strerror or 'system error'})") from error
 
     def _claims(self) -> CardClaims:
-        card = self._snapshot.file("README.md")
+        card = self.snapshot.file("README.md")
         if card is None or card.size_bytes > MAX_CARD_BYTES:
             return CardClaims()
         return card_claims(self.read_small(card.path, max_bytes=MAX_CARD_BYTES))
 
 
 def _cache_blobs(root: Path) -> tuple[Path, ...]:
-    """The `blobs` folder that a snapshot of the Hub cache links into, if `root` is one."""
+    """The `blobs` folder that a snapshot of the Hub cache (`models--org--name/snapshots/SHA`) links into."""
     repo = root.parent.parent
     if root.parent.name != "snapshots" or not repo.name.startswith("models--"):
         return ()

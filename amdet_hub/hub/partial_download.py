@@ -1,7 +1,7 @@
-"""Some tensors of a file instead of the whole file: planned, fetched by ranges in parallel, kept, found again.
+"""Some tensors of a file instead of the whole file: planned, fetched by ranges in parallel, cached, found again.
 
-What is kept lies in `own_cache(settings)/towers`, by endpoint, by the id that the listing states for the whole file
-(sha256, or git's) and by what was wanted of it. The start of a file, where its header is, is kept beside it, so that a
+A partial file lies in `own_cache(settings)/towers`, by endpoint, by the id that the listing states for the whole file
+(sha256, or git's) and by the tensors in it. The start of a file, where its header is, is cached beside it, so that a
 scan can be repeated offline.
 
 What is verified: the commit (pinned), the file's id in the Hub's own answer where it names one, the range and the size
@@ -23,7 +23,7 @@ from pathlib import Path
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported by name only at run time
 
 from amdet_hub.errors import ResourceError
-from amdet_hub.files import write_atomically
+from amdet_hub.files import read_at_most, write_atomically
 from amdet_hub.hub import _byte_ranges as _spans
 from amdet_hub.hub import _client
 from amdet_hub.hub._byte_ranges import Span
@@ -33,15 +33,13 @@ from amdet_hub.hub.download import Downloads, RangesNotServed
 from amdet_hub.hub.settings import HubSettings, own_cache
 from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, TensorInfo
 
+# A whole file can be checked against its sha256; less than this saved is not worth giving that up.
 LEAST_SAVING_BYTES = 4 << 20
-"""A whole file can be checked against its sha256; less than this saved is not worth giving that up."""
+# Above this share of the file, the whole file is fetched.
 MOST_SHARE = 0.8
-"""Above this share of the file, the whole file is fetched."""
+# Most bytes that are cached of the start of a file. Real headers stay below 1 MB; a longer one is read again, and a
+# repository of them fills no disk.
 MAX_HEAD_BYTES = 4 << 20
-"""Most bytes that are kept of the start of a file.
-
-Real headers stay below 1 MB; a longer one is read again, and a repository of them fills no disk.
-"""
 _THREADS = 4
 _TICK_S = 0.2  # how often progress is said
 
@@ -110,16 +108,16 @@ class TensorDownloads:
             return FetchPlan(file.size_bytes, 1, whole=True)
         if partial.seems_whole():
             return FetchPlan(0, 0, whole=False)
-        parts = _parts(partial, partial.finished_spans())
+        parts = _parts(partial, [span for span, _ in partial.rows()])
         return FetchPlan(sum(part.size_bytes for part in parts), len(parts), whole=False)
 
     def head(self, file: RepoFile, start: int, stop: int) -> bytes | None:
-        """Bytes of the start of a file that were read before, None when not all of them are kept."""
+        """Bytes of the start of a file that were read before, None when not all of them are cached."""
         data = self._head(file)
         return data[start:stop] if 0 <= start <= min(stop, file.size_bytes) <= len(data) else None
 
     def keep_head(self, file: RepoFile, start: int, data: bytes) -> None:
-        """Keep bytes that follow on those kept already. Best effort: a read-only cache only costs the offline mode."""
+        """Cache bytes that follow on those cached already. Best effort: a read-only cache costs the offline mode."""
         place, known = self._head_place(file), self._head(file)
         if (
             place is None
@@ -158,14 +156,11 @@ class TensorDownloads:
 
     def _head(self, file: RepoFile) -> bytes:
         place = self._head_place(file)
-        if place is None:
-            return b""
-        try:
-            with place.open("rb") as stream:
-                digest, data = stream.read(32), stream.read(MAX_HEAD_BYTES)
-        except OSError:
-            return b""
-        return data if hashlib.sha256(data).digest() == digest else b""
+        with contextlib.suppress(OSError):
+            content = b"" if place is None else read_at_most(place, 32 + MAX_HEAD_BYTES)
+            if hashlib.sha256(content[32:]).digest() == content[:32]:
+                return content[32:]
+        return b""
 
     def _is_whole(self, partial: PartialFile) -> bool:
         try:
@@ -184,7 +179,7 @@ class TensorDownloads:
         with WeakFileLock(partial.place.with_suffix(".lock")):
             if self._is_whole(partial):  # another process was faster
                 return
-            with partial.open() as growing:
+            with contextlib.closing(Growing(partial)) as growing:
                 parts = _parts(partial, growing.done)
                 needed = sum(part.size_bytes for part in parts)
                 self._downloads.require_disk(needed, self._folder)
@@ -220,7 +215,7 @@ class _Transfer:
         self.received = 0
 
     def run(self, parts: list[Span]) -> None:
-        """Fetch every part. The first error ends the others; what came of them is kept.
+        """Fetch every part. The first error ends the others; the bytes that came stay.
 
         Progress is said on this thread.
         """

@@ -31,7 +31,7 @@ class HubSource:
     """Read access to a Hub repository pinned to one commit; implements `RepoSource`. Made by `open`."""
 
     def __init__(self, snapshot: RepoSnapshot, downloads: Downloads, settings: HubSettings) -> None:
-        self._snapshot, self._downloads = snapshot, downloads
+        self.snapshot, self._downloads = snapshot, downloads
         self._tensors = TensorDownloads(downloads, settings)
 
     @classmethod
@@ -52,11 +52,6 @@ class HubSource:
         snapshot = dataclasses.replace(snapshot, base_models=claims.base_models, license=claims.license)
         _listings.remember(cache, snapshot, endpoint=endpoint, revision=revision)
         return cls(snapshot, downloads, settings)
-
-    @property
-    def snapshot(self) -> RepoSnapshot:
-        """The pinned listing."""
-        return self._snapshot
 
     def read_small(self, path: str, *, max_bytes: int) -> bytes:
         """Whole content of a small file, verified; cached where this disk takes it.
@@ -98,9 +93,9 @@ class HubSource:
         return self._tensors.plan(self._listed(path), tensors)
 
     def _listed(self, path: str) -> RepoFile:
-        file = self._snapshot.file(path)
+        file = self.snapshot.file(path)
         if file is None:
-            raise FileNotInRepo(self._snapshot.repo_id, path)
+            raise FileNotInRepo(self.snapshot.repo_id, path)
         return file
 
 

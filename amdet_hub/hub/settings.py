@@ -55,9 +55,7 @@ class HubSettings:
 
 
 def own_cache(settings: HubSettings) -> Path:
-    """The folder of what we keep ourselves, beside the Hub's cache: towers, reference halves of the sweep.
-
-    Made by the first write.
+    """The folder of our own cache, beside the Hub's: towers, reference features, results. The first write makes it.
 
     `AMDET_HUB_CACHE` names it; else `amdet-hub` inside `settings.cache_dir`, else inside `HF_HOME`
     (`~/.cache/huggingface`).

@@ -1,6 +1,6 @@
 """From what the user typed to a `RepoRef`.
 
-Looks at the local disk to tell a path from an id; asks no server, and never guesses.
+Looks at the local disk to tell a path from an id; makes no request, and never guesses.
 
 Understood: `org/model`, `org/model@rev`, a legacy single name, `hf://[models/]org/model[@rev][/folder]`, a Hub URL as
 a browser shows it (`/tree/REV/folder`, `/blob/REV/file.safetensors`), and, starting with `.`, `/` or `~`, a folder or

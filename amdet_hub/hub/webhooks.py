@@ -34,7 +34,7 @@ class WebhookPlan:
         if (self.url is None) == (self.job_id is None):
             raise ConfigError("webhook", "it needs --url or --job, and not both")
         if self.url is not None and not self.url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
-            raise ConfigError("--url", "it must start with https://, or a secret would travel in the open")
+            raise ConfigError("--url", "it must start with https://, or the secret could be read on its way")
         if self.url is not None and self.secret is None:
             raise ConfigError("webhook", "a webhook with a URL needs a secret, or anybody could send its messages")
         if self.job_secrets and self.job_id is None:

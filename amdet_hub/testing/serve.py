@@ -20,27 +20,25 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from amdet_hub.testing.local_hub import LocalHub
 
+# Who the printed lines sign in as: may read everything and open pull requests.
 USER, TOKEN = "visitor", "hf_local_visitor"
-"""Who the printed lines sign in as: may read everything and open pull requests."""
 
 
-def main(argv: Sequence[str] | None = None, *, stop: threading.Event | None = None) -> int:
-    """Serve until `stop` is set, or until Ctrl-C or SIGTERM.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C or SIGTERM.
 
     Args:
         argv: the command line, without the program's name.
-        stop: for callers in the same process; None makes one that the two signals set.
 
     Returns:
         0 when it was stopped, 2 with one sentence on standard error when a repository or the port cannot be served.
     """
     args = _parser().parse_args(argv)
-    if stop is None:
-        stop = _stopped_by_signals()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts a job in the background without the first
+        signal.signal(number, signal.default_int_handler)
     try:
         with LocalHub(port=args.port) as hub:
             hub.add_user(USER, token=TOKEN)
@@ -50,22 +48,12 @@ def main(argv: Sequence[str] | None = None, *, stop: threading.Event | None = No
                 sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
             sys.stdout.flush()
             sys.stderr.write(f"Serving {len(args.models)} repositories at {hub.endpoint}. Ctrl-C stops.\n")
-            stop.wait()
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        return 0
     except (OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
-
-
-def _stopped_by_signals() -> threading.Event:
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
-    return stop
+    return 2
 
 
 def _model(text: str) -> tuple[str, Path]:

@@ -1,6 +1,4 @@
-"""One local Hub with one clean encoder; hostile repositories are made beside it and scanned against it with the
-command line.
-"""
+"""One local Hub with a clean encoder, beside which hostile repositories are made and scanned with the command line."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def attack(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attack:
-    """`attack(files, *more)`: publish `files` and scan them, signed in as one who may write; what must never happen is
-    checked on the way.
-    """
+    """`attack(files, *more)`: publish and scan `files` with a token that may write, and check that it did no harm."""
 
     def run(files: Files | Path, *more: str, reference: bool = True) -> Result:
         hub.forget_requests()

@@ -1,5 +1,6 @@
-"""Random damage to every kind of file that a repository may hold, thousands of times: `python -m tests.hostile.fuzz
---minutes 5 --seed 1`.
+"""Random damage to every kind of file that a repository may hold, thousands of times.
+
+`python -m tests.hostile.fuzz --minutes 5 --seed 1`.
 
 A clean encoder's files are changed: values inside their JSON replaced, moved or taken out, bytes flipped, inserted and
 cut. What must hold of every input: only an `AmdetError` leaves, only listed files are read, the time of one input and

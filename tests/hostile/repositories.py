@@ -1,5 +1,4 @@
-"""Hostile repositories, one row each: what it is called, which rule it attacks, and what it does to a clean
-repository's files.
+"""Hostile repositories, one row each: its name, the rule it attacks, and the change of a clean repository's files.
 
 A row's scan must end in an error or without a verdict (exit code 2 or 3). `IGNORED` rows hold something that must have
 no effect at all: they have the reference's own weights, and the scan says so (exit code 0).

@@ -16,9 +16,7 @@ from tests.hostile.fuzz import MOST_GROWTH_BYTES, clean_files, kinds, peak_bytes
 
 EXAMPLES = 60
 MAY_ALL_BE_REFUSED = ("adapter", "LoRA")
-"""An adapter beside a clean encoder is not loaded with it; all other kinds must also give inputs that load, or nothing
-is tested.
-"""
+"""An adapter beside a clean encoder is not loaded with it; of all other kinds some inputs must load."""
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ WATCH = Watch()
 
 
 def tree(folder: Path, *, without: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change of everything below `folder` but not below `without`, also of native code's files."""
+    """Size and time of change of all below `folder` that is not below `without`, files of native code included."""
     found, waiting = {}, [str(folder)]
     while waiting:  # without recursion: some folders are deep on purpose
         for entry in os.scandir(waiting.pop()):

@@ -1,6 +1,4 @@
-"""Only the wanted tensors travel: bytes counted on the wire, identical tensors, downloads that go on, servers that
-lie.
-"""
+"""Only the wanted tensors are transferred: bytes on the wire, identical tensors, resumed downloads, lying servers."""
 
 from __future__ import annotations
 
@@ -53,9 +51,7 @@ def clip_sizes() -> dict[str, int]:
 
 
 def sdxl_sizes() -> dict[str, int]:
-    """A single-file SDXL checkpoint with its components in their true proportion (123, 695, 84 and 2567 million), 12
-    MB in all.
-    """
+    """A single-file SDXL checkpoint, 12 MB, its components in true proportion (123, 695, 84 and 2567 million)."""
     sizes: dict[str, int] = {}
     for name, millions in (
         ("conditioner.embedders.0.transformer.text_model.", 123),
@@ -131,10 +127,10 @@ def header_of(source: RepoSource, path: str = PATH) -> bytes:
     )
 
 
-# ---------------------------------------------------------------- what travels
+# ---------------------------------------------------------------- transferred bytes
 
 
-def test_of_a_clip_model_a_third_travels_and_its_tensors_are_identical(
+def test_of_a_clip_model_a_third_is_transferred_and_its_tensors_are_identical(
     hub: LocalHub, clip: RepoSource, small_parts: None
 ) -> None:
     steps: list[tuple[str, int, int]] = []
@@ -157,7 +153,7 @@ def test_of_a_clip_model_a_third_travels_and_its_tensors_are_identical(
     assert {r.had_token for r in hub.requests if r.side == "lfs"} == {False}
 
 
-def test_of_an_sdxl_file_a_quarter_travels_for_both_towers(hub: LocalHub, settle: Settle) -> None:
+def test_of_an_sdxl_file_a_quarter_is_transferred_for_both_towers(hub: LocalHub, settle: Settle) -> None:
     data, infos = build(sdxl_sizes())
     hub.add_model("org/xl", {PATH: data})
     source = open_at("org/xl", None, settle())
@@ -203,7 +199,7 @@ def test_another_endpoint_shares_nothing(hub: LocalHub, clip: RepoSource, settle
     "damage",
     [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b[:-9], lambda b: b"", lambda b: b.replace(b"U8", b"I8", 1)],
 )
-def test_a_kept_tower_that_was_damaged_is_fetched_anew(
+def test_a_cached_tower_that_was_damaged_is_fetched_anew(
     clip: RepoSource, settle: Settle, damage: Callable[[bytes], bytes]
 ) -> None:
     place = clip.fetch_tensors(PATH, TEXT)
@@ -267,7 +263,7 @@ def test_a_folder_hands_out_its_own_file(tmp_path: Path, settle: Settle) -> None
 # ---------------------------------------------------------------- budget and disk
 
 
-def test_the_budget_counts_what_travels(hub: LocalHub, settle: Settle, small_parts: None) -> None:
+def test_the_budget_counts_what_is_transferred(hub: LocalHub, settle: Settle, small_parts: None) -> None:
     hub.add_model("org/clip", {PATH: CLIP})
     needed = sum(t.size_bytes for t in TEXT.values())
     tight = open_at("org/clip", None, settle(max_download_bytes=needed - 1))

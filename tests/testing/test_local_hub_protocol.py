@@ -1,6 +1,4 @@
-"""Requests that the real client never makes, sent to the local Hub by hand: each is refused in words, none changes
-anything.
-"""
+"""Requests that the real client never makes: each is refused in words, none changes anything."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -80,7 +79,9 @@ def test_a_wrong_command_line_is_named(words: list[str], capsys: pytest.CaptureF
 
 
 def test_a_repository_named_twice_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([f"org/one={folder}", f"org/one={folder}"], stop=threading.Event()) == 2
+    before = signal.getsignal(signal.SIGTERM)
+    assert main([f"org/one={folder}", f"org/one={folder}"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "error: the local Hub already holds 'org/one'\n"
+    signal.signal(signal.SIGTERM, before)

@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on loopback, for tests: real sockets, the real client, and every failure on request.
+"""A Hugging Face Hub on loopback, for tests: real sockets, the real client, and faults on request.
 
 Knows: how to start, fill, observe, disturb and stop a local Hub. Refuses to know: torch, the rest of this package, any
 network but loopback. Mocks of the client's HTTP library rot (it was requests, then httpx, then httpx2); a socket does

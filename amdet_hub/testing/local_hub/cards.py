@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
+# The server's own pattern. Source: huggingface_hub 2.4, `repocard.REGEX_YAML_BLOCK`.
 YAML_BLOCK = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))")
-"""The server's own pattern. Source: huggingface_hub 2.4, `repocard.REGEX_YAML_BLOCK`."""
 
+# A block that unfolds to more values than this is refused.
 MAX_NODES = 20_000
-"""A block that unfolds to more values than this is refused."""
 
 EMPTY_WARNING = "empty or missing yaml metadata in repo card"
 
@@ -27,7 +27,7 @@ def card_data(readme: bytes) -> dict[str, Any] | None:
 
 
 def validate_card(content: str) -> tuple[list[str], list[str]]:
-    """What `/api/validate-yaml` says of a README: its errors and its warnings, one sentence each."""
+    """The answer of `/api/validate-yaml` about a README: its errors and its warnings, one sentence each."""
     data, error = _parse(content)
     if error is not None:
         return [error], []
@@ -35,9 +35,8 @@ def validate_card(content: str) -> tuple[list[str], list[str]]:
 
 
 def _parse(content: str) -> tuple[dict[str, Any], str | None]:
-    match = YAML_BLOCK.match(
-        content.removeprefix("\ufeff")
-    )  # the server's `\s` (JavaScript) skips a byte order mark, Python's does not
+    # the server's `\s` (JavaScript) skips a byte order mark, Python's does not
+    match = YAML_BLOCK.match(content.removeprefix("\ufeff"))
     if match is None:
         return {}, None
     try:

@@ -13,8 +13,8 @@ from amdet_hub.testing.local_hub.discussions import LocalPullRequest
 from amdet_hub.testing.local_hub.storage import Commit, Note, SparseFile
 from amdet_hub.testing.local_hub.world import HubLimits, HubUser, JobRunner, LocalJob, World
 
+# Who commits when a test does.
 SYSTEM = "system"
-"""Who commits when a test does."""
 
 
 class Contents:
@@ -120,7 +120,7 @@ class Contents:
         """The owner says no."""
         with self._world.lock:
             discussion = self._world.discussion(self._world.repository(repo_id), number)
-            discussion.set_status("closed", user, self._world.clock.tick())
+            discussion.set_status("closed", user, self._world.clock())
 
     def merge_pull_request(self, repo_id: str, number: int, *, user: str = SYSTEM) -> str:
         """The owner says yes; returns the id of the merge commit on main.

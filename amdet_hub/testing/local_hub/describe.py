@@ -48,13 +48,13 @@ def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, securit
     return info
 
 
+# Properties that `expand` may name. Source: huggingface_hub 2.4, `hf_api.ExpandModelProperty_T`.
 EXPANDABLE = frozenset(
     "author baseModels cardData childrenModelCount config createdAt disabled downloads downloadsAllTime evalResults"
     " gated gguf inference inferenceProviderMapping lastModified library_name likes mask_token model-index"
     " pipeline_tag private resourceGroup safetensors sha siblings spaces tags transformersInfo trendingScore"
     " usedStorage widgetData".split()
 )
-"""Properties that `expand` may name. Source: huggingface_hub 2.4, `hf_api.ExpandModelProperty_T`."""
 
 
 def expanded(info: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

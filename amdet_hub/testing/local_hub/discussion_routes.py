@@ -1,4 +1,4 @@
-"""The addresses for discussions and pull requests: list, read, open, comment, edit, rename, close, merge.
+"""The addresses of the local Hub for discussions and pull requests.
 
 Refuses to know: how a commit becomes a pull request (`writing` does).
 Source: huggingface_hub 2.4, `hf_api.py`, from `get_repo_discussions` to `hide_discussion_comment`.
@@ -64,7 +64,7 @@ def _managed(call: Call) -> tuple[HubUser, Discussion]:
 def _comment(call: Call) -> HubResponse:
     repo, user = call.signed_in
     text = str(call.request.json().get("comment", ""))
-    event = _one(call, repo).comment(user.name, text, call.world.clock.tick())
+    event = _one(call, repo).comment(user.name, text, call.world.clock())
     return json_response({"newMessage": event}, changed=True)
 
 
@@ -83,14 +83,12 @@ def _own_comment(call: Call) -> tuple[HubUser, Discussion, dict[str, Any]]:
 def _edit(call: Call) -> HubResponse:
     user, discussion, event = _own_comment(call)
     text = str(call.request.json().get("content", ""))
-    return json_response(
-        {"updatedComment": discussion.edit(event, user.name, text, call.world.clock.tick())}, changed=True
-    )
+    return json_response({"updatedComment": discussion.edit(event, user.name, text, call.world.clock())}, changed=True)
 
 
 def _hide(call: Call) -> HubResponse:
     user, discussion, event = _own_comment(call)
-    return json_response({"updatedComment": discussion.hide(event, user.name, call.world.clock.tick())}, changed=True)
+    return json_response({"updatedComment": discussion.hide(event, user.name, call.world.clock())}, changed=True)
 
 
 def _status(call: Call) -> HubResponse:
@@ -101,14 +99,14 @@ def _status(call: Call) -> HubResponse:
     if discussion.status == "merged":
         raise HubRefusal(400, "This pull request is merged")
     if asked.get("comment"):
-        discussion.comment(user.name, str(asked["comment"]), clock.tick())
-    return json_response({"newStatus": discussion.set_status(asked["status"], user.name, clock.tick())}, changed=True)
+        discussion.comment(user.name, str(asked["comment"]), clock())
+    return json_response({"newStatus": discussion.set_status(asked["status"], user.name, clock())}, changed=True)
 
 
 def _title(call: Call) -> HubResponse:
     user, discussion = _managed(call)
     title = str(call.request.json().get("title", "")).strip()
-    return json_response({"newTitle": discussion.set_title(title, user.name, call.world.clock.tick())}, changed=True)
+    return json_response({"newTitle": discussion.set_title(title, user.name, call.world.clock())}, changed=True)
 
 
 def _merge(call: Call) -> HubResponse:
@@ -121,7 +119,7 @@ def _merge(call: Call) -> HubResponse:
     except MergeConflict as error:
         raise HubRefusal(409, f"Merge conflict: {error}") from error
     if comment := call.request.json().get("comment"):
-        discussion.comment(user.name, str(comment), call.world.clock.tick())
+        discussion.comment(user.name, str(comment), call.world.clock())
     return json_response({}, changed=True)
 
 

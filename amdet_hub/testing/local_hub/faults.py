@@ -8,11 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from amdet_hub.testing.local_hub.messages import HubRefusal, HubRequest, HubResponse
 
+# Changes an answer in place. Returns whether it had anything to change, which is when a use is counted.
 Change = Callable[[HubResponse], bool]
-"""Changes an answer in place. Returns whether it had anything to change, which is when a use is counted."""
 
 
 @dataclass
@@ -35,6 +36,16 @@ class _Rule:
     def count(self) -> None:
         if self.times is not None:
             self.times -= 1
+
+
+def _setting(**fields: Any) -> Change:
+    """A change of these fields of an answer that has a body."""
+
+    def change(response: HubResponse) -> bool:
+        vars(response).update(fields)
+        return response.length > 0
+
+    return change
 
 
 class FaultControls:
@@ -146,12 +157,7 @@ class FaultControls:
 
     def corrupt(self, text: str, *, times: int | None = 1) -> None:
         """Flip one bit in bodies of files. Lengths, ETag and sha256 stay those of the true content."""
-
-        def change(response: HubResponse) -> bool:
-            response.damaged = response.length > 0
-            return response.damaged
-
-        self._add(_Rule(text, times, change=change))
+        self._add(_Rule(text, times, change=_setting(damaged=True)))
 
     def pad(self, text: str, *, extra_bytes: int, times: int | None = None) -> None:
         """Send `extra_bytes` more than a file has, and declare them in `Content-Length`."""
@@ -165,12 +171,7 @@ class FaultControls:
 
     def slow(self, text: str, *, bytes_per_s: float, times: int | None = None) -> None:
         """Send bodies of files at this speed. Closing the Hub does not wait for them."""
-
-        def change(response: HubResponse) -> bool:
-            response.bytes_per_s = bytes_per_s
-            return True
-
-        self._add(_Rule(text, times, change=change))
+        self._add(_Rule(text, times, change=_setting(bytes_per_s=bytes_per_s)))
 
     def ignore_ranges(self, text: str, *, times: int | None = None) -> None:
         """Answer requests for a range with the whole file, as a server does that knows no ranges."""
@@ -184,9 +185,4 @@ class FaultControls:
 
     def never_end(self, text: str, *, times: int | None = 1) -> None:
         """Send bodies of files over and over, with no length declared, until the client hangs up."""
-
-        def change(response: HubResponse) -> bool:
-            response.endless = True
-            return True
-
-        self._add(_Rule(text, times, change=change))
+        self._add(_Rule(text, times, change=_setting(endless=True)))

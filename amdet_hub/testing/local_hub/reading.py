@@ -126,7 +126,7 @@ def _entry(call: Call) -> tuple[FileEntry, dict[str, str]]:
 
 
 def _resolve(call: Call) -> HubResponse:
-    """A plain file at once, as older Hubs did: a redirect on one host would lose `X-Repo-Commit`. LFS redirects."""
+    """A plain file at once, as older Hubs did (a redirect would lose `X-Repo-Commit`); an LFS file by redirect."""
     entry, headers = _entry(call)
     headers |= {"ETag": f'"{entry.etag}"', **_TEXT}
     if not entry.lfs:
@@ -170,5 +170,5 @@ READ_ROUTES = (
     Route("GET", r"/.+?/(?P<sha256>[0-9a-f]{64})/.+", _lfs_content, side="lfs"),
 )
 
+# Comes last: its pattern would also take `/api/models/gpt2/refs` for a repository `gpt2/refs`.
 MODEL_ROUTE = Route("GET", MODEL, _model_info)
-"""Comes last: its pattern would also take `/api/models/gpt2/refs` for a repository `gpt2/refs`."""

@@ -73,7 +73,7 @@ class Call:
 
     @property
     def readable(self) -> Repository:
-        """The repository with readable files: a gated one is refused (401, 403) before its terms are accepted."""
+        """The repository, whose files may be read too: a gated one is refused (401, 403) before terms are accepted."""
         repo, user = self.visible, self.visitor
         if repo.gated and not self.world.may_read(repo, user):
             said = f"Access to model {self.repo_id} is restricted. Visit {self.world.endpoint}/{self.repo_id} to ask."

@@ -10,36 +10,34 @@ run.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+# Names that are LFS files whatever their size: what a new Hub repository's `.gitattributes` says, in short.
 LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".gguf", ".h5", ".msgpack", ".pkl")
-"""Names that are LFS files whatever their size: what a new Hub repository's `.gitattributes` says, in short."""
 
+# Any file of this size or more is an LFS file. The real Hub puts the line at 10 MiB; tests want it lower.
 LFS_THRESHOLD_BYTES = 1 << 20
-"""Any file of this size or more is an LFS file. The real Hub puts the line at 10 MiB; tests want it lower."""
 
 CHUNK_BYTES = 1 << 16
 _SPOOL_BYTES = 1 << 20  # larger blobs live in a temporary directory, not in memory
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Clock:
-    """A logical clock: one second per tick since 2026-01-01, so that dates and commit ids repeat from run to run."""
+def logical_clock() -> Callable[[], str]:
+    """A clock that goes on by a second when it is read, from 2026-01-01, so that dates and ids repeat from run to run.
 
-    def __init__(self) -> None:
-        self._ticks = 0
-
-    def tick(self) -> str:
-        """The next moment, as the Hub writes it: `2026-01-01T00:00:01.000Z`."""
-        self._ticks += 1
-        return (_EPOCH + timedelta(seconds=self._ticks)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    It reads as the Hub writes a time: `2026-01-01T00:00:01.000Z`.
+    """
+    seconds = itertools.count(1)
+    return lambda: (_EPOCH + timedelta(seconds=next(seconds))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def git_id(data: bytes) -> str:
@@ -191,7 +189,7 @@ class Repository:
 
     repo_id: str
     store: ObjectStore
-    clock: Clock
+    clock: Callable[[], str]
     private: bool = False
     gated: bool = False
     lfs_threshold_bytes: int = LFS_THRESHOLD_BYTES
@@ -235,7 +233,7 @@ class Repository:
     def make_commit(self, files: Mapping[str, FileEntry], note: Note, *, parent: str | None) -> Commit:
         """Record a commit with exactly `files`; moves no ref."""
         before = self.commits[parent].files if parent else {}
-        date = self.clock.tick()
+        date = self.clock()
         listing = [(path, files[path].oid) for path in sorted(files)]
         said = json.dumps([self.repo_id, listing, parent, note.title, note.message, note.author, date])
         sha = note.sha or hashlib.sha1(said.encode(), usedforsecurity=False).hexdigest()

@@ -17,11 +17,11 @@ from amdet_hub.testing.local_hub.discussions import Discussion
 from amdet_hub.testing.local_hub.messages import HubRefusal
 from amdet_hub.testing.local_hub.storage import (
     LFS_THRESHOLD_BYTES,
-    Clock,
     Commit,
     Note,
     ObjectStore,
     Repository,
+    logical_clock,
 )
 
 
@@ -74,8 +74,8 @@ class LocalJob:
     lines: list[str] = field(default_factory=list)
 
 
+# Called in a thread with the job and a function that takes a line of its log; returns the exit code.
 JobRunner = Callable[[LocalJob, Callable[[str], None]], int]
-"""Called in a thread with the job and a function that takes a line of its log; returns the exit code."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ class World:
 
     limits: HubLimits
     lock: threading.RLock = field(default_factory=threading.RLock)
-    clock: Clock = field(default_factory=Clock)
+    clock: Callable[[], str] = field(default_factory=logical_clock)
     store: ObjectStore = field(default_factory=ObjectStore)
     users: dict[str, HubUser] = field(default_factory=dict)
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class World:
             private,
             gated,
             self.limits.lfs_threshold_bytes,
-            created=self.clock.tick(),
+            created=self.clock(),
         )
         self.repositories[repo_id], self.discussions[repo_id] = repo, []
         return repo
@@ -145,9 +145,9 @@ class World:
 
     def open_discussion(self, repo: Repository, note: Note, *, pull_request: bool, status: str) -> Discussion:
         """Add a discussion with its first comment; a pull request's branch is the caller's to make."""
-        number, date = len(self.discussions[repo.repo_id]) + 1, self.clock.tick()
+        number, date = len(self.discussions[repo.repo_id]) + 1, self.clock()
         discussion = Discussion(repo.repo_id, number, note.title, note.author, pull_request, date, status)
-        discussion.comment(note.author, note.message, self.clock.tick())
+        discussion.comment(note.author, note.message, self.clock())
         self.discussions[repo.repo_id].append(discussion)
         return discussion
 
@@ -160,7 +160,7 @@ class World:
         head = repo.commits[repo.refs[discussion.ref]]
         commit = repo.merge("refs/heads/main", head, Note(f"{discussion.title} (#{discussion.number})", author))
         discussion.merge_commit = commit.sha
-        discussion.set_status("merged", author, self.clock.tick())
+        discussion.set_status("merged", author, self.clock())
         return commit
 
     def may_read(self, repo: Repository, user: HubUser | None) -> bool:

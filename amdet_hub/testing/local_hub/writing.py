@@ -19,8 +19,8 @@ from amdet_hub.testing.local_hub.routing import MODEL, REVISION, Call, Route
 from amdet_hub.testing.local_hub.storage import Commit, FileEntry, Note, Repository, StaleParent
 from amdet_hub.testing.local_hub.world import HubUser
 
+# The real Hub's words for a stale `parent_commit` (HTTP 412).
 STALE = "A commit has happened since. Please refresh and try again."
-"""The real Hub's words for a stale `parent_commit` (HTTP 412)."""
 
 _KINDS = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 _ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"

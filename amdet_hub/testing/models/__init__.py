@@ -44,6 +44,8 @@ ClipKind = Literal["CLIPTextModelWithProjection", "CLIPTextModel", "CLIPModel"]
 SiglipKind = Literal["SiglipModel", "SiglipTextModel"]
 PipelineKind = Literal["sd15", "sdxl", "sd3", "flux"]
 
+# Pipeline class, text encoder components and stored dtype. Source: the `model_index.json` files of the four real
+# pipelines.
 _PIPELINES: dict[PipelineKind, tuple[str, dict[str, ClipKind | Literal["T5EncoderModel"]], str]] = {
     "sd15": ("StableDiffusionPipeline", {"text_encoder": "CLIPTextModel"}, "float32"),
     "sdxl": (
@@ -62,12 +64,9 @@ _PIPELINES: dict[PipelineKind, tuple[str, dict[str, ClipKind | Literal["T5Encode
     ),
     "flux": ("FluxPipeline", {"text_encoder": "CLIPTextModel", "text_encoder_2": "T5EncoderModel"}, "bfloat16"),
 }
-"""Pipeline class, text encoder components and stored dtype.
-
-Source: the `model_index.json` files of the four real pipelines.
-"""
 
 
+# The image tower of the two-tower kinds, as small as it goes.
 _VISION = {
     "hidden_size": 16,
     "intermediate_size": 32,
@@ -76,7 +75,6 @@ _VISION = {
     "image_size": 8,
     "patch_size": 4,
 }
-"""The image tower of the two-tower kinds, as small as it goes."""
 
 
 class TinyConfig(TypedDict, total=False):

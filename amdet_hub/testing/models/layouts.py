@@ -1,6 +1,6 @@
-"""Tiny repositories in layouts that transformers does not write: OpenCLIP, single-file Stable Diffusion.
+"""Tiny repositories in layouts that transformers does not write: OpenCLIP and single-file checkpoints.
 
-Renames what `amdet_hub.testing.models` wrote without going through the code under test. Refuses to know the
+Renames the tensors of `amdet_hub.testing.models` without going through the code under test. Refuses to know the
 scanner. Example:
 
     from amdet_hub.testing.models.layouts import tiny_openclip, tiny_checkpoint

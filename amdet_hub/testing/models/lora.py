@@ -30,14 +30,26 @@ LoraStyle = Literal[
 
 _ATTENTION = {"q_proj": "to_q_lora", "k_proj": "to_k_lora", "v_proj": "to_v_lora", "out_proj": "to_out_lora"}
 
+# How a style names the two matrices of a module.
+_KEYS: dict[LoraStyle, str] = {
+    "kohya": "lora_te_{flat}.lora_{side}.weight",
+    "kohya sdxl 1": "lora_te1_{flat}.lora_{side}.weight",
+    "kohya sdxl 2": "lora_te2_{flat}.lora_{side}.weight",
+    "diffusers": "text_encoder.{module}.lora_{letter}.weight",
+    "diffusers linear layer": "text_encoder.{module}.lora_linear_layer.{side}.weight",
+    "diffusers 2022": "text_encoder.{attention}.{side}.weight",
+    "peft": "base_model.model.{module}.lora_{letter}.weight",
+    "peft flat": "base_model.model.{inner}.lora_{letter}.weight",
+}
+
 
 def extract_lora(
     base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], *, rank: int
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """The best LoRA of a rank between two towers: tensor name -> down `(R, in)` and up `(out, R)`, float32, scale 1.
+    """The best LoRA of a rank between two towers, for a scale of 1: `text_model....weight` -> down and up, float32.
 
-    Only matrices of the layers are looked at. Source: truncated singular value decomposition, as sd-scripts'
-    `extract_lora_from_models.py` does.
+    Down is `(R, in)`, up `(out, R)`. Only matrices of the layers are looked at. Source: truncated singular value
+    decomposition, as sd-scripts' `extract_lora_from_models.py` does.
     """
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     for name, weight in base.items():
@@ -62,23 +74,17 @@ def lora_tensors(
     tensors: dict[str, Tensor] = {}
     for name, (down, up) in factors.items():
         module = name.removesuffix(".weight")
-        if style.startswith("kohya"):
-            key = {"kohya": "lora_te_", "kohya sdxl 1": "lora_te1_", "kohya sdxl 2": "lora_te2_"}[
-                style
-            ] + module.replace(".", "_")
-            tensors |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up}
-            tensors |= {} if alpha is None else {f"{key}.alpha": torch.tensor(alpha)}
-        elif style == "diffusers":
-            tensors |= {f"text_encoder.{module}.lora_A.weight": down, f"text_encoder.{module}.lora_B.weight": up}
-        elif style == "diffusers linear layer":
-            key = f"text_encoder.{module}.lora_linear_layer"
-            tensors |= {f"{key}.down.weight": down, f"{key}.up.weight": up}
-        elif style == "diffusers 2022":
-            if ".self_attn." in module:  # that generation changed nothing else
-                where, _, which = module.rpartition(".")
-                key = f"text_encoder.{where}.{_ATTENTION[which]}"
-                tensors |= {f"{key}.down.weight": down, f"{key}.up.weight": up}
-        else:
-            key = f"base_model.model.{module.removeprefix('text_model.') if style == 'peft flat' else module}"
-            tensors |= {f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up}
+        where, _, which = module.rpartition(".")
+        if style == "diffusers 2022" and which not in _ATTENTION:  # that generation changed nothing else
+            continue
+        names = {
+            "module": module,
+            "flat": module.replace(".", "_"),
+            "inner": module.removeprefix("text_model."),
+            "attention": f"{where}.{_ATTENTION.get(which)}",
+        }
+        for side, letter, tensor in (("down", "A", down), ("up", "B", up)):
+            tensors[_KEYS[style].format(side=side, letter=letter, **names)] = tensor
+        if alpha is not None and style.startswith("kohya"):
+            tensors[_KEYS[style].partition(".")[0].format(**names) + ".alpha"] = torch.tensor(alpha)
     return tensors

@@ -17,8 +17,9 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 START_OF_TEXT, END_OF_TEXT = "<|startoftext|>", "<|endoftext|>"
+# Rows a byte-level vocabulary with end-of-word forms needs before the first merge: 256 bytes, each also as the end of
+# a word.
 BYTE_TOKENS = 512
-"""Entries before the first merge: 256 bytes, each also as the end of a word."""
 
 _CLIP_PATTERN = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 _WORDS = (
@@ -36,8 +37,15 @@ def sentences(n: int = 400, seed: int = 0) -> Iterator[str]:
         yield " ".join(draw.choices(_WORDS, k=8))
 
 
+def _clip_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    words = pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True)
+    return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+
+
 def clip_tokenizer(vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer with exactly `vocab_size` entries in CLIP's order.
+
+    The order is bytes, byte ends, merges, start and end of text.
 
     Raises:
         ValueError: `vocab_size` leaves no room for the bytes, or more merges are asked for than the sentences yield.
@@ -62,12 +70,7 @@ def clip_tokenizer(vocab_size: int) -> Tokenizer:
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = _clip_pre_tokenizer()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([START_OF_TEXT, END_OF_TEXT])
     tokenizer.post_processor = processors.RobertaProcessing(
@@ -77,9 +80,10 @@ def clip_tokenizer(vocab_size: int) -> Tokenizer:
 
 
 def siglip_tokenizer(vocab_size: int) -> Tokenizer:
-    """A Unigram tokenizer in SigLIP's form: `<pad>`, `</s>`, `<unk>`, then metaspace pieces.
+    """A Unigram tokenizer in SigLIP's form, of at most `vocab_size` entries.
 
-    The pieces are counted, not trained: the library's Unigram trainer gives other scores on every run.
+    `<pad>`, `</s>` and `<unk>` come first, metaspace pieces after. The pieces are counted, not trained: the library's
+    Unigram trainer gives other scores on every run.
     """
     words = Counter(word for sentence in sentences() for word in sentence.split())
     letters = Counter("".join(words))
@@ -137,12 +141,7 @@ def write_vocab_and_merges(tokenizer: Tokenizer, folder: Path) -> None:
 
 def _trained_merges() -> list[tuple[str, str]]:
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END_OF_TEXT))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = _clip_pre_tokenizer()
     tokenizer.train_from_iterator(
         sentences(), trainers.BpeTrainer(vocab_size=1500, end_of_word_suffix="</w>", show_progress=False)
     )
