@@ -10,15 +10,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import tomllib
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amdet_hub.config import ScanConfig
-from amdet_hub.errors import ConfigError
+from amdet_hub.cli._output import read_text
+from amdet_hub.config import STANDARD
+from amdet_hub.errors import ConfigError, ReportError
+from amdet_hub.records import from_dict, to_dict
 
 KEYS: Mapping[str, type] = {
     "preset": str,
@@ -43,6 +43,17 @@ KEYS: Mapping[str, type] = {
 EXPLICIT_ONLY = ("endpoint", "cache-dir", "output")
 """Keys that only a file named by `--config` may set: they decide where a token goes and where files are written."""
 
+SCAN_TABLES = tuple(
+    part.name for part in dataclasses.fields(STANDARD) if dataclasses.is_dataclass(getattr(STANDARD, part.name))
+)
+"""Tables that a file may hold, one for each part of `ScanConfig`."""
+
+_SAID: Mapping[type, str] = {
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+    list: 'a list such as ["json=report.json"]',
+}
 _TABLE = "tool.amdet-hub"
 _MAX_BYTES = 1 << 20
 
@@ -99,14 +110,10 @@ def read_config(path: Path | None) -> FileSettings:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
-        if len(raw) > _MAX_BYTES:
-            raise ConfigError(str(path), "is larger than 1 MiB, too large for a configuration file")
-        return tomllib.loads(raw.decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(str(path), (error.strerror or "cannot be read").lower()) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return tomllib.loads(read_text(str(path), "configuration file", _MAX_BYTES))
+    except ReportError as error:
+        raise ConfigError(str(path), str(error)) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(str(path), f"is not TOML: {error}") from error
 
 
@@ -122,12 +129,12 @@ def _check(path: Path, data: Mapping[str, Any], *, explicit: bool) -> FileSettin
     for raw_key, value in data.items():
         key = raw_key.replace("_", "-")
         where = f"{path}: {raw_key}"
-        if key in scan_tables():
+        if key in SCAN_TABLES:
             scan.update(_table_overrides(where, key, value))
         elif key == "token":
             raise ConfigError(where, "a token does not belong in a file; use `hf auth login` or HF_TOKEN")
         elif key not in KEYS:
-            raise ConfigError(where, _unknown(key, [*KEYS, *scan_tables()]))
+            raise ConfigError(where, _unknown(key, [*KEYS, *SCAN_TABLES]))
         elif key in EXPLICIT_ONLY and not explicit:
             raise ConfigError(where, f"may only be set in a file named by --config, or with --{key}")
         else:
@@ -137,58 +144,30 @@ def _check(path: Path, data: Mapping[str, Any], *, explicit: bool) -> FileSettin
 
 def _plain_value(where: str, key: str, value: Any) -> Any:
     kind = KEYS[key]
-    if kind is list:
-        if isinstance(value, list) and all(isinstance(v, str) for v in value):
-            return value
-        raise ConfigError(where, 'expected a list such as ["json=report.json"]')
-    if (
-        key in ("timeout", "max-download", "max-memory")
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-    ):
+    if key in ("timeout", "max-download", "max-memory") and type(value) in (int, float):
         return str(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(where, f"expected {_say_type(kind)}, found {value!r}")
+    mixed = isinstance(value, list) and not all(isinstance(item, str) for item in value)
+    if type(value) is not kind or mixed:
+        raise ConfigError(where, f"expected {_SAID[kind]}, found {value!r}")
     return value
-
-
-def scan_tables() -> dict[str, type]:
-    """Tables a file may hold, one per part of `ScanConfig`: its field's name to its class."""
-    hints = typing.get_type_hints(ScanConfig)
-    return {f.name: hints[f.name] for f in dataclasses.fields(ScanConfig) if dataclasses.is_dataclass(hints[f.name])}
 
 
 def _table_overrides(where: str, table: str, value: Any) -> dict[str, Any]:
+    """The settings of one table, by the name that `ScanConfig.replace` takes."""
+    part = getattr(STANDARD, table)
+    names = [field.name for field in dataclasses.fields(part)]
     if not isinstance(value, dict):
         raise ConfigError(where, f"expected a table, [{table}]")
-    hints = typing.get_type_hints(scan_tables()[table])
-    overrides = {}
-    for raw_key, item in value.items():
-        key = raw_key.replace("-", "_")
-        if key not in hints:
-            raise ConfigError(f"{where}.{raw_key}", _unknown(key, hints))
-        overrides[f"{table}__{key}"] = _number(f"{where}.{raw_key}", hints[key], item)
-    return overrides
-
-
-def _number(where: str, kind: Any, value: Any) -> Any:
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list) or not value:
-            raise ConfigError(where, "expected a list of numbers")
-        return tuple(_number(where, typing.get_args(kind)[0], v) for v in value)
-    if isinstance(kind, types.UnionType):
-        kind = next(k for k in typing.get_args(kind) if k is not type(None))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(where, f"expected {_say_type(kind)}, found {value!r}")
-    return value
+    given = {key.replace("-", "_"): item for key, item in value.items()}
+    if unknown := sorted(set(given) - set(names)):
+        raise ConfigError(f"{where}.{unknown[0]}", _unknown(unknown[0], names))
+    try:
+        checked = from_dict(type(part), {**to_dict(part), **given})
+    except ReportError as error:
+        raise ConfigError(where, str(error)) from error
+    return {f"{table}__{key}": getattr(checked, key) for key in given}
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f"unknown key; did you mean '{near[0]}'?" if near else f"unknown key; known are {', '.join(known)}"
-
-
-def _say_type(kind: type) -> str:
-    return {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}.get(kind, kind.__name__)

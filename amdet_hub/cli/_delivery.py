@@ -67,7 +67,7 @@ def file_name(ref: RepoRef) -> str:
 
 def deliver(request: Request, ref: RepoRef, report: ScanReport) -> int:
     """Write every file, then stdout. Returns the exit code; a file that could not be written hides no detection."""
-    code = verdict_exit_code(verdict_beyond(request.baseline, report, today()), request.fail_on)
+    code = exit_code_beyond(request.baseline, report, request.fail_on, silent=not request.main)
     if not request.main:
         return code
     code = worst([code, *write_report(request, ref, report)])
@@ -75,7 +75,6 @@ def deliver(request: Request, ref: RepoRef, report: ScanReport) -> int:
         timeout_s = request.scanner.options.timeout_s
         budget = f" of {format_duration(timeout_s)}" if timeout_s else ""
         say(f"The time budget{budget} was spent: the result is partial. Raise --timeout for a whole one.")
-    say_accepted(request.baseline, report)
     return code
 
 
@@ -84,11 +83,8 @@ def write_report(request: Request, ref: RepoRef, report: ScanReport) -> list[int
 
     Returns the exit code of such a failure.
     """
-    failures = []
-    try:
-        write_outputs(outputs_of(request, ref), report)
-    except OutputError as error:
-        failures.append(report_error(error, about=ref.raw if request.several else None))
+    about = ref.raw if request.several else None
+    failures = [report_error(error, about=about) for error in write_outputs(outputs_of(request, ref), report)]
     if request.log_key is not None:
         emit("\n".join(as_log_lines(report, request.log_key)))
     else:
@@ -124,28 +120,25 @@ def render(report: ScanReport, form: str, *, several: bool = False, verbose: boo
     return text
 
 
-def write_outputs(files: Sequence[OutputFile], report: ScanReport) -> None:
-    """Every `-o` file, each whole; one that fails does not keep the others from being written.
-
-    Raises: OutputError, the first.
-    """
+def write_outputs(files: Sequence[OutputFile], report: ScanReport) -> list[OutputError]:
+    """Every `-o` file, each whole. Returns the errors of those that could not be written."""
     failures = []
     for output in files:
         try:
             write_whole(output.path, RENDERERS[output.format](report))
         except OutputError as error:
             failures.append(error)
-    if failures:
-        raise failures[0]
+    return failures
 
 
-def say_accepted(baseline: Baseline, report: ScanReport) -> None:
-    """On stderr: which findings of a report are accepted, and which were."""
+def exit_code_beyond(baseline: Baseline, report: ScanReport, fail_on: str, *, silent: bool = False) -> int:
+    """The exit code of a report, accepted findings aside. Those are said on stderr, unless `silent`."""
     day = today()
-    for result in report.results:
+    for result in () if silent else report.results:
         if (found := baseline.acceptance_of(result, day)) is None:
             continue
         state = f"its acceptance expired on {found.expires}, so it counts again"
         if found.holds_on(day):
             state = f"accepted until {found.expires}, so it does not fail"
         say(f"{escape(result.encoder.label)}: {result.verdict.label}, {state}: {escape(found.reason)}")
+    return verdict_exit_code(verdict_beyond(baseline, report, day), fail_on)

@@ -15,7 +15,7 @@ import click
 from amdet_hub.cli._config_file import FileSettings, read_config
 from amdet_hub.cli._help import F, option, stack
 from amdet_hub.cli._output import FORMATS, set_up_logging
-from amdet_hub.cli._values import Device, Duration, Output, Size
+from amdet_hub.cli._values import Duration, Output, Size
 from amdet_hub.config import PRESETS
 
 _FILE_SETTINGS = "amdet_hub.file_settings"
@@ -146,7 +146,7 @@ scan_options = stack(
     option(
         "--device",
         section="How to scan",
-        type=Device(),
+        metavar="DEVICE",
         default="auto",
         show_default=True,
         help="auto, cpu, cuda or cuda:N.",

@@ -12,13 +12,11 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
 
 from amdet_hub.cli._output import say
-from amdet_hub.errors import OutputError
-from amdet_hub.records import VerdictLabel
+from amdet_hub.errors import OutputError, ReportError
+from amdet_hub.records import VerdictLabel, from_dict
 
-VERDICTS = get_args(VerdictLabel)
 _MAX_BYTES = 256 << 20
 
 
@@ -30,6 +28,11 @@ class Key:
     commit_sha: str
     part: str
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Line(Key):
+    verdict: VerdictLabel
 
 
 class Ledger:
@@ -84,10 +87,7 @@ class Ledger:
     @staticmethod
     def _row(line: bytes) -> tuple[Key, VerdictLabel] | None:
         try:
-            data: Any = json.loads(line)
-            verdict = data.pop("verdict")
-            key = Key(**data)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            found = vars(from_dict(_Line, json.loads(line)))
+        except (ReportError, ValueError, RecursionError):
             return None
-        good = verdict in VERDICTS and all(isinstance(value, str) for value in vars(key).values())
-        return (key, verdict) if good else None
+        return Key(**{name: value for name, value in found.items() if name != "verdict"}), found["verdict"]

@@ -121,11 +121,6 @@ def gather(refs: tuple[RepoRef, ...], flags: Mapping[str, Any], settings: HubSet
     if org or filters:
         ids = retry_rate_limited(lambda: list_models(settings, author=org, filters=filters, limit=limit))
         found += [RepoRef("hub", name, name) for name in ids]
-        if not ids and org and not filters:
-            why = f"'{org}' has no models that can be seen, or there is no such organisation or user"
-            raise ConfigError("--org", why)
-        if not ids:
-            raise ConfigError("--filter", "the Hub lists no model with these tags")
     if slug:
         ids = retry_rate_limited(lambda: list_collection(slug, settings))
         found += [RepoRef("hub", name, name) for name in ids]

@@ -1,4 +1,4 @@
-"""How the value of a flag is read: sizes, durations, devices, output files. Knows: forms.
+"""How the value of a flag is read: sizes, durations, output files, named folders. Knows: forms.
 
 Refuses to know: what a value is for.
 """
@@ -49,18 +49,6 @@ class Duration(click.ParamType[float]):
         if seconds <= 0:
             self.fail(f"'{value}' is not a duration; write it like 90s, 10m or 1h30m", param, ctx)
         return seconds
-
-
-class Device(click.ParamType[str]):
-    """A device as torch names them."""
-
-    name = "DEVICE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the form; whether the device is there is found out when it is used."""
-        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", str(value)):
-            self.fail(f"'{value}' is not a device; use auto, cpu, cuda or cuda:N", param, ctx)
-        return str(value)
 
 
 class Output(click.ParamType[OutputFile]):

@@ -24,14 +24,14 @@ import click
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._action_results import WORST_FIRST, TargetResult, output_folder, reports_file, write_results
 from amdet_hub.cli._config_file import read_config
-from amdet_hub.cli._delivery import say_accepted, verdict_exit_code
+from amdet_hub.cli._delivery import exit_code_beyond, verdict_exit_code
 from amdet_hub.cli._errors import explain
 from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_OK
 from amdet_hub.cli._help import GroupLayout, HelpLayout
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.cli._request import parse_request
-from amdet_hub.cli._stored import read_baseline, read_report, today
+from amdet_hub.cli._stored import read_baseline, read_report
 from amdet_hub.cli._values import Duration
 from amdet_hub.errors import AmdetError
 from amdet_hub.github_action.comment import keep_comment
@@ -42,7 +42,7 @@ from amdet_hub.github_action.targets import Plan
 from amdet_hub.hub import HubSettings
 from amdet_hub.model_card.publish import check_pushable, push_card
 from amdet_hub.report import advice
-from amdet_hub.report.baselines import NO_BASELINE, Baseline, verdict_beyond
+from amdet_hub.report.baselines import NO_BASELINE, Baseline
 from amdet_hub.report.escape import prose
 
 _CONFIG_FLAGS = ("seed", "device", "dtype", "max_memory", "max_download")
@@ -89,11 +89,11 @@ class _Job:
             found = advice.explain(error, flags=True)
             note = escape(f"{found.sentence} {found.advice}")
             return TargetResult(target, "error", found.code, explain(error)[0] or EXIT_ERROR, note=note)
-        counted, verdict = verdict_beyond(self.baseline, report, today()), report.verdict
-        say_accepted(self.baseline, report)
+        verdict, exit_code = report.verdict, exit_code_beyond(self.baseline, report, request.fail_on)
         notes = ["This tower was judged before."] if report.cached else []
-        notes += ["Accepted in the baseline."] if counted != verdict.label else []
-        exit_code = verdict_exit_code(counted, request.fail_on)
+        notes += (
+            ["Accepted in the baseline."] if exit_code != verdict_exit_code(verdict.label, request.fail_on) else []
+        )
         return TargetResult(target, verdict.label, verdict.code, exit_code, report, " ".join(notes))
 
 

@@ -124,20 +124,15 @@ def _hub(settings: HubSettings) -> Iterator[Check]:
 
 
 def _answer(endpoint: str) -> Check:
-    """Whether the Hub answers at all, asked without a token."""
+    """Whether the Hub answers at all, asked once and without a token."""
     from huggingface_hub import get_session
 
     try:
-        response = get_session().get(f"{endpoint}/api/models", params={"limit": "1"}, timeout=CONNECT_TIMEOUT_S)
+        status = get_session().get(f"{endpoint}/api/models?limit=1", timeout=CONNECT_TIMEOUT_S).status_code
     except Exception as error:  # noqa: BLE001 whatever the client's HTTP library raises is the finding
         return Check("fail", "connection", f"{endpoint} does not answer: {type(error).__name__}: {error}")
-    if response.status_code == 200:
-        return Check("ok", "connection", "the Hub answers")
-    return Check(
-        "warn" if response.status_code == 429 else "fail",
-        "connection",
-        f"the Hub answers with HTTP {response.status_code}",
-    )
+    state: Literal["ok", "warn", "fail"] = "ok" if status == 200 else "warn" if status == 429 else "fail"
+    return Check(state, "connection", f"the Hub answers with HTTP {status}")
 
 
 def _account(settings: HubSettings) -> Check:
@@ -146,4 +141,4 @@ def _account(settings: HubSettings) -> Check:
     try:
         return Check("ok", "account", f"signed in as {whoami(settings)}")
     except AmdetError as error:
-        return Check("fail", "account", f"the token is not accepted: {error}")
+        return Check("fail", "account", f"the token is not accepted: {error} [{error.code}]")

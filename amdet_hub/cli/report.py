@@ -8,7 +8,8 @@ import click
 
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._delivery import render, write_outputs
-from amdet_hub.cli._exit_codes import EXIT_OK
+from amdet_hub.cli._errors import report_error
+from amdet_hub.cli._exit_codes import worst
 from amdet_hub.cli._help import HelpLayout
 from amdet_hub.cli._output import OutputFile, check_writable, emit
 from amdet_hub.cli._stored import read_report
@@ -32,6 +33,6 @@ def report(path: str, output: tuple[OutputFile, ...], **flags: Any) -> int:
     """Print the report stored in REPORT.json ('-' reads stdin) in another form."""
     check_writable(o.path for o in output)
     stored = read_report(path)
-    write_outputs(output, stored)
+    codes = [report_error(error) for error in write_outputs(output, stored)]
     emit(render(stored, flags["format"], verbose=flags["verbose"] > 0))
-    return EXIT_OK
+    return worst(codes)

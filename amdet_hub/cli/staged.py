@@ -12,19 +12,17 @@ from typing import Any
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._delivery import render, say_accepted, verdict_exit_code
+from amdet_hub.cli._delivery import exit_code_beyond, render, verdict_exit_code
 from amdet_hub.cli._errors import report_error
 from amdet_hub.cli._exit_codes import EXIT_OK, worst
 from amdet_hub.cli._help import HelpLayout
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.cli._request import Request, parse_request
-from amdet_hub.cli._stored import today
 from amdet_hub.errors import AmdetError, Interrupted
 from amdet_hub.github_action.lfs import read_pointer
 from amdet_hub.github_action.targets import find_targets
 from amdet_hub.records import RepoRef
-from amdet_hub.report.baselines import verdict_beyond
 
 EPILOG = """
 Examples:
@@ -76,8 +74,7 @@ def _judge(request: Request, ref: RepoRef, progress: Progress) -> int:
     except AmdetError as error:
         return report_error(error, about=name)
     emit(f"{escape(name)}: {report.verdict.label} [{report.verdict.code}]")
-    code = verdict_exit_code(verdict_beyond(request.baseline, report, today()), request.fail_on)
+    code = exit_code_beyond(request.baseline, report, request.fail_on)
     if code != EXIT_OK:
         say(render(report, "text", verbose=request.verbose))
-    say_accepted(request.baseline, report)
     return code

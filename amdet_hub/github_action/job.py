@@ -24,7 +24,13 @@ MAX_MODELS = 100
 _MAX_EVENT_BYTES = 32 << 20
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DURATION = re.compile(r"(?=.)(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?")
-_NO_COMMIT = re.compile(r"0+")
+_BASES = {
+    "push": ("before",),
+    "pull_request": ("pull_request", "base", "sha"),
+    "pull_request_target": ("pull_request", "base", "sha"),
+    "merge_group": ("merge_group", "base_sha"),
+}
+"""The commit that a change is compared with, in the payload of each event that is about one."""
 _WORKFLOW = re.compile(r"[^/@\s]+/[^/@\s]+/(\.github/workflows/[A-Za-z0-9][A-Za-z0-9._-]*\.ya?ml)@.*", re.DOTALL)
 
 
@@ -59,12 +65,13 @@ class Inputs:
             )
         if len(self.models) != 1 and (self.revision or self.subfolder):
             raise ConfigError("revision", "'revision' and 'subfolder' go with exactly one 'model'")
-        if self.fail_on not in ("detected", "inconclusive", "never"):
-            raise ConfigError("fail-on", "it is none of detected, inconclusive, never")
-        if self.preset not in ("quick", "standard", "characters", "paper"):
-            raise ConfigError("preset", "it is none of quick, standard, characters, paper")
-        if unknown := sorted(set(self.formats) - set(FORMATS)):
-            raise ConfigError("formats", f"'{unknown[0][:40]}' is none of {', '.join(FORMATS)}")
+        for name, given, known in (
+            ("fail-on", (self.fail_on,), ("detected", "inconclusive", "never")),
+            ("preset", (self.preset,), ("quick", "standard", "characters", "paper")),
+            ("formats", self.formats, FORMATS),
+        ):
+            if unknown := sorted(set(given) - set(known)):
+                raise ConfigError(name, f"'{unknown[0][:40]}' is none of {', '.join(known)}")
         if self.timeout is not None and not _DURATION.fullmatch(self.timeout):
             raise ConfigError("timeout", "it is no duration; write it like 90s, 10m or 1h30m")
         if any(model.startswith((".", "/", "~")) for model in self.models):
@@ -131,37 +138,31 @@ def read_event(environ: Mapping[str, str]) -> Event:
     """
     name = environ.get("GITHUB_EVENT_NAME", "")
     payload = _payload(environ.get("GITHUB_EVENT_PATH", ""))
-    if name == "push":
-        return Event(name, _commit(payload.get("before")), compares=True, deletes=payload.get("deleted") is True)
-    if name in ("pull_request", "pull_request_target"):
-        request = _mapping(payload.get("pull_request"))
-        number = request.get("number")
-        return Event(
-            name,
-            _commit(_mapping(request.get("base")).get("sha")),
-            True,
-            False,
-            number if type(number) is int and number > 0 else None,
-        )
-    if name == "merge_group":
-        return Event(name, _commit(_mapping(payload.get("merge_group")).get("base_sha")), compares=True)
-    return Event(name)
+    if name not in _BASES:
+        return Event(name)
+    base, number = _at(payload, *_BASES[name]), _at(payload, "pull_request", "number")
+    is_commit = isinstance(base, str) and _SHA.fullmatch(base) and base.strip("0")
+    return Event(
+        name,
+        base if is_commit else None,
+        compares=True,
+        deletes=_at(payload, "deleted") is True,
+        pull_request=number if type(number) is int and number > 0 else None,
+    )
 
 
-def _payload(path: str) -> Mapping[str, Any]:
+def _payload(path: str) -> Any:
     try:
         with Path(path).open("rb") as file:
-            return _mapping(json.loads(file.read(_MAX_EVENT_BYTES)))
+            return json.loads(file.read(_MAX_EVENT_BYTES))
     except (OSError, ValueError, RecursionError):
-        return {}
+        return None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _commit(value: Any) -> str | None:
-    return value if isinstance(value, str) and _SHA.fullmatch(value) and not _NO_COMMIT.fullmatch(value) else None
+def _at(data: Any, *path: str) -> Any:
+    for key in path:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
 
 
 def naming_file(environ: Mapping[str, str]) -> str:

@@ -48,7 +48,7 @@ def _site(error: errors.HubError) -> str:
 
 
 def _not_found(error: errors.RepoNotFound) -> str:
-    check = "Check the spelling, and that it is a model, not a dataset or a Space."
+    check = "Check the spelling. Only models are scanned, no datasets and no Spaces."
     if error.token_sent:
         whose = "`hf auth whoami` says whose token it is"
         return f"{check} If it is private, your token does not open it: {whose}."

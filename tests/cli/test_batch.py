@@ -159,7 +159,7 @@ def test_a_file_of_targets(ask: Run, models: Path) -> None:
     [
         (("--org", "nosuch"), "repo-not-found", "'nosuch'"),
         (("--filter", "clip"), "config-error", "--filter"),
-        (("--filter", "nosuch", "--limit", "3"), "config-error", "--filter"),
+        (("--filter", "nosuch", "--limit", "3"), "config-error", "scan"),
         (("--org", "acme", "--subfolder", "x"), "config-error", "--subfolder"),
         (("--collection", "acme/none-0123456789abcdef01234567"), "repo-not-found", "acme/none-0123"),
         (("--from-file", "missing.txt"), "report-error", "'missing.txt'"),

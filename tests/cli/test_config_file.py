@@ -12,7 +12,7 @@ from amdet_hub.cli._request import build_scanner
 from amdet_hub.cli.scan import scan as scan_command
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, error_codes
 
 
 def write(path: str, text: str) -> Path:
@@ -88,42 +88,50 @@ def test_numbers_of_the_scan_are_typed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "key", "named"),
     [
-        ('presett = "paper"', "did you mean 'preset'"),
-        ("zzz = 1", "known are preset"),
-        ('seed = "1"', "expected a whole number, found '1'"),
-        ("seed = true", "expected a whole number"),
-        ("offline = 1", "expected true or false"),
-        ("output = 'json=a'", "expected a list"),
-        ("inversion = 3", r"expected a table, \[inversion\]"),
-        ("[inversion]\nrestart = 3", "did you mean 'restarts'"),
-        ("[inversion]\nrestarts = 2.5", "expected a whole number"),
-        ("[sweep]\ncopies = []", "expected a list of numbers"),
-        ("token = 'hf_abc'", "does not belong in a file"),
-        ("seed = ", "is not TOML"),
+        ('presett = "paper"', "presett", "'preset'"),
+        ("zzz = 1", "zzz", "preset"),
+        ('seed = "1"', "seed", "'1'"),
+        ("seed = true", "seed", "True"),
+        ("offline = 1", "offline", "1"),
+        ("output = 'json=a'", "output", "'json=a'"),
+        ("output = [1]", "output", "1"),
+        ("inversion = 3", "inversion", "[inversion]"),
+        ("[inversion]\nrestart = 3", "inversion.restart", "'restarts'"),
+        ("[inversion]\nrestarts = 2.5", "inversion", "restarts"),
+        ("[sweep]\ncopies = 3", "sweep", "copies"),
+        ("token = 'hf_abc'", "token", "hf auth login"),
     ],
 )
-def test_bad_keys_and_values(text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_bad_keys_and_values(text: str, key: str, named: str) -> None:
+    with pytest.raises(ConfigError) as refused:
         read_config(write("c.toml", text))
+    assert refused.value.name == f"c.toml: {key}"
+    assert named in refused.value.reason
+
+
+def test_a_file_that_is_no_toml() -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_config(write("c.toml", "seed = "))
+    assert refused.value.name == "c.toml"
 
 
 def test_a_missing_file_exits_2_with_one_sentence(cli: Run) -> None:
     result = cli("scan", "org/m", "--config", "none.toml")
-    assert result.exit_code == 2
-    assert "none.toml: no such file or directory" in result.stderr
+    assert (result.exit_code, error_codes(result)) == (2, ["config-error"])
+    assert "none.toml" in result.stderr
 
 
 def test_a_bad_value_reaches_the_same_check_as_a_flag(cli: Run) -> None:
     write("c.toml", 'preset = "fast"\n')
     result = cli("scan", "org/m", "--config", "c.toml")
-    assert result.exit_code == 2
-    assert "'fast' is not one of 'standard', 'quick', 'characters', 'paper'" in result.stderr
+    assert (result.exit_code, error_codes(result)) == (2, ["usage-error"])
+    assert "'fast'" in result.stderr
 
 
 def test_a_huge_file_is_refused() -> None:
-    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+    with pytest.raises(ConfigError, match="1 MiB"):
         read_config(write("c.toml", "# " + "x" * (1 << 20)))
 
 
@@ -131,8 +139,9 @@ def test_a_huge_file_is_refused() -> None:
 def test_a_file_nobody_named_may_not_say_where_tokens_and_files_go(key: str) -> None:
     value = '["json=a.json"]' if key == "output" else '"http://127.0.0.1:1"'
     write("pyproject.toml", f"[tool.amdet-hub]\n{key} = {value}\n")
-    with pytest.raises(ConfigError, match="may only be set in a file named by --config"):
+    with pytest.raises(ConfigError) as refused:
         read_config(None)
+    assert key in refused.value.name
     assert key.replace("-", "_") in read_config(Path("pyproject.toml")).defaults
 
 
@@ -140,7 +149,7 @@ def test_somebody_elses_broken_pyproject_is_not_our_business() -> None:
     write("pyproject.toml", "[project\n")
     assert read_config(None) == FileSettings()
     write("pyproject.toml", "[tool.amdet-hub]\nseed = \n")
-    with pytest.raises(ConfigError, match="is not TOML"):
+    with pytest.raises(ConfigError):
         read_config(None)
 
 

@@ -59,7 +59,7 @@ def test_help_is_quick() -> None:
         before = cpu_seconds()
         subprocess.run([sys.executable, "-m", "amdet_hub", "--help"], capture_output=True, check=True, timeout=60)
         costs.append(cpu_seconds() - before)
-    assert min(costs) < 0.3, "processor time, not wall time: other tests may hold the cores"
+    assert min(costs) < 0.35, "processor time, not wall time: other tests may hold the cores"
 
 
 def test_every_verb_is_listed(cli: Run) -> None:
@@ -143,7 +143,6 @@ def test_a_bare_group_shows_its_help(cli: Run, group: tuple[str, ...]) -> None:
         (("scan", "org/m", "--format", "xml"), "'markdown'"),
         (("scan", "org/m", "--max-download", "lots"), "'lots'"),
         (("scan", "org/m", "--timeout", "soon"), "'soon'"),
-        (("scan", "org/m", "--device", "tpu"), "'tpu'"),
         (("scan", "org/m", "-o", "json"), "FORMAT=PATH"),
         (("scan", "org/m", "-o", "pdf=x"), "'pdf'"),
         (("scan", "org/m", "-o", "json=-"), "--format json"),
@@ -154,6 +153,12 @@ def test_usage_errors_exit_2_and_name_the_fault(cli: Run, args: tuple[str, ...],
     result = cli(*args)
     assert (result.exit_code, error_codes(result), result.stdout) == (2, ["usage-error"], "")
     assert named in result.stderr
+
+
+def test_a_device_that_torch_does_not_know(cli: Run) -> None:
+    result = cli("scan", "org/m", "--device", "tpu")
+    assert (result.exit_code, error_codes(result), result.stdout) == (2, ["config-error"], "")
+    assert "'tpu'" in result.stderr
 
 
 DATA_VERBS = (

@@ -91,7 +91,7 @@ def test_every_output_is_written(tmp_path: Path) -> None:
         OutputFile("markdown", tmp_path / "a.md"),
         OutputFile("text", tmp_path / "a.txt"),
     ]
-    write_outputs(outputs, examples.interrupted())
+    assert write_outputs(outputs, examples.interrupted()) == []
     assert json.loads((tmp_path / "a.json").read_text())["complete"] is False
     assert "org/dreamy-xl" in (tmp_path / "a.md").read_text()
     assert "org/dreamy-xl" in (tmp_path / "a.txt").read_text()

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from amdet_hub.cli._output import OutputFile
-from amdet_hub.cli._values import Device, Duration, Output, Size
+from amdet_hub.cli._values import Duration, Output, Size
 
 
 @pytest.mark.parametrize(
@@ -42,17 +42,6 @@ def test_durations(text: str, seconds: float) -> None:
 def test_not_durations(text: str) -> None:
     with pytest.raises(click.BadParameter):
         Duration().convert(text, None, None)
-
-
-@pytest.mark.parametrize("text", ["auto", "cpu", "cuda", "cuda:1"])
-def test_devices(text: str) -> None:
-    assert Device().convert(text, None, None) == text
-
-
-@pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", "cpu:0", "meta", "mps", "xpu:0"])
-def test_not_devices(text: str) -> None:
-    with pytest.raises(click.BadParameter):
-        Device().convert(text, None, None)
 
 
 def test_output_splits_at_the_first_equals_sign() -> None:
