@@ -8,16 +8,17 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from amdet_hub.bench import tables
-from amdet_hub.bench.calibrate import as_source, calibrated, differences
-from amdet_hub.bench.results import ModelResult, read_results
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_OK
 from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.errors import ConfigError
+
+if TYPE_CHECKING:
+    from amdet_hub.bench.results import ModelResult
 
 SMOKE_FILE = "smoke.jsonl"
 """A quick check on a base of its own. It would change the figures of the benchmark, so of a folder it is not read."""
@@ -54,6 +55,8 @@ paths_argument = click.argument("paths", metavar="PATH...", nargs=-1, required=T
 )
 def report(paths: tuple[Path, ...], figures: Path | None) -> int:
     """Print, as Markdown, the tables of the results in each PATH: a .jsonl file, or a folder of them."""
+    from amdet_hub.bench import tables
+
     results = read_all(paths)
     if figures is not None:
         draw(results, figures)
@@ -73,6 +76,8 @@ def report(paths: tuple[Path, ...], figures: Path | None) -> int:
 )
 def calibrate(paths: tuple[Path, ...], check: bool) -> int:
     """Print, as Python, the thresholds that the calibration models in each PATH (.jsonl file or folder) lead to."""
+    from amdet_hub.bench.calibrate import as_source, calibrated, differences
+
     found = calibrated(read_all(paths))
     if not check:
         emit(as_source(found))
@@ -89,6 +94,8 @@ def read_all(paths: Sequence[Path]) -> list[ModelResult]:
         ConfigError: a file cannot be read, or a folder holds none.
         ReportError: a line is no result.
     """
+    from amdet_hub.bench.results import read_results
+
     results: list[ModelResult] = []
     for path in {file.resolve(): file for file in _files(paths)}.values():
         stored = read_results(path)

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from amdet_hub.bench import zoo
-from amdet_hub.bench.results import ModelResult, read_results
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INTERRUPTED, EXIT_OK
 from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._values import NamedFolder
-from amdet_hub.demo import WEIGHTS, grammar
 from amdet_hub.errors import ConfigError
 
 if TYPE_CHECKING:
+    from amdet_hub.bench.results import ModelResult
     from amdet_hub.bench.run import Place
     from amdet_hub.bench.zoo_specs import Suite
 
@@ -134,6 +131,9 @@ def default_jobs() -> int:
 @option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="No line for every model.")
 def run(name: str, only: str | None, captions: Path | None, bases: tuple[tuple[str, Path], ...], **flags: Any) -> int:
     """Make every model of a suite that is missing, and scan every one that was not scanned."""
+    from amdet_hub.bench import zoo
+    from amdet_hub.bench.results import read_results
+
     suite = zoo.suite(name)
     chosen = {spec.name for spec in suite.models if only is None or only in spec.name or only in spec.cell}
     if not chosen:
@@ -195,6 +195,8 @@ def place_of(suite: Suite, captions: Path | None, bases: dict[str, Path], *, wor
 
     if suite.name != "smoke" and captions is not None:
         return Place(work, results, captions, bases)
+    from amdet_hub.demo import WEIGHTS, grammar
+
     own = tuple(grammar.pairs(SMOKE_GROUPS, SMOKE_SEED))
     return Place(work, results, own if captions is None else captions, {SMOKE_BASE: WEIGHTS / "base", **bases})
 
@@ -208,6 +210,8 @@ def _carry_out(
         ConfigError: an input cannot be used.
         click.ClickException: a process of it died.
     """
+    from concurrent.futures.process import BrokenProcessPool
+
     from amdet_hub.bench.run import run_suite
 
     def done(line: str, n: int, total: int) -> None:

@@ -59,7 +59,7 @@ def test_help_is_quick() -> None:
         before = cpu_seconds()
         subprocess.run([sys.executable, "-m", "amdet_hub", "--help"], capture_output=True, check=True, timeout=60)
         costs.append(cpu_seconds() - before)
-    assert min(costs) < 0.35, "processor time, not wall time: other tests may hold the cores"
+    assert min(costs) < 0.3, "processor time, not wall time: other tests may hold the cores"
 
 
 def test_every_verb_is_listed(cli: Run) -> None:
