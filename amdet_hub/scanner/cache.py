@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from amdet_hub import __version__
 from amdet_hub.config import ScanConfig
@@ -34,6 +35,8 @@ from amdet_hub.scanner.resolve import EncoderPair
 
 ENTRY_VERSION = 2
 MAX_ENTRY_BYTES = 64 << 20
+# Files of a folder state no digest, and one scan asks for that of each up to four times: it is read once a source.
+_HASHED: WeakKeyDictionary[RepoSource, dict[tuple[object, ...], str]] = WeakKeyDictionary()
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -150,8 +153,14 @@ def _content(path: str, source: RepoSource) -> str:
         return f"sha256:{file.sha256}"
     if file is not None and file.blob_id and source.snapshot.commit_sha is not None:
         return f"git:{file.blob_id}"
-    with source.fetch(path).open("rb") as stream:
-        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    place = source.fetch(path)
+    facts = place.stat()
+    # The time of change cannot be set back: a file that was exchanged within a scan is read again.
+    version, known = (path, facts.st_ino, facts.st_size, facts.st_ctime_ns), _HASHED.setdefault(source, {})
+    if version not in known:
+        with place.open("rb") as stream:
+            known[version] = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    return known[version]
 
 
 def _is_digest(value: Any) -> bool:

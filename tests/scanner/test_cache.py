@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -133,6 +134,21 @@ def test_the_identity_is_of_the_content(
     (path,) = (folder / "files").iterdir()
     path.write_text('{"tower": "../../etc", "projection": null}')
     assert cache.digests(pair) is None
+
+
+def test_a_file_that_is_exchanged_within_a_scan_is_another_identity(
+    cache: ResultsCache, settings: HubSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "exchanged"
+    shutil.copytree(FINETUNED, folder)
+    pair = pair_of(folder, settings)
+    assert cache.digests(pair) == DIGESTS
+    before = (folder / "model.safetensors").stat()
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    os.utime(folder / "model.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache.digests(pair) is None, "the same source, size and time of modification"
 
 
 def test_a_result_of_another_tower_is_refused(cache: ResultsCache, pair: EncoderPair) -> None:
