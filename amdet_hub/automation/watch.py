@@ -1,7 +1,7 @@
 """Look at repositories again and again, and scan what changed: a new commit whose towers were not judged before.
 
 Knows: what is new, what it may cost, whom to tell. Refuses to know: how anything is printed. A commit that leaves the
-towers alone is answered from the kept results (`amdet_hub.scanner.known`), so that a new README costs one listing.
+towers alone is answered from the cached results (`Scanner.cached`), so that a new README costs one listing.
 What fails for a passing reason is tried again at the next round; what is broken is noted and left alone until its
 owner changes it.
 """
@@ -112,7 +112,7 @@ def watch(
     progress: ProgressCallback = SILENT.progress,
     sleep: Callable[[float], None] = time.sleep,
 ) -> WatchSummary:
-    """Look, scan and note, until the order is fulfilled or its budget is spent.
+    """Look, scan and note, until one round is done or the budget is spent.
 
     Args:
         config: what to watch, and how.

@@ -25,20 +25,9 @@ SkipReason = Literal[
 ]
 """Why a part of a repository has no result of its own."""
 ReasonCode = Literal[
-    "duplicate",
-    "interrupted",
-    "lora-without-base",
-    "no-weights",
-    "not-clip-family",
-    "pickle-only",
-    "textual-inversion",
-    "time-spent",
-    "unreadable",
-    "unsupported-adapter",
-    "unsupported-architecture",
+    SkipReason,
     "identical-to-reference",
     "inversion-unexplained",
-    "no-model-files",
     "no-trigger-found",
     "not-stated",
     "paper-gate-closed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import os
 import platform
@@ -26,3 +27,8 @@ def describe_environment(
         num_processes=processes,
         num_threads=threads or os.cpu_count() or 1,
     )
+
+
+def utc_now() -> str:
+    """The present time, RFC 3339 in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

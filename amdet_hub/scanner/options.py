@@ -43,3 +43,8 @@ DEFAULT_OPTIONS = ScanOptions()
 def is_main_process() -> bool:
     """Whether this process prints and writes, by the launcher's variables."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def several_processes() -> bool:
+    """Whether a launcher started other processes for the same scan."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1

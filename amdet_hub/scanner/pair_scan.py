@@ -85,14 +85,14 @@ class PairScan:
         detected = _Detected([]) if identical else self._detect(suspect, reference, chosen)
         evidence += detected.evidence
         verdict = judge(evidence, chosen.record)
-        named = verdict.label == "backdoor-detected" and detected.name_trigger is not None
+        name_trigger = detected.name_trigger if verdict.label == "backdoor-detected" else None
         return ScanResult(
             encoder=encoder,
             tower_digest=suspect.digest,
             reference=chosen.record,
             verdict=verdict,
             evidence=tuple(evidence),
-            triggers=(detected.name_trigger(),) if named and detected.name_trigger is not None else (),
+            triggers=(name_trigger(),) if name_trigger is not None else (),
             batch_sizes=dict(self._workers.batch_sizes),
             timings_s={k: round(s, 3) for k, s in (*self._timings.items(), *self._workers.stage_seconds.items())},
             lineage=origin,

@@ -7,7 +7,6 @@ One process or several (`accelerate launch`, `torchrun`) do the same chunks of w
 from __future__ import annotations
 
 import datetime
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 from accelerate.utils.memory import should_reduce_batch_size
 
 from amdet_hub.errors import ConfigError, ResourceError
-from amdet_hub.scanner.options import ScanOptions
+from amdet_hub.scanner.options import ScanOptions, several_processes
 
 T = TypeVar("T")
 Problem = Literal["memory", "time"]
@@ -55,7 +54,7 @@ def make_accelerator(device: str) -> Accelerator:
     wants_cuda = device.startswith("cuda")
     if wants_cuda and not torch.cuda.is_available():
         raise ConfigError("device", "no CUDA device is available here")
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    several = several_processes()
     index = int(device.partition(":")[2] or 0)
     if several and ":" in device:
         raise ConfigError("device", "with several processes the launcher assigns the devices; say cuda")

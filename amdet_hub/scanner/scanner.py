@@ -6,8 +6,6 @@ Every surface (command line, guard, watch, hook, Action, agents' tools, web page
 
 from __future__ import annotations
 
-import datetime
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,8 +14,8 @@ from amdet_hub.hub import HubSettings
 from amdet_hub.records import SILENT, Environment, Monitor, RepoRef, ResolvedEncoder, ScanOutcome, ScanReport
 from amdet_hub.scanner.cache import CachedResult, ResultsCache, TowerDigests
 from amdet_hub.scanner.deduplicate import reads_alike, skip_duplicate
-from amdet_hub.scanner.environment import describe_environment
-from amdet_hub.scanner.options import DEFAULT_OPTIONS, ScanOptions
+from amdet_hub.scanner.environment import describe_environment, utc_now
+from amdet_hub.scanner.options import DEFAULT_OPTIONS, ScanOptions, several_processes
 from amdet_hub.scanner.resolve import EncoderPair, ResolvedTarget, resolve_target
 from amdet_hub.scanner.shared_references import SharedReferences
 from amdet_hub.verdict import judge_repository
@@ -100,8 +98,7 @@ class Scanner:
             Interrupted: Ctrl-C; carries the partial report.
         """
         # Several processes decide together, in the session: one that alone finds an answer would leave the others.
-        alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-        ask_cache = not target.pairs or (alone and not self.options.rescan)
+        ask_cache = not target.pairs or not (several_processes() or self.options.rescan)
         if ask_cache and (report := self.cached(target)) is not None:
             return report
         from amdet_hub.scanner.session import ScanSession
@@ -118,7 +115,7 @@ class Scanner:
     ) -> ScanReport:
         """The report of these outcomes and of what the target's resolution skipped."""
         everything = (*outcomes, *target.skipped)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = utc_now()
         cached = [getattr(outcome, "cached_at", None) or now for outcome in outcomes]
         return ScanReport(
             target=target.ref.raw,

@@ -14,7 +14,7 @@ from amdet_hub.errors import AmdetError, BadRepository, HubError, Interrupted, R
 from amdet_hub.records import Environment, Monitor, ScanOutcome, ScanReport, ScanResult, SkippedScan, SkipReason
 from amdet_hub.scanner.cache import CachedResult, ResultsCache, TowerDigests
 from amdet_hub.scanner.deduplicate import TowerDeduplicator
-from amdet_hub.scanner.environment import describe_environment
+from amdet_hub.scanner.environment import describe_environment, utc_now
 from amdet_hub.scanner.pair_scan import PairScan
 from amdet_hub.scanner.resolve import EncoderPair, ResolvedTarget
 from amdet_hub.scanner.runtime import AcceleratedWorkers, TimeSpent, make_accelerator, scan_device, sweep_dtype
@@ -126,8 +126,8 @@ class ScanSession:
         if result is None:
             self.cache.remember(pair, digests)
         else:
-            created = self.scanner.report(self.target, [], self.environment).created
-            self.cache.store(pair, digests, self.scanner.config, CachedResult(result, self.environment, created))
+            found = CachedResult(result, self.environment, utc_now())
+            self.cache.store(pair, digests, self.scanner.config, found)
 
     def _stop(self, why: SkipReason) -> None:
         """Name what was not finished."""
