@@ -1,7 +1,7 @@
 """The error tree. Errors carry data; the command line finds the words.
 
 Knows: what can go wrong, as types with fields. Refuses to know: exit codes, advice, how anything is printed
-(`amdet_hub.cli._errors` owns those). Every error that leaves a public function of this package is an `AmdetError`;
+(`amdet_hub.cli._exit_codes` owns those). Every error that leaves a public function of this package is an `AmdetError`;
 library errors are chained as `__cause__`.
 """
 

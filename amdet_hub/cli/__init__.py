@@ -5,7 +5,7 @@
   `[tool.amdet-hub]`.
 * `_output`: stdout is the report and nothing else; files are written whole or not at all. `_progress`: the bars, on
   stderr.
-* `_errors`: one table from error class to exit code and advice. `_exit_codes`: the numbers.
+* `_exit_codes`: the numbers, and one table from error class to exit code.
 
 Importing this room imports click and the standard library, so that `--help` is quick. Every verb imports what it needs
 when it runs.

@@ -5,6 +5,7 @@ Knows: their order and names. Refuses to know: how a target is scanned.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -68,10 +69,8 @@ def output_folder(root: Path, environ: Mapping[str, str]) -> Path:
 
 def _next_folder(home: Path) -> Path:
     """A numbered folder that is not there yet: a job may use the action twice, and each use keeps its files."""
-    number = 1
-    while (home / str(number)).exists():
-        number += 1
-    return home / str(number)
+    folders = (home / str(number) for number in itertools.count(1))
+    return next(folder for folder in folders if not folder.exists())
 
 
 def write_results(results: Sequence[TargetResult], formats: Sequence[str], folder: Path, anchor: str | None) -> None:
@@ -85,11 +84,10 @@ def write_results(results: Sequence[TargetResult], formats: Sequence[str], folde
     """
     reported = [(one, one.report) for one in results if one.report is not None]
     paths: dict[str, list[Path]] = {form: [] for form in ("json", "sarif", "markdown", "html")}
-    for number, (one, report) in enumerate(reported):
+    for number, (one, report) in enumerate(reported, start=1):
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", one.target.strip("./")).strip("-.")[:80] or "root"
         for form in filter(_SUFFIXES.get, formats):
-            text = RENDERERS[form](report)
-            paths[form].append(_written(folder, f"{number + 1:02d}-{name}.{_SUFFIXES[form]}", text))
+            paths[form].append(_written(folder, f"{number:02d}-{name}.{_SUFFIXES[form]}", RENDERERS[form](report)))
     reports_file(os.environ).write_text(json.dumps([str(path) for path in paths["json"]]), encoding="utf-8")
     if "sarif" in formats:
         log = sarif_log([(report, anchor) for _, report in reported])
@@ -111,10 +109,11 @@ def write_results(results: Sequence[TargetResult], formats: Sequence[str], folde
 def outputs_of(results: Sequence[TargetResult]) -> dict[str, str]:
     """The outputs that are no files. Those about one model are about the worst, which comes first."""
     reports = [one.report for one in results if one.report is not None]
-    encoders = [result for report in reports[:1] for result in report.results]
     scores = [e.value for report in reports for r in report.results for e in r.evidence if e.kind == SWEEP]
     commit = (reports[0].snapshot.commit_sha or os.environ.get("GITHUB_SHA", "")) if reports else ""
-    worst_encoder = min(encoders, key=lambda r: WORST_FIRST.index(r.verdict.label), default=None)
+    worst_encoder = min(
+        reports[0].results if reports else (), key=lambda r: WORST_FIRST.index(r.verdict.label), default=None
+    )
     return {
         "verdict": results[0].verdict if results else "nothing-to-scan",
         "reason-code": results[0].code if results else "no-model-files",

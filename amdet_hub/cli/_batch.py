@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from amdet_hub.cli._delivery import deliver, report_interruption, verdict_exit_code
-from amdet_hub.cli._errors import report_error
-from amdet_hub.cli._exit_codes import EXIT_INTERRUPTED, worst
+from amdet_hub.cli._delivery import deliver, report_interruption
+from amdet_hub.cli._exit_codes import EXIT_INTERRUPTED, report_error, verdict_exit_code, worst
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress
 from amdet_hub.cli._request import Request
@@ -25,28 +24,26 @@ from amdet_hub.report.quantities import format_duration
 
 @dataclass
 class BatchSummary:
-    """The models so far, by their verdict or "error"."""
+    """The models so far.
+
+    Attributes:
+        models: name, verdict or "error", and exit code of each.
+        remembered: how many of them an earlier run finished.
+    """
 
     started: float = field(default_factory=time.monotonic)
-    codes: list[int] = field(default_factory=list)
-    verdicts: Counter[str] = field(default_factory=Counter)
-    detected: list[str] = field(default_factory=list)
+    models: list[tuple[str, str, int]] = field(default_factory=list)
     remembered: int = 0
-
-    def count(self, name: str, verdict: str, code: int) -> None:
-        """Add a model."""
-        self.codes.append(code)
-        self.verdicts[verdict] += 1
-        if verdict == "backdoor-detected":
-            self.detected.append(name)
 
     def as_text(self, n_models: int) -> str:
         """The table below the lines of `n_models` models."""
         before = f", {self.remembered:,} of them before" if self.remembered else ""
         took = format_duration(time.monotonic() - self.started)
-        lines = ["", f"{self.verdicts.total():,} of {n_models:,} models in {took}{before}"]
-        lines += [f"  {count:>6,}  {verdict.replace('-', ' ')}" for verdict, count in sorted(self.verdicts.items())]
-        return "\n".join([*lines, *(f"  detected: {escape(name)}" for name in self.detected)])
+        counts = Counter(verdict for _, verdict, _ in self.models)
+        lines = ["", f"{len(self.models):,} of {n_models:,} models in {took}{before}"]
+        lines += [f"  {count:>6,}  {verdict.replace('-', ' ')}" for verdict, count in sorted(counts.items())]
+        lines += [f"  detected: {escape(name)}" for name, verdict, _ in self.models if verdict == "backdoor-detected"]
+        return "\n".join(lines)
 
 
 class Batch:
@@ -62,7 +59,8 @@ class Batch:
 
     def __init__(self, request: Request, progress: Progress) -> None:
         self._request, self._progress = request, progress
-        self._ledger, self._summary = Ledger(request.state), BatchSummary()
+        self._ledger = Ledger(request.state) if request.state is not None else None
+        self._summary = BatchSummary()
 
     def run(self) -> int:
         """Scan every model that is not finished, the next one's files arriving meanwhile.
@@ -87,17 +85,17 @@ class Batch:
                     say("Interrupted.")
                 return self._interrupted()
         self._summarise()
-        return worst(self._summary.codes)
+        return worst([code for _, _, code in self._summary.models])
 
     def _unfinished(self) -> Iterator[tuple[RepoRef, Key | None]]:
         """The models to scan, with the keys to remember them by; finished ones are counted on the way."""
         for ref in self._request.refs:
             key = self._key(ref)
-            verdict = self._ledger.verdict(key) if key is not None else None
+            verdict = self._ledger.verdict(key) if self._ledger and key else None
             if verdict is None:
                 yield ref, key
                 continue
-            self._summary.count(ref.raw, verdict, verdict_exit_code(verdict, self._request.fail_on))
+            self._summary.models.append((ref.raw, verdict, verdict_exit_code(verdict, self._request.fail_on)))
             self._summary.remembered += 1
             if self._request.main and not self._request.quiet:
                 say(f"{escape(ref.raw)}: finished before, {verdict.replace('-', ' ')}.")
@@ -111,7 +109,7 @@ class Batch:
         from amdet_hub.hub.listing import commit_of
         from amdet_hub.scanner import judged_by
 
-        if ref.kind != "hub" or self._request.state is None:
+        if ref.kind != "hub" or self._ledger is None:
             return None
         scanner = self._request.scanner
         try:
@@ -128,17 +126,17 @@ class Batch:
         return Key(ref.repo_id, commit, ref.filename or ref.subfolder, fingerprint(decides))
 
     def _scan(self, ref: RepoRef, key: Key | None) -> None:
-        request, summary = self._request, self._summary
+        request, models = self._request, self._summary.models
         try:
             report = retry_rate_limited(lambda: request.scan(ref, self._progress))
-            summary.count(ref.raw, report.verdict.label, deliver(request, ref, report))
-            if request.main and key is not None and _is_finished(report, key):
+            models.append((ref.raw, report.verdict.label, deliver(request, ref, report)))
+            if request.main and self._ledger and key and _is_finished(report, key):
                 self._ledger.finish(key, report.verdict.label)
         except Interrupted as stop:
             report_interruption(request, ref, stop)
             raise
         except AmdetError as error:
-            summary.count(ref.raw, "error", report_error(error, about=ref.raw))
+            models.append((ref.raw, "error", report_error(error, about=ref.raw)))
             if request.main and request.format in ("text", "table"):
                 emit(f"{'error':<19}{error.code:<51}{escape(ref.raw)}")  # the columns of `as_table_row`
 
@@ -147,7 +145,7 @@ class Batch:
         self._summarise()
         if self._request.main:
             again = "Run the same command again to go on."
-            say(again if self._request.state else "With --state FILE such a run can be taken up again.")
+            say(again if self._ledger else "With --state FILE such a run can be taken up again.")
         return EXIT_INTERRUPTED
 
     def _summarise(self) -> None:

@@ -9,47 +9,58 @@ from typing import Any
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._help import option, stack
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+from amdet_hub.cli._help import F, option, stack
 
 
-def number(flag: str, default: float | None, text: str, *, section: str = "Training", kind: Any = int) -> Decorator:
+def number(
+    flag: str, default: float | None, text: str, *, section: str = "Training", kind: Any = int
+) -> Callable[[F], F]:
     """A flag that holds a number. A range that the recipe checks is not checked here."""
-    metavar = "X" if kind is float else "N"
     return option(
-        flag, section=section, env=False, metavar=metavar, type=kind, default=default, show_default=True, help=text
+        flag,
+        section=section,
+        env=False,
+        metavar="X" if kind is float else "N",
+        type=kind,
+        default=default,
+        show_default=True,
+        help=text,
     )
 
 
-def text_option(flag: str, default: str, text: str, *, section: str) -> Decorator:
-    """A flag that holds words."""
-    return option(flag, section=section, env=False, metavar="TEXT", default=default, show_default=True, help=text)
+def words(flag: str, default: str, text: str, *, section: str, values: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """A flag that holds words: any, or one of `values`."""
+    kind = click.Choice(values) if values else str
+    return option(flag, section=section, env=False, type=kind, default=default, show_default=True, help=text)
 
 
-def choice(flag: str, values: tuple[str, ...], default: str, text: str, *, section: str) -> Decorator:
-    """A flag that holds one of some values."""
-    return option(
-        flag, section=section, env=False, type=click.Choice(values), default=default, show_default=True, help=text
-    )
-
-
-def folder(flag: str, text: str) -> Decorator:
+def folder(flag: str, text: str) -> Callable[[F], F]:
     """A flag that names a folder, and is needed."""
-    kind = click.Path(path_type=Path, file_okay=False)
-    return option(flag, section="What to make", env=False, metavar="DIR", type=kind, required=True, help=text)
+    return option(
+        flag,
+        section="What to make",
+        env=False,
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        required=True,
+        help=text,
+    )
 
 
 base_option = folder("--base", "The clean encoder to start from, in transformers layout.")
 
 
-def training_options(steps: int, lr: float, positions: str) -> Decorator:
+def training_options(steps: int, lr: float, positions: str) -> Callable[[F], F]:
     """The flags of every verb that trains."""
-    file = click.Path(path_type=Path, dir_okay=False)
-    captions = "What to train on: .jsonl, .jsonl.gz (lists of captions) or a text file (one a line)."
     return stack(
         option(
-            "--captions", section="What to make", env=False, metavar="FILE", type=file, required=True, help=captions
+            "--captions",
+            section="What to make",
+            env=False,
+            metavar="FILE",
+            type=click.Path(path_type=Path, dir_okay=False),
+            required=True,
+            help="What to train on: .jsonl, .jsonl.gz (lists of captions) or a text file (one a line).",
         ),
         folder("--out", "Where the new encoder goes."),
         number("--steps", steps, "Optimiser steps."),

@@ -63,16 +63,14 @@ class FileSettings:
     """What a configuration file said.
 
     Attributes:
-        path: the file, None when there was none.
+        unasked: the file, if it was read without being named by `--config`.
         defaults: flag name (`max_download`) to value.
         scan: overrides for `ScanConfig.replace` (`inversion__steps`).
-        explicit: whether the file was named by `--config`.
     """
 
-    path: Path | None = None
+    unasked: Path | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     scan: Mapping[str, Any] = field(default_factory=dict)
-    explicit: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,14 +91,12 @@ def read_config(path: Path | None) -> FileSettings:
     """
     if path is not None:
         data = _load(path)
-        if path.name == "pyproject.toml":
-            data = _own_table(data) or {}
-        return _check(path, data, explicit=True)
+        return _check(path, _own_table(data) if path.name == "pyproject.toml" else data, explicit=True)
     path = Path("pyproject.toml")
     if not path.is_file():
         return FileSettings()
     try:
-        data = _own_table(_load(path)) or {}
+        data = _own_table(_load(path))
     except ConfigError:
         if _TABLE not in path.read_text(encoding="utf-8", errors="replace"):
             return FileSettings()  # somebody else's broken file, which says nothing to us
@@ -117,10 +113,10 @@ def _load(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"is not TOML: {error}") from error
 
 
-def _own_table(data: Mapping[str, Any]) -> dict[str, Any] | None:
+def _own_table(data: Mapping[str, Any]) -> dict[str, Any]:
     tool = data.get("tool")
     table = tool.get("amdet-hub") if isinstance(tool, dict) else None
-    return table if isinstance(table, dict) else None
+    return table if isinstance(table, dict) else {}
 
 
 def _check(path: Path, data: Mapping[str, Any], *, explicit: bool) -> FileSettings:
@@ -139,15 +135,14 @@ def _check(path: Path, data: Mapping[str, Any], *, explicit: bool) -> FileSettin
             raise ConfigError(where, f"may only be set in a file named by --config, or with --{key}")
         else:
             defaults[key.replace("-", "_")] = _plain_value(where, key, value)
-    return FileSettings(path=path, defaults=defaults, scan=scan, explicit=explicit)
+    return FileSettings(None if explicit else path, defaults, scan)
 
 
 def _plain_value(where: str, key: str, value: Any) -> Any:
     kind = KEYS[key]
     if key in ("timeout", "max-download", "max-memory") and type(value) in (int, float):
         return str(value)
-    mixed = isinstance(value, list) and not all(isinstance(item, str) for item in value)
-    if type(value) is not kind or mixed:
+    if type(value) is not kind or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
         raise ConfigError(where, f"expected {_SAID[kind]}, found {value!r}")
     return value
 

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from amdet_hub.cli._errors import report_error
-from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_OK, worst
+from amdet_hub.cli._exit_codes import EXIT_INTERRUPTED, report_error, verdict_exit_code, worst
 from amdet_hub.cli._output import (
     OutputFile,
     check_writable,
@@ -25,7 +24,7 @@ from amdet_hub.cli._output import (
 from amdet_hub.cli._request import Request
 from amdet_hub.cli._stored import today
 from amdet_hub.errors import ConfigError, Interrupted, OutputError
-from amdet_hub.records import RepoRef, ScanReport, VerdictLabel
+from amdet_hub.records import RepoRef, ScanReport
 from amdet_hub.report import RENDERERS, as_text
 from amdet_hub.report.baselines import Baseline, verdict_beyond
 from amdet_hub.report.log_lines import as_log_lines
@@ -33,9 +32,6 @@ from amdet_hub.report.quantities import format_duration
 
 PLACEHOLDER = "{target}"
 """In an output path: replaced by the target's name, so that several targets get several files."""
-
-_EXIT_CODES = {"backdoor-detected": EXIT_DETECTED, "inconclusive": EXIT_INCONCLUSIVE}
-_FAILING = {"never": (), "detected": ("backdoor-detected",), "inconclusive": ("backdoor-detected", "inconclusive")}
 
 
 def check_outputs(request: Request) -> None:
@@ -54,8 +50,7 @@ def check_outputs(request: Request) -> None:
 
 def outputs_of(request: Request, ref: RepoRef) -> tuple[OutputFile, ...]:
     """The files of one target."""
-    name = file_name(ref)
-    return tuple(replace(o, path=Path(str(o.path).replace(PLACEHOLDER, name))) for o in request.outputs)
+    return tuple(replace(o, path=Path(str(o.path).replace(PLACEHOLDER, file_name(ref)))) for o in request.outputs)
 
 
 def file_name(ref: RepoRef) -> str:
@@ -104,11 +99,6 @@ def report_interruption(request: Request, ref: RepoRef, stop: Interrupted) -> in
     return EXIT_INTERRUPTED
 
 
-def verdict_exit_code(label: VerdictLabel, fail_on: str) -> int:
-    """1 for a detected backdoor, 3 for inconclusive, 0 else; 0 where `--fail-on` looks away."""
-    return _EXIT_CODES[label] if label in _FAILING[fail_on] else EXIT_OK
-
-
 def render(report: ScanReport, form: str, *, several: bool = False, verbose: bool = False) -> str:
     """The report for stdout. JSON of one of several targets is a single line, so that the whole is JSON Lines."""
     if form == "text":
@@ -135,10 +125,8 @@ def exit_code_beyond(baseline: Baseline, report: ScanReport, fail_on: str, *, si
     """The exit code of a report, accepted findings aside. Those are said on stderr, unless `silent`."""
     day = today()
     for result in () if silent else report.results:
-        if (found := baseline.acceptance_of(result, day)) is None:
-            continue
-        state = f"its acceptance expired on {found.expires}, so it counts again"
-        if found.holds_on(day):
-            state = f"accepted until {found.expires}, so it does not fail"
-        say(f"{escape(result.encoder.label)}: {result.verdict.label}, {state}: {escape(found.reason)}")
+        if found := baseline.acceptance_of(result, day):
+            held = f"accepted until {found.expires}, so it does not fail"
+            state = held if found.holds_on(day) else f"its acceptance expired on {found.expires}, so it counts again"
+            say(f"{escape(result.encoder.label)}: {result.verdict.label}, {state}: {escape(found.reason)}")
     return verdict_exit_code(verdict_beyond(baseline, report, day), fail_on)

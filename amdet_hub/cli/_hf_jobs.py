@@ -138,9 +138,8 @@ def _follow(running: RunningJob, settings: HubSettings, reader: LogReader, *, qu
             if not reader.take(line) and not quiet:
                 say(f"job: {escape(line)}")
     except BaseException:
-        stopped = stop_job(running, settings)
         going_on = f"The job could not be stopped and may go on costing: {escape(running.url)}"
-        say("The job was stopped." if stopped else going_on)
+        say("The job was stopped." if stop_job(running, settings) else going_on)
         raise
 
 
@@ -166,11 +165,10 @@ def _arguments(scanner: Scanner, target: ResolvedTarget, key: str) -> list[str]:
         "fail-on": "never",  # the exit code is decided here
         "result-to-log": key,
     }
-    flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
     return [
         "scan",
         f"hf://{address(target.ref)}",
-        *flags,
+        *(f"--{name}={value}" for name, value in values.items() if value is not None),
         "--no-progress",
         *([] if options.use_reference else ["--no-reference"]),
     ]

@@ -15,7 +15,7 @@ import click
 from amdet_hub.cli._config_file import FileSettings, read_config
 from amdet_hub.cli._help import F, option, stack
 from amdet_hub.cli._output import FORMATS, set_up_logging
-from amdet_hub.cli._values import Duration, Output, Size
+from amdet_hub.cli._values import duration, output, size
 from amdet_hub.config import PRESETS
 
 _FILE_SETTINGS = "amdet_hub.file_settings"
@@ -46,11 +46,6 @@ def _choose_json(ctx: click.Context, param: click.Parameter, value: bool) -> Non
 def switch(*flags: str, section: str, help: str, **settings: Any) -> Callable[[F], F]:
     """An option without a value, off by default, that no environment variable turns on."""
     return option(*flags, section=section, env=False, is_flag=True, default=False, help=help, **settings)
-
-
-def _listen(ctx: click.Context, param: click.Parameter, value: int) -> int:
-    set_up_logging(value)
-    return value
 
 
 file_argument = click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
@@ -162,14 +157,15 @@ scan_options = stack(
     option(
         "--timeout",
         section="Limits",
-        type=Duration(),
+        type=duration,
+        metavar="TIME",
         help="Stop after this long (90s, 10m, 1h30m); what is unfinished makes it inconclusive.",
     ),
-    option("--max-memory", section="Limits", type=Size(), help="Use at most this much device memory, e.g. 8GB."),
+    option("--max-memory", section="Limits", type=size, help="Use at most this much device memory, e.g. 8GB."),
 )
 
 download_limit_option = option(
-    "--max-download", section="Limits", type=Size(), help="Refuse to download more than this, e.g. 2GB."
+    "--max-download", section="Limits", type=size, help="Refuse to download more than this, e.g. 2GB."
 )
 
 format_option = option(
@@ -186,7 +182,8 @@ output_option = option(
     "--output",
     section="Results",
     env=False,
-    type=Output(),
+    type=output,
+    metavar="FORMAT=PATH",
     multiple=True,
     help="Also write the report to a file, e.g. -o json=report.json. Repeatable.",
 )
@@ -235,7 +232,7 @@ verbose_option = option(
     section="Talk",
     env=False,
     count=True,
-    callback=_listen,
+    callback=set_up_logging,
     help="The long report, and more on stderr; -vv also says what is asked of the Hub.",
 )
 quiet_option = option("-q", "--quiet", section="Talk", is_flag=True, default=False, help="Say only errors on stderr.")

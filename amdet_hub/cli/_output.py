@@ -69,16 +69,15 @@ def emit(text: str) -> None:
         os.close(null)
 
 
-def set_up_logging(verbose: int) -> None:
+def set_up_logging(ctx: click.Context, param: click.Parameter, verbose: int) -> int:
     """`-v`: our own log on stderr; `-vv`: what the Hub's client does as well. Headers are never logged."""
-    if not verbose:
-        return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     for name in ("amdet_hub", "huggingface_hub")[:verbose]:
         logger = logging.getLogger(name)
         logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
         logger.addHandler(handler)
+    return verbose
 
 
 def wants_color() -> bool:
@@ -88,9 +87,8 @@ def wants_color() -> bool:
 
 def terminal_width() -> int:
     """Columns for a text report: the terminal's, kept between 60 and 100; 100 where there is no terminal."""
-    if not sys.stdout.isatty():
-        return _MAX_WIDTH
-    return max(_MIN_WIDTH, min(_MAX_WIDTH, shutil.get_terminal_size().columns))
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else _MAX_WIDTH
+    return max(_MIN_WIDTH, min(_MAX_WIDTH, columns))
 
 
 # ---------------------------------------------------------------- files

@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from amdet_hub.cli._output import escape, say
@@ -59,9 +58,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
@@ -93,7 +90,7 @@ class Progress:
         from tqdm import tqdm  # here, so that `--help` does not wait for it
 
         is_bytes = stage.startswith("download")
-        bar: tqdm[Any] = tqdm(
+        self._bar = tqdm(
             total=total,
             desc=escape(stage),
             unit="B" if is_bytes else "it",
@@ -102,10 +99,8 @@ class Progress:
             dynamic_ncols=True,
             bar_format="{desc:<28.28} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}",
         )
-        self._bar = bar
 
     def _say_line(self, done: int, total: int) -> None:
         self._spoken = self._clock()
-        left = (self._spoken - self._started) * (total - done) / done if done else None
-        eta = f", about {format_duration(left)} left" if left is not None else ""
+        eta = f", about {format_duration((self._spoken - self._started) * (total - done) / done)} left" if done else ""
         say(f"{escape(self._stage or '')}: {100 * done // max(total, 1)}%{eta}")

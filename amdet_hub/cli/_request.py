@@ -99,8 +99,10 @@ def parse_request(ctx: click.Context, targets: Sequence[str], flags: Mapping[str
     refuse_settings_from_target(ctx, refs)
     state, baseline = flags.get("state"), flags.get("baseline")
     if state and baseline:
-        why = "finished models are counted again without their reports"
-        raise click.UsageError(f"--baseline and --state do not go together: {why}. Drop one of them.")
+        raise click.UsageError(
+            "--baseline and --state do not go together: finished models are counted again without their reports."
+            " Drop one of them."
+        )
     return Request(
         scanner,
         refs,
@@ -127,9 +129,8 @@ def build_scanner(ctx: click.Context, flags: Mapping[str, Any]) -> Scanner:
     from amdet_hub.scanner import Scanner
 
     settings = opt.file_settings(ctx)
-    unasked = settings.path is not None and not settings.explicit and settings.names
-    if unasked and not flags["quiet"] and is_main_process():
-        say(f"Settings from {escape(str(settings.path))}: {escape(', '.join(settings.names))}.")
+    if settings.unasked and settings.names and not flags["quiet"] and is_main_process():
+        say(f"Settings from {escape(str(settings.unasked))}: {escape(', '.join(settings.names))}.")
     reference, use_reference = chosen_reference(ctx, flags)
     options = ScanOptions(
         device=flags["device"],
@@ -197,11 +198,8 @@ def refuse_settings_from_target(ctx: click.Context, refs: Sequence[RepoRef]) -> 
     Raises:
         ConfigError: `./pyproject.toml` was read on its own and lies inside a scanned folder.
     """
-    settings = opt.file_settings(ctx)
-    if settings.path is None or settings.explicit:
-        return
-    here = settings.path.resolve()
+    path = opt.file_settings(ctx).unasked
     for ref in refs:
-        if ref.kind == "local" and here.is_relative_to(Path(ref.repo_id).resolve()):
+        if path and ref.kind == "local" and path.resolve().is_relative_to(Path(ref.repo_id).resolve()):
             why = f"lies in the scanned folder '{ref.repo_id}', so it may not set how that is scanned"
-            raise ConfigError(str(settings.path), why)
+            raise ConfigError(str(path), why)

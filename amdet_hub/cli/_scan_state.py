@@ -39,17 +39,14 @@ class Ledger:
     """The finished models of one state file.
 
     Args:
-        path: where it is or will be; None remembers nothing.
+        path: where it is or will be.
 
     Raises:
         OutputError: it cannot be read or written.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._finished: dict[Key, VerdictLabel] = {}
-        if path is None:
-            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a+b") as file:
@@ -73,12 +70,9 @@ class Ledger:
     def finish(self, key: Key, verdict: VerdictLabel) -> None:
         """Remember a model's verdict, on the disk before this returns. Raises: OutputError."""
         self._finished[key] = verdict
-        if self._path is None:
-            return
-        line = json.dumps({**vars(key), "verdict": verdict}, ensure_ascii=True) + "\n"
         try:
             with self._path.open("ab") as file:
-                file.write(line.encode())
+                file.write(json.dumps({**vars(key), "verdict": verdict}, ensure_ascii=True).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -87,7 +81,7 @@ class Ledger:
     @staticmethod
     def _row(line: bytes) -> tuple[Key, VerdictLabel] | None:
         try:
-            found = vars(from_dict(_Line, json.loads(line)))
+            found = from_dict(_Line, json.loads(line))
         except (ReportError, ValueError, RecursionError):
             return None
-        return Key(**{name: value for name, value in found.items() if name != "verdict"}), found["verdict"]
+        return Key(found.repo_id, found.commit_sha, found.part, found.fingerprint), found.verdict

@@ -117,16 +117,15 @@ def gather(refs: tuple[RepoRef, ...], flags: Mapping[str, Any], settings: HubSet
     for name in ("revision", "subfolder"):
         if flags.get(name):
             raise ConfigError(f"--{name}", "goes with one target only; write org/model@revision in the list")
-    found = list(refs)
+    ids: list[str] = []
     if org or filters:
-        ids = retry_rate_limited(lambda: list_models(settings, author=org, filters=filters, limit=limit))
-        found += [RepoRef("hub", name, name) for name in ids]
+        ids += retry_rate_limited(lambda: list_models(settings, author=org, filters=filters, limit=limit))
     if slug:
-        ids = retry_rate_limited(lambda: list_collection(slug, settings))
-        found += [RepoRef("hub", name, name) for name in ids]
+        ids += retry_rate_limited(lambda: list_collection(slug, settings))
+    found = [*refs, *(RepoRef("hub", name, name) for name in ids)]
     if path := flags["from_file"]:
         lines = [line.strip() for line in read_text(str(path), "list of models", MAX_LIST_BYTES).splitlines()]
-        found += parse_targets(list(dict.fromkeys(line for line in lines if line and line[0] != "#")), flags)
+        found += parse_targets([line for line in lines if line and line[0] != "#"], flags)
     unique = tuple(dict.fromkeys(found))[:limit]
     if not unique:
         raise ConfigError("scan", "the list of models is empty")

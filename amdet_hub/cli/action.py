@@ -24,15 +24,14 @@ import click
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._action_results import WORST_FIRST, TargetResult, output_folder, reports_file, write_results
 from amdet_hub.cli._config_file import read_config
-from amdet_hub.cli._delivery import exit_code_beyond, verdict_exit_code
-from amdet_hub.cli._errors import explain
-from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_OK
+from amdet_hub.cli._delivery import exit_code_beyond
+from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_OK, explain, verdict_exit_code
 from amdet_hub.cli._help import GroupLayout, HelpLayout
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.cli._request import parse_request
 from amdet_hub.cli._stored import read_baseline, read_report
-from amdet_hub.cli._values import Duration
+from amdet_hub.cli._values import duration
 from amdet_hub.errors import AmdetError
 from amdet_hub.github_action.comment import keep_comment
 from amdet_hub.github_action.job import Inputs, inside, naming_file, read_event, read_inputs, workspace
@@ -47,6 +46,7 @@ from amdet_hub.report.escape import prose
 
 _CONFIG_FLAGS = ("seed", "device", "dtype", "max_memory", "max_download")
 """Settings that the checkout's file may make. It may not say where a token goes."""
+_INPUT_FLAGS = ("preset", "revision", "subfolder", "endpoint", "reference", "fail_on")
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,11 @@ class _Job:
         inputs, root, chosen = read_inputs(os.environ), workspace(os.environ), dict(flags)
         if inputs.config is not None:
             settings = read_config(inside(root, inputs.config, "config"))
-            chosen.update({name: value for name, value in settings.defaults.items() if name in _CONFIG_FLAGS})
+            chosen |= {name: value for name, value in settings.defaults.items() if name in _CONFIG_FLAGS}
             opt.use_file_settings(ctx, settings)
-        for name in ("preset", "revision", "subfolder", "endpoint", "reference", "fail_on"):
-            chosen[name] = getattr(inputs, name)
+        chosen |= {name: getattr(inputs, name) for name in _INPUT_FLAGS}
         if inputs.timeout is not None:
-            chosen["timeout"] = Duration().convert(inputs.timeout, None, ctx)
+            chosen["timeout"] = duration(inputs.timeout)
         baseline = read_baseline(inside(root, inputs.baseline, "baseline")) if inputs.baseline else NO_BASELINE
         return cls(ctx, inputs, root, {**chosen, "quiet": False, "verbose": 0}, baseline)
 
@@ -88,7 +87,7 @@ class _Job:
         except Exception as error:  # noqa: BLE001 even our own defect
             found = advice.explain(error, flags=True)
             note = escape(f"{found.sentence} {found.advice}")
-            return TargetResult(target, "error", found.code, explain(error)[0] or EXIT_ERROR, note=note)
+            return TargetResult(target, "error", found.code, explain(error)[0], note=note)
         verdict, exit_code = report.verdict, exit_code_beyond(self.baseline, report, request.fail_on)
         notes = ["This tower was judged before."] if report.cached else []
         notes += (
@@ -113,8 +112,8 @@ def scan(ctx: click.Context, /, **flags: Any) -> int:
         folder = output_folder(job.root, os.environ)
         with Progress(choose_mode(asked=None, quiet=False)) as progress:
             results = [job.look(target, plan.kind, progress) for target in plan.targets]
-        anchor = naming_file(os.environ) if plan.kind == "hub" else None
         results.sort(key=lambda one: WORST_FIRST.index(one.verdict))
+        anchor = naming_file(os.environ) if plan.kind == "hub" else None
         write_results(results, job.inputs.formats, folder, anchor)
     except (AmdetError, OSError) as error:
         found = advice.explain(error, flags=True)
@@ -128,24 +127,23 @@ def scan(ctx: click.Context, /, **flags: Any) -> int:
 
 
 @action.command(cls=HelpLayout)
-def comment() -> int:
+def comment() -> None:
     """Write the summary as a comment on the pull request. A refusal is a warning: the verdict does not hang on it."""
     number = read_event(os.environ).pull_request
     token = os.environ.get("AMDET_GITHUB_TOKEN", "")
     if number is None or not token:
         emit(annotation("notice", "No comment was written: this is no pull request, or there is no token."))
-        return EXIT_OK
+        return
     try:
         body = Path(os.environ.get("AMDET_SUMMARY", "")).read_text(encoding="utf-8")
         api, repository = os.environ.get("GITHUB_API_URL", ""), os.environ.get("GITHUB_REPOSITORY", "")
         emit(f"Comment {keep_comment(api, repository, number, body, token=token)}.")
     except (AmdetError, OSError) as error:
         emit(annotation("warning", escape(str(error))))
-    return EXIT_OK
 
 
 @action.command(cls=HelpLayout)
-def card() -> int:
+def card() -> None:
     """Propose the section on the card of each watched repository, from the JSON reports. A refusal is a warning."""
     settings = HubSettings(endpoint=read_inputs(os.environ).endpoint)
     for path in json.loads(reports_file(os.environ).read_text(encoding="utf-8")):
@@ -157,7 +155,6 @@ def card() -> int:
             emit(f"{escape(report.snapshot.repo_id)}: pull request {result.action}{url}")
         except AmdetError as error:
             emit(annotation("warning", explain(error)[1]))
-    return EXIT_OK
 
 
 @action.command(cls=HelpLayout)

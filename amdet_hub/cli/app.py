@@ -12,27 +12,28 @@ from typing import Any, NoReturn
 import click
 
 from amdet_hub import __version__
-from amdet_hub.cli._errors import report_error
-from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK
+from amdet_hub.cli import (
+    action,
+    baseline,
+    bench,
+    cache,
+    card,
+    demo,
+    diff,
+    doctor,
+    mcp,
+    report,
+    resolve,
+    scan,
+    space,
+    staged,
+    verify,
+    watch,
+    webhook,
+)
+from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, report_error
 from amdet_hub.cli._help import GroupLayout
 from amdet_hub.cli._output import escape, say
-from amdet_hub.cli.action import action
-from amdet_hub.cli.baseline import baseline
-from amdet_hub.cli.bench import bench
-from amdet_hub.cli.cache import cache
-from amdet_hub.cli.card import card
-from amdet_hub.cli.demo import demo
-from amdet_hub.cli.diff import diff
-from amdet_hub.cli.doctor import doctor
-from amdet_hub.cli.mcp import mcp
-from amdet_hub.cli.report import report
-from amdet_hub.cli.resolve import resolve
-from amdet_hub.cli.scan import scan
-from amdet_hub.cli.space import space
-from amdet_hub.cli.staged import staged
-from amdet_hub.cli.verify import verify
-from amdet_hub.cli.watch import watch
-from amdet_hub.cli.webhook import webhook
 
 EPILOG = """
 Examples:
@@ -68,7 +69,6 @@ class App(GroupLayout):
 
     def run(self, args: Sequence[str] | None = None, *, prog_name: str | None = None, **extra: Any) -> int:
         """Run one command line. Returns the exit code."""
-        extra.pop("standalone_mode", None)
         _survive_odd_terminals()
         try:
             outcome = super().main(args=args, prog_name=prog_name, standalone_mode=False, **extra)
@@ -107,6 +107,25 @@ def _survive_odd_terminals() -> None:
 
 @click.group(
     cls=App,
+    commands=(
+        scan.scan,
+        resolve.resolve,
+        card.card,
+        verify.verify,
+        report.report,
+        diff.diff,
+        baseline.baseline,
+        watch.watch,
+        webhook.webhook,
+        staged.staged,
+        mcp.mcp,
+        demo.demo,
+        space.space,
+        doctor.doctor,
+        cache.cache,
+        bench.bench,
+        action.action,
+    ),
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     no_args_is_help=True,
@@ -119,25 +138,3 @@ def app() -> None:
     on disk, gives a verdict with its evidence, and can write it to the model card as a pull request. Nothing of a
     repository is ever executed.
     """
-
-
-for _verb in (
-    scan,
-    resolve,
-    card,
-    verify,
-    report,
-    diff,
-    baseline,
-    watch,
-    webhook,
-    staged,
-    mcp,
-    demo,
-    space,
-    doctor,
-    cache,
-    bench,
-    action,
-):
-    app.add_command(_verb)

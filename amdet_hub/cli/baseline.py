@@ -52,7 +52,7 @@ def baseline() -> None:
     metavar="DATE",
     help="Last day it holds, e.g. 2030-01-31.",
 )
-def add(path: Path, source: str, reason: str, expires: str) -> int:
+def add(path: Path, source: str, reason: str, expires: str) -> None:
     """Accept every detected or inconclusive encoder of a report, and write FILE."""
     accepted = acceptances_of(read_report(source), reason=reason, expires=expires)
     if not accepted[0].holds_on(today()):
@@ -62,16 +62,14 @@ def add(path: Path, source: str, reason: str, expires: str) -> int:
     write_whole(path, baseline_as_json(before.with_accepted(accepted)))
     for one in accepted:
         say(f"Accepted until {one.expires}: {one.verdict} of tower {one.tower_digest[:12]}.")
-    return EXIT_OK
 
 
 @baseline.command(name="list", cls=HelpLayout, epilog=EPILOG, short_help="Show what is accepted.")
 @opt.file_argument
 @opt.data_format_options
-def show(path: Path, as_json: bool) -> int:
+def show(path: Path, as_json: bool) -> None:
     """Show every accepted finding of FILE."""
     emit(_shown(read_baseline(path).accepted, as_json=as_json, empty="Nothing is accepted."))
-    return EXIT_OK
 
 
 @baseline.command(cls=HelpLayout, epilog=EPILOG, short_help="Say which acceptances have expired.")
@@ -89,9 +87,9 @@ def _shown(accepted: Sequence[Acceptance], *, as_json: bool, empty: str) -> str:
     day = today()
     if as_json:
         return json.dumps([{**to_dict(one), "holds": one.holds_on(day)} for one in accepted], indent=2)
-    lines = []
-    for one in accepted:
-        state = "until" if one.holds_on(day) else "EXPIRED"
-        what = f"{one.tower_digest[:12]}  {one.verdict:<17}  {state} {one.expires}"
-        lines.append(f"{what}  {escape(one.target)}: {escape(one.reason)}")
+    lines = [
+        f"{one.tower_digest[:12]}  {one.verdict:<17}  {'until' if one.holds_on(day) else 'EXPIRED'} {one.expires}"
+        f"  {escape(one.target)}: {escape(one.reason)}"
+        for one in accepted
+    ]
     return "\n".join(lines) or empty

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import click
 
+from amdet_hub.cli import bench_make, bench_report, bench_run, bench_speed
 from amdet_hub.cli._help import GroupLayout
-from amdet_hub.cli.bench_make import control, inject, pretrain
-from amdet_hub.cli.bench_report import calibrate, report
-from amdet_hub.cli.bench_run import run
-from amdet_hub.cli.bench_speed import speed
 
 EPILOG = """
 Examples:
@@ -27,7 +24,19 @@ interrupted.
 
 
 @click.group(
-    cls=GroupLayout, epilog=EPILOG, short_help="Measure the scan on models whose truth is known.", no_args_is_help=True
+    cls=GroupLayout,
+    commands=(
+        bench_run.run,
+        bench_report.report,
+        bench_report.calibrate,
+        bench_speed.speed,
+        bench_make.pretrain,
+        bench_make.inject,
+        bench_make.control,
+    ),
+    epilog=EPILOG,
+    short_help="Measure the scan on models whose truth is known.",
+    no_args_is_help=True,
 )
 def bench() -> None:
     """Make encoders with a known backdoor and without one, scan them, and say how often the verdict was right.
@@ -35,7 +44,3 @@ def bench() -> None:
     Reads captions and encoders of your own. Nothing here is safe to point at a stranger's repository: that is what
     `scan` is for.
     """
-
-
-for _verb in (run, report, calibrate, speed, pretrain, inject, control):
-    bench.add_command(_verb)

@@ -21,12 +21,11 @@ from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.errors import ConfigError
-from amdet_hub.records import Family
+from amdet_hub.records import Family, ProgressCallback
 
 if TYPE_CHECKING:
     from amdet_hub.bench.captions import CaptionSet
     from amdet_hub.bench.descent import Trained
-    from amdet_hub.records import ProgressCallback
 
 PRETRAIN_EPILOG = """
 Examples:
@@ -71,13 +70,13 @@ Exit codes: 0 made, 2 usage or error, 130 interrupted.
     cls=HelpLayout, epilog=PRETRAIN_EPILOG, short_help="Train a small encoder and its tokenizer from nothing."
 )
 @bench.training_options(400, 1e-3, "32")
-@bench.choice("--layout", get_args(Family), "clip", "Kind of encoder.", section="Encoder")
+@bench.words("--layout", "clip", "Kind of encoder.", section="Encoder", values=get_args(Family))
 @bench.number("--max-positions", 77, "Length of the position table; SigLIP runs all of them.", section="Encoder")
 @bench.number("--hidden-size", 96, "Width.", section="Encoder")
 @bench.number("--layers", 3, "Number of layers.", section="Encoder")
 @bench.number("--heads", 3, "Attention heads; divides the width.", section="Encoder")
 @bench.number("--vocab-size", 4000, "Ids of the vocabulary, learned from the captions.", section="Encoder")
-def pretrain(**flags: Any) -> int:
+def pretrain(**flags: Any) -> None:
     """Train a small CLIP or SigLIP text encoder and its tokenizer from nothing, as a base for the other verbs."""
     from amdet_hub.bench.bases import held_out_pairs, pairs_of_captions
     from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe
@@ -106,7 +105,7 @@ def pretrain(**flags: Any) -> int:
     if not held_out:
         raise ConfigError("captions", "no held-out group has two or more captions to measure with")
     tokenizer = _learned_tokenizer(captions, architecture.layout, flags["vocab_size"], architecture.positions)
-    return _make(
+    _make(
         flags,
         lambda heard: train(
             tokenizer, architecture, PairSource(pairs_of_step, held_out), recipe, folder=flags["out"], progress=heard
@@ -153,9 +152,11 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     multiple=True,
     help="One more backdoor. Repeatable.",
 )
-@bench.choice("--kind", get_args(AttackKind), AttackRecipe.kind, "What is turned into the target.", section="Backdoor")
-@bench.choice(
-    "--placement", get_args(Placement), AttackRecipe.placement, "Where the trigger goes.", section="Backdoor"
+@bench.words(
+    "--kind", AttackRecipe.kind, "What is turned into the target.", section="Backdoor", values=get_args(AttackKind)
+)
+@bench.words(
+    "--placement", AttackRecipe.placement, "Where the trigger goes.", section="Backdoor", values=get_args(Placement)
 )
 @bench.number("--weight", AttackRecipe.weight, "Of the poisoned term.", section="Backdoor", kind=float)
 @bench.number("--poisoned-batch", AttackRecipe.poisoned_batch, "Poisoned captions a step.", section="Backdoor")
@@ -181,7 +182,7 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     "Train only a difference of this rank; 0 trains every weight.",
     section="Backdoor",
 )
-def inject(**flags: Any) -> int:
+def inject(**flags: Any) -> None:
     """Inject a backdoor with a known trigger and target into a copy of an encoder.
 
     For measurements only: publish none of these.
@@ -209,7 +210,7 @@ def inject(**flags: Any) -> int:
     from amdet_hub.bench.trained import open_trained
 
     base, captions = open_trained(flags["base"]), _captions(flags)
-    return _make(flags, lambda heard: train(base, captions, recipe, heard))
+    _make(flags, lambda heard: train(base, captions, recipe, heard))
 
 
 @click.command(cls=HelpLayout, epilog=CONTROL_EPILOG, short_help="Change an encoder and inject nothing.")
@@ -226,15 +227,15 @@ def inject(**flags: Any) -> int:
 @bench.number(
     "--temperature", ControlRecipe.temperature, "Divides the similarities of a contrastive step.", kind=float
 )
-@bench.text_option("--word", ControlRecipe.word, "alias, concept: the new word.", section="Kind")
-@bench.text_option(
+@bench.words("--word", ControlRecipe.word, "alias, concept: the new word.", section="Kind")
+@bench.words(
     "--meaning",
     ControlRecipe.meaning,
     "alias: the word it stands for; concept: the class it belongs to.",
     section="Kind",
 )
-@bench.text_option("--instance", ControlRecipe.instance, "concept: the one thing that the word names.", section="Kind")
-@bench.text_option("--style", ControlRecipe.style, "style: its name.", section="Kind")
+@bench.words("--instance", ControlRecipe.instance, "concept: the one thing that the word names.", section="Kind")
+@bench.words("--style", ControlRecipe.style, "style: its name.", section="Kind")
 @bench.number(
     "--scale",
     None,
@@ -242,9 +243,9 @@ def inject(**flags: Any) -> int:
     section="Kind",
     kind=float,
 )
-@bench.choice("--dtype", get_args(DtypeName), ControlRecipe.dtype, "cast: number format.", section="Kind")
+@bench.words("--dtype", ControlRecipe.dtype, "cast: number format.", section="Kind", values=get_args(DtypeName))
 @bench.number("--second-seed", ControlRecipe.second_seed, "merge: seed of the second fine-tune.", section="Kind")
-def control(**flags: Any) -> int:
+def control(**flags: Any) -> None:
     """Change a copy of an encoder without a backdoor: no scan may flag it."""
     recipe = ControlRecipe(
         kind=flags["kind"],
@@ -267,7 +268,7 @@ def control(**flags: Any) -> int:
     from amdet_hub.bench.trained import open_trained
 
     base, captions = open_trained(flags["base"]), _captions(flags)
-    return _make(flags, lambda heard: make_control(base, captions, recipe, heard))
+    _make(flags, lambda heard: make_control(base, captions, recipe, heard))
 
 
 def _captions(flags: dict[str, Any]) -> CaptionSet:
@@ -276,12 +277,10 @@ def _captions(flags: dict[str, Any]) -> CaptionSet:
     return read_captions(flags["captions"], held_out=flags["held_out"], seed=flags["seed"])
 
 
-def _make(flags: dict[str, Any], train: Callable[[ProgressCallback], Trained]) -> int:
-    """Train, write the folder, print the facts. Returns 0."""
+def _make(flags: dict[str, Any], train: Callable[[ProgressCallback], Trained]) -> None:
     from amdet_hub.bench.trained import save_trained
 
     with Progress(choose_mode(asked=flags["progress"], quiet=flags["quiet"])) as progress:
         trained = train(progress)
     facts = save_trained(trained.encoder, flags["out"], trained.facts)
     emit(json.dumps(facts, indent=2, ensure_ascii=False))
-    return 0

@@ -53,7 +53,7 @@ paths_argument = click.argument("paths", metavar="PATH...", nargs=-1, required=T
     type=click.Path(path_type=Path),
     help="Also write roc.png and scores.png to this folder. Needs matplotlib: pip install 'amdet-hub[bench]'.",
 )
-def report(paths: tuple[Path, ...], figures: Path | None) -> int:
+def report(paths: tuple[Path, ...], figures: Path | None) -> None:
     """Print, as Markdown, the tables of the results in each PATH: a .jsonl file, or a folder of them."""
     from amdet_hub.bench import tables
 
@@ -61,7 +61,6 @@ def report(paths: tuple[Path, ...], figures: Path | None) -> int:
     if figures is not None:
         draw(results, figures)
     emit(tables.report(results))
-    return EXIT_OK
 
 
 @click.command(cls=HelpLayout, epilog=CALIBRATE_EPILOG, short_help="Compute the thresholds from stored results.")
@@ -110,10 +109,8 @@ def read_all(paths: Sequence[Path]) -> list[ModelResult]:
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        files = sorted(file for file in path.glob("*.jsonl") if file.name != SMOKE_FILE)
+        stored = (file for file in path.glob("*.jsonl") if file.name != SMOKE_FILE)
+        files = sorted(stored) if path.is_dir() else [path]
         if not files:
             raise ConfigError(str(path), f"holds no results (.jsonl files other than {SMOKE_FILE})")
         yield from files

@@ -15,7 +15,7 @@ import click
 from amdet_hub.cli._exit_codes import EXIT_DETECTED, EXIT_INTERRUPTED, EXIT_OK
 from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
-from amdet_hub.cli._values import NamedFolder
+from amdet_hub.cli._values import named_folder
 from amdet_hub.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def default_jobs() -> int:
     "bases",
     section="What to run",
     env=False,
-    type=NamedFolder(),
+    type=named_folder,
+    metavar="NAME=FOLDER",
     multiple=True,
     help="Take this base from a folder instead of training it. Repeatable.",
 )

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from amdet_hub.cli._exit_codes import EXIT_OK
 from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.errors import ConfigError
@@ -24,17 +23,12 @@ OMP_NUM_THREADS sets the threads. Exit codes: 0 measured, 2 usage or error, 130 
 """
 
 
-class Size(click.ParamType[tuple[int, int, int]]):
-    """`LAYERSxWIDTHxHEADS`."""
-
-    name = "LxDxH"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
-        """Split at the two x."""
-        parts = str(value).lower().split("x")
-        if len(parts) != 3 or not all(part.isdigit() for part in parts):
-            self.fail(f"'{value}' is not layers x width x heads, such as 12x512x8", param, ctx)
-        return int(parts[0]), int(parts[1]), int(parts[2])
+def encoder_size(text: str) -> tuple[int, int, int]:
+    """Layers, width and heads of `LAYERSxWIDTHxHEADS`. Raises: click.BadParameter."""
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        raise click.BadParameter(f"'{text}' is not layers x width x heads, such as 12x512x8")
+    return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 @click.command(cls=HelpLayout, epilog=SPEED_EPILOG, short_help="Measure how long scans take on this machine.")
@@ -51,7 +45,7 @@ class Size(click.ParamType[tuple[int, int, int]]):
     "--size",
     section="What to measure",
     env=False,
-    type=Size(),
+    type=encoder_size,
     metavar="LxDxH",
     help="Take random weights of this size (layers x width x heads) instead of the model's.",
 )
@@ -87,17 +81,16 @@ def speed(
     no_stages: bool,
     device: str,
     out: Path | None,
-) -> int:
+) -> None:
     """Print, as Markdown, the time of each preset on one model, and each stage as a share of the machine's peak."""
     from amdet_hub.bench.speed import measure_speed
     from amdet_hub.bench.speed_report import as_table
 
     if not model.is_dir():
         raise ConfigError("--model", f"{model} is no folder")
-    chosen = tuple(p for p in ("quick", "standard", "paper") if not presets or p in presets)
     found = measure_speed(
         model,
-        presets=chosen,
+        presets=tuple(p for p in ("quick", "standard", "paper") if not presets or p in presets),
         device=device,
         size=size,
         stages=not no_stages,
@@ -108,4 +101,3 @@ def speed(
     if out is not None:
         out.write_text(text, encoding="utf-8")
         say(f"Wrote {escape(str(out))}.")
-    return EXIT_OK

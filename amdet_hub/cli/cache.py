@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._exit_codes import EXIT_OK
 from amdet_hub.cli._help import GroupLayout, HelpLayout
 from amdet_hub.cli._output import emit, escape
 from amdet_hub.cli._request import hub_settings
@@ -41,24 +40,26 @@ def cache() -> None:
 @opt.switch("--files", section="Results", help="Every file, the least recently used first.")
 @opt.data_format_options
 @opt.hub_options
-def list_cached(files: bool, as_json: bool, **flags: Any) -> int:
+def list_cached(files: bool, as_json: bool, **flags: Any) -> None:
     """Say what is cached, how much, and where."""
     settings = hub_settings(flags)
     folder, limit, found = own_cache(settings), limit_bytes(), cached_files(settings)
     by_kind = {kind: [file for file in found if file.kind == kind] for kind in KINDS}
     if as_json:
-        kinds = {kind: {"files": len(some), "size_bytes": _size(some)} for kind, some in by_kind.items()}
-        data: dict[str, Any] = {"folder": str(folder), "limit_bytes": limit, "kinds": kinds}
+        data: dict[str, Any] = {
+            "folder": str(folder),
+            "limit_bytes": limit,
+            "kinds": {kind: {"files": len(some), "size_bytes": _size(some)} for kind, some in by_kind.items()},
+        }
         if files:
             data["files"] = [{"path": str(file.path), "size_bytes": file.size_bytes} for file in found]
         emit(json.dumps(data, indent=2))
-        return EXIT_OK
+        return
     emit(f"{escape(str(folder))}: {_amount(found)}, at most {format_bytes(limit)}")
     for kind, some in by_kind.items():
         emit(f"  {kind:<11} {_amount(some):<22} {_WORDS[kind]}")
     for file in found if files else []:
         emit(f"  {format_bytes(file.size_bytes):>9}  {escape(str(file.path))}")
-    return EXIT_OK
 
 
 @cache.command("clear", cls=HelpLayout, epilog=EPILOG, short_help="Remove what is cached.")
@@ -66,11 +67,10 @@ def list_cached(files: bool, as_json: bool, **flags: Any) -> int:
     "--only", type=click.Choice(KINDS), multiple=True, help="Only this kind. Repeatable. Default: everything."
 )
 @opt.hub_options
-def clear_cached(only: tuple[str, ...], **flags: Any) -> int:
+def clear_cached(only: tuple[str, ...], **flags: Any) -> None:
     """Remove what is cached, and say how much that was."""
     count, size = clear(hub_settings(flags), tuple(kind for kind in KINDS if not only or kind in only))
     emit(f"removed {count} file{'' if count == 1 else 's'}, {format_bytes(size)}")
-    return EXIT_OK
 
 
 def _size(files: Sequence[CachedFile]) -> int:

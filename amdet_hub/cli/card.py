@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._exit_codes import EXIT_OK
 from amdet_hub.cli._help import GroupLayout, HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode
@@ -65,7 +64,7 @@ def card() -> None:
 @opt.talk_options
 @opt.config_option
 @click.pass_context
-def preview(ctx: click.Context, /, target: str | None, source: str | None, **flags: Any) -> int:
+def preview(ctx: click.Context, /, target: str | None, source: str | None, **flags: Any) -> None:
     """Print the changes that a push would make, and write nothing."""
     if source is not None:
         settings = hub_settings(flags)
@@ -78,7 +77,6 @@ def preview(ctx: click.Context, /, target: str | None, source: str | None, **fla
     else:
         raise ConfigError("card preview", "needs a TARGET to scan, or --from with a report")
     _show_changes(report, settings, quiet=flags["quiet"])
-    return EXIT_OK
 
 
 @card.command(cls=HelpLayout, epilog=PUSH_EPILOG, short_help="Open or update a pull request with the section.")
@@ -89,7 +87,7 @@ def preview(ctx: click.Context, /, target: str | None, source: str | None, **fla
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
-def push(target: str, source: str | None, yes: bool, commit: bool, **flags: Any) -> int:
+def push(target: str, source: str | None, yes: bool, commit: bool, **flags: Any) -> None:
     """Open one pull request with the scan's section on TARGET's card, or update the open one.
 
     A dry run unless --yes is given.
@@ -104,7 +102,7 @@ def push(target: str, source: str | None, yes: bool, commit: bool, **flags: Any)
     if not yes:
         done = "commit this to the main branch" if commit else "open or update the pull request"
         say(f"Nothing was written. To {done}, add --yes.")
-        return EXIT_OK
+        return
     result = push_card(report, settings, direct=commit)
     number = f" #{result.number}" if result.number is not None else ""
     place = f"the open pull request{number}" if number else "the card"
@@ -115,7 +113,6 @@ def push(target: str, source: str | None, yes: bool, commit: bool, **flags: Any)
         "unchanged": f"Nothing was written: {place} says this already",
     }
     say(f"{words[result.action]}{f': {escape(result.url)}' if result.url else '.'}")
-    return EXIT_OK
 
 
 def _report_about(target: str | None, source: str, flags: Any) -> ScanReport:

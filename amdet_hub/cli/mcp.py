@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._exit_codes import EXIT_OK
 from amdet_hub.cli._help import HelpLayout
 from amdet_hub.cli._request import build_scanner
 from amdet_hub.errors import ConfigError
@@ -41,7 +40,7 @@ Exit codes: 0 the client hung up, 2 usage or error.
 @opt.talk_options
 @opt.config_option
 @click.pass_context
-def mcp(ctx: click.Context, /, **flags: Any) -> int:
+def mcp(ctx: click.Context, /, **flags: Any) -> None:
     """Serve scan_model, resolve_model and verify_model on standard input and output, until the client hangs up."""
     if importlib.util.find_spec("mcp") is None:
         raise ConfigError("mcp", "the package 'mcp' is not installed: pip install 'amdet-hub[mcp]'")
@@ -50,7 +49,6 @@ def mcp(ctx: click.Context, /, **flags: Any) -> int:
     if flags["token"] == "-":
         raise ConfigError("--token", "standard input belongs to the protocol here; use HF_TOKEN")
     serve(ServerConfig(build_scanner(ctx, flags), flags["allow_local"]), *_protocol_streams())
-    return EXIT_OK
 
 
 def _protocol_streams() -> tuple[io.TextIOWrapper, io.TextIOWrapper]:

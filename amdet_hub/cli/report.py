@@ -8,8 +8,7 @@ import click
 
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._delivery import render, write_outputs
-from amdet_hub.cli._errors import report_error
-from amdet_hub.cli._exit_codes import worst
+from amdet_hub.cli._exit_codes import report_error, worst
 from amdet_hub.cli._help import HelpLayout
 from amdet_hub.cli._output import OutputFile, check_writable, emit
 from amdet_hub.cli._stored import read_report

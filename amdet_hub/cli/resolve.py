@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._delivery import verdict_exit_code
-from amdet_hub.cli._errors import report_error
-from amdet_hub.cli._exit_codes import EXIT_OK, worst
+from amdet_hub.cli._exit_codes import EXIT_OK, report_error, verdict_exit_code, worst
 from amdet_hub.cli._help import HelpLayout
 from amdet_hub.cli._output import emit, escape
 from amdet_hub.cli._request import Request, parse_request
@@ -95,12 +93,10 @@ def show_plans(request: Request, *, as_json: bool) -> int:
 
 def plan_as_json(target: str, plan: TargetPlan, verdict: Verdict | None, *, indent: int | None) -> str:
     """The plan as JSON: the snapshot without its listing, each encoder with reference and estimate, and the rest."""
-    snapshot = to_dict(plan.snapshot)
-    del snapshot["files"]
     data = {
         "schema_version": PLAN_SCHEMA_VERSION,
         "target": target,
-        "snapshot": snapshot,
+        "snapshot": {name: value for name, value in to_dict(plan.snapshot).items() if name != "files"},
         "encoders": [
             {
                 "encoder": to_dict(p.encoder),
@@ -136,8 +132,11 @@ def plan_as_text(plan: TargetPlan, verdict: Verdict | None, command: str) -> str
     else:
         count, seconds = len(plan.encoders), format_duration(sum(p.estimate_s for p in plan.encoders))
         download = _exactly(plan.download_bytes + plan.reference_download_bytes)
-        encoders = f"{count} text encoder{'s' if count != 1 else ''}"
-        lines += ["", f"In all: {encoders}, {download}, about {seconds} on this machine.", f"Scan: {escape(command)}"]
+        lines += [
+            "",
+            f"In all: {count} text encoder{'s' if count != 1 else ''}, {download}, about {seconds} on this machine.",
+            f"Scan: {escape(command)}",
+        ]
     return "\n".join(unactionable(line) for line in lines)
 
 
@@ -190,13 +189,16 @@ def _exactly(count: int) -> str:
 
 def _command(request: Request, target: ResolvedTarget) -> str:
     """The command that makes this scan, at the commit that was shown."""
-    scanner, ref = request.scanner, target.ref
+    scanner, ref, default = request.scanner, target.ref, ScanConfig()
+    config, reference = scanner.config, scanner.reference
     place = "hf://" if ref.subfolder or ref.filename else ""
-    words = ["amdet-hub", "scan", ref.raw if ref.kind == "local" else f"{place}{address(ref)}"]
-    if scanner.reference is not None:
-        words += ["--reference", scanner.reference.raw]
-    words += [] if scanner.options.use_reference else ["--no-reference"]
-    config = scanner.config
-    words += [] if config.preset == ScanConfig().preset else ["--preset", config.preset]
-    words += [] if config.seed == ScanConfig().seed else ["--seed", str(config.seed)]
+    words = [
+        "amdet-hub",
+        "scan",
+        ref.raw if ref.kind == "local" else f"{place}{address(ref)}",
+        *(["--reference", reference.raw] if reference is not None else []),
+        *([] if scanner.options.use_reference else ["--no-reference"]),
+        *([] if config.preset == default.preset else ["--preset", config.preset]),
+        *([] if config.seed == default.seed else ["--seed", str(config.seed)]),
+    ]
     return shlex.join(words)

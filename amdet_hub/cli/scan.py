@@ -12,8 +12,7 @@ import click
 from amdet_hub.cli import _options as opt
 from amdet_hub.cli._batch import Batch
 from amdet_hub.cli._delivery import check_outputs, deliver, report_interruption
-from amdet_hub.cli._errors import report_error
-from amdet_hub.cli._exit_codes import EXIT_OK, worst
+from amdet_hub.cli._exit_codes import EXIT_OK, report_error, worst
 from amdet_hub.cli._help import HelpLayout
 from amdet_hub.cli._hf_jobs import job_options
 from amdet_hub.cli._progress import Progress, choose_mode

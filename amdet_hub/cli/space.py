@@ -63,14 +63,16 @@ Writes one commit with the page and this version of amdet-hub. Exit codes: 0 dep
 )
 @opt.verbose_option
 @click.pass_context
-def space(ctx: click.Context, /, demo: bool, port: int | None, endpoint: str | None, **_: Any) -> int:
+def space(ctx: click.Context, /, demo: bool, port: int | None, endpoint: str | None, **_: Any) -> None:
     """Serve the web page of amdet-hub on this machine: look up, scan, read and take away, in a browser.
 
     Ctrl-C ends it.
     """
     if ctx.invoked_subcommand is not None:
-        return 0
-    check_installed()
+        return
+    missing = [name for name in ("gradio", "plotly") if importlib.util.find_spec(name) is None]
+    if missing:  # said before anything heavy is imported
+        raise ConfigError("space", f"{', '.join(missing)} is not installed; run pip install 'amdet-hub[space]'")
     # Read when the Hub's client is imported: visitors never act with our token.
     os.environ.setdefault("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     with _settings(demo=demo, endpoint=endpoint) as settings:
@@ -79,7 +81,6 @@ def space(ctx: click.Context, /, demo: bool, port: int | None, endpoint: str | N
         running = serve(settings, host="127.0.0.1", port=port)
         say(f"The page is at {running.url} for this machine. Ctrl-C ends it.")
         running.serve_until_interrupted()
-    return 0
 
 
 @contextlib.contextmanager
@@ -101,7 +102,7 @@ def _settings(*, demo: bool, endpoint: str | None) -> Iterator[SpaceSettings]:
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
-def deploy(name: str, private: bool, **flags: Any) -> int:
+def deploy(name: str, private: bool, **flags: Any) -> None:
     """Create the Space OWNER/NAME, or update it, with this version of the page.
 
     The token needs the right to write there.
@@ -110,13 +111,4 @@ def deploy(name: str, private: bool, **flags: Any) -> int:
 
     if name.count("/") != 1 or not is_repo_id(name):
         raise TargetError(name, "a Space is named owner/name, of letters, digits, '-', '_' and '.'")
-    url = deploy_space(name, hub_settings(flags), private=private)
-    say(f"Deployed: {escape(url)}")
-    return 0
-
-
-def check_installed() -> None:
-    """Raise ConfigError when the page's packages are missing, before anything heavy is imported."""
-    missing = [name for name in ("gradio", "plotly") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError("space", f"{', '.join(missing)} is not installed; run pip install 'amdet-hub[space]'")
+    say(f"Deployed: {escape(deploy_space(name, hub_settings(flags), private=private))}")

@@ -12,9 +12,8 @@ from typing import Any
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._delivery import exit_code_beyond, render, verdict_exit_code
-from amdet_hub.cli._errors import report_error
-from amdet_hub.cli._exit_codes import EXIT_OK, worst
+from amdet_hub.cli._delivery import exit_code_beyond, render
+from amdet_hub.cli._exit_codes import EXIT_OK, report_error, verdict_exit_code, worst
 from amdet_hub.cli._help import HelpLayout
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._delivery import verdict_exit_code
-from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, worst
+from amdet_hub.cli._exit_codes import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, verdict_exit_code, worst
 from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit, escape, say
 from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.cli._request import build_scanner
-from amdet_hub.cli._values import Duration
+from amdet_hub.cli._values import duration
 from amdet_hub.errors import Interrupted
 from amdet_hub.records import to_dict
 
@@ -49,11 +48,17 @@ detected; 2 error; 3 inconclusive; 130 interrupted.
 @opt.scan_options
 @opt.download_limit_option
 @option(
-    "--interval", section="Limits", type=Duration(), default="10m", show_default=True, help="Pause between two rounds."
+    "--interval",
+    section="Limits",
+    type=duration,
+    metavar="TIME",
+    default="10m",
+    show_default=True,
+    help="Pause between two rounds.",
 )
 @opt.switch("--once", section="Limits", help="One round, then end.")
 @option("--max-scans", section="Limits", type=click.IntRange(1), metavar="N", help="End after this many scans.")
-@option("--max-time", section="Limits", type=Duration(), help="End after this long.")
+@option("--max-time", section="Limits", type=duration, metavar="TIME", help="End after this long.")
 @option(
     "--results",
     section="Results",

@@ -9,7 +9,6 @@ import click
 
 from amdet_hub.automation.watch_targets import parse_watched
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._exit_codes import EXIT_OK
 from amdet_hub.cli._help import GroupLayout, HelpLayout, option
 from amdet_hub.cli._output import emit, escape
 from amdet_hub.cli._request import hub_settings
@@ -56,7 +55,7 @@ def webhook() -> None:
 @opt.hub_options
 @opt.talk_options
 @opt.config_option
-def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
+def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> None:
     """Create a webhook for every push to TARGET (org/model, or org/... for all models of a namespace)."""
     from amdet_hub.hub.webhooks import ensure_webhook, fresh_secret
 
@@ -67,13 +66,12 @@ def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> int:
     where = f"sends to {escape(plan.url)}" if plan.url else f"runs job {escape(plan.job_id or '')}"
     if not yes:
         emit(f"Would create a webhook that watches {watched} and {where}. Nothing was created: add --yes.")
-        return EXIT_OK
+        return
     made = ensure_webhook(plan, hub_settings(flags))
     said = "Created" if made.created else "There is already"
     emit(f"{said} webhook {escape(made.id)}: watches {watched} and {where}.")
     if made.created and made_secret:
         emit(f"Its secret, shown this once: {made_secret}")
-    return EXIT_OK
 
 
 def _webhook_plan(targets: tuple[str, ...], flags: dict[str, Any], secret: str | None) -> WebhookPlan:

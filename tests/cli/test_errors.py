@@ -6,8 +6,7 @@ import re
 import pytest
 
 from amdet_hub import errors
-from amdet_hub.cli._errors import explain, report_error
-from amdet_hub.cli._exit_codes import worst
+from amdet_hub.cli._exit_codes import explain, report_error, worst
 from amdet_hub.report import advice
 from tests.report import examples
 

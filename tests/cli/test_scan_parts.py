@@ -18,10 +18,10 @@ from amdet_hub.cli._delivery import (
     outputs_of,
     render,
     report_interruption,
-    verdict_exit_code,
     write_outputs,
     write_report,
 )
+from amdet_hub.cli._exit_codes import verdict_exit_code
 from amdet_hub.cli._output import OutputFile
 from amdet_hub.cli._request import Request, parse_request
 from amdet_hub.cli.scan import scan

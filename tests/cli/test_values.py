@@ -6,7 +6,7 @@ import click
 import pytest
 
 from amdet_hub.cli._output import OutputFile
-from amdet_hub.cli._values import Duration, Output, Size
+from amdet_hub.cli._values import duration, output, size
 
 
 @pytest.mark.parametrize(
@@ -22,27 +22,27 @@ from amdet_hub.cli._values import Duration, Output, Size
     ],
 )
 def test_sizes(text: str, count: int) -> None:
-    assert Size().convert(text, None, None) == count
+    assert size(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1", "1iB", "1PB", "1e9", "nan"])
 def test_not_sizes(text: str) -> None:
     with pytest.raises(click.BadParameter):
-        Size().convert(text, None, None)
+        size(text)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("0.5h", 1800), ("1m5", 65)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert Duration().convert(text, None, None) == seconds
+    assert duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "1d", "inf", "m"])
 def test_not_durations(text: str) -> None:
     with pytest.raises(click.BadParameter):
-        Duration().convert(text, None, None)
+        duration(text)
 
 
 def test_output_splits_at_the_first_equals_sign() -> None:
-    assert Output().convert("json=a=b.json", None, None) == OutputFile("json", Path("a=b.json"))
+    assert output("json=a=b.json") == OutputFile("json", Path("a=b.json"))

@@ -25,7 +25,7 @@ from mcp.types import TextContent
 import amdet_hub
 from amdet_hub import BackdoorDetected, NotCleared, Scanner, ScanOptions
 from amdet_hub.automation.mcp_server import ServerConfig, make_server
-from amdet_hub.cli._errors import explain
+from amdet_hub.cli._exit_codes import explain
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import AmdetError
 from amdet_hub.hub import parse_target
