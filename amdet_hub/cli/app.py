@@ -79,22 +79,14 @@ class App(GroupLayout):
             error.show()
             return EXIT_ERROR
         except click.ClickException as error:
-            return _report_usage(error)
+            ctx = getattr(error, "ctx", None)
+            say(f"Error: {escape(error.format_message())} [usage-error]")  # escaped: a token may be in the wrong place
+            if ctx is not None:
+                say(f"{ctx.get_usage()}\nTry '{ctx.command_path} --help' for help.")
+            return EXIT_ERROR
         except Exception as error:  # noqa: BLE001 the last net: a sentence instead of a traceback
             return report_error(error)
         return outcome if isinstance(outcome, int) else EXIT_OK
-
-
-def _report_usage(error: click.ClickException) -> int:
-    """Say what is wrong with the command line.
-
-    It may hold a token in the wrong place, so it goes through the escape.
-    """
-    ctx = getattr(error, "ctx", None)
-    say(f"Error: {escape(error.format_message())} [usage-error]")
-    if ctx is not None:
-        say(f"{ctx.get_usage()}\nTry '{ctx.command_path} --help' for help.")
-    return EXIT_ERROR
 
 
 def _survive_odd_terminals() -> None:

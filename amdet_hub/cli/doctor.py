@@ -109,6 +109,8 @@ def _cache(settings: HubSettings) -> Iterator[Check]:
 def _hub(settings: HubSettings) -> Iterator[Check]:
     from huggingface_hub import constants, get_token
 
+    from amdet_hub.hub import whoami
+
     endpoint = (settings.endpoint or constants.ENDPOINT).rstrip("/")
     yield Check("ok", "endpoint", endpoint)
     has_token = bool(settings.token or get_token())
@@ -120,7 +122,10 @@ def _hub(settings: HubSettings) -> Iterator[Check]:
         return
     yield _answer(endpoint)
     if has_token:
-        yield _account(settings)
+        try:
+            yield Check("ok", "account", f"signed in as {whoami(settings)}")
+        except AmdetError as error:
+            yield Check("fail", "account", f"the token is not accepted: {error} [{error.code}]")
 
 
 def _answer(endpoint: str) -> Check:
@@ -133,12 +138,3 @@ def _answer(endpoint: str) -> Check:
         return Check("fail", "connection", f"{endpoint} does not answer: {type(error).__name__}: {error}")
     state: Literal["ok", "warn", "fail"] = "ok" if status == 200 else "warn" if status == 429 else "fail"
     return Check(state, "connection", f"the Hub answers with HTTP {status}")
-
-
-def _account(settings: HubSettings) -> Check:
-    from amdet_hub.hub import whoami
-
-    try:
-        return Check("ok", "account", f"signed in as {whoami(settings)}")
-    except AmdetError as error:
-        return Check("fail", "account", f"the token is not accepted: {error} [{error.code}]")

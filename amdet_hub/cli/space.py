@@ -85,15 +85,17 @@ def space(ctx: click.Context, /, demo: bool, port: int | None, endpoint: str | N
 
 @contextlib.contextmanager
 def _settings(*, demo: bool, endpoint: str | None) -> Iterator[SpaceSettings]:
-    if not demo:
-        found = SpaceSettings.from_environment()
-        yield replace(found, endpoint=endpoint or found.endpoint)
-        return
-    with tempfile.TemporaryDirectory(prefix="amdet-hub-space-", ignore_cleanup_errors=True) as folder:
+    if demo:
         from amdet_hub.web.demo import demo_settings
 
-        with demo_settings(Path(folder)) as (settings, _):
+        with (
+            tempfile.TemporaryDirectory(prefix="amdet-hub-space-", ignore_cleanup_errors=True) as folder,
+            demo_settings(Path(folder)) as (settings, _),
+        ):
             yield settings
+    else:
+        found = SpaceSettings.from_environment()
+        yield replace(found, endpoint=endpoint or found.endpoint)
 
 
 @space.command(cls=HelpLayout, epilog=DEPLOY_EPILOG, short_help="Create or update a Space on the Hub.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,9 +13,6 @@ from amdet_hub.cli._help import GroupLayout, HelpLayout, option
 from amdet_hub.cli._output import emit, escape
 from amdet_hub.cli._request import hub_settings
 from amdet_hub.errors import ConfigError
-
-if TYPE_CHECKING:
-    from amdet_hub.hub.webhooks import WebhookPlan
 
 EPILOG = """
 Examples:
@@ -57,12 +54,18 @@ def webhook() -> None:
 @opt.config_option
 def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> None:
     """Create a webhook for every push to TARGET (org/model, or org/... for all models of a namespace)."""
-    from amdet_hub.hub.webhooks import ensure_webhook, fresh_secret
+    from amdet_hub.hub.webhooks import WebhookPlan, ensure_webhook, fresh_secret
 
+    namespace = "user" if flags["user"] else "org"
+    pairs = tuple((namespace if kind == "namespace" else "model", name) for kind, name in parse_watched(targets))
+    missing = [name for name in flags["job_secret"] if not os.environ.get(name)]
+    if missing:
+        raise ConfigError("--job-secret", f"the environment has no {missing[0]}")
+    job_secrets = {name: os.environ[name] for name in flags["job_secret"]}
     secret = os.environ.get(SECRET_VARIABLE) or None
     made_secret = fresh_secret() if secret is None and flags["url"] else None
-    plan = _webhook_plan(targets, flags, secret or made_secret)
-    watched = ", ".join(f"{kind} {escape(name)}" for kind, name in plan.watched)
+    plan = WebhookPlan(pairs, flags["url"], flags["job"], secret or made_secret, job_secrets)  # type: ignore[arg-type]  # the literals come from two tables
+    watched = ", ".join(f"{kind} {escape(name)}" for kind, name in pairs)
     where = f"sends to {escape(plan.url)}" if plan.url else f"runs job {escape(plan.job_id or '')}"
     if not yes:
         emit(f"Would create a webhook that watches {watched} and {where}. Nothing was created: add --yes.")
@@ -72,15 +75,3 @@ def create(targets: tuple[str, ...], yes: bool, **flags: Any) -> None:
     emit(f"{said} webhook {escape(made.id)}: watches {watched} and {where}.")
     if made.created and made_secret:
         emit(f"Its secret, shown this once: {made_secret}")
-
-
-def _webhook_plan(targets: tuple[str, ...], flags: dict[str, Any], secret: str | None) -> WebhookPlan:
-    from amdet_hub.hub.webhooks import WebhookPlan
-
-    namespace = "user" if flags["user"] else "org"
-    watched = tuple((namespace if kind == "namespace" else "model", name) for kind, name in parse_watched(targets))
-    missing = [name for name in flags["job_secret"] if not os.environ.get(name)]
-    if missing:
-        raise ConfigError("--job-secret", f"the environment has no {missing[0]}")
-    secrets = {name: os.environ[name] for name in flags["job_secret"]}
-    return WebhookPlan(watched, flags["url"], flags["job"], secret, secrets)  # type: ignore[arg-type]  # the literals come from two tables
