@@ -100,9 +100,9 @@ def write_results(results: Sequence[TargetResult], formats: Sequence[str], folde
     write_summary(os.environ, summary)
     for one in results:
         if one.verdict in ("backdoor-detected", "error", "inconclusive"):
+            level = "warning" if one.verdict == "inconclusive" else "error"
             why = one.report.verdict.reasons[0] if one.report is not None else one.note
             said = f"{one.verdict.replace('-', ' ').capitalize()}: {escape(one.target)}: {escape(why)} [{one.code}]"
-            level = "warning" if one.verdict == "inconclusive" else "error"
             emit(annotation(level, said, file=escape(anchor or one.target.removeprefix("./"))))
 
 

@@ -112,8 +112,8 @@ def scan(ctx: click.Context, /, **flags: Any) -> int:
         folder = output_folder(job.root, os.environ)
         with Progress(choose_mode(asked=None, quiet=False)) as progress:
             results = [job.look(target, plan.kind, progress) for target in plan.targets]
-        results.sort(key=lambda one: WORST_FIRST.index(one.verdict))
         anchor = naming_file(os.environ) if plan.kind == "hub" else None
+        results.sort(key=lambda one: WORST_FIRST.index(one.verdict))
         write_results(results, job.inputs.formats, folder, anchor)
     except (AmdetError, OSError) as error:
         found = advice.explain(error, flags=True)

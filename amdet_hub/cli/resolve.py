@@ -189,16 +189,16 @@ def _exactly(count: int) -> str:
 
 def _command(request: Request, target: ResolvedTarget) -> str:
     """The command that makes this scan, at the commit that was shown."""
-    scanner, ref, default = request.scanner, target.ref, ScanConfig()
-    config, reference = scanner.config, scanner.reference
+    scanner, ref = request.scanner, target.ref
+    config = scanner.config
     place = "hf://" if ref.subfolder or ref.filename else ""
     words = [
         "amdet-hub",
         "scan",
         ref.raw if ref.kind == "local" else f"{place}{address(ref)}",
-        *(["--reference", reference.raw] if reference is not None else []),
+        *(["--reference", scanner.reference.raw] if scanner.reference is not None else []),
         *([] if scanner.options.use_reference else ["--no-reference"]),
-        *([] if config.preset == default.preset else ["--preset", config.preset]),
-        *([] if config.seed == default.seed else ["--seed", str(config.seed)]),
+        *([] if config.preset == ScanConfig().preset else ["--preset", config.preset]),
+        *([] if config.seed == ScanConfig().seed else ["--seed", str(config.seed)]),
     ]
     return shlex.join(words)
