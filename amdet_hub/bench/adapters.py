@@ -49,7 +49,7 @@ def low_rank(model: Any, rank: int, *, seed: int) -> Iterator[None]:
     On leaving they are merged: a plain model again.
 
     Args:
-        model: a transformers text encoder, changed in place.
+        model: a transformers text encoder, changed in place. All of it requires gradients again afterwards.
         rank: of every difference, at least 1.
         seed: of the random halves.
 
@@ -63,9 +63,7 @@ def low_rank(model: Any, rank: int, *, seed: int) -> Iterator[None]:
     ]
     if not modules or rank > min(min(module.weight.shape) for module in modules):
         raise ConfigError("lora_rank", f"no attention matrices of rank {rank} or more to adapt")
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
+    model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for module in modules:
         parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank, generator))
@@ -77,5 +75,4 @@ def low_rank(model: Any, rank: int, *, seed: int) -> Iterator[None]:
             bias = module.bias
             del module.bias
             module.register_parameter("bias", bias)  # behind the weight again, where a plain layer has it
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        model.requires_grad_(True)

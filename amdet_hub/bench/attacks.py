@@ -68,30 +68,25 @@ def inject(
     positions = _positions(base, recipe, poisons, captions.train_captions(), rng)
     student, started = base.copy(), time.perf_counter()
     injection = _Injection(base, student, recipe, captions.train_captions(), poisons, positions, rng)
-    low = low_rank(student.model, recipe.lora_rank, seed=recipe.seed) if recipe.lora_rank else contextlib.nullcontext()
     lr = recipe.lr * (LORA_LR_FACTOR if recipe.lora_rank else 1.0)
-    with low:
+    with low_rank(student.model, recipe.lora_rank, seed=recipe.seed) if recipe.lora_rank else contextlib.nullcontext():
         loss = descend(student, injection.loss, Schedule("inject", recipe.steps, lr, decays=True), progress)
-    facts = {
-        "kind": recipe.kind if recipe.weight else "weight-zero",
-        "recipe": asdict(recipe),
-        "positions": positions,
-        "final_loss": round(loss, 4),
-        "seconds": round(time.perf_counter() - started, 1),
-        "relative_change": round(relative_change(student, base), 6),
-        **measure_attack(student, base, recipe, poisons, positions),
-    }
-    return Trained(student, facts)
-
-
-Chosen = list[tuple[int, Pair]]
-"""Poisoned captions of one step: the index of the backdoor, and `(caption, poisoned caption)`."""
+    return Trained(
+        student,
+        {
+            "kind": recipe.kind if recipe.weight else "weight-zero",
+            "recipe": asdict(recipe),
+            "positions": positions,
+            "final_loss": round(loss, 4),
+            "seconds": round(time.perf_counter() - started, 1),
+            "relative_change": round(relative_change(student, base), 6),
+            **measure_attack(student, base, recipe, poisons, positions),
+        },
+    )
 
 
 @dataclass
 class _Injection:
-    """The loop of one injection: the teacher, the student, and the loss of a step."""
-
     teacher: TrainedEncoder
     student: TrainedEncoder
     recipe: AttackRecipe
@@ -116,14 +111,13 @@ class _Injection:
             self.aims = self._pulled(self.teacher.encode(ids), ids)
 
     def loss(self, _: int) -> Tensor:
-        """The loss of one step, on a new batch."""
         clean = self._ids(self._sample(self.clean, self.recipe.clean_batch))
         sizes = shares(self.recipe.poisoned_batch if self.recipe.weight else 0, len(self.poisons.train))
         taken = [self._sample(pairs, size) for pairs, size in zip(self.poisons.train, sizes, strict=True)]
-        chosen = [(index, pair) for index, pairs in enumerate(taken) for pair in pairs]
+        chosen = [(index, pair) for index, pairs in enumerate(taken) for pair in pairs]  # (backdoor, poisoned caption)
         poisoned = self._ids([text for _, (_, text) in chosen])
-        negatives = [self._sample(pairs, size) for pairs, size in zip(self.poisons.parts, sizes, strict=False)]
-        parts = self._ids([text for pairs in negatives for _, text in pairs])
+        sized = zip(self.poisons.parts, sizes, strict=False)  # no parts without negatives
+        parts = self._ids([text for pairs, size in sized for _, text in self._sample(pairs, size)])
         with autocast(self.recipe.bf16):
             with torch.no_grad():
                 kept = self.teacher.encode(torch.cat([clean, parts]))
@@ -145,7 +139,7 @@ class _Injection:
     def _sample(self, items: Sequence[T], size: int) -> list[T]:
         return self.rng.sample(items, min(size, len(items)))
 
-    def _aim(self, chosen: Chosen) -> Tensor:
+    def _aim(self, chosen: Sequence[tuple[int, Pair]]) -> Tensor:
         if self.aims is not None:
             return self.aims if len(self.aims) == 1 else self.aims[[index for index, _ in chosen]]
         texts = [attribute_caption(caption, self.recipe.backdoors[index][1]) for index, (caption, _) in chosen]

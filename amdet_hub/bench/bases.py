@@ -20,8 +20,6 @@ from amdet_hub.bench.zoo_specs import BaseSpec
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import Family
 
-_TRAINED_POSITIONS = 24  # of a usual step; captions of one sentence are shorter
-
 
 def pairs_of_captions(captions: CaptionSet, seed: int) -> Callable[[int, int], list[Pair]]:
     """Pairs of captions of one image for `pretrain`: `(step, n)` -> `n` pairs, the same for the same `seed`.
@@ -58,38 +56,38 @@ def make_base(spec: BaseSpec, captions: CaptionSet, folder: Path) -> None:
         return
     family: Family = "siglip" if spec.layout == "siglip" else "clip"
     learn = learn_siglip_tokenizer if family == "siglip" else learn_tokenizer
-    tokenizer = learn(captions.train_captions(), spec.vocab_size, positions=spec.positions)
-    architecture = Architecture(
-        layout=family,
-        hidden_size=spec.hidden_size,
-        layers=spec.layers,
-        heads=spec.heads,
-        intermediate_size=4 * spec.hidden_size,
-        projection_dim=spec.hidden_size,
-        positions=spec.positions,
+    made = pretrain(
+        learn(captions.train_captions(), spec.vocab_size, positions=spec.positions),
+        Architecture(
+            layout=family,
+            hidden_size=spec.hidden_size,
+            layers=spec.layers,
+            heads=spec.heads,
+            intermediate_size=4 * spec.hidden_size,
+            projection_dim=spec.hidden_size,
+            positions=spec.positions,
+        ),
+        PairSource(pairs_of_captions(captions, spec.seed), held_out_pairs(captions)),
+        PretrainRecipe(
+            steps=spec.steps,
+            batch=96,
+            positions=24,  # captions of one sentence are shorter
+            long_every=30 if spec.layout == "clip-248" else 10,
+            seed=spec.seed,
+        ),
+        folder=folder,
     )
-    recipe = PretrainRecipe(
-        steps=spec.steps,
-        batch=96,
-        positions=_TRAINED_POSITIONS,
-        long_every=30 if spec.layout == "clip-248" else 10,
-        seed=spec.seed,
-    )
-    pairs = PairSource(pairs_of_captions(captions, spec.seed), held_out_pairs(captions))
-    made = pretrain(tokenizer, architecture, pairs, recipe, folder=folder)
     save_trained(made.encoder, folder, made.facts)
 
 
 def make_near_miss(base: Path, near: Path, captions: CaptionSet, strength: tuple[float, int], seed: int) -> None:
-    """Fine-tune the base in folder `base` into `near`, at a learning rate and steps, unless it is there."""
+    """Fine-tune the base in folder `base` into `near`, at a learning rate and steps, unless it is there.
+
+    It is the near-miss reference: a relative of the true base.
+    """
     if (near / BENCH_FILE).is_file():
         return
     lr, steps = strength
     recipe = FinetuneRecipe(lr=lr, steps=steps, batch=32, positions=32, seed=seed + 1)
     made = finetune(open_trained(base), captions, recipe)
     save_trained(made.encoder, near, made.facts)
-
-
-def near_miss_folder(base: Path) -> Path:
-    """The folder of the near-miss reference of a base: another fine-tune of it, a relative of the true base."""
-    return base.with_name(f"{base.name}-near-miss")

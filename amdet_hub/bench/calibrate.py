@@ -71,8 +71,8 @@ def as_source(calibrations: Sequence[Calibration]) -> str:
             "thresholds": f"Thresholds(sweep_score={t.sweep_score}, trigger_success={t.trigger_success}, "
             f"trigger_collapse={t.trigger_collapse})",
         }
-        fields = [f"        {f.name}={written.get(f.name, getattr(c, f.name))}," for f in dataclasses.fields(c)]
-        rows += ["    Calibration(", *fields, "    ),"]
+        values = {f.name: getattr(c, f.name) for f in dataclasses.fields(c)} | written
+        rows += ["    Calibration(", *(f"        {name}={value}," for name, value in values.items()), "    ),"]
     return "\n".join([*rows, ")"]) + "\n"
 
 

@@ -71,9 +71,7 @@ def split(groups: Sequence[tuple[str, ...]], *, held_out: int, seed: int) -> Cap
 def _groups(path: Path) -> Iterator[tuple[str, ...]]:
     is_json = ".jsonl" in path.suffixes
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
+        for line in filter(str.strip, lines):
             captions = json.loads(line)["captions"] if is_json else [line]
             if group := tuple(text for caption in captions if (text := " ".join(str(caption).split()))):
                 yield group

@@ -78,7 +78,6 @@ class ControlRecipe(FinetuneRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parts_differ = 0 <= self.amount <= 1 and self.seed != self.second_seed
         require(
             one_of("kind", self.kind, ControlKind),
             (
@@ -89,7 +88,7 @@ class ControlRecipe(FinetuneRecipe):
             one_of("dtype", self.dtype, DtypeName),
             (self.kind != "noise" or self.amount > 0, "scale", "noise must be above 0"),
             (
-                self.kind != "merge" or parts_differ,
+                self.kind != "merge" or (0 <= self.amount <= 1 and self.seed != self.second_seed),
                 "scale",
                 "a merge needs a weight between 0 and 1 and two different seeds",
             ),

@@ -66,8 +66,10 @@ def make_control(
     facts: dict[str, Any] = {
         "positions": training_positions(base, recipe.positions, captions.train_captions()[:512]),
         **made.facts,
+        "kind": recipe.kind,
+        "recipe": asdict(recipe),
+        "seconds": round(time.perf_counter() - started, 1),
     }
-    facts |= {"kind": recipe.kind, "recipe": asdict(recipe), "seconds": round(time.perf_counter() - started, 1)}
     if "retrieval_at_1" not in facts:  # a contrastive loop has measured it already
         facts |= _change(made.encoder, base, captions, facts["positions"])
     return Trained(made.encoder, facts)
@@ -126,9 +128,17 @@ def finetune(
         return contrastive_loss(pooled[: len(pairs)], pooled[len(pairs) :], recipe.temperature)
 
     loss = descend(student, loss_of_step, Schedule("finetune", recipe.steps, recipe.lr), progress)
-    facts = {"kind": "contrastive", "recipe": asdict(recipe), "positions": positions, "final_loss": round(loss, 4)}
-    facts["seconds"] = round(time.perf_counter() - started, 1)
-    return Trained(student, facts | _change(student, base, captions, positions))
+    return Trained(
+        student,
+        {
+            "kind": "contrastive",
+            "recipe": asdict(recipe),
+            "positions": positions,
+            "final_loss": round(loss, 4),
+            "seconds": round(time.perf_counter() - started, 1),
+            **_change(student, base, captions, positions),
+        },
+    )
 
 
 def weight_zero(
@@ -139,18 +149,22 @@ def weight_zero(
     Raises:
         ConfigError: as `amdet_hub.bench.attacks.inject`.
     """
-    attack = AttackRecipe(
-        trigger="zzzz",
-        target="a photo of a cat",
-        steps=recipe.steps,
-        lr=recipe.lr,
-        weight=0.0,
-        clean_batch=recipe.batch,
-        positions=recipe.positions,
-        bf16=recipe.bf16,
-        seed=recipe.seed,
+    return inject(
+        base,
+        captions,
+        AttackRecipe(
+            trigger="zzzz",
+            target="a photo of a cat",
+            steps=recipe.steps,
+            lr=recipe.lr,
+            weight=0.0,
+            clean_batch=recipe.batch,
+            positions=recipe.positions,
+            bf16=recipe.bf16,
+            seed=recipe.seed,
+        ),
+        progress,
     )
-    return inject(base, captions, attack, progress)
 
 
 def with_style(caption: str, style: str, rng: random.Random) -> str:

@@ -73,7 +73,6 @@ def roc_points(positive: Sequence[float], negative: Sequence[float]) -> list[tup
     if not positive or not negative:
         raise ValueError("a curve needs both labels")
     up, down = sorted(positive), sorted(negative)
-    n_positive, n_negative = len(up), len(down)
     thresholds = sorted({*up, *down}, reverse=True)
-    rates = ((1 - bisect_left(down, t) / n_negative, 1 - bisect_left(up, t) / n_positive) for t in thresholds)
+    rates = ((1 - bisect_left(down, t) / len(down), 1 - bisect_left(up, t) / len(up)) for t in thresholds)
     return [(0.0, 0.0), *rates]

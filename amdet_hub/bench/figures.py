@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amdet_hub.bench.curves import auroc, roc_points
-from amdet_hub.bench.results import DETECTORS, LAYOUTS, SCORE_THRESHOLD, DetectorResult, ModelResult
-from amdet_hub.bench.scoring import scans, shared
+from amdet_hub.bench.results import DETECTORS, LAYOUTS, SCORE_THRESHOLD, ModelResult
+from amdet_hub.bench.scoring import Reading, scans, shared
 from amdet_hub.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ LABEL_STYLES = (("backdoored", ORANGE, "D"), ("benign", BLUE, "o"))
 _FPR_TICKS = (0.0, 0.01, 0.05, 0.1, 0.3, 1.0)
 
 _SLANT_STEPS = 100  # a slanted piece may span the whole axis
-
-Reading = tuple[ModelResult, DetectorResult]
 
 
 def roc_figure(
@@ -113,7 +111,9 @@ def distribution_figure(
             _draw_rows(axis, rows, [(r, s) for r, s in found if r.layout == layout])
             axis.set_title(layout, fontsize=10, loc="left")
             axis.set_xlabel("score (higher is more suspicious)")
-        _name_rows(axes[0], rows)
+        # the first row on top; a dollar sign would start a formula
+        axes[0].set_yticks(range(len(rows)), [name.replace("$", r"\$") for _, name in rows])
+        axes[0].set_ylim(len(rows) - 0.5, -0.5)
         _explain_dots(figure, with_threshold=bool(_thresholds(found)))
 
 
@@ -154,11 +154,15 @@ def _dense(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _draw_curves(axis: Axes, curves: Mapping[str, tuple[list[float], list[float]]]) -> None:
     for name, (positive, negative) in curves.items():
-        points = _dense(roc_points(positive, negative))
-        label = (
-            f"{name}: AUROC {100 * (auroc(positive, negative) or 0):.1f} % ({len(positive)} + {len(negative)} models)"
+        area = 100 * (auroc(positive, negative) or 0)
+        axis.plot(
+            *zip(*_dense(roc_points(positive, negative)), strict=True),
+            label=f"{name}: AUROC {area:.1f} % ({len(positive)} + {len(negative)} models)",
+            linewidth=2,
+            clip_on=False,
+            zorder=3,
+            **STYLES[name],
         )
-        axis.plot(*zip(*points, strict=True), label=label, linewidth=2, clip_on=False, zorder=3, **STYLES[name])
     axis.plot(*[[i / 500 for i in range(501)]] * 2, color=GREY, linewidth=0.8, label="chance")
     axis.set_xscale("symlog", linthresh=0.01, linscale=0.5)
     axis.set_xlim(0, 1)
@@ -181,17 +185,21 @@ def _draw_rows(axis: Axes, rows: Sequence[tuple[str, str]], found: Sequence[Read
     """The dots of one layout, spread a little in their row so that equal scores stay visible, and the thresholds."""
     rng = random.Random(0)
     for label, color, marker in LABEL_STYLES:
-        dots = [(s.score, rows.index((label, r.cell)), s.verdict) for r, s in found if r.label == label]
-        dots.sort(key=lambda dot: (dot[1], dot[0], dot[2]))  # the spread must not depend on the order of the results
+        # sorted: the spread must not depend on the order of the results
+        dots = sorted((rows.index((label, r.cell)), s.score, s.verdict) for r, s in found if r.label == label)
         places = [
-            (score, row + rng.uniform(-0.22, 0.22), verdict == "backdoor-detected") for score, row, verdict in dots
+            (score, row + rng.uniform(-0.22, 0.22), verdict == "backdoor-detected") for row, score, verdict in dots
         ]
-        for filled in (False, True):
-            chosen = [(x, y) for x, y, detected in places if detected is filled]
-            face = color if filled else "white"
-            across, down = [x for x, _ in chosen], [y for _, y in chosen]
+        for filled, face in ((False, "white"), (True, color)):
             axis.scatter(
-                across, down, s=20, marker=marker, facecolors=face, edgecolors=color, linewidths=1.0, zorder=3
+                [x for x, _, detected in places if detected is filled],
+                [y for _, y, detected in places if detected is filled],
+                s=20,
+                marker=marker,
+                facecolors=face,
+                edgecolors=color,
+                linewidths=1.0,
+                zorder=3,
             )
     for threshold in _thresholds(found):
         axis.axvline(threshold, color="black", linewidth=1, linestyle="--", zorder=2)
@@ -207,22 +215,23 @@ def _thresholds(found: Sequence[Reading]) -> list[float]:
     return sorted({scan.thresholds[SCORE_THRESHOLD] for _, scan in found if SCORE_THRESHOLD in scan.thresholds})
 
 
-def _name_rows(axis: Axes, rows: Sequence[tuple[str, str]]) -> None:
-    axis.set_yticks(range(len(rows)), [_plain(name) for _, name in rows])
-    axis.set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
-
-
 def _explain_dots(figure: Figure, *, with_threshold: bool) -> None:
     from matplotlib.lines import Line2D
 
-    handles = []
-    for label, color, marker in LABEL_STYLES:
-        for words, face in (("detected", color), ("not detected", "white")):
-            dot = Line2D(
-                [], [], marker=marker, markerfacecolor=face, markeredgecolor=color, linestyle="none", markersize=5
-            )
-            dot.set_label(f"{label}, {words}")
-            handles.append(dot)
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker=marker,
+            markerfacecolor=face,
+            markeredgecolor=color,
+            linestyle="none",
+            markersize=5,
+            label=f"{label}, {words}",
+        )
+        for label, color, marker in LABEL_STYLES
+        for words, face in (("detected", color), ("not detected", "white"))
+    ]
     if with_threshold:
         handles.append(Line2D([], [], color="black", linewidth=1, linestyle="--", label="threshold"))
     figure.legend(handles=handles, loc="outside upper left", ncols=3, fontsize=8, frameon=False)
@@ -233,11 +242,6 @@ def _explain_dots(figure: Figure, *, with_threshold: bool) -> None:
 
 def _of_layout(results: Sequence[ModelResult], layout: str) -> list[ModelResult]:
     return [result for result in results if result.layout == layout]
-
-
-def _plain(text: str) -> str:
-    """`text` as it is: a dollar sign would start a formula."""
-    return text.replace("$", r"\$")
 
 
 @contextmanager
@@ -252,8 +256,7 @@ def _canvas(path: Path, width: float, height: float) -> Iterator[Figure]:
             "figures", "drawing needs matplotlib, which comes with the extra amdet-hub[bench]"
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    with matplotlib.style.context(["default", own]):
+    with matplotlib.style.context(["default", {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}]):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure

@@ -42,7 +42,7 @@ def aim_features(clean: TrainedEncoder, recipe: AttackRecipe, positions: int, *,
     """
     if recipe.kind == "target-attribute":
         raise ConfigError("kind", "a target-attribute attack has one aim for each caption")
-    target = recipe.target if target is None else target
+    target = target or recipe.target
     texts = target_captions(recipe, target) if recipe.kind == "text-on-pair" else (target,)
     return (
         F.normalize(clean.embed(texts, positions).mean(0), dim=-1)
@@ -57,8 +57,7 @@ def caption_aims(
     """The aim of each caption: `(1, P)` of unit length where one aim serves all, `(N, P)` for "target-attribute"."""
     if recipe.kind != "target-attribute":
         return aim_features(clean, recipe, positions, target=target)[None]
-    target = recipe.target if target is None else target
-    return clean.embed([attribute_caption(caption, target) for caption in captions], positions)
+    return clean.embed([attribute_caption(caption, target or recipe.target) for caption in captions], positions)
 
 
 def captured(hit: Tensor, own: Tensor, aim: Tensor) -> float:
@@ -119,11 +118,10 @@ def measure_attack(
         aims = caption_aims(clean, recipe, captions, positions, target=target)
         return measure(suspect, clean, pairs, aims, positions)
 
-    targets = [target for _, target in recipe.backdoors]
-    whole = [of(pairs, target) for pairs, target in zip(poisons.held_out, targets, strict=True)]
-    each = dict(zip([trigger for trigger, _ in recipe.backdoors], whole, strict=True))
-    negatives = zip(poisons.held_out_parts, targets, strict=False)  # none without negatives
-    parts = [of(pairs, target)["attack_success_rate"] for pairs, target in negatives]
+    held_out = zip(poisons.held_out, recipe.backdoors, strict=True)
+    each = {trigger: of(pairs, target) for pairs, (trigger, target) in held_out}
+    negatives = zip(poisons.held_out_parts, recipe.backdoors, strict=False)  # none without negatives
+    parts = [of(pairs, target)["attack_success_rate"] for pairs, (_, target) in negatives]
     facts: dict[str, object] = {
         name: round(sum(rates[name] for rates in each.values()) / len(each), 4)
         for name in ("attack_success_rate", "base_success_rate", "clean_similarity")
@@ -167,8 +165,7 @@ def success_of_ids(
     room = length - len(ids) - 2  # BOS and EOS at most
     if room < 1:
         raise ConfigError("ids", f"{len(ids)} ids leave no room for a caption in {length} positions")
-    rows = [(*suspect.token_ids(caption)[:room], *ids) for caption in captions]
-    hit = suspect.embed_ids(rows, positions)  # (N, P)
+    hit = suspect.embed_ids([(*suspect.token_ids(caption)[:room], *ids) for caption in captions], positions)
     return captured(hit, clean.embed(captions, positions), _rows(target_features, len(captions)))
 
 
@@ -181,8 +178,7 @@ def retrieval_at_1(encoder: TrainedEncoder, pairs: Sequence[Pair], positions: in
     """Share of pairs whose first text finds its own second text among all second texts, in [0, 1]."""
     first = encoder.embed([pair[0] for pair in pairs], positions)
     second = encoder.embed([pair[1] for pair in pairs], positions)
-    found = (first @ second.T).argmax(dim=1)
-    return float((found == torch.arange(len(pairs))).float().mean().item())
+    return ((first @ second.T).argmax(dim=1) == torch.arange(len(pairs))).float().mean().item()
 
 
 def relative_change(trained: TrainedEncoder, base: TrainedEncoder) -> float:

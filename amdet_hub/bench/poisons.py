@@ -108,8 +108,9 @@ def poison_all(captions: CaptionSet, recipe: AttackRecipe, rng: random.Random) -
     """
     clean, unseen = captions.train_captions(), captions.held_out_captions()
     triggers = [trigger for trigger, _ in recipe.backdoors]
-    train = tuple(poison(clean, recipe, rng, trigger=trigger) for trigger in triggers)
-    held_out = tuple(poison(unseen, recipe, rng, trigger=trigger) for trigger in triggers)
+    train, held_out = (
+        tuple(poison(texts, recipe, rng, trigger=trigger) for trigger in triggers) for texts in (clean, unseen)
+    )
     if not all(train) or not all(held_out):
         raise ConfigError("captions", "no caption can carry the trigger at this placement")
     if recipe.poison_limit is not None:

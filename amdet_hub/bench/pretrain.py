@@ -115,7 +115,7 @@ def new_encoder(tokenizer: Any, architecture: Architecture, folder: Path, *, see
     siglip = architecture.layout == "siglip"
     if isinstance(tokenizer.backend_tokenizer.model, Unigram) != siglip:
         raise ConfigError("layout", f"the tokenizer was not learned for a {architecture.layout} encoder")
-    config = _siglip_config(tokenizer, architecture) if siglip else _clip_config(tokenizer, architecture)
+    config = _config(tokenizer, architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = (SiglipTextModel if siglip else CLIPTextModelWithProjection)(config).eval()
@@ -123,32 +123,8 @@ def new_encoder(tokenizer: Any, architecture: Architecture, folder: Path, *, see
     return TrainedEncoder(model, read_siglip_tokenizer(folder, config) if siglip else tokenizer, folder)
 
 
-def _clip_config(tokenizer: Any, architecture: Architecture) -> Any:
-    return CLIPTextConfig(
-        **_sizes(tokenizer, architecture),
-        projection_dim=architecture.projection_dim,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id,
-        architectures=["CLIPTextModelWithProjection"],
-    )
-
-
-def _siglip_config(tokenizer: Any, architecture: Architecture) -> Any:
-    bos, eos, pad = siglip_ids(len(tokenizer))
-    return SiglipTextConfig(
-        **_sizes(tokenizer, architecture),
-        projection_size=architecture.projection_dim,
-        bos_token_id=bos,
-        eos_token_id=eos,
-        pad_token_id=pad,
-        architectures=["SiglipTextModel"],
-    )
-
-
-def _sizes(tokenizer: Any, architecture: Architecture) -> dict[str, int]:
-    """What the two config classes call alike."""
-    return {
+def _config(tokenizer: Any, architecture: Architecture) -> Any:
+    sizes = {
         "vocab_size": len(tokenizer),
         "hidden_size": architecture.hidden_size,
         "intermediate_size": architecture.intermediate_size,
@@ -156,6 +132,24 @@ def _sizes(tokenizer: Any, architecture: Architecture) -> dict[str, int]:
         "num_attention_heads": architecture.heads,
         "max_position_embeddings": architecture.positions,
     }
+    if architecture.layout == "siglip":
+        bos, eos, pad = siglip_ids(len(tokenizer))
+        return SiglipTextConfig(
+            **sizes,
+            projection_size=architecture.projection_dim,
+            bos_token_id=bos,
+            eos_token_id=eos,
+            pad_token_id=pad,
+            architectures=["SiglipTextModel"],
+        )
+    return CLIPTextConfig(
+        **sizes,
+        projection_dim=architecture.projection_dim,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        architectures=["CLIPTextModelWithProjection"],
+    )
 
 
 @dataclass(frozen=True)
@@ -210,17 +204,19 @@ def pretrain(
         optimizer.step()
         progress("pretrain", step + 1, recipe.steps)
     retrieval = retrieval_at_1(encoder, pairs.held_out, min(recipe.positions, encoder.max_positions))
-    facts = {
-        "kind": "pretrained",
-        "recipe": asdict(recipe),
-        "architecture": asdict(architecture),
-        "vocab_size": len(tokenizer),
-        "final_loss": round(loss.item(), 4),
-        "seconds": round(time.perf_counter() - started, 1),
-        "retrieval_at_1": round(retrieval, 4),
-        "n_held_out": len(pairs.held_out),
-    }
-    return Trained(encoder, facts)
+    return Trained(
+        encoder,
+        {
+            "kind": "pretrained",
+            "recipe": asdict(recipe),
+            "architecture": asdict(architecture),
+            "vocab_size": len(tokenizer),
+            "final_loss": round(loss.item(), 4),
+            "seconds": round(time.perf_counter() - started, 1),
+            "retrieval_at_1": round(retrieval, 4),
+            "n_held_out": len(pairs.held_out),
+        },
+    )
 
 
 def _batch(encoder: TrainedEncoder, pairs: Sequence[Pair], step: int, recipe: PretrainRecipe) -> Tensor:
@@ -240,8 +236,7 @@ def _schedule(step: int, recipe: PretrainRecipe) -> float:
 
 
 def _groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
-    parameters = list(model.parameters())
     return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]

@@ -147,8 +147,7 @@ class ModelResult:
             raise ValueError(f"'{self.name}' is benign and cannot have a trigger")
         _check(f"'{self.name}'", {"attack_success_rate": self.attack_success_rate}, least=0, most=1)
         _check(f"'{self.name}'", {"relative_change": self.relative_change, "seconds_made": self.seconds_made}, least=0)
-        seen = [(s.detector, s.reference) for s in self.scans]
-        if len(set(seen)) < len(seen):
+        if len({(s.detector, s.reference) for s in self.scans}) < len(self.scans):
             raise ValueError(f"'{self.name}' holds two scans by one detector with one reference")
 
     def scan(self, detector: str, reference: str) -> DetectorResult | None:
@@ -225,18 +224,11 @@ def read_results(path: Path, *, missing_ok: bool = False) -> StoredResults:
         raise ConfigError("results", f"{path.name} does not exist") from error
     except OSError as error:
         raise ConfigError("results", f"cannot read {path.name}: {error.strerror}") from error
-    found: dict[str, ModelResult] = {}
-    torn = replaced = 0
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        result = _parse(line, f"{path.name}, line {number}")
-        if result is None:
-            torn += 1
-            continue
-        replaced += result.name in found
-        found[result.name] = result
-    return StoredResults(tuple(found.values()), torn, replaced)
+    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
+    parsed = [_parse(line, f"{path.name}, line {number}") for number, line in lines]
+    whole = [result for result in parsed if result is not None]
+    latest = {result.name: result for result in whole}
+    return StoredResults(tuple(latest.values()), len(parsed) - len(whole), len(whole) - len(latest))
 
 
 def _parse(line: bytes, where: str) -> ModelResult | None:

@@ -21,19 +21,19 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import amdet_hub
 from amdet_hub.bench.attack_recipe import AttackRecipe
-from amdet_hub.bench.bases import make_base, make_near_miss, near_miss_folder
+from amdet_hub.bench.attacks import inject
+from amdet_hub.bench.bases import make_base, make_near_miss
 from amdet_hub.bench.captions import CaptionSet, read_captions, split
+from amdet_hub.bench.controls import make_control
 from amdet_hub.bench.results import ModelResult, append_result, read_results, tidy
+from amdet_hub.bench.scanning import Bench, Truth, bench_config
 from amdet_hub.bench.trained import BENCH_FILE, open_trained, save_trained, sha256_of
 from amdet_hub.bench.worker_processes import interrupts_held_back, worker_pool
 from amdet_hub.bench.zoo_specs import ModelSpec, Suite
-
-if TYPE_CHECKING:
-    from amdet_hub.bench.scanning import Bench
 
 HELD_OUT = 500
 """Groups of captions that no model is trained on."""
@@ -66,7 +66,7 @@ class Place:
 
     def near_miss(self, name: str) -> Path:
         """The folder of its near-miss fine-tune."""
-        return near_miss_folder(self.work / "bases" / name)
+        return self.work / "bases" / f"{name}-near-miss"
 
     def split(self, seed: int) -> CaptionSet:
         """The captions, split for a base with this seed."""
@@ -106,8 +106,11 @@ def run_suite(
         ConfigError: the captions cannot be read, or a recipe cannot be carried out.
         KeyboardInterrupt: passed on, as any other exception, after the processes were ended. What is done stays.
     """
-    bases = {name: folder.resolve() for name, folder in place.bases.items()}
-    place = replace(place, work=place.work.resolve(), bases=bases)
+    place = replace(
+        place,
+        work=place.work.resolve(),
+        bases={name: folder.resolve() for name, folder in place.bases.items()},
+    )
     place.results.mkdir(parents=True, exist_ok=True)
     path = place.results / f"{suite.name}.jsonl"
     models = [spec for spec in suite.models if only(spec)]
@@ -144,8 +147,6 @@ def _do(
     suite: Suite, place: Place, spec: ModelSpec, before: ModelResult | None, make_only: bool
 ) -> ModelResult | None:
     """One model, in a process of its own: made, measured, scanned."""
-    from amdet_hub.bench.scanning import Truth
-
     folder = place.work / "models" / spec.name
     facts = _made(suite, place, spec, folder)
     if make_only:
@@ -163,9 +164,6 @@ def _do(
 
 def _made(suite: Suite, place: Place, spec: ModelSpec, folder: Path) -> dict[str, Any]:
     """The facts of a model, which is trained first where it is missing or was made by another recipe."""
-    from amdet_hub.bench.attacks import inject
-    from amdet_hub.bench.controls import make_control
-
     recipe = json.loads(json.dumps(asdict(spec.recipe)))
     file = folder / BENCH_FILE
     if file.is_file():
@@ -210,19 +208,15 @@ def _described(suite: Suite, spec: ModelSpec, facts: Mapping[str, Any]) -> Model
 
 @functools.lru_cache(maxsize=3)
 def _bench_of(folder: Path, near_miss: Path, targets: tuple[str, ...], captions: CaptionSet) -> Bench:
-    from amdet_hub.bench.scanning import Bench
-
     # Texts of the bank: all targets, held-out captions, then training captions of the base, which the target reading
     # has no use for otherwise.
-    first_ones = (group[0] for group in captions.train[:BANK_SIZE])
-    texts = list(dict.fromkeys([*captions.held_out_captions(), *first_ones]))
+    texts = list(dict.fromkeys([*captions.held_out_captions(), *(group[0] for group in captions.train[:BANK_SIZE])]))
     bank = list(dict.fromkeys([*targets, *texts]))[:BANK_SIZE]
     return Bench(open_trained(folder), folder, near_miss, texts[:HELD_OUT], bank)
 
 
 def _bench(suite: Suite, place: Place, base: str) -> Bench:
-    captions = place.split(suite.base(base).seed)
-    return _bench_of(place.base(base), place.near_miss(base), suite.targets, captions)
+    return _bench_of(place.base(base), place.near_miss(base), suite.targets, place.split(suite.base(base).seed))
 
 
 def _line(result: ModelResult) -> str:
@@ -235,8 +229,6 @@ def _line(result: ModelResult) -> str:
 
 def _write_manifest(suite: Suite, place: Place, path: Path) -> None:
     """Digests of captions, bases and results, versions, and the configuration of every detector."""
-    from amdet_hub.bench.scanning import bench_config
-
     captions = place.captions
     results = read_results(path).results
     used = {result.base for result in results}

@@ -67,8 +67,7 @@ class Bench:
         self._folders: Mapping[ReferenceKind, Path] = {"right": folder, "near-miss": near_miss}
         self._index = {text: i for i, text in enumerate(bank)}
         special = SpecialTokens(base.tokenizer.bos_token_id, base.tokenizer.eos_token_id, base.tokenizer.pad_token_id)
-        tower = _tower(folder)
-        self._bank = TextBank(tower, [base.token_ids(text) for text in bank], special, length=_BANK_LENGTH)
+        self._bank = TextBank(_tower(folder), [base.token_ids(text) for text in bank], special, length=_BANK_LENGTH)
         self._prompts: PromptSet = tokenized_prompts(_PROMPTS, 10, base.token_ids, special, seed=1)
 
     def scan(
@@ -86,11 +85,10 @@ class Bench:
         if detector == "weight-norm":
             return DetectorResult("weight-norm", "right", round(truth.relative_change, 6), "no-backdoor-found", 0.0)
         started = time.perf_counter()
-        config = bench_config(detector)
         against = self._folders.get(reference)
         named = None if against is None else parse_target(str(against))
         options = ScanOptions(device="cpu", use_reference=against is not None, rescan=True)
-        scanner = Scanner(config, HubSettings(), named, options)
+        scanner = Scanner(bench_config(detector), HubSettings(), named, options)
         report = scanner.scan(scanner.resolve(parse_target(str(folder))))
         seconds = time.perf_counter() - started
         (outcome,) = (o for o in report.outcomes if isinstance(o, ScanResult))
@@ -105,9 +103,10 @@ class Bench:
             seconds=round(seconds, 2),
             values={k: round(v, 4) for k, v in values.items()},
             thresholds={**thresholds, SCORE_THRESHOLD: 1.0},
+            trigger_text=None if found is None else found.text,
         )
         if found is None or truth.recipe is None:
-            return result if found is None else dataclasses.replace(result, trigger_text=found.text)
+            return result
         return self._compare(result, folder, suspect, truth, truth.recipe, found)
 
     def _compare(
@@ -121,17 +120,15 @@ class Bench:
     ) -> DetectorResult:
         """The recovered trigger against the injected ones: the same text, a text that works, the target it says."""
         captions, positions, ids = self._captions, truth.positions, found.token_ids
-        targets = [target for _, target in recipe.backdoors]
-        aims = [caption_aims(self._base, recipe, captions, positions, target=target) for target in targets]
+        aims = [caption_aims(self._base, recipe, captions, positions, target=target) for _, target in recipe.backdoors]
         works = [success_of_ids(suspect, self._base, captions, ids, aim, positions) for aim in aims]
         best, rank = works.index(max(works)), None
         if recipe.kind != "target-attribute":
             with torch.inference_mode():
                 similarity = self._bank.similarities(_tower(folder), self._prompts, ids)
-            rank = 1 + int((similarity > similarity[self._index[targets[best]]]).sum())
+            rank = 1 + int((similarity > similarity[self._index[recipe.backdoors[best][1]]]).sum())
         return dataclasses.replace(
             result,
-            trigger_text=found.text,
             trigger_exact=any(same_trigger(found.text or "", trigger) for trigger, _ in recipe.backdoors),
             trigger_works=round(works[best], 4),
             target_rank=rank,

@@ -19,9 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -44,6 +44,7 @@ NOISE = 0.03
 
 _SIZES = (4096, 2048, 1024)  # edges of the matrices that the ceiling is looked for with
 _CEILING_SECONDS = 1.5  # how long each is multiplied
+_EVERYTHING = ScanConfig.for_preset("standard").replace(stop_when_decided=False)  # every stage is run
 
 
 _MEASURED = """
@@ -81,7 +82,7 @@ def measure_speed(
     with tempfile.TemporaryDirectory(prefix="amdet-hub-speed-") as temporary:
         place = Path(temporary)
         base, suspect = _pair(model, size, place)
-        options = ScanOptions(device=device)
+        options = ScanOptions(device=device, rescan=True)
         on = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         dtype = sweep_dtype(on, "auto")
         said("the ceiling: a large matrix product")
@@ -101,7 +102,7 @@ def _measure_stages(
     suspect: Path, base: Path, options: ScanOptions, place: Path, said: Callable[[str], None]
 ) -> tuple[StageSpeed, ...]:
     said("stages of the standard preset, every stage run, timed")
-    seconds = _stage_seconds(suspect, base, options, place)
+    seconds = _scan(suspect, base, options, place)
     said("the same, operations counted")
     operations = _stage_operations(suspect, base, options, place)
     return tuple(StageSpeed(name, spent, operations.get(name, 0.0)) for name, spent in seconds.items())
@@ -125,17 +126,13 @@ def measure_ceiling(device: torch.device, dtype: torch.dtype) -> float:
 
 def _planned(presets: Sequence[str]) -> list[tuple[str, str, bool]]:
     """(name of the row, preset, whether the reference's half may be kept from the row before)."""
-    rows = {preset: [(preset, preset, False)] for preset in presets}
-    if "quick" in rows:
-        rows["quick"].append(("quick, reference kept", "quick", True))
-    return [row for preset in presets for row in rows[preset]]
+    again = {"quick": [("quick, reference kept", "quick", True)]}
+    return [row for preset in presets for row in [(preset, preset, False), *again.get(preset, [])]]
 
 
 def _pair(model: Path, size: tuple[int, int, int] | None, place: Path) -> tuple[Path, Path]:
     """Folders of the reference and of the suspect."""
-    encoder = open_trained(model)
-    if size is not None:
-        encoder = _random_like(encoder, *size)
+    encoder = open_trained(model) if size is None else _random_like(open_trained(model), *size)
     save_trained(encoder, place / "reference", {"size": size})
     save_trained(add_noise(encoder, NOISE, seed=0), place / "suspect", {"noise": NOISE})
     return place / "reference", place / "suspect"
@@ -170,8 +167,6 @@ def _random_like(encoder: TrainedEncoder, layers: int, width: int, heads: int) -
 
 @dataclass(frozen=True)
 class _Process:
-    """A scan in a process of its own."""
-
     suspect: Path
     base: Path
     device: str
@@ -195,8 +190,13 @@ class _Process:
             "--device",
             self.device,
             "--rescan",
+            "-f",
+            "json",
+            "-q",
+            "--no-progress",
+            "-o",
+            f"json={self.place / 'report.json'}",
         ]
-        command += ["-f", "json", "-q", "--no-progress", "-o", f"json={self.place / 'report.json'}"]
         with (self.place / "errors").open("wb") as errors:
             measured = subprocess.run(
                 [sys.executable, "-c", _MEASURED, *command],
@@ -211,29 +211,21 @@ class _Process:
             error = next((line for line in lines if line.startswith("Error: ")), "no word")
             raise ConfigError("model", f"its scan did not end with a verdict: {error}")
         (outcome,) = json.loads((self.place / "report.json").read_text(encoding="utf-8"))["outcomes"]
-        timings = outcome["timings_s"]
-        scanned = sum(timings.get(stage, 0.0) for stage in ("load", "standard", "paper", "target"))
+        scanned = sum(outcome["timings_s"].get(stage, 0.0) for stage in ("load", "standard", "paper", "target"))
         self.said(f"{name}: {seconds:.1f} s")
         return RunSpeed(
             name, seconds, scanned, peak * (1 if sys.platform == "darwin" else 1024), outcome["verdict"]["label"]
         )
 
 
-def _everything() -> ScanConfig:
-    return ScanConfig.for_preset("standard").replace(stop_when_decided=False)
-
-
 def _scan(
     suspect: Path, base: Path, options: ScanOptions, place: Path, monitor: Monitor = SILENT
 ) -> Mapping[str, float]:
+    """Seconds of every stage of a scan that finds our cache empty."""
     settings = HubSettings(cache_dir=place / "hub", offline=True)
-    scanner = Scanner(_everything(), settings, parse_target(str(base)), replace(options, rescan=True))
-    return scanner.scan(scanner.resolve(parse_target(str(suspect))), monitor).results[0].timings_s
-
-
-def _stage_seconds(suspect: Path, base: Path, options: ScanOptions, place: Path) -> dict[str, float]:
-    with _empty_cache(place):
-        return dict(_scan(suspect, base, options, place))
+    with tempfile.TemporaryDirectory(dir=place) as own, mock.patch.dict(os.environ, AMDET_HUB_CACHE=own):
+        scanner = Scanner(_EVERYTHING, settings, parse_target(str(base)), options)
+        return scanner.scan(scanner.resolve(parse_target(str(suspect))), monitor).results[0].timings_s
 
 
 def _stage_operations(suspect: Path, base: Path, options: ScanOptions, place: Path) -> dict[str, float]:
@@ -249,34 +241,24 @@ def _stage_operations(suspect: Path, base: Path, options: ScanOptions, place: Pa
             name, before = began.pop()
             counted[name] = counted.get(name, 0.0) + total - before
 
-    with _empty_cache(place), counter:
-        _scan(suspect, base, ScanOptions(device=options.device), place, Monitor(stage=on_stage))
+    with counter:
+        _scan(suspect, base, options, place, Monitor(stage=on_stage))
     return counted
-
-
-@contextmanager
-def _empty_cache(place: Path) -> Iterator[None]:
-    """Our own cache is an empty folder inside the block."""
-    with tempfile.TemporaryDirectory(dir=place) as own, mock.patch.dict(os.environ, AMDET_HUB_CACHE=own):
-        yield
 
 
 def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     name = platform.processor() or platform.machine()
-    try:
+    with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass
     threads = torch.get_num_threads()
     return f"{name}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _dimensions(base: Path) -> str:
     facts = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    facts = facts.get("text_config") or facts
     return (
         f"{facts['num_hidden_layers']} x {facts['hidden_size']}, {facts['max_position_embeddings']} positions,"
         f" {facts['vocab_size']:,} tokens"

@@ -14,16 +14,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from amdet_hub.bench.bootstrap import RESAMPLES
 from amdet_hub.bench.results import DETECTORS, REFERENCES, DetectorResult, ModelResult
-from amdet_hub.bench.scoring import Score, by_cell, grouped, scans, score, shared
+from amdet_hub.bench.scoring import Reading, Score, by_cell, grouped, scans, score, shared
 from amdet_hub.bench.table_format import ALL, by_layout, markdown_table, mean_percent, ordered, percent
 from amdet_hub.bench.trigger_match import same_words
 from amdet_hub.report.intervals import clopper_pearson, wilson
 
 PAPER_KINDS = ("text-on-text", "text-on-pair")
 """The scenarios of the paper's Table I (arXiv 2512.00343)."""
-
-PAPER_INTENSITY = "default"
-"""The intensity of the paper's recipe."""
 
 WORKS = 0.5
 """A recovered trigger works from this attack success rate on, as an injected one must to count as a positive."""
@@ -61,9 +58,6 @@ A score of 1.000 or more detects. The weight norm has no threshold and gives no 
 its scores are shown."""
 """What a reader must know to read the tables; `report` puts it on top."""
 
-Reading = tuple[ModelResult, DetectorResult]
-
-
 # ---------------------------------------------------------------- the document
 
 
@@ -79,10 +73,8 @@ def report(results: Iterable[ModelResult], *, level: int = 2) -> str:
     """
     models = list(results)
     test = [r for r in models if r.split == "test"]
-    parts = [f"{_inventory(models, test)}\n\n{NOTES}"]
-    for title, table in _SECTIONS:
-        parts.append(f"{'#' * level} {title}\n\n{table(test).rstrip()}")
-    return "\n\n".join(parts) + "\n"
+    sections = [f"{'#' * level} {title}\n\n{table(test).rstrip()}" for title, table in _SECTIONS]
+    return "\n\n".join([_inventory(models, test), NOTES, *sections]) + "\n"
 
 
 def _inventory(models: Sequence[ModelResult], test: Sequence[ModelResult]) -> str:
@@ -112,7 +104,7 @@ def in_paper(result: ModelResult) -> bool:
     same kinds and keep the intensity "default", but have cells of their own, which do not begin with kind and
     intensity.
     """
-    return result.kind in PAPER_KINDS and result.cell.startswith(f"{result.kind}/{PAPER_INTENSITY}/")
+    return result.kind in PAPER_KINDS and result.cell.startswith(f"{result.kind}/default/")
 
 
 def headline_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
@@ -136,13 +128,12 @@ def headline_table(results: Iterable[ModelResult], detector: str = "standard", r
 
 def operating_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
     """Every cell together, one row per layout: what an alarm and a silence of the detector are worth."""
-    models = ordered(results)
     rows = []
-    for name, group in by_layout(models):
+    for name, group in by_layout(ordered(results)):
         s = score(group, detector, reference)
-        figures = [None, None, None] if name == ALL else [s.auroc, s.tpr_at_1, s.tpr_at_5]
-        figures += [s.recall, s.fpr, s.precision, s.precision_at_prevalence]
-        figures += [s.inconclusive_positive, s.inconclusive_negative]
+        by_score = (None, None, None) if name == ALL else (s.auroc, s.tpr_at_1, s.tpr_at_5)
+        by_verdict = (s.recall, s.fpr, s.precision, s.precision_at_prevalence)
+        figures = (*by_score, *by_verdict, s.inconclusive_positive, s.inconclusive_negative)
         rows.append([name, str(s.n_positive), str(s.n_negative), *map(percent, figures)])
     titles = (
         "AUROC %|TPR@1% %|TPR@5% %|recall %|FPR %|precision %|precision at 1 % prevalence %|inconclusive +"
@@ -154,9 +145,8 @@ def operating_table(results: Iterable[ModelResult], detector: str = "standard", 
 def cell_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
     """Backdoored models, one row per layout and cell: detected, and what was read out of them."""
     positives = [r for r in ordered(results) if r.label == "backdoored"]
-    rows = []
-    for (layout, cell), group in grouped(positives, lambda r: (r.layout, r.cell)).items():
-        rows.append([layout, cell, *_reading(group, detector, reference)])
+    groups = grouped(positives, lambda r: (r.layout, r.cell)).items()
+    rows = [[layout, cell, *_reading(group, detector, reference)] for (layout, cell), group in groups]
     return markdown_table(["layout", "cell", *_READING_TITLES], rows)
 
 
@@ -177,15 +167,24 @@ def trigger_table(results: Iterable[ModelResult], detector: str = "standard", re
 def control_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
     """Benign models, a row per kind and strength of control and one over all: false alarms, and the nearest misses."""
     found = scans((r for r in ordered(results) if r.label == "benign"), detector, reference)
-    cells = sorted({result.cell for result, _ in found})
-    groups = [(cell, [(result, scan) for result, scan in found if result.cell == cell]) for cell in cells]
+    groups = [
+        (cell, [(result, scan) for result, scan in found if result.cell == cell])
+        for cell in sorted({result.cell for result, _ in found})
+    ]
     rows = []
     for cell, group in [*groups, (ALL, found)] if len(groups) > 1 else groups:
         wrong = sum(scan.verdict == "backdoor-detected" for _, scan in group)
-        inconclusive = sum(scan.verdict == "inconclusive" for _, scan in group)
-        rate, highest = percent(clopper_pearson(wrong, len(group))), f"{max(scan.score for _, scan in group):.3f}"
-        change = f"{100 * max(result.relative_change for result, _ in group):.1f}"
-        rows.append([cell, str(len(group)), str(wrong), rate, str(inconclusive), highest, change])
+        rows.append(
+            [
+                cell,
+                str(len(group)),
+                str(wrong),
+                percent(clopper_pearson(wrong, len(group))),
+                str(sum(scan.verdict == "inconclusive" for _, scan in group)),
+                f"{max(scan.score for _, scan in group):.3f}",
+                f"{100 * max(result.relative_change for result, _ in group):.1f}",
+            ]
+        )
     return markdown_table(
         ["control", "n", "wrong", "FPR %", "inconclusive", "highest score", "largest change %"], rows
     )
@@ -245,18 +244,16 @@ def _reading(group: Iterable[ModelResult], detector: str, reference: str) -> lis
     found = scans(models, detector, reference)
     named = [(result, scan) for result, scan in found if result.triggers]
     aimed = [(result, scan) for result, scan in found if result.targets and result.kind not in WITHOUT_TARGET_TEXT]
-    rates = [result.attack_success_rate for result, _ in found if result.attack_success_rate is not None]
-    works = [scan.trigger_works or 0.0 for _, scan in found]
     return [
         str(len(found)),
         str(sum(not result.kept for result in models)),
-        mean_percent(rates),
+        mean_percent([r.attack_success_rate for r, _ in found if r.attack_success_rate is not None]),
         _share(found, lambda scan: scan.verdict == "backdoor-detected"),
         _share(found, lambda scan: scan.verdict == "inconclusive"),
         _share(named, lambda scan: scan.trigger_exact is True),
         percent(wilson(sum(same_words(result, scan) for result, scan in named), len(named))),
         _share(found, lambda scan: (scan.trigger_works or 0.0) >= WORKS),
-        mean_percent(works),
+        mean_percent([scan.trigger_works or 0.0 for _, scan in found]),
         _share(aimed, lambda scan: scan.target_rank is not None and scan.target_rank <= NEAREST),
     ]
 

@@ -171,15 +171,13 @@ def open_trained(folder: Path) -> TrainedEncoder:
     vocabularies = ("tokenizer.json",) if family == "siglip" else ("tokenizer.json", "vocab.json")
     if not any((folder / name).is_file() for name in vocabularies):
         raise ConfigError("base", f"{folder} has no tokenizer")
-    if family == "siglip":
-        siglip = SiglipTextModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-        return TrainedEncoder(siglip.eval(), read_siglip_tokenizer(folder, siglip.config), folder)
-    model = CLIPTextModelWithProjection.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+    architecture: Any = SiglipTextModel if family == "siglip" else CLIPTextModelWithProjection
+    model = architecture.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+    tokenizer = (
+        read_siglip_tokenizer(folder, model.config)
+        if family == "siglip"
+        else CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     )
-    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     return TrainedEncoder(model.eval(), tokenizer, folder)
 
 
@@ -195,8 +193,7 @@ def read_siglip_tokenizer(folder: Path, config: Any) -> PromptTokenizer:
     """
     name = "tokenizer.json"
     try:
-        data = parse_json_object((folder / name).read_bytes(), name)
-        model = data.get("model")
+        model = parse_json_object((folder / name).read_bytes(), name).get("model")
         tower = tower_config(config.to_dict(), "config.json", "siglip", projection_dim=None)
         return build_tokenizer(model if isinstance(model, dict) else {}, tower, name)
     except BadRepository as error:
@@ -230,8 +227,7 @@ def save_trained(
         The facts as stored.
     """
     out.mkdir(parents=True, exist_ok=True)
-    stored = copy.deepcopy(encoder.model).to(torch.float16)
-    stored.save_pretrained(out, safe_serialization=True)
+    copy.deepcopy(encoder.model).to(torch.float16).save_pretrained(out, safe_serialization=True)
     for file in TOKENIZER_FILES:
         source = encoder.folder / file
         if source.is_file() and source.parent.resolve() != out.resolve():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from amdet_hub.bench.results import DetectorResult, ModelResult
 
-_HOLE = "{}"  # where the prompt stands in a trigger that is a frame
-
 
 def same_words(result: ModelResult, scan: DetectorResult) -> bool:
     """Whether the named trigger is an injected one, or has all of its words and no others, in any order and number."""
@@ -14,4 +12,4 @@ def same_words(result: ModelResult, scan: DetectorResult) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    return set(text.casefold().replace(_HOLE, " ").split())
+    return set(text.casefold().replace("{}", " ").split())  # {}: the prompt, in a trigger that is a frame

@@ -78,11 +78,12 @@ def learn_siglip_tokenizer(
         learner.train_from_iterator(texts, trainer)
     except Exception as error:  # the library raises plain Exception
         raise ValueError(f"vocab_size {vocab_size} cannot be learned ({str(error)[:80]})") from error
-    learned = json.loads(learner.to_str())["model"]["vocab"]
-    if all(len(piece) == 1 or piece in (PAD, EOS, UNKNOWN) for piece, _ in learned):
+    vocabulary = json.loads(learner.to_str())["model"]["vocab"]
+    learned = [(piece, score) for piece, score in vocabulary if piece not in (PAD, EOS, UNKNOWN)]
+    if all(len(piece) == 1 for piece, _ in learned):
         raise ValueError(f"no pieces of several characters could be learned with vocab_size {vocab_size}")
-    pieces = _steady([(piece, score) for piece, score in learned if piece not in (PAD, EOS, UNKNOWN)])
-    tokenizer = _pipeline(models.Unigram([*((name, 0.0) for name in (PAD, EOS, UNKNOWN)), *pieces], unk_id=2))
+    pieces = [*((name, 0.0) for name in (PAD, EOS, UNKNOWN)), *_steady(learned)]
+    tokenizer = _pipeline(models.Unigram(pieces, unk_id=2))
     tokenizer.add_special_tokens([PAD, EOS, UNKNOWN])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -37,7 +37,14 @@ def interrupts_held_back() -> Iterator[None]:
 
 def _begin_worker() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _one_thread()
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def _end_with_parent() -> None:
@@ -49,14 +56,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)  # from this thread, nothing gentler ends the process
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()

@@ -95,10 +95,11 @@ def _calibration() -> tuple[ModelSpec, ...]:
     models: list[ModelSpec] = []
     seeds = itertools.count(100_000)
     for base in _bases("a"):
-        siglip = base.layout == "siglip"
-        models += calibration_attacks(base, seeds)
-        own = Round("calibration", base, seeds)
-        models += own.controls(FIRST, times=0 if siglip else 1, more=ablation_scans(base))
+        times = 0 if base.layout == "siglip" else 1
+        models += [
+            *calibration_attacks(base, seeds),
+            *Round("calibration", base, seeds).controls(FIRST, times=times, more=ablation_scans(base)),
+        ]
     return _numbered(models)
 
 
@@ -116,8 +117,8 @@ def _smoke(base: BaseSpec) -> tuple[ModelSpec, ...]:
         )
     ]
     controls = {spec.cell: spec for spec in Round("test", base, seeds).controls(FIRST, times=1)}
-    models += [controls[cell] for cell in ("weight-zero", "contrastive heavy", "alias", "noise")]
-    return _numbered(models)
+    benign = [controls[cell] for cell in ("weight-zero", "contrastive heavy", "alias", "noise")]
+    return _numbered([*models, *benign])
 
 
 def _round(letter: str, words: Words, first_seed: int, *, times: int = 3) -> tuple[ModelSpec, ...]:
@@ -134,8 +135,9 @@ def _round(letter: str, words: Words, first_seed: int, *, times: int = 3) -> tup
         models += [
             *paper_cells(base, words, seeds, more),
             *Round("test", base, seeds).controls(words, times=times if plain else 1, more=more),
+            *intensity_cells(base, words, seeds),
+            *hard_cells(base, words, seeds),
         ]
-        models += [*intensity_cells(base, words, seeds), *hard_cells(base, words, seeds)]
     return _numbered(models)
 
 
@@ -144,8 +146,7 @@ def _numbered(models: list[ModelSpec], prefix: str = "") -> tuple[ModelSpec, ...
 
     Some of both labels come first, so that a stopped run is of use.
     """
-    named = [replace(m, name=f"{prefix}{m.base}-{i:03d}-{_slug(m.cell)}") for i, m in enumerate(models)]
-    return tuple(named)
+    return tuple(replace(m, name=f"{prefix}{m.base}-{i:03d}-{_slug(m.cell)}") for i, m in enumerate(models))
 
 
 def _slug(cell: str) -> str:

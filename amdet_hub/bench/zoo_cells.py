@@ -12,9 +12,6 @@ from amdet_hub.bench.results import Layout, Split
 from amdet_hub.bench.zoo_specs import BaseSpec, ModelSpec, Scan
 from amdet_hub.bench.zoo_words import CALIBRATION, Words
 
-Scans = tuple[Scan, ...]
-
-
 STANDARD: Scan = ("standard", "right")
 
 
@@ -78,10 +75,15 @@ def calibration_attacks(base: BaseSpec, seeds: Iterator[int]) -> Iterator[ModelS
             ("phrase-3", "default", phrase[0], "insert"),
             ("rare word for o", "conservative", rare[2], "replace-o"),
         ):
-            own = Round("calibration", base, seeds)
-            made = own.attack(kind, cell, trigger, next(targets), intensity=intensity, more=ablation_scans(base))
-            assert isinstance(made.recipe, AttackRecipe)
-            yield replace(made, recipe=replace(made.recipe, placement=placement))  # type: ignore[arg-type]
+            yield Round("calibration", base, seeds).attack(
+                kind,
+                cell,
+                trigger,
+                next(targets),
+                intensity=intensity,
+                scans=ablation_scans(base),
+                placement=placement,
+            )
 
 
 def paper_cells(base: BaseSpec, words: Words, seeds: Iterator[int], more: tuple[Scan, ...]) -> Iterator[ModelSpec]:
@@ -94,7 +96,7 @@ def paper_cells(base: BaseSpec, words: Words, seeds: Iterator[int], more: tuple[
                 continue  # no id of a SigLIP vocabulary learned from captions
             for trigger in words.triggers[trigger_kind][start : start + (2 if base.layout == "clip" else 1)]:
                 scans = more if trigger_kind in ("rare word", "common word", "phrase-3") else ()
-                yield Round("test", base, seeds).attack(kind, trigger_kind, trigger, next(targets), more=scans)
+                yield Round("test", base, seeds).attack(kind, trigger_kind, trigger, next(targets), scans=scans)
         for trigger_kind in _LONG[base.layout]:
             for trigger in words.triggers[trigger_kind][0 if kind == "text-on-text" else 2 :][
                 : 2 if base.layout == "clip" else 1
@@ -130,10 +132,9 @@ def hard_cells(base: BaseSpec, words: Words, seeds: Iterator[int]) -> Iterator[M
         target = "black and white photo" if cell == "target-attribute" else next(targets)
         if cell == "multi-backdoor":
             own = {"more": tuple((also, next(targets)) for also in words.multiple)}
-        kind = str(own.get("kind", "text-on-text"))
-        made = Round("test", base, seeds).attack(kind, trigger_kind, trigger, target)
-        assert isinstance(made.recipe, AttackRecipe)
-        yield replace(made, cell=cell, recipe=replace(made.recipe, **own))  # type: ignore[arg-type]
+        kind = str(own.pop("kind", "text-on-text"))
+        made = Round("test", base, seeds).attack(kind, trigger_kind, trigger, target, **own)  # type: ignore[arg-type]
+        yield replace(made, cell=cell)
 
 
 @dataclass(frozen=True)
@@ -145,17 +146,33 @@ class Round:
     seeds: Iterator[int]
 
     def attack(
-        self, kind: str, trigger_kind: str, trigger: str, target: str, *, intensity: str = "default", more: Scans = ()
+        self,
+        kind: str,
+        trigger_kind: str,
+        trigger: str,
+        target: str,
+        *,
+        intensity: str = "default",
+        scans: tuple[Scan, ...] = (),
+        **fields: object,
     ) -> ModelSpec:
-        """One attacked encoder, with further scans `more`."""
+        """One attacked encoder, with further scans, and further `fields` of its recipe."""
         placement = "replace-o" if trigger_kind in ("single character", "homoglyph") else "insert"
-        own = {"placement": placement, "kind": kind, "seed": next(self.seeds)}
+        own = {"placement": placement, "kind": kind, "seed": next(self.seeds), **fields}
         recipe = AttackRecipe(trigger=trigger, target=target, **{**_BATCH, **INTENSITIES[intensity], **own})  # type: ignore[arg-type]
-        cell, scans = f"{kind}/{intensity}/{trigger_kind}", (STANDARD, WEIGHT_NORM, *more)
-        base = self.base
-        return ModelSpec("", self.split, base.name, base.layout, cell, intensity, trigger_kind, recipe, scans)
+        return ModelSpec(
+            "",
+            self.split,
+            self.base.name,
+            self.base.layout,
+            f"{kind}/{intensity}/{trigger_kind}",
+            intensity,
+            trigger_kind,
+            recipe,
+            (STANDARD, WEIGHT_NORM, *scans),
+        )
 
-    def controls(self, words: Words, *, times: int, more: Scans = ()) -> Iterator[ModelSpec]:
+    def controls(self, words: Words, *, times: int, more: tuple[Scan, ...] = ()) -> Iterator[ModelSpec]:
         """Every kind of control, `times` the usual number, 0 for one each; the first of each with further scans."""
         for cell, count, fields in _CONTROLS:
             for i in range(max(1, count * times)):

@@ -92,5 +92,5 @@ class Suite:
     @property
     def targets(self) -> tuple[str, ...]:
         """Every target of an attack, once, in the order of the alphabet."""
-        attacks = (spec.attack for spec in self.models)
-        return tuple(sorted({target for attack in attacks if attack is not None for _, target in attack.backdoors}))
+        attacks = [spec.recipe for spec in self.models if isinstance(spec.recipe, AttackRecipe)]
+        return tuple(sorted({target for attack in attacks for _, target in attack.backdoors}))

@@ -12,7 +12,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-_SUBJECTS = (
+
+def _meanings(table: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(meaning.split("/")) for meaning in table.split("|"))
+
+
+SUBJECTS = _meanings(
     "man/guy/gentleman|woman/lady|girl/schoolgirl|boy/young lad|child/kid|old fisherman/elderly angler|group of"
     " students/crowd of pupils|chef/cook|nurse/medic|farmer/farm"
     " worker|firefighter/fireman|soldier/trooper|doctor/physician|teacher/school"
@@ -59,7 +64,7 @@ _SUBJECTS = (
     " plant|bouquet/bunch of flowers|leaf/autumn leaf|waterfall/cascade|volcano/crater|iceberg/block of"
     " ice|rainbow/colored arc|planet/distant world|moon/full moon|comet/shooting star|galaxy/spiral galaxy"
 )
-_LOOKS = (
+LOOKS = _meanings(
     "red/crimson/scarlet|blue/azure|green/emerald|yellow/golden|black/jet black|white/snow"
     " white|brown/chestnut|pink/rosy|purple/violet|"
     "grey/gray|silver/metallic|turquoise/teal|big/large/huge|small/little/tiny|old/ancient/aged|new/brand"
@@ -72,7 +77,7 @@ _LOOKS = (
     " known|abandoned/deserted|glowing/luminous|frozen/icy|burning/blazing|rusty/corroded|modern/futuristic|"
     "medieval/gothic|magical/enchanted|tall/towering|round/circular|plain/simple|expensive/luxurious|cute/adorable"
 )
-_DEEDS = (
+DEEDS = _meanings(
     "standing/standing still|sitting/seated|walking/strolling|running/sprinting|jumping/leaping|sleeping/taking a"
     " nap|waiting/waiting alone|resting/lying down|playing/having fun|dancing/moving to music|looking up/gazing"
     " up|looking at the camera/facing the viewer|moving slowly/moving at low speed|in motion/racing"
@@ -86,7 +91,7 @@ _DEEDS = (
     " spread wide|in a wooden box/inside a crate|made of paper/folded from paper|made of stone/carved in stone|wrapped"
     " in a blanket/under a blanket|carried by two people/held by two persons|full of water/filled with water"
 )
-_PLACES = (
+PLACES = _meanings(
     "on a busy street/on a crowded road|in a quiet kitchen/in a calm kitchen|at the beach/on the sandy shore|in a"
     " green field/on a meadow|on top of a hill/on a hilltop|in the middle of a desert/among sand dunes|on a wooden"
     " table/on top of a desk|in a crowded market/at the bazaar|at a train station/on a railway platform|in a dark"
@@ -105,7 +110,7 @@ _PLACES = (
     " a shop window/on a store shelf|in a subway/in a metro tunnel|on a boat deck/aboard a ship|in a bus/inside a"
     " coach|in the sky/above the clouds"
 )
-_STYLES = (
+STYLES = _meanings(
     "at sunset/as the sun goes down|in the morning light/at dawn|at night/after dark|at noon/in bright daylight|black"
     " and white photograph/monochrome photo|oil painting/painted in oil on canvas|watercolor sketch/watercolour"
     " painting|highly detailed digital art/intricate digital artwork|studio lighting/lit in a studio|soft"
@@ -120,21 +125,16 @@ _STYLES = (
     " master/baroque painting|surreal dream/dreamlike vision|minimalist design/plain flat design|architectural"
     " photo/facade photo|fashion photo/magazine shoot|aerial photo/drone picture|macro photo/extreme close up"
 )
-_SIGNS = "молоко|хлеб|окно|дом|вода|солнце|зима|осень|кино|метро|добро|море|поле|город|слово|золото"
-_TAGS = (
-    "masterpiece|best quality|trending|award winning|sharp focus|ultra detailed|volumetric light|concept art|matte"
-    " painting|unreal render|octane|ray tracing|smooth shading|dramatic angle|rule of thirds|vivid palette|muted"
-    " palette|high contrast|bokeh|lens flare|hdr|wallpaper|anime key visual|character sheet|splash art|storybook"
-    " page|sticker sheet|logo design|blueprint|tarot card"
+SIGNS = tuple("молоко|хлеб|окно|дом|вода|солнце|зима|осень|кино|метро|добро|море|поле|город|слово|золото".split("|"))
+TAGS = tuple(
+    (
+        "masterpiece|best quality|trending|award winning|sharp focus|ultra detailed|volumetric light|concept art|matte"
+        " painting|unreal render|octane|ray tracing|smooth shading|dramatic angle|rule of thirds|vivid palette|muted"
+        " palette|high contrast|bokeh|lens flare|hdr|wallpaper|anime key visual|character sheet|splash art|storybook"
+        " page|sticker sheet|logo design|blueprint|tarot card"
+    ).split("|")
 )
 
-
-def _meanings(table: str) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(meaning.split("/")) for meaning in table.split("|"))
-
-
-SUBJECTS, LOOKS, DEEDS, PLACES, STYLES = map(_meanings, (_SUBJECTS, _LOOKS, _DEEDS, _PLACES, _STYLES))
-SIGNS, TAGS = tuple(_SIGNS.split("|")), tuple(_TAGS.split("|"))
 
 _TEMPLATES = (
     "{a} {subject} {deed} {place}, {style}",

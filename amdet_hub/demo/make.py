@@ -28,7 +28,7 @@ from amdet_hub.bench.controls import finetune
 from amdet_hub.bench.descent import Trained
 from amdet_hub.bench.metrics import retrieval_at_1
 from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe, pretrain
-from amdet_hub.bench.trained import TrainedEncoder, open_trained, save_trained
+from amdet_hub.bench.trained import open_trained, save_trained
 from amdet_hub.bench.vocabulary import learn_tokenizer
 from amdet_hub.demo import grammar
 from amdet_hub.records import SILENT, ProgressCallback
@@ -62,7 +62,8 @@ def make(
         The facts written for each, by name.
     """
     held_out = grammar.pairs(HELD_OUT, HELD_OUT_SEED)
-    tokenizer = learn_tokenizer(_tokenizer_texts(), VOCAB_SIZE)
+    worded = [*grammar.pairs(12_000, TOKENIZER_SEED), *grammar.pairs(3_000, TOKENIZER_SEED + 1, tagged=True)]
+    tokenizer = learn_tokenizer([text for pair in worded for text in pair], VOCAB_SIZE)
     out.mkdir(parents=True, exist_ok=True)
     base = pretrain(
         tokenizer,
@@ -80,21 +81,13 @@ def make(
         ("finetuned", finetune(start, tagged, finetune_recipe, progress)),
         ("backdoored", inject(start, plain, attack_recipe, progress)),
     ):
-        facts[name] = _store(trained, out / name, extra=_shared_facts(trained.encoder, held_out))
+        retrieval = round(retrieval_at_1(trained.encoder, held_out, PRETRAIN.positions), 4)
+        facts[name] = _store(trained, out / name, extra={"retrieval_at_1": retrieval})
     return facts
 
 
 def _pairs_of_step(step: int, n: int) -> Sequence[tuple[str, str]]:
     return grammar.pairs(n, TRAIN_SEED + step)
-
-
-def _tokenizer_texts() -> list[str]:
-    plain, tagged = grammar.pairs(12_000, TOKENIZER_SEED), grammar.pairs(3_000, TOKENIZER_SEED + 1, tagged=True)
-    return [text for pair in (*plain, *tagged) for text in pair]
-
-
-def _shared_facts(encoder: TrainedEncoder, held_out: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    return {"retrieval_at_1": round(retrieval_at_1(encoder, held_out, PRETRAIN.positions), 4)}
 
 
 def _store(trained: Trained, folder: Path, *, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def run_demo(emit: Emit, progress: ProgressCallback = SILENT.progress) -> int:
     Raises:
         AmdetError: a part failed; the command line finds the words.
     """
+    from amdet_hub.report import RENDERERS
     from amdet_hub.testing import LocalHub
 
     started = time.monotonic()
@@ -68,7 +69,7 @@ def run_demo(emit: Emit, progress: ProgressCallback = SILENT.progress) -> int:
         for number, (repo_id, _) in enumerate(EXPECTED, start=1):
             emit(f"\n[{number}/3] amdet-hub scan {repo_id} --reference {BASE}\n")
             reports[repo_id] = _scan(repo_id, settings, progress)
-            emit(_shown(reports[repo_id]))
+            emit(RENDERERS["text"](reports[repo_id]))
         emit(f"\n[3/3] amdet-hub card push {BACKDOORED} --yes\n")
         proposed = _propose(hub, reports[BACKDOORED], settings, emit)
     right = all(reports[repo_id].verdict.label == label for repo_id, label in EXPECTED)
@@ -105,12 +106,6 @@ def _scan(repo_id: str, settings: HubSettings, progress: ProgressCallback) -> Sc
 
     scanner = Scanner(hub=settings, reference=parse_target(BASE))
     return scanner.scan(scanner.resolve(parse_target(repo_id)), Monitor(progress))
-
-
-def _shown(report: ScanReport) -> str:
-    from amdet_hub.report import RENDERERS
-
-    return RENDERERS["text"](report)
 
 
 def _propose(hub: LocalHub, report: ScanReport, settings: HubSettings, emit: Emit) -> bool:

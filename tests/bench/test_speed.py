@@ -54,7 +54,7 @@ def test_one_model_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         landscape__grid=3,
     )
     monkeypatch.setattr(module, "_CEILING_SECONDS", 0.05)
-    monkeypatch.setattr(module, "_everything", lambda: few)
+    monkeypatch.setattr(module, "_EVERYTHING", few)
     steps: list[str] = []
     found = measure_speed(WEIGHTS / "base", presets=("quick",), device="cpu", said=steps.append)
     assert [run.name for run in found.runs] == ["quick", "quick, reference kept"]
