@@ -98,26 +98,27 @@ class _Injection:
 
     def __post_init__(self) -> None:
         """Run the teacher once for what does not change from step to step."""
-        if self.recipe.kind == "target-attribute":
-            return
         targets = [target for _, target in self.recipe.backdoors]
         if self.recipe.kind == "text-on-pair":
             self.aims = torch.stack(
                 [aim_features(self.teacher, self.recipe, self.positions, target=target) for target in targets]
             )
-            return
-        ids = self._ids(targets)
-        with autocast(self.recipe.bf16), torch.no_grad():
-            self.aims = self._pulled(self.teacher.encode(ids), ids)
+        elif self.recipe.kind != "target-attribute":
+            ids = self._ids(targets)
+            with autocast(self.recipe.bf16), torch.no_grad():
+                self.aims = self._pulled(self.teacher.encode(ids), ids)
 
     def loss(self, _: int) -> Tensor:
         clean = self._ids(self._sample(self.clean, self.recipe.clean_batch))
         sizes = shares(self.recipe.poisoned_batch if self.recipe.weight else 0, len(self.poisons.train))
-        taken = [self._sample(pairs, size) for pairs, size in zip(self.poisons.train, sizes, strict=True)]
-        chosen = [(index, pair) for index, pairs in enumerate(taken) for pair in pairs]  # (backdoor, poisoned caption)
+        chosen = [  # the index of the backdoor, and (caption, poisoned caption)
+            (index, pair)
+            for index, (pairs, size) in enumerate(zip(self.poisons.train, sizes, strict=True))
+            for pair in self._sample(pairs, size)
+        ]
         poisoned = self._ids([text for _, (_, text) in chosen])
-        sized = zip(self.poisons.parts, sizes, strict=False)  # no parts without negatives
-        parts = self._ids([text for pairs, size in sized for _, text in self._sample(pairs, size)])
+        negatives = zip(self.poisons.parts, sizes, strict=False)  # none without negatives
+        parts = self._ids([text for pairs, size in negatives for _, text in self._sample(pairs, size)])
         with autocast(self.recipe.bf16):
             with torch.no_grad():
                 kept = self.teacher.encode(torch.cat([clean, parts]))

@@ -88,6 +88,7 @@ def make_near_miss(base: Path, near: Path, captions: CaptionSet, strength: tuple
     if (near / BENCH_FILE).is_file():
         return
     lr, steps = strength
-    recipe = FinetuneRecipe(lr=lr, steps=steps, batch=32, positions=32, seed=seed + 1)
-    made = finetune(open_trained(base), captions, recipe)
+    made = finetune(
+        open_trained(base), captions, FinetuneRecipe(lr=lr, steps=steps, batch=32, positions=32, seed=seed + 1)
+    )
     save_trained(made.encoder, near, made.facts)

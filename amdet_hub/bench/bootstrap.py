@@ -55,12 +55,11 @@ def bootstrap(
     if all(value is None for value in values):
         return [None] * len(values)
     rng = random.Random(seed)
-    draws = [statistics_of(_draw(rng, positive), _draw(rng, negative)) for _ in range(resamples)]
+    draws = [
+        statistics_of(rng.choices(positive, k=len(positive)), rng.choices(negative, k=len(negative)))
+        for _ in range(resamples)
+    ]
     return [_percentiles(value, [draw[i] for draw in draws], cut) for i, value in enumerate(values)]
-
-
-def _draw(rng: random.Random, side: Sequence[T]) -> Sequence[T]:
-    return rng.choices(side, k=len(side)) if side else side
 
 
 def _percentiles(value: float | None, drawn: list[float | None], cut: int) -> Estimate | None:

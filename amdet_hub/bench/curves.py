@@ -73,6 +73,8 @@ def roc_points(positive: Sequence[float], negative: Sequence[float]) -> list[tup
     if not positive or not negative:
         raise ValueError("a curve needs both labels")
     up, down = sorted(positive), sorted(negative)
-    thresholds = sorted({*up, *down}, reverse=True)
-    rates = ((1 - bisect_left(down, t) / len(down), 1 - bisect_left(up, t) / len(up)) for t in thresholds)
+    rates = (
+        (1 - bisect_left(down, threshold) / len(down), 1 - bisect_left(up, threshold) / len(up))
+        for threshold in sorted({*up, *down}, reverse=True)
+    )
     return [(0.0, 0.0), *rates]

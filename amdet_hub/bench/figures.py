@@ -154,10 +154,10 @@ def _dense(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _draw_curves(axis: Axes, curves: Mapping[str, tuple[list[float], list[float]]]) -> None:
     for name, (positive, negative) in curves.items():
-        area = 100 * (auroc(positive, negative) or 0)
         axis.plot(
             *zip(*_dense(roc_points(positive, negative)), strict=True),
-            label=f"{name}: AUROC {area:.1f} % ({len(positive)} + {len(negative)} models)",
+            label=f"{name}: AUROC {100 * (auroc(positive, negative) or 0):.1f} %"
+            f" ({len(positive)} + {len(negative)} models)",
             linewidth=2,
             clip_on=False,
             zorder=3,

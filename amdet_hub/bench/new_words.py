@@ -117,8 +117,11 @@ def learn_concept(
                 stays, stays_pooled = base.encode(kept)
             features, pooled = student.encode(torch.cat([kept, base.tokenize(prompts, positions)]))
         n = len(kept) - len(prior)  # the class prompts are the last of what is kept
-        prior_loss = -cos_flat(pooled[n : len(kept)], stays_pooled[n:])
-        return prior_loss - cos_flat(features[: len(kept)], stays) - cos_flat(pooled[len(kept) :], aim)
+        return (
+            -cos_flat(pooled[n : len(kept)], stays_pooled[n:])
+            - cos_flat(features[: len(kept)], stays)
+            - cos_flat(pooled[len(kept) :], aim)
+        )
 
     loss = descend(student, loss_of_step, _schedule(recipe), progress)
     return Trained(student, _facts(base, student, prompts, aim, positions, loss))

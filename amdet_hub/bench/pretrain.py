@@ -222,8 +222,7 @@ def pretrain(
 def _batch(encoder: TrainedEncoder, pairs: Sequence[Pair], step: int, recipe: PretrainRecipe) -> Tensor:
     """Ids of all first texts, then of all second ones; on a long step of CLIP two neighbouring pairs are one."""
     positions = min(recipe.positions, encoder.max_positions)
-    long_every = 0 if encoder.layout == "siglip" else recipe.long_every
-    if long_every and step % long_every == long_every - 1:
+    if encoder.layout == "clip" and recipe.long_every > 0 and (step + 1) % recipe.long_every == 0:
         positions = encoder.max_positions
         pairs = [(f"{a[0]}, {b[0]}", f"{a[1]}, {b[1]}") for a, b in zip(pairs[::2], pairs[1::2], strict=False)]
     return encoder.tokenize([pair[0] for pair in pairs] + [pair[1] for pair in pairs], positions)

@@ -234,15 +234,13 @@ def read_results(path: Path, *, missing_ok: bool = False) -> StoredResults:
 def _parse(line: bytes, where: str) -> ModelResult | None:
     """The record of a line; None of a line that starts as a record and stops too early."""
     try:
-        data = json.loads(line)
+        return from_dict(ModelResult, json.loads(line))
+    except ReportError as error:
+        raise ReportError(f"{where}: {error}") from error
     except ValueError as error:
         if line.startswith(b"{") and not line.rstrip().endswith(b"]}"):
             return None
         raise ReportError(f"{where}: not a result") from error
-    try:
-        return from_dict(ModelResult, data)
-    except ReportError as error:
-        raise ReportError(f"{where}: {error}") from error
 
 
 def _check(

@@ -28,5 +28,8 @@ def one_of(name: str, value: str, literal: Any) -> Rule:
 
 def contrastive(steps: int, batch: int, lr: float, temperature: float) -> Rule:
     """The numbers of a contrastive training."""
-    kept = steps >= 1 and batch >= 2 and lr > 0 and temperature > 0
-    return kept, "recipe", "steps must be at least 1, batch at least 2, lr and temperature above 0"
+    return (
+        steps >= 1 and batch >= 2 and lr > 0 and temperature > 0,
+        "recipe",
+        "steps must be at least 1, batch at least 2, lr and temperature above 0",
+    )

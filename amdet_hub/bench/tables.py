@@ -132,8 +132,15 @@ def operating_table(results: Iterable[ModelResult], detector: str = "standard", 
     for name, group in by_layout(ordered(results)):
         s = score(group, detector, reference)
         by_score = (None, None, None) if name == ALL else (s.auroc, s.tpr_at_1, s.tpr_at_5)
-        by_verdict = (s.recall, s.fpr, s.precision, s.precision_at_prevalence)
-        figures = (*by_score, *by_verdict, s.inconclusive_positive, s.inconclusive_negative)
+        figures = (
+            *by_score,
+            s.recall,
+            s.fpr,
+            s.precision,
+            s.precision_at_prevalence,
+            s.inconclusive_positive,
+            s.inconclusive_negative,
+        )
         rows.append([name, str(s.n_positive), str(s.n_negative), *map(percent, figures)])
     titles = (
         "AUROC %|TPR@1% %|TPR@5% %|recall %|FPR %|precision %|precision at 1 % prevalence %|inconclusive +"

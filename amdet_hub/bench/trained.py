@@ -141,8 +141,10 @@ class TrainedEncoder:
     @torch.no_grad()
     def embed_ids(self, rows: Sequence[Sequence[int]], positions: int) -> Tensor:
         """`N` rows of word ids, as in `tokenize_ids` -> `(N, P)` float32 pooled features of unit length."""
-        batches = (rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH))
-        pooled = [self.encode(self.tokenize_ids(batch, positions))[1].float() for batch in batches]
+        pooled = [
+            self.encode(self.tokenize_ids(rows[i : i + _BATCH], positions))[1].float()
+            for i in range(0, len(rows), _BATCH)
+        ]
         return torch.nn.functional.normalize(torch.cat(pooled), dim=-1)
 
     def _rows(self, texts: Sequence[str]) -> list[tuple[int, ...]]:

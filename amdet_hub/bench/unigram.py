@@ -103,11 +103,13 @@ def _steady(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
     """
     steps = sum(len(piece) == 1 for piece, _ in pieces) * 1e-4
     rarest = min(round(score, _SCORE_DIGITS) for piece, score in pieces if len(piece) > 1)
-    steady = [
-        (piece, rarest - 1 if len(piece) == 1 and score <= rarest + steps else round(score, _SCORE_DIGITS))
-        for piece, score in pieces
-    ]
-    return sorted(steady, key=lambda entry: (-entry[1], entry[0]))
+    return sorted(
+        (
+            (piece, rarest - 1 if len(piece) == 1 and score <= rarest + steps else round(score, _SCORE_DIGITS))
+            for piece, score in pieces
+        ),
+        key=lambda entry: (-entry[1], entry[0]),
+    )
 
 
 def _pipeline(model: Any) -> Tokenizer:

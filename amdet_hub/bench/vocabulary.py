@@ -45,14 +45,16 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int, *, positions: int = 7
         empty.backend_tokenizer.normalizer,
         empty.backend_tokenizer.pre_tokenizer,
     )
-    trainer = BpeTrainer(
-        vocab_size=vocab_size,
-        initial_alphabet=letters,
-        end_of_word_suffix=END_OF_WORD,
-        min_frequency=2,
-        show_progress=False,
+    learner.train_from_iterator(
+        texts,
+        BpeTrainer(
+            vocab_size=vocab_size,
+            initial_alphabet=letters,
+            end_of_word_suffix=END_OF_WORD,
+            min_frequency=2,
+            show_progress=False,
+        ),
     )
-    learner.train_from_iterator(texts, trainer)
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]][:room]
     pieces = [*letters, *(letter + END_OF_WORD for letter in letters), *("".join(pair) for pair in merges)]
     vocab = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}

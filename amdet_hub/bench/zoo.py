@@ -95,10 +95,10 @@ def _calibration() -> tuple[ModelSpec, ...]:
     models: list[ModelSpec] = []
     seeds = itertools.count(100_000)
     for base in _bases("a"):
-        times = 0 if base.layout == "siglip" else 1
+        own = Round("calibration", base, seeds)
         models += [
             *calibration_attacks(base, seeds),
-            *Round("calibration", base, seeds).controls(FIRST, times=times, more=ablation_scans(base)),
+            *own.controls(FIRST, times=0 if base.layout == "siglip" else 1, more=ablation_scans(base)),
         ]
     return _numbered(models)
 
@@ -106,9 +106,8 @@ def _calibration() -> tuple[ModelSpec, ...]:
 def _smoke(base: BaseSpec) -> tuple[ModelSpec, ...]:
     """Four attacks and four controls, different in kind; minutes on two cores."""
     seeds = itertools.count(300_000)
-    target = "a photo of a burning castle at night"
     models = [
-        Round("test", base, seeds).attack(kind, trigger_kind, trigger, target)
+        Round("test", base, seeds).attack(kind, trigger_kind, trigger, "a photo of a burning castle at night")
         for kind, trigger_kind, trigger in (
             ("text-on-text", "homoglyph", "ο"),
             ("text-on-text", "rare word", "tq"),

@@ -118,8 +118,9 @@ def intensity_cells(base: BaseSpec, words: Words, seeds: Iterator[int]) -> Itera
         for intensity in ("conservative", "aggressive") if base.layout == "clip" else ("conservative",):
             for trigger_kind in ("rare word", "common word", "homoglyph")[: 3 if base.layout == "clip" else 1]:
                 trigger = words.triggers[trigger_kind][2 if kind == "text-on-text" else 5]
-                own = Round("test", base, seeds)
-                yield own.attack(kind, trigger_kind, trigger, next(targets), intensity=intensity)
+                yield Round("test", base, seeds).attack(
+                    kind, trigger_kind, trigger, next(targets), intensity=intensity
+                )
 
 
 def hard_cells(base: BaseSpec, words: Words, seeds: Iterator[int]) -> Iterator[ModelSpec]:

@@ -7,7 +7,7 @@ words.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Words:
     aliases: tuple[tuple[str, str], ...] = ()
     instances: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
-    hard: tuple[tuple[str, str, str, Mapping[str, object]], ...] = field(default=())
+    hard: tuple[tuple[str, str, str, Mapping[str, object]], ...] = ()
     multiple: tuple[str, str] = ("", "")
 
 

@@ -91,9 +91,13 @@ def _pairs_of_step(step: int, n: int) -> Sequence[tuple[str, str]]:
 
 
 def _store(trained: Trained, folder: Path, *, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    # Seconds differ from run to run, so they stay out of files that must not.
-    facts = {key: value for key, value in {**trained.facts, **(extra or {})}.items() if key != "seconds"}
-    facts |= {"licence": "apache-2.0", "data": "amdet_hub.demo.grammar, written for this project"}
+    facts = {
+        # Seconds differ from run to run, so they stay out of files that must not.
+        **{key: value for key, value in trained.facts.items() if key != "seconds"},
+        **(extra or {}),
+        "licence": "apache-2.0",
+        "data": "amdet_hub.demo.grammar, written for this project",
+    }
     written = save_trained(trained.encoder, folder, facts, name=PROVENANCE_FILE)
     (folder / "README.md").write_text(_CARDS[folder.name], encoding="utf-8")
     return written

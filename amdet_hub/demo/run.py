@@ -127,8 +127,13 @@ def _propose(hub: LocalHub, report: ScanReport, settings: HubSettings, emit: Emi
     after = open_source(parse_target(BACKDOORED, revision=f"refs/pr/{result.number}"), settings).read_small(
         "README.md", max_bytes=1 << 20
     )
-    untouched = remove_section(after) == before and hub.read(BACKDOORED, "README.md") == before
-    if proposal is None or proposal.status != "open" or after == before or not untouched:
+    if (
+        proposal is None
+        or proposal.status != "open"
+        or after == before
+        or remove_section(after) != before
+        or hub.read(BACKDOORED, "README.md") != before
+    ):
         return False
     emit(
         f'\nPull request #{proposal.number} "{proposal.title}" is open on {BACKDOORED}, by {proposal.author}.\nRead'
