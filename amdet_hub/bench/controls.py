@@ -128,17 +128,9 @@ def finetune(
         return contrastive_loss(pooled[: len(pairs)], pooled[len(pairs) :], recipe.temperature)
 
     loss = descend(student, loss_of_step, Schedule("finetune", recipe.steps, recipe.lr), progress)
-    return Trained(
-        student,
-        {
-            "kind": "contrastive",
-            "recipe": asdict(recipe),
-            "positions": positions,
-            "final_loss": round(loss, 4),
-            "seconds": round(time.perf_counter() - started, 1),
-            **_change(student, base, captions, positions),
-        },
-    )
+    facts = {"kind": "contrastive", "recipe": asdict(recipe), "positions": positions, "final_loss": round(loss, 4)}
+    facts["seconds"] = round(time.perf_counter() - started, 1)
+    return Trained(student, facts | _change(student, base, captions, positions))
 
 
 def weight_zero(

@@ -204,19 +204,17 @@ def pretrain(
         optimizer.step()
         progress("pretrain", step + 1, recipe.steps)
     retrieval = retrieval_at_1(encoder, pairs.held_out, min(recipe.positions, encoder.max_positions))
-    return Trained(
-        encoder,
-        {
-            "kind": "pretrained",
-            "recipe": asdict(recipe),
-            "architecture": asdict(architecture),
-            "vocab_size": len(tokenizer),
-            "final_loss": round(loss.item(), 4),
-            "seconds": round(time.perf_counter() - started, 1),
-            "retrieval_at_1": round(retrieval, 4),
-            "n_held_out": len(pairs.held_out),
-        },
-    )
+    facts = {
+        "kind": "pretrained",
+        "recipe": asdict(recipe),
+        "architecture": asdict(architecture),
+        "vocab_size": len(tokenizer),
+        "final_loss": round(loss.item(), 4),
+        "seconds": round(time.perf_counter() - started, 1),
+        "retrieval_at_1": round(retrieval, 4),
+        "n_held_out": len(pairs.held_out),
+    }
+    return Trained(encoder, facts)
 
 
 def _batch(encoder: TrainedEncoder, pairs: Sequence[Pair], step: int, recipe: PretrainRecipe) -> Tensor:

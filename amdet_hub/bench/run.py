@@ -106,11 +106,7 @@ def run_suite(
         ConfigError: the captions cannot be read, or a recipe cannot be carried out.
         KeyboardInterrupt: passed on, as any other exception, after the processes were ended. What is done stays.
     """
-    place = replace(
-        place,
-        work=place.work.resolve(),
-        bases={name: folder.resolve() for name, folder in place.bases.items()},
-    )
+    place = replace(place, work=place.work.resolve(), bases={n: folder.resolve() for n, folder in place.bases.items()})
     place.results.mkdir(parents=True, exist_ok=True)
     path = place.results / f"{suite.name}.jsonl"
     models = [spec for spec in suite.models if only(spec)]
