@@ -36,7 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when it was stopped, 2 with one sentence on standard error when a repository or the port cannot be served.
     """
-    args = _parser().parse_args(argv)
+    parser = argparse.ArgumentParser(
+        prog="python -m amdet_hub.testing.serve",
+        description=(
+            "Serve folders as repositories of a Hub on this machine, and print the environment that leads to it."
+        ),
+    )
+    parser.add_argument(
+        "models", nargs="+", type=_model, metavar="org/model=FOLDER", help="a repository and the folder with its files"
+    )
+    parser.add_argument("--port", type=int, default=0, help="of the Hub; default: a free one")
+    args = parser.parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts a job in the background without the first
         signal.signal(number, signal.default_int_handler)
     try:
@@ -63,20 +73,6 @@ def _model(text: str) -> tuple[str, Path]:
     if not Path(folder).is_dir():
         raise argparse.ArgumentTypeError(f"'{folder}' is not a folder")
     return repo_id, Path(folder)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m amdet_hub.testing.serve",
-        description=(
-            "Serve folders as repositories of a Hub on this machine, and print the environment that leads to it."
-        ),
-    )
-    parser.add_argument(
-        "models", nargs="+", type=_model, metavar="org/model=FOLDER", help="a repository and the folder with its files"
-    )
-    parser.add_argument("--port", type=int, default=0, help="of the Hub; default: a free one")
-    return parser
 
 
 if __name__ == "__main__":

@@ -17,13 +17,10 @@ YAML_BLOCK = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \
 # A block that unfolds to more values than this is refused.
 MAX_NODES = 20_000
 
-EMPTY_WARNING = "empty or missing yaml metadata in repo card"
-
 
 def card_data(readme: bytes) -> dict[str, Any] | None:
     """The front matter as plain JSON data; None when there is none, or when it is not a mapping that YAML can read."""
-    data, error = _parse(readme.decode("utf-8", errors="replace"))
-    return data if error is None and data else None
+    return _parse(readme.decode("utf-8", errors="replace"))[0] or None
 
 
 def validate_card(content: str) -> tuple[list[str], list[str]]:
@@ -31,16 +28,14 @@ def validate_card(content: str) -> tuple[list[str], list[str]]:
     data, error = _parse(content)
     if error is not None:
         return [error], []
-    return [], [] if data else [EMPTY_WARNING]
+    return [], [] if data else ["empty or missing yaml metadata in repo card"]
 
 
 def _parse(content: str) -> tuple[dict[str, Any], str | None]:
     # the server's `\s` (JavaScript) skips a byte order mark, Python's does not
     match = YAML_BLOCK.match(content.removeprefix("\ufeff"))
-    if match is None:
-        return {}, None
     try:
-        data = _plain(yaml.safe_load(match.group(2)), [MAX_NODES])
+        data = _plain(yaml.safe_load(match.group(2)), [MAX_NODES]) if match is not None else None
     except (
         yaml.YAMLError,
         ValueError,
@@ -52,11 +47,9 @@ def _parse(content: str) -> tuple[dict[str, Any], str | None]:
     ) as error:
         # ValueError: a date like 2026-13-99, or too many nodes; the next four: `!!bool maybe` and its like
         return {}, f"YAML metadata error: {' '.join(str(error).split())}"
-    if data is None:
-        return {}, None
-    if not isinstance(data, dict):
+    if not isinstance(data, dict | None):
         return {}, "YAML metadata error: the metadata must be a mapping"
-    return data, None
+    return data or {}, None
 
 
 def _plain(value: Any, budget: list[int]) -> Any:

@@ -119,8 +119,8 @@ class Contents:
     def close_pull_request(self, repo_id: str, number: int, *, user: str = SYSTEM) -> None:
         """The owner says no."""
         with self._world.lock:
-            discussion = self._world.discussion(self._world.repository(repo_id), number)
-            discussion.set_status("closed", user, self._world.clock())
+            repo = self._world.repository(repo_id)
+            self._world.discussion(repo, number).set_status("closed", user, self._world.clock())
 
     def merge_pull_request(self, repo_id: str, number: int, *, user: str = SYSTEM) -> str:
         """The owner says yes; returns the id of the merge commit on main.
@@ -135,8 +135,8 @@ class Contents:
     def discussions(self, repo_id: str) -> list[tuple[int, str, str, str]]:
         """Every discussion that is no pull request: (number, title, author, first comment), oldest first."""
         with self._world.lock:
-            found = [d for d in self._world.discussions[repo_id] if not d.is_pull_request]
-            return [(d.number, d.title, d.author, d.comments[0]) for d in found]
+            found = self._world.discussions[repo_id]
+            return [(d.number, d.title, d.author, d.comments[0]) for d in found if not d.is_pull_request]
 
     def add_collection(self, slug: str, items: Iterable[str]) -> None:
         """Create a collection, `org/title-0123456789abcdef01234567`.
@@ -166,7 +166,6 @@ class Contents:
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
-    """Contents by path of every file below `folder`."""
     if not folder.is_dir():
         raise ValueError(f"'{folder}' is not a folder")
     paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]

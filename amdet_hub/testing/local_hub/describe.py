@@ -7,13 +7,12 @@ Refuses to know: HTTP, users, and what a model is; `cardData` is the README's ow
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
 from amdet_hub.testing.local_hub.cards import card_data
 from amdet_hub.testing.local_hub.messages import HubRefusal
-from amdet_hub.testing.local_hub.storage import Commit, FileEntry, Repository, git_id
+from amdet_hub.testing.local_hub.storage import Commit, FileEntry, Repository, git_id, sha1
 
 
 def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, security: bool = False) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, securit
     """
     card = card_data(commit.files["README.md"].blob.read()) if "README.md" in commit.files else None
     info: dict[str, Any] = {
-        "_id": hashlib.sha1(repo.repo_id.encode(), usedforsecurity=False).hexdigest()[:24],
+        "_id": sha1(repo.repo_id.encode())[:24],
         "id": repo.repo_id,
         "modelId": repo.repo_id,
         "author": repo.namespace or None,
@@ -43,8 +42,10 @@ def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, securit
         info["cardData"] = card
         info.update({key: card[key] for key in ("library_name", "pipeline_tag") if isinstance(card.get(key), str)})
     if security:
-        issues = [{"path": path, "level": level} for path, level in repo.issues.items()]
-        info["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": issues}
+        info["securityRepoStatus"] = {
+            "scansDone": True,
+            "filesWithIssues": [{"path": path, "level": level} for path, level in repo.issues.items()],
+        }
     return info
 
 
@@ -98,13 +99,15 @@ def _sibling(entry: FileEntry, *, blobs: bool) -> dict[str, Any]:
     return {"rfilename": entry.path, **facts}
 
 
+_SCANNED = {"status": "safe", "avScan": {"virusFound": False, "virusNames": None}, "pickleImportScan": None}
+
+
 def path_info(repo: Repository, commit: Commit, path: str, *, expand: bool) -> dict[str, Any] | None:
     """One file or folder as a row of `tree` or `paths-info`; None where there is none of that name."""
     if (entry := commit.files.get(path)) is not None:
         row = {"type": "file", "oid": entry.oid, "size": entry.blob.size, "path": path, **_lfs(entry, "oid")}
-        scan = {"status": "safe", "avScan": {"virusFound": False, "virusNames": None}, "pickleImportScan": None}
-        last = repo.commits[entry.commit_sha]
-        return row | ({"lastCommit": _last_commit(last), "securityFileStatus": scan} if expand else {})
+        more = {"lastCommit": _last_commit(repo.commits[entry.commit_sha]), "securityFileStatus": _SCANNED}
+        return row | (more if expand else {})
     path = path.rstrip("/")
     inside = [entry for name, entry in commit.files.items() if name.startswith(f"{path}/")]
     if not inside:
@@ -128,8 +131,12 @@ def tree(repo: Repository, commit: Commit, under: str, *, recursive: bool, expan
     prefix = f"{under}/" if under else ""
     below = [path[len(prefix) :].split("/") for path in commit.files if path.startswith(prefix)]
     if under and not below:
-        said, headers = f'{under} does not exist on "{commit.sha}"', {"X-Repo-Commit": commit.sha}
-        raise HubRefusal(404, said, code="EntryNotFound", headers=headers)
+        raise HubRefusal(
+            404,
+            f'{under} does not exist on "{commit.sha}"',
+            code="EntryNotFound",
+            headers={"X-Repo-Commit": commit.sha},
+        )
     deepest = max(map(len, below), default=0) if recursive else 1
     found = {prefix + "/".join(parts[:depth]) for parts in below for depth in range(1, min(len(parts), deepest) + 1)}
     rows = (path_info(repo, commit, path, expand=expand) for path in sorted(found))
@@ -140,15 +147,27 @@ def refs(repo: Repository, *, pull_requests: bool) -> dict[str, Any]:
     """The answer of `/refs`."""
 
     def under(prefix: str, keep: str = "") -> list[dict[str, str]]:
-        named = ((ref, sha) for ref, sha in repo.refs.items() if ref.startswith(prefix))
-        return [{"name": keep + ref.removeprefix(prefix), "ref": ref, "targetCommit": sha} for ref, sha in named]
+        return [
+            {"name": keep + ref.removeprefix(prefix), "ref": ref, "targetCommit": sha}
+            for ref, sha in repo.refs.items()
+            if ref.startswith(prefix)
+        ]
 
-    data = {"branches": under("refs/heads/"), "converts": [], "tags": under("refs/tags/")}
-    return data | ({"pullRequests": under("refs/pr/", "refs/pr/")} if pull_requests else {})
+    return {
+        "branches": under("refs/heads/"),
+        "converts": [],
+        "tags": under("refs/tags/"),
+        **({"pullRequests": under("refs/pr/", "refs/pr/")} if pull_requests else {}),
+    }
 
 
 def commit_row(commit: Commit, *, formatted: bool) -> dict[str, Any]:
     """One row of the list of commits."""
     words = {"title": commit.note.title, "message": commit.note.message}
-    row: dict[str, Any] = {"id": commit.sha, "authors": [{"user": commit.note.author}], "date": commit.date, **words}
-    return row | ({"formatted": words} if formatted else {})
+    return {
+        "id": commit.sha,
+        "authors": [{"user": commit.note.author}],
+        "date": commit.date,
+        **words,
+        **({"formatted": words} if formatted else {}),
+    }

@@ -24,8 +24,13 @@ def _list(call: Call) -> HubResponse:
     filters = {"kind": request.first("type"), "status": request.first("status"), "author": request.first("author")}
     found = [d for d in reversed(call.world.discussions[repo.repo_id]) if d.matches(**filters)]  # newest first
     start = request.number("p", 0) * size
-    page = [discussions.summary(d) for d in found[start : start + size]]
-    return json_response({"discussions": page, "count": len(found), "start": start})
+    return json_response(
+        {
+            "discussions": [discussions.summary(d) for d in found[start : start + size]],
+            "count": len(found),
+            "start": start,
+        }
+    )
 
 
 def _open(call: Call) -> HubResponse:
@@ -35,12 +40,15 @@ def _open(call: Call) -> HubResponse:
     if not 3 <= len(title) <= 200:
         raise HubRefusal(400, "the title must have 3 to 200 characters")
     note = Note(title, user.name, str(asked.get("description", "")))
-    status = "draft" if is_pull_request else "open"
-    discussion = call.world.open_discussion(repo, note, pull_request=is_pull_request, status=status)
+    discussion = call.world.open_discussion(
+        repo, note, pull_request=is_pull_request, status="draft" if is_pull_request else "open"
+    )
     if is_pull_request:
         discussion.base_sha = repo.refs[discussion.ref] = repo.refs["refs/heads/main"]
-    address = f"{call.world.endpoint}/{repo.repo_id}/discussions/{discussion.number}"
-    return json_response({"num": discussion.number, "url": address}, changed=True)
+    return json_response(
+        {"num": discussion.number, "url": f"{call.world.endpoint}/{repo.repo_id}/discussions/{discussion.number}"},
+        changed=True,
+    )
 
 
 def _one(call: Call, repo: Repository) -> Discussion:
@@ -64,15 +72,14 @@ def _managed(call: Call) -> tuple[HubUser, Discussion]:
 def _comment(call: Call) -> HubResponse:
     repo, user = call.signed_in
     text = str(call.request.json().get("comment", ""))
-    event = _one(call, repo).comment(user.name, text, call.world.clock())
-    return json_response({"newMessage": event}, changed=True)
+    return json_response({"newMessage": _one(call, repo).comment(user.name, text, call.world.clock())}, changed=True)
 
 
 def _own_comment(call: Call) -> tuple[HubUser, Discussion, dict[str, Any]]:
     repo, user = call.signed_in
     discussion = _one(call, repo)
-    named = (e for e in discussion.events if e["id"] == call.names["event"] and e["type"] == "comment")
-    event = next(named, None)
+    comments = (e for e in discussion.events if e["type"] == "comment")
+    event = next((e for e in comments if e["id"] == call.names["event"]), None)
     if event is None:
         raise HubRefusal(404, "Comment not found")
     if event["author"]["name"] != user.name:

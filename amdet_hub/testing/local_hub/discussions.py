@@ -6,12 +6,11 @@ Knows: events, states, the difference a pull request makes. Refuses to know: who
 from __future__ import annotations
 
 import difflib
-import hashlib
 import io
 from dataclasses import dataclass, field
 from typing import Any
 
-from amdet_hub.testing.local_hub.storage import Commit, Repository
+from amdet_hub.testing.local_hub.storage import Commit, Repository, sha1
 
 DEFAULT_TITLE = "Upload files"
 
@@ -66,8 +65,12 @@ class Discussion:
 
     def comment(self, author: str, text: str, date: str) -> dict[str, Any]:
         """Add a comment and return its event."""
-        data = {"edited": False, "hidden": False, "latest": _text(text, author, date), "history": []}
-        return self._add("comment", author, date, data)
+        return self._add(
+            "comment",
+            author,
+            date,
+            {"edited": False, "hidden": False, "latest": _text(text, author, date), "history": []},
+        )
 
     def edit(self, event: dict[str, Any], author: str, text: str, date: str) -> dict[str, Any]:
         """Replace the text of a comment; the old one stays in its history."""
@@ -95,10 +98,15 @@ class Discussion:
         self._add("commit", commit.note.author, commit.date, {"subject": commit.note.title, "oid": commit.sha})
 
     def _add(self, kind: str, author: str, date: str, data: dict[str, Any]) -> dict[str, Any]:
-        name = f"{self.repo_id}/{self.number}/{len(self.events)}".encode()
-        event_id = hashlib.sha1(name, usedforsecurity=False).hexdigest()[:24]
-        who = {"name": author, "type": "user"}
-        self.events.append({"id": event_id, "type": kind, "createdAt": date, "author": who, "data": data})
+        self.events.append(
+            {
+                "id": sha1(f"{self.repo_id}/{self.number}/{len(self.events)}".encode())[:24],
+                "type": kind,
+                "createdAt": date,
+                "author": {"name": author, "type": "user"},
+                "data": data,
+            }
+        )
         return self.events[-1]
 
     def as_local(self, repo: Repository) -> LocalPullRequest:

@@ -78,7 +78,6 @@ class FaultControls:
         return None
 
     def _distort(self, request: HubRequest, response: HubResponse) -> None:
-        """Let every matching rule change `response` in place."""
         is_file = response.content and request.method == "GET" and response.status in (200, 206)
         with self._rules_lock:
             for rule in self._rules:
@@ -105,8 +104,7 @@ class FaultControls:
             message: `X-Error-Message`, and the body's `error`.
             method: only requests of this method (`"HEAD"`, `"POST"`).
         """
-        refusal = HubRefusal(status, message, headers=headers)
-        self._add(_Rule(text, times, method, refusal.response()))
+        self._add(_Rule(text, times, method, HubRefusal(status, message, headers=headers).response()))
 
     def rate_limit(
         self, text: str, *, retry_after_s: int, times: int | None = None, method: str | None = None
@@ -115,8 +113,14 @@ class FaultControls:
 
         The client itself waits that long, and a second more, where it retries.
         """
-        headers = {"Retry-After": str(retry_after_s)}
-        self.fail(text, status=429, times=times, headers=headers, message="Too Many Requests", method=method)
+        self.fail(
+            text,
+            status=429,
+            times=times,
+            headers={"Retry-After": str(retry_after_s)},
+            message="Too Many Requests",
+            method=method,
+        )
 
     def drop(self, text: str, *, times: int | None = 1, method: str | None = None) -> None:
         """Hang up without an answer."""

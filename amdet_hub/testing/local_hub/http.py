@@ -18,11 +18,6 @@ from urllib.parse import urlsplit
 
 from amdet_hub.testing.local_hub.messages import HubRequest, HubResponse, Side
 
-_BODILESS = (204, 304)
-
-
-Answer = Callable[[HubRequest], HubResponse]
-
 
 class HubServer(ThreadingHTTPServer):
     """One listening socket on loopback, which answers once its `thread` is started.
@@ -33,13 +28,12 @@ class HubServer(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 64
 
-    def __init__(self, side: Side, port: int, answer: Answer) -> None:
+    def __init__(self, side: Side, port: int, answer: Callable[[HubRequest], HubResponse]) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.side: Side = side
         self.answer = answer
         self.stopping = threading.Event()
         self._open: set[socket.socket] = set()
-        self.port = int(self.server_address[1])
         self.thread = threading.Thread(target=self.serve_forever, args=(0.02,), name=f"local-hub-{side}", daemon=True)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -86,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
-        has_body = response.status not in _BODILESS
+        has_body = response.status not in (204, 304)
         if response.endless:
             self.send_header("Connection", "close")
         elif has_body:

@@ -53,8 +53,7 @@ class LocalHub(FaultControls, Contents):
         strict_pull_requests: bool = False,
     ) -> None:
         FaultControls.__init__(self)
-        limits = HubLimits(lfs_threshold_bytes, tree_page_size, multipart_bytes, strict_pull_requests)
-        Contents.__init__(self, limits)
+        Contents.__init__(self, HubLimits(lfs_threshold_bytes, tree_page_size, multipart_bytes, strict_pull_requests))
         self._ports = (port, lfs_port)
         self._hooks: list[Callable[[LoggedRequest], object]] = []
         self._log: list[LoggedRequest] = []
@@ -71,8 +70,8 @@ class LocalHub(FaultControls, Contents):
                 hub.server_close()
                 raise
             self._servers = [hub, lfs]
-            self._world.endpoint = f"http://127.0.0.1:{hub.port}"
-            self._world.lfs_endpoint = f"http://localhost:{lfs.port}"
+            self._world.endpoint = f"http://127.0.0.1:{hub.server_port}"
+            self._world.lfs_endpoint = f"http://localhost:{lfs.server_port}"
             for server in self._servers:
                 server.thread.start()
         return self

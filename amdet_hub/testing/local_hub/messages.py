@@ -171,8 +171,11 @@ class HubRefusal(Exception):
     def response(self) -> HubResponse:
         """The answer that says so, in the headers and the body the real Hub uses."""
         # file names come from repositories, and a newline in one would start a new header
-        said = "".join(c if c.isprintable() and c.isascii() else "?" for c in self.message)
-        headers = {**self.headers, **({"X-Error-Code": self.code} if self.code else {}), "X-Error-Message": said}
+        headers = {
+            **self.headers,
+            **({"X-Error-Code": self.code} if self.code else {}),
+            "X-Error-Message": "".join(c if c.isprintable() and c.isascii() else "?" for c in self.message),
+        }
         return json_response({"error": self.message}, status=self.status, headers=headers)
 
 
@@ -180,8 +183,12 @@ def json_response(
     data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None, changed: bool = False
 ) -> HubResponse:
     """`data` as a JSON answer."""
-    typed = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
-    return HubResponse(status, typed, json.dumps(data).encode(), changed=changed)
+    return HubResponse(
+        status,
+        {"Content-Type": "application/json; charset=utf-8", **(headers or {})},
+        json.dumps(data).encode(),
+        changed=changed,
+    )
 
 
 def file_response(request: HubRequest, blob: Blob, headers: Mapping[str, str]) -> HubResponse:

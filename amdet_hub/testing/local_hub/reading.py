@@ -21,10 +21,19 @@ _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 def _whoami(call: Call) -> HubResponse:
     user = call.user
     role = "read" if user.read_only else "write"
-    orgs = [{"type": "org", "name": name, "fullname": name, "roleInOrg": role} for name in sorted(user.can_write)]
-    access = {"type": "access_token", "accessToken": {"displayName": "test", "role": role}}
-    names = {"type": "user", "id": user.name, "name": user.name, "fullname": user.name}
-    return json_response({**names, "isPro": False, "orgs": orgs, "auth": access})
+    return json_response(
+        {
+            "type": "user",
+            "id": user.name,
+            "name": user.name,
+            "fullname": user.name,
+            "isPro": False,
+            "orgs": [
+                {"type": "org", "name": name, "fullname": name, "roleInOrg": role} for name in sorted(user.can_write)
+            ],
+            "auth": {"type": "access_token", "accessToken": {"displayName": "test", "role": role}},
+        }
+    )
 
 
 def _owner(call: Call) -> HubResponse:
@@ -64,10 +73,19 @@ def _collection(call: Call) -> HubResponse:
     if slug not in call.world.collections:
         raise HubRefusal(404, "Collection not found")
     rows = enumerate(call.world.collections[slug])
-    items = [{"_id": f"{i:024x}", "type": kind, "id": name, "position": i} for i, (kind, name) in rows]
-    owner = {"name": slug.partition("/")[0]}
-    shown = {"position": 0, "private": False, "theme": "blue", "upvotes": 0, "lastUpdated": "2026-01-01T00:00:00.000Z"}
-    return json_response({"slug": slug, "title": slug, "owner": owner, "items": items, **shown})
+    return json_response(
+        {
+            "slug": slug,
+            "title": slug,
+            "owner": {"name": slug.partition("/")[0]},
+            "items": [{"_id": f"{i:024x}", "type": kind, "id": name, "position": i} for i, (kind, name) in rows],
+            "position": 0,
+            "private": False,
+            "theme": "blue",
+            "upvotes": 0,
+            "lastUpdated": "2026-01-01T00:00:00.000Z",
+        }
+    )
 
 
 def _paged(call: Call, rows: Sequence[Any], size: int) -> HubResponse:
@@ -150,8 +168,7 @@ def _lfs_content(call: Call) -> HubResponse:
     blob = call.world.store.get(call.names["sha256"])
     if blob is None:
         raise HubRefusal(404, "NoSuchKey")
-    headers = {"ETag": f'"{blob.sha256}"', "Content-Type": "application/octet-stream"}
-    return file_response(call.request, blob, headers)
+    return file_response(call.request, blob, {"ETag": f'"{blob.sha256}"', "Content-Type": "application/octet-stream"})
 
 
 READ_ROUTES = (

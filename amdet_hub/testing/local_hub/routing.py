@@ -76,8 +76,11 @@ class Call:
         """The repository, whose files may be read too: a gated one is refused (401, 403) before terms are accepted."""
         repo, user = self.visible, self.visitor
         if repo.gated and not self.world.may_read(repo, user):
-            said = f"Access to model {self.repo_id} is restricted. Visit {self.world.endpoint}/{self.repo_id} to ask."
-            raise HubRefusal(401 if user is None else 403, said, code="GatedRepo")
+            raise HubRefusal(
+                401 if user is None else 403,
+                f"Access to model {self.repo_id} is restricted. Visit {self.world.endpoint}/{self.repo_id} to ask.",
+                code="GatedRepo",
+            )
         return repo
 
     @property

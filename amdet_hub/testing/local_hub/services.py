@@ -45,8 +45,7 @@ def _run(world: World, job: LocalJob, runner: JobRunner) -> None:
     code = runner(job, job.lines.append)
     with world.lock:
         if job.stage == "RUNNING":
-            failed = f"Job failed with exit code: {code}"
-            job.stage, job.message = ("ERROR", failed) if code else ("COMPLETED", None)
+            job.stage, job.message = ("ERROR", f"Job failed with exit code: {code}") if code else ("COMPLETED", None)
 
 
 def _described(job: LocalJob) -> dict[str, Any]:
@@ -81,8 +80,11 @@ def _logs(call: Call) -> HubResponse:
     if job.stage == "RUNNING":  # the wait lets go of the lock: the job itself may be asking this Hub
         threading.Condition(call.world.lock).wait(_LOG_WAIT_S)
     events = [{"timestamp": _DATE, "data": line} for line in ["===== Job started", *job.lines]]
-    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
-    return HubResponse(200, {"Content-Type": "text/event-stream"}, body)
+    return HubResponse(
+        200,
+        {"Content-Type": "text/event-stream"},
+        "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode(),
+    )
 
 
 def _cancel(call: Call) -> HubResponse:
@@ -108,11 +110,23 @@ def _create_webhook(call: Call) -> HubResponse:
     if not watched or any(item.get("type") not in _WATCHED or not item.get("name") for item in watched):
         raise HubRefusal(400, "'watched' must name what is watched")
     hooks, domains = call.world.webhooks.setdefault(user.name, []), asked.get("domains", ["repo", "discussion"])
-    hook = {"id": f"{len(hooks) + 1:024x}", "watched": watched, "domains": domains, "disabled": False}
-    job = {"sourceJobId": asked.get("jobSourceId"), "secrets": sorted(asked.get("secrets") or {})}
-    job |= {"command": [], "environment": {}, "flavor": "cpu-basic"}
-    hook |= {"url": asked["url"]} if asked.get("url") else {"job": job}
-    hooks.append(hook | ({"secret": asked["secret"]} if asked.get("secret") else {}))
+    job: dict[str, Any] = {
+        "sourceJobId": asked.get("jobSourceId"),
+        "secrets": sorted(asked.get("secrets") or {}),
+        "command": [],
+        "environment": {},
+        "flavor": "cpu-basic",
+    }
+    hooks.append(
+        {
+            "id": f"{len(hooks) + 1:024x}",
+            "watched": watched,
+            "domains": domains,
+            "disabled": False,
+            **({"url": asked["url"]} if asked.get("url") else {"job": job}),
+            **({"secret": asked["secret"]} if asked.get("secret") else {}),
+        }
+    )
     return json_response({"webhook": hooks[-1]}, changed=True)
 
 

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 # Names that are LFS files whatever their size: what a new Hub repository's `.gitattributes` says, in short.
@@ -40,9 +41,14 @@ def logical_clock() -> Callable[[], str]:
     return lambda: (_EPOCH + timedelta(seconds=next(seconds))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
+def sha1(data: bytes) -> str:
+    """The digest that git names things by, in hex."""
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
 def git_id(data: bytes) -> str:
     """What git names a file of these bytes by."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return sha1(b"blob %d\0" % len(data) + data)
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,7 @@ class Blob:
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes `start:stop` in pieces of at most 64 KiB."""
         stop = self.size if stop is None else min(stop, self.size)
-        if isinstance(self.source, bytes):
-            for at in range(start, stop, CHUNK_BYTES):
-                yield self.source[at : min(at + CHUNK_BYTES, stop)]
-            return
-        with self.source.open("rb") as file:
+        with BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb") as file:
             file.seek(start)
             while start < stop and (piece := file.read(min(CHUNK_BYTES, stop - start))):
                 start += len(piece)
@@ -236,7 +238,7 @@ class Repository:
         date = self.clock()
         listing = [(path, files[path].oid) for path in sorted(files)]
         said = json.dumps([self.repo_id, listing, parent, note.title, note.message, note.author, date])
-        sha = note.sha or hashlib.sha1(said.encode(), usedforsecurity=False).hexdigest()
+        sha = note.sha or sha1(said.encode())
         dated = {path: replace(entry, commit_sha=sha) for path, entry in sorted(files.items())}
         same = {path: before[path] for path, oid in listing if path in before and before[path].oid == oid}
         self.commits[sha] = Commit(sha, parent, dated | same, note, date)

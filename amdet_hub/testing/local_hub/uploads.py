@@ -18,8 +18,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def _preupload(call: Call) -> HubResponse:
-    as_pull_request = call.request.flag("create_pr")
-    repo = call.signed_in[0] if as_pull_request else branch_of(call, call.names["revision"])[0]
+    repo, *_ = call.signed_in if call.request.flag("create_pr") else branch_of(call, call.names["revision"])
     commit, rows = call.commit_of(repo), []
     for asked in call.request.rows("files"):
         path, size = str(asked.get("path")), _size(asked)
@@ -41,9 +40,13 @@ def _lfs_batch(call: Call) -> HubResponse:
         branch_of(call, str(ref.get("name")))
     else:  # the client names no branch when it is about to open a pull request
         _ = call.signed_in
-    objects = [_upload_actions(call, str(o.get("oid")), _size(o)) for o in call.request.rows("objects")]
-    data = {"transfer": "basic", "objects": objects}
-    return json_response(data, headers={"Content-Type": "application/vnd.git-lfs+json"})
+    return json_response(
+        {
+            "transfer": "basic",
+            "objects": [_upload_actions(call, str(o.get("oid")), _size(o)) for o in call.request.rows("objects")],
+        },
+        headers={"Content-Type": "application/vnd.git-lfs+json"},
+    )
 
 
 def _upload_actions(call: Call, oid: str, size: int) -> dict[str, Any]:
@@ -59,12 +62,20 @@ def _upload_actions(call: Call, oid: str, size: int) -> dict[str, Any]:
     upload: dict[str, Any] = {"href": signed(world.lfs_endpoint, f"/upload/{name}")}
     part_bytes = world.limits.multipart_bytes
     if part_bytes is not None and size > part_bytes:
-        numbers = range(1, -(-size // part_bytes) + 1)
-        parts = {str(n): signed(world.lfs_endpoint, f"/upload/{name}/{n}") for n in numbers}
         upload = {"href": signed(world.endpoint, f"/api/complete_multipart/{name}")}
-        upload["header"] = {"chunk_size": str(part_bytes), **parts}
-    verify = {"href": f"{world.endpoint}/{call.repo_id}.git/info/lfs/objects/verify"}
-    return {**answer, "actions": {"upload": upload, "verify": verify}}
+        upload["header"] = {
+            "chunk_size": str(part_bytes),
+            **{
+                str(n): signed(world.lfs_endpoint, f"/upload/{name}/{n}") for n in range(1, -(-size // part_bytes) + 1)
+            },
+        }
+    return {
+        **answer,
+        "actions": {
+            "upload": upload,
+            "verify": {"href": f"{world.endpoint}/{call.repo_id}.git/info/lfs/objects/verify"},
+        },
+    }
 
 
 def _lfs_upload(call: Call) -> HubResponse:
@@ -73,8 +84,7 @@ def _lfs_upload(call: Call) -> HubResponse:
     if not part:
         return _store(call, body)
     call.world.parts[sha256, int(part)] = body
-    etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    return HubResponse(200, {"ETag": f'"{etag}"'}, changed=True)
+    return HubResponse(200, {"ETag": f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'}, changed=True)
 
 
 def _complete_multipart(call: Call) -> HubResponse:

@@ -157,8 +157,11 @@ class World:
         Raises:
             MergeConflict: main changed the same files.
         """
-        head = repo.commits[repo.refs[discussion.ref]]
-        commit = repo.merge("refs/heads/main", head, Note(f"{discussion.title} (#{discussion.number})", author))
+        commit = repo.merge(
+            "refs/heads/main",
+            repo.commits[repo.refs[discussion.ref]],
+            Note(f"{discussion.title} (#{discussion.number})", author),
+        )
         discussion.merge_commit = commit.sha
         discussion.set_status("merged", author, self.clock())
         return commit

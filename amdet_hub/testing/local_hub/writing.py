@@ -39,8 +39,7 @@ def _create_repo(call: Call) -> HubResponse:
     data = {"url": f"{world.endpoint}/{repo_id}", "name": name}
     if repo_id in world.repositories:
         return json_response({"error": "You already created this model repo", **data}, status=409)
-    private = asked.get("visibility") == "private" or bool(asked.get("private"))
-    repo = world.create(repo_id, private=private)
+    repo = world.create(repo_id, private=asked.get("visibility") == "private" or bool(asked.get("private")))
     attributes = repo.entry(".gitattributes", _ATTRIBUTES)
     repo.advance("refs/heads/main", {attributes.path: attributes}, Note("initial commit", "system"))
     return json_response(data, changed=True)
@@ -48,8 +47,10 @@ def _create_repo(call: Call) -> HubResponse:
 
 def _validate_yaml(call: Call) -> HubResponse:
     errors, warnings = validate_card(str(call.request.json().get("content", "")))
-    data = {"errors": [{"message": e} for e in errors], "warnings": [{"message": w} for w in warnings]}
-    return json_response(data, status=400 if errors else 200)
+    return json_response(
+        {"errors": [{"message": e} for e in errors], "warnings": [{"message": w} for w in warnings]},
+        status=400 if errors else 200,
+    )
 
 
 def branch_of(call: Call, revision: str) -> tuple[Repository, HubUser, str]:
@@ -86,7 +87,6 @@ def _commit(call: Call) -> HubResponse:
 
 
 def _commit_as_pull_request(call: Call) -> HubResponse:
-    """A commit on a new branch `refs/pr/N`, and the pull request for it."""
     repo, user = call.signed_in
     header, operations = _operations(call)
     base = _pull_request_base(call, repo, header.get("parentCommit"))
@@ -95,8 +95,9 @@ def _commit_as_pull_request(call: Call) -> HubResponse:
     discussion = call.world.open_discussion(repo, note, pull_request=True, status="open")
     discussion.base_sha, repo.refs[discussion.ref] = base.sha, commit.sha
     discussion.add_commit(commit)
-    address = f"{call.world.endpoint}/{repo.repo_id}/discussions/{discussion.number}"
-    return _committed(call, repo, commit, pullRequestUrl=address)
+    return _committed(
+        call, repo, commit, pullRequestUrl=f"{call.world.endpoint}/{repo.repo_id}/discussions/{discussion.number}"
+    )
 
 
 def _pull_request_base(call: Call, repo: Repository, parent: str | None) -> Commit:
@@ -175,9 +176,16 @@ def _large(repo: Repository, path: str, value: dict[str, Any]) -> FileEntry:
 
 
 def _committed(call: Call, repo: Repository, commit: Commit, **more: str) -> HubResponse:
-    address = f"{call.world.endpoint}/{repo.repo_id}/commit/{commit.sha}"
-    data = {"success": True, "commitOid": commit.sha, "commitUrl": address, "hookOutput": ""}
-    return json_response({**data, **more}, changed=True)
+    return json_response(
+        {
+            "success": True,
+            "commitOid": commit.sha,
+            "commitUrl": f"{call.world.endpoint}/{repo.repo_id}/commit/{commit.sha}",
+            "hookOutput": "",
+            **more,
+        },
+        changed=True,
+    )
 
 
 def _branch(call: Call) -> HubResponse:

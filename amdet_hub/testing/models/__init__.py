@@ -13,24 +13,14 @@ Diffusion pipelines.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import (
-    CLIPConfig,
-    CLIPModel,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    SiglipConfig,
-    SiglipModel,
-    SiglipTextConfig,
-    SiglipTextModel,
-)
 
 from amdet_hub.testing.models.tokenizers import (
     clip_tokenizer,
@@ -131,9 +121,14 @@ def tiny_clip(
     }
     written: dict[str, Any] = {"architectures": [kind], **text}
     if kind == "CLIPModel":
-        towers = {"projection_dim": projection_dim, "text_config": text, "vision_config": _VISION}
-        written = {"architectures": [kind], "model_type": "clip", **towers}
-    tensors = _seeded(size, lambda: _clip_tensors(kind, text))
+        written = {
+            "architectures": [kind],
+            "model_type": "clip",
+            "projection_dim": projection_dim,
+            "text_config": text,
+            "vision_config": _VISION,
+        }
+    tensors = _new_tensors(kind, written, size["seed"])
     _write_repository(folder, written, tensors, size)
     for variant, dtype in (variants or {}).items():
         _write_weights(folder / f"model.{variant}.safetensors", tensors, dtype)
@@ -162,10 +157,13 @@ def tiny_siglip(
     text |= {} if projection_size is None else {"projection_size": projection_size}
     written: dict[str, Any] = {"architectures": [kind], **text}
     if kind == "SiglipModel":
-        vision = {"model_type": "siglip_vision_model", **_VISION}
-        written = {"model_type": "siglip", "text_config": text, "vision_config": vision}
+        written = {
+            "model_type": "siglip",
+            "text_config": text,
+            "vision_config": {"model_type": "siglip_vision_model", **_VISION},
+        }
         written |= {"architectures": [kind]} if version == 1 else {}
-    _write_repository(folder, written, _seeded(size, lambda: _siglip_tensors(kind, text)), size)
+    _write_repository(folder, written, _new_tensors(kind, written, size["seed"]), size)
     if size["tokenizer"]:
         make = siglip_tokenizer if version == 1 else siglip2_tokenizer
         write_tokenizer_json(make(size["vocab_size"]), folder)
@@ -192,7 +190,8 @@ def tiny_pipeline(
         index[name] = ["transformers", architecture]
         if architecture == "T5EncoderModel":
             index[tokenizer] = ["transformers", "T5TokenizerFast"]
-            _write_t5(folder / name)
+            _write_json(folder / name / "config.json", {"architectures": [architecture], "model_type": "t5"})
+            _write_weights(folder / name / "model.safetensors", {"shared.weight": torch.zeros(4, 4)}, "float32")
             continue
         index[tokenizer] = ["transformers", "CLIPTokenizer"]
         layers, seed = size["layers"] + number, size["seed"] + number
@@ -213,8 +212,17 @@ def _filled(config: TinyConfig, **defaults: Unpack[TinyConfig]) -> TinyConfig:
     """`config` with a value for every key that it leaves out."""
     if unknown := config.keys() - TinyConfig.__annotations__.keys():
         raise TypeError(f"a tiny encoder has no '{min(unknown)}'")
-    same: TinyConfig = {"hidden_size": 32, "layers": 2, "heads": 2, "seed": 0, "dtype": "float32"}
-    return {"sharded": False, "tokenizer": True, **same, **defaults, **config}
+    return {
+        "hidden_size": 32,
+        "layers": 2,
+        "heads": 2,
+        "seed": 0,
+        "dtype": "float32",
+        "sharded": False,
+        "tokenizer": True,
+        **defaults,
+        **config,
+    }
 
 
 def _text_config(model_type: str, size: TinyConfig) -> dict[str, Any]:
@@ -228,29 +236,15 @@ def _text_config(model_type: str, size: TinyConfig) -> dict[str, Any]:
     }
 
 
-def _seeded(size: TinyConfig, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def _new_tensors(kind: ClipKind | SiglipKind, config: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
+    """The random weights that transformers gives a new model of this class, by their names in its files."""
+    model_class = getattr(transformers, kind)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(size["seed"])
-        return make()
-
-
-def _clip_tensors(kind: ClipKind, text: Mapping[str, Any]) -> dict[str, Tensor]:
-    config = CLIPTextConfig(**text)
-    if kind == "CLIPTextModel":  # in memory it has no `text_model.`; its files do
-        return {f"text_model.{name}": t for name, t in CLIPTextModel(config).state_dict().items()}
-    if kind == "CLIPTextModelWithProjection":
-        return dict(CLIPTextModelWithProjection(config).state_dict())
-    return dict(
-        CLIPModel(
-            CLIPConfig(text_config=dict(text), vision_config=dict(_VISION), projection_dim=text["projection_dim"])
-        ).state_dict()
-    )
-
-
-def _siglip_tensors(kind: SiglipKind, text: Mapping[str, Any]) -> dict[str, Tensor]:
-    if kind == "SiglipTextModel":
-        return {f"text_model.{name}": t for name, t in SiglipTextModel(SiglipTextConfig(**text)).state_dict().items()}
-    return dict(SiglipModel(SiglipConfig(text_config=dict(text), vision_config=dict(_VISION))).state_dict())
+        torch.manual_seed(seed)
+        tensors = model_class(model_class.config_class(**config)).state_dict()
+    # in memory a bare text tower has no `text_model.`; its files do
+    prefix = "text_model." if kind in ("CLIPTextModel", "SiglipTextModel") else ""
+    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
 def _write_repository(
@@ -283,16 +277,12 @@ def _write_shards(folder: Path, tensors: Mapping[str, Tensor], dtype: str) -> No
     _write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": weight_map})
 
 
-def _write_t5(folder: Path) -> None:
-    _write_json(folder / "config.json", {"architectures": ["T5EncoderModel"], "model_type": "t5"})
-    save_file({"shared.weight": torch.zeros(4, 4)}, folder / "model.safetensors", metadata={"format": "pt"})
-
-
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_readme(folder: Path) -> None:
-    text = "---\nlicense: apache-2.0\n---\n# Tiny model\n\nRandom weights, for tests.\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(
+        "---\nlicense: apache-2.0\n---\n# Tiny model\n\nRandom weights, for tests.\n", encoding="utf-8"
+    )

@@ -30,6 +30,7 @@ CheckpointKind = Literal["sd1", "sd1-old", "sd2", "sdxl", "sdxl-refiner", "sd3"]
 _RENAMED = {
     ".layer_norm1.": ".ln_1.",
     ".layer_norm2.": ".ln_2.",
+    ".self_attn.q_proj.": ".attn.in_proj_",
     ".self_attn.out_proj.": ".attn.out_proj.",
     ".mlp.fc1.": ".mlp.c_fc.",
     ".mlp.fc2.": ".mlp.c_proj.",
@@ -55,15 +56,10 @@ def openclip_tensors(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[st
     for name, tensor in ours.items():
         if ".self_attn.q_proj." in name:
             parts = [ours[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")]
-            key = name.replace("self_attn.q_proj.", "attn.in_proj_").replace(
-                "encoder.layers.", "transformer.resblocks."
-            )
-            renamed[key] = torch.cat(parts)
-        elif ".self_attn.k_proj." in name or ".self_attn.v_proj." in name:
-            continue
+            renamed[_renamed(name)] = torch.cat(parts)
         elif name == "text_projection.weight":
             renamed["text_projection"] = tensor.T.contiguous()
-        else:
+        elif ".self_attn.k_proj." not in name and ".self_attn.v_proj." not in name:
             renamed[_renamed(name)] = tensor
     return {prefix + name: t for name, t in renamed.items()}
 
@@ -83,14 +79,18 @@ def tiny_openclip(folder: Path, *, custom_text: bool = False, quick_gelu: bool =
         quick_gelu: the activation.
         options: of `tiny_clip`.
     """
-    act = "quick_gelu" if quick_gelu else "gelu"
-    tiny_clip(folder, kind="CLIPTextModelWithProjection", hidden_act=act, legacy_eos=True, **options)
+    tiny_clip(
+        folder,
+        kind="CLIPTextModelWithProjection",
+        hidden_act="quick_gelu" if quick_gelu else "gelu",
+        legacy_eos=True,
+        **options,
+    )
     config = json.loads((folder / "config.json").read_text())
-    text = _text_cfg(config)
     model = {
         "embed_dim": config["projection_dim"],
         "vision_cfg": {"image_size": 8, "layers": 1, "width": 16, "patch_size": 4},
-        "text_cfg": text,
+        "text_cfg": _text_cfg(config),
     }
     model |= {"quick_gelu": True} if quick_gelu else {}
     model |= {"custom_text": True} if custom_text else {}
@@ -104,24 +104,26 @@ def tiny_openclip_siglip(folder: Path, **options: Any) -> Path:
     """
     tiny_siglip(folder, kind="SiglipTextModel", **options)
     config = json.loads((folder / "config.json").read_text())
-    text = _text_cfg({"max_position_embeddings": 64, **config}) | {
-        "no_causal_mask": True,
-        "proj_bias": True,
-        "pool_type": "last",
-        "norm_kwargs": {"eps": 1e-6},
-        "act_kwargs": {"approximate": "tanh"},
-        "hf_tokenizer_name": "timm/ViT-B-16-SigLIP",
-        "tokenizer_kwargs": {"clean": "canonicalize"},
-    }
-    size = config.get("projection_size", config["hidden_size"])
-    model = {
-        "embed_dim": size,
-        "init_logit_bias": -10,
-        "custom_text": True,
-        "vision_cfg": {"timm_model_name": "x"},
-        "text_cfg": text,
-    }
-    return _rewrite(folder, model, "text.")
+    return _rewrite(
+        folder,
+        {
+            "embed_dim": config.get("projection_size", config["hidden_size"]),
+            "init_logit_bias": -10,
+            "custom_text": True,
+            "vision_cfg": {"timm_model_name": "x"},
+            "text_cfg": _text_cfg({"max_position_embeddings": 64, **config})
+            | {
+                "no_causal_mask": True,
+                "proj_bias": True,
+                "pool_type": "last",
+                "norm_kwargs": {"eps": 1e-6},
+                "act_kwargs": {"approximate": "tanh"},
+                "hf_tokenizer_name": "timm/ViT-B-16-SigLIP",
+                "tokenizer_kwargs": {"clean": "canonicalize"},
+            },
+        },
+        "text.",
+    )
 
 
 def tiny_checkpoint(
@@ -168,8 +170,7 @@ def _tower(
 ) -> dict[str, Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         tiny_clip(Path(folder), kind=kind, layers=layers, seed=seed, dtype=dtype, tokenizer=False, **options)
-        tensors: dict[str, Tensor] = load_file(Path(folder) / "model.safetensors")
-        return tensors
+        return dict(load_file(Path(folder) / "model.safetensors"))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -187,7 +188,6 @@ def _text_cfg(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rewrite(folder: Path, model_cfg: Mapping[str, Any], prefix: str) -> Path:
-    """Replace transformers' files in `folder` by OpenCLIP's."""
     weights = folder / "model.safetensors"
     tensors = openclip_tensors(load_file(weights), prefix)
     dtype = next(iter(tensors.values())).dtype

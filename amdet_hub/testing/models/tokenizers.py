@@ -38,8 +38,12 @@ def sentences(n: int = 400, seed: int = 0) -> Iterator[str]:
 
 
 def _clip_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
-    words = pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True)
-    return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
 
 
 def clip_tokenizer(vocab_size: int) -> Tokenizer:
@@ -60,13 +64,14 @@ def clip_tokenizer(vocab_size: int) -> Tokenizer:
         raise ValueError(f"the sentences yield {len(merges)} merges, {n_merges} were asked for")
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*letters, *(c + "</w>" for c in letters), *(a + b for a, b in merges), START_OF_TEXT, END_OF_TEXT]
-    model = models.BPE(
-        vocab={token: i for i, token in enumerate(tokens)},
-        merges=merges,
-        end_of_word_suffix="</w>",
-        unk_token=END_OF_TEXT,
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={token: i for i, token in enumerate(tokens)},
+            merges=merges,
+            end_of_word_suffix="</w>",
+            unk_token=END_OF_TEXT,
+        )
     )
-    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
@@ -112,15 +117,16 @@ def siglip2_tokenizer(vocab_size: int) -> Tokenizer:
         sentences(), trainers.BpeTrainer(vocab_size=max(vocab_size - 261, 1), show_progress=False)
     )
     learned = json.loads(trained.to_str())["model"]
-    fixed = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{i:02X}>" for i in range(256))]
-    tokens = [*fixed, *sorted(learned["vocab"], key=learned["vocab"].__getitem__)][:vocab_size]
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    learned_in_order = sorted(learned["vocab"], key=learned["vocab"].__getitem__)
+    tokens = [*special, *(f"<0x{i:02X}>" for i in range(256)), *learned_in_order][:vocab_size]
     vocab = {token: i for i, token in enumerate(tokens)}
     merges = [(a, b) for a, b in map(tuple, learned["merges"]) if a + b in vocab and a in vocab and b in vocab]
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.add_special_tokens(["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"])
+    tokenizer.add_special_tokens(special)
     return tokenizer
 
 
@@ -135,8 +141,9 @@ def write_vocab_and_merges(tokenizer: Tokenizer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
-    lines = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "merges.txt").write_text(
+        "\n".join(["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]) + "\n", encoding="utf-8"
+    )
 
 
 def _trained_merges() -> list[tuple[str, str]]:
