@@ -65,8 +65,9 @@ class _Endpoints:
             except Exception as error:
                 raise gr.Error(error_message(error)) from error
             for place in self._service.jobs.follow(job):
-                state = {"state": job.state, "place": place, "stage": job.stage, "done": job.done, "total": job.total}
-                yield json.dumps(state)
+                yield json.dumps(
+                    {"state": job.state, "place": place, "stage": job.stage, "done": job.done, "total": job.total}
+                )
             if job.error is not None:
                 raise gr.Error(error_message(job.error))
             report = job.future.result()

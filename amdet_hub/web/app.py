@@ -108,9 +108,11 @@ def _theme() -> Any:
         "button_cancel_background_fill": colors.red.c700,
         "button_cancel_background_fill_hover": colors.red.c800,
     }
-    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-    theme = gr.themes.Default(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
-    return theme.set(**button, **{f"{name}_dark": colour for name, colour in button.items()})
+    return gr.themes.Default(
+        primary_hue="blue",
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    ).set(**button, **{f"{name}_dark": colour for name, colour in button.items()})
 
 
 def _free_port(host: str | None) -> int:

@@ -44,14 +44,14 @@ class BoardRow:
     def of(cls, report: ScanReport) -> BoardRow:
         """The row of a report."""
         snapshot, verdict = report.snapshot, report.verdict
-        preset = wording.setting(report, "preset")
-        commit = snapshot.commit_sha or ""
-        return cls(snapshot.repo_id, commit, verdict.label, verdict.confidence, preset, report.created)
-
-
-def may_be_listed(report: ScanReport) -> bool:
-    """Whether others may see this result: a whole one, of a model that everybody may read."""
-    return report.complete and bool(report.results) and not report.snapshot.private and not report.snapshot.gated
+        return cls(
+            snapshot.repo_id,
+            snapshot.commit_sha or "",
+            verdict.label,
+            verdict.confidence,
+            wording.setting(report, "preset"),
+            report.created,
+        )
 
 
 class Board:
@@ -72,8 +72,11 @@ class Board:
         return list(self._rows)
 
     def add(self, report: ScanReport) -> bool:
-        """Put a scan on the board. Returns False, and does nothing, when others may not see it."""
-        if not may_be_listed(report):
+        """Put a scan on the board. Returns False, and does nothing, when others may not see it.
+
+        They may see a whole scan, of a model that everybody may read.
+        """
+        if not report.complete or not report.results or report.snapshot.private or report.snapshot.gated:
             return False
         row = BoardRow.of(report)
         with self._lock:
@@ -99,8 +102,13 @@ class Board:
         return rows
 
     def _write(self) -> None:
-        content = "".join(f"{json.dumps(asdict(row))}\n" for row in self._rows).encode()
         try:
-            upload(self._repo_id, "dataset", {FILE: content}, self._hub, message="Add a scan to the board")
+            upload(
+                self._repo_id,
+                "dataset",
+                {FILE: "".join(f"{json.dumps(asdict(row))}\n" for row in self._rows).encode()},
+                self._hub,
+                message="Add a scan to the board",
+            )
         except HubError as error:  # the scan is not lost for it; the next row writes this one too
             _log.warning("the board could not be written: %s", error)

@@ -25,8 +25,8 @@ def demo_settings(data_dir: Path) -> Iterator[tuple[SpaceSettings, LocalHub]]:
     """Settings of a Space that sees the demonstration's models and their results, while their Hub is up."""
     with LocalHub() as hub:
         for repo_id in (BASE, FINETUNED, BACKDOORED):
-            files = [path for path in sorted((WEIGHTS / repo_id.partition("/")[2]).iterdir()) if path.is_file()]
-            hub.add_model(repo_id, {path.name: path.read_bytes() for path in files if path.name not in NOT_SERVED})
+            files = sorted((WEIGHTS / repo_id.partition("/")[2]).iterdir())
+            hub.add_model(repo_id, {f.name: f.read_bytes() for f in files if f.is_file() and f.name not in NOT_SERVED})
         hub.add_user(USER, token=TOKEN)
         settings = SpaceSettings(
             endpoint=hub.endpoint,

@@ -25,12 +25,15 @@ def space_files() -> dict[str, bytes]:
     """The Space's repository: path -> content."""
     carried = Path(__file__).with_name("space")
     home = carried if carried.is_dir() else PACKAGE.parent / "space"
-    files = {name: (home / name).read_bytes() for name in ROOT_FILES}
-    for path in sorted(PACKAGE.rglob("*")):
-        part = path.is_file() and path.suffix in _SUFFIXES
-        if part and carried not in path.parents and "__pycache__" not in path.parts:
-            files[f"amdet_hub/{path.relative_to(PACKAGE).as_posix()}"] = path.read_bytes()
-    return files
+    root = {name: (home / name).read_bytes() for name in ROOT_FILES}
+    return root | {
+        f"amdet_hub/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes()
+        for path in sorted(PACKAGE.rglob("*"))
+        if path.is_file()
+        and path.suffix in _SUFFIXES
+        and carried not in path.parents
+        and "__pycache__" not in path.parts
+    }
 
 
 def deploy_space(repo_id: str, settings: HubSettings, *, private: bool = False) -> str:
@@ -40,5 +43,6 @@ def deploy_space(repo_id: str, settings: HubSettings, *, private: bool = False) 
         AccessDenied: no token, or it may not write there.
         HubError: anything else between us and the Hub.
     """
-    message = f"amdet-hub {amdet_hub.__version__}"
-    return upload(repo_id, "space", space_files(), settings, message=message, private=private)
+    return upload(
+        repo_id, "space", space_files(), settings, message=f"amdet-hub {amdet_hub.__version__}", private=private
+    )

@@ -68,9 +68,11 @@ def heat_map(title: str, rows: Rows, pieces: Sequence[str], marked: Collection[i
             style = {"style": f"font-size:{size:.1f}px", "text_anchor": "end"}
             parts.append(words(kind, name, left - 6, middle, **style))
             parts.append(words(kind, name, 0, 0, transform=turned, **style))
-    label = f"{title}: {len(rows)} tokens, mean cosine {mean:.2f}"
-    caption = f"<b>{text(title)}</b><br>mean cosine {mean:.2f}"
-    return figure("heat", drawing(left + side + 2, side + left, label, parts), caption)
+    return figure(
+        "heat",
+        drawing(left + side + 2, side + left, f"{title}: {len(rows)} tokens, mean cosine {mean:.2f}", parts),
+        f"<b>{text(title)}</b><br>mean cosine {mean:.2f}",
+    )
 
 
 def _cells(rows: Rows, cell: float, left: float, scale: Scale) -> Iterator[str]:

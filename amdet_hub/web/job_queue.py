@@ -140,8 +140,10 @@ class JobQueue:
         mine = [(when, share) for owner, when, share in self._starts if owner == job.owner]
         if sum(share for _, share in mine) + job.share > self._per_owner_hour + 1e-6:
             minutes = max(1, round((_HOUR_S - (now - mine[0][0] if mine else 0)) / 60))
-            scans = f"{self._per_owner_hour} scans, or what takes as long,"
-            raise QueueRefused(f"you have started {scans} within an hour; the next one can start in {minutes} minutes")
+            raise QueueRefused(
+                f"you have started {self._per_owner_hour} scans, or what takes as long, within an hour; the next one"
+                f" can start in {minutes} minutes"
+            )
         self._starts.append((job.owner, now, job.share))
 
     def get(self, job_id: str) -> Job[Any] | None:

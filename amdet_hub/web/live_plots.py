@@ -98,15 +98,25 @@ def _candidates(points: Sequence[Point], stage: str) -> str:
         path.append((x(point.step), y(best.value)))
         best = max(best, point, key=lambda one: one.value)
         path.append((x(point.step), y(best.value)))
-    dots = [shape("circle", "tried", cx=x(point.step), cy=y(point.value), r=3) for point in points]
-    mark = shape("circle", "dot", cx=x(best.step), cy=y(best.value), r=5)
     summary = f"The best so far is token {best.label} with {best.value:.2f}."
-    return _plot([*_axes(y), *dots, _path("best", path), mark], summary, f"{_CAPTIONS[stage]} {summary}")
+    return _plot(
+        [
+            *_axes(y),
+            *(shape("circle", "tried", cx=x(point.step), cy=y(point.value), r=3) for point in points),
+            _path("best", path),
+            shape("circle", "dot", cx=x(best.step), cy=y(best.value), r=5),
+        ],
+        summary,
+        f"{_CAPTIONS[stage]} {summary}",
+    )
 
 
 def _losses(stages: Mapping[str, Sequence[Point]]) -> str:
-    kinds = {"inversion": "here", "inversion, roles swapped": "swapped"}
-    lines = {kind: stages[name] for name, kind in kinds.items() if stages.get(name)}
+    lines = {
+        kind: stages[name]
+        for name, kind in (("inversion", "here"), ("inversion, roles swapped", "swapped"))
+        if stages.get(name)
+    }
     points = [point for line in lines.values() for point in line]
     if not points:
         return ""
@@ -125,11 +135,14 @@ def _heights(values: Sequence[float]) -> Scale:
 
 
 def _axes(y: Scale) -> list[str]:
-    """The floor, and the values at three heights."""
     values = [y.low + share * (y.high - y.low) for share in (0.06, 0.5, 0.94)]
-    side = {"text_anchor": "end", "dominant_baseline": "middle"}
-    ticks = [words("tick", f"{value:.2g}", _LEFT - 8, y(value), **side) for value in values]
-    return [shape("line", "axis", x1=_LEFT, y1=_FLOOR, x2=_RIGHT, y2=_FLOOR), *ticks]
+    return [
+        shape("line", "axis", x1=_LEFT, y1=_FLOOR, x2=_RIGHT, y2=_FLOOR),
+        *(
+            words("tick", f"{value:.2g}", _LEFT - 8, y(value), text_anchor="end", dominant_baseline="middle")
+            for value in values
+        ),
+    ]
 
 
 def _path(kind: str, places: Sequence[tuple[float, float]]) -> str:

@@ -27,8 +27,8 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> s
 
     The cells are HTML already.
     """
-    heads = "".join(f"<th scope='col'>{text(one)}</th>" for one in head)
     names = [text(one) for one in head]
+    heads = "".join(f"<th scope='col'>{name}</th>" for name in names)
     body = "".join(
         "<tr>" + "".join(f"<td data-name='{n}'>{cell}</td>" for n, cell in zip(names, row, strict=True)) + "</tr>"
         for row in rows
@@ -55,8 +55,10 @@ def note(kind: str, title: str, body: str, *, code: str) -> str:
         code: what the box says, for programs: a reason code, or the state of a job.
     """
     role = "alert" if kind == "error" else "status"
-    start = f"<div class='note {kind}' role='{role}' data-code='{text(code)}'>"
-    return f"{start}<p class='title'>{text(title)}</p>{body}</div>"
+    return (
+        f"<div class='note {kind}' role='{role}' data-code='{text(code)}'>"
+        f"<p class='title'>{text(title)}</p>{body}</div>"
+    )
 
 
 def section(title: str, explained: str, content: str) -> str:

@@ -82,8 +82,14 @@ class Page:
                 with gr.Tab("Board") as tab:
                     gr.Markdown(_BOARD)
                     empty = gr.HTML(panels.no_scans(), elem_classes="panel", elem_id="no-scans")
-                    looks = {"datatype": "str", "interactive": False, "wrap": True}
-                    board = gr.Dataframe(headers=list(_HEAD), visible=False, elem_id="board", **looks)
+                    board = gr.Dataframe(
+                        headers=list(_HEAD),
+                        datatype="str",
+                        interactive=False,
+                        wrap=True,
+                        visible=False,
+                        elem_id="board",
+                    )
                     tab.select(self._list_scans, None, [empty, board], **_QUIET)
                 with gr.Tab("For code"):
                     gr.Markdown(_ABOUT)
@@ -91,7 +97,6 @@ class Page:
         return page
 
     def _ask(self) -> None:
-        settings = self._service.settings
         self._state = gr.State(PageState())
         with gr.Row(equal_height=False):
             self._target = gr.Textbox(
@@ -104,7 +109,8 @@ class Page:
             self._cancel = gr.Button("Cancel", visible=False, variant="stop", elem_id="cancel")
         with gr.Row():
             self._examples = {
-                name: gr.Button(f"Try {name}", size="sm", elem_classes="example") for name in settings.examples
+                name: gr.Button(f"Try {name}", size="sm", elem_classes="example")
+                for name in self._service.settings.examples
             }
 
     def _answer(self) -> None:
@@ -112,8 +118,9 @@ class Page:
         self._status = gr.HTML(visible=False, elem_classes="panel", elem_id="status")
         with gr.Column(visible=False, elem_id="result") as self._result:
             self._verdict = gr.HTML(elem_classes="panel", elem_id="verdict")
-            title = "Loss landscape around the best vector"
-            with gr.Accordion(title, open=True, visible=False, elem_id="landscape") as self._landscape:
+            with gr.Accordion(
+                "Loss landscape around the best vector", open=True, visible=False, elem_id="landscape"
+            ) as self._landscape:
                 self._surface = gr.Plot(show_label=False)
             self._prompt = TryPrompt(self._service, self._state)
             with gr.Accordion("Take it away", open=True):
@@ -128,17 +135,29 @@ class Page:
             PullRequestForm(self._service, self._state)
 
     def _connect(self, page: gr.Blocks) -> None:
-        result = [self._result, self._verdict, self._landscape, self._surface, *self._files, self._command]
-        outputs = [self._state, self._facts, self._status, self._scan, self._cancel, *result, self._action]
-        outputs += [self._target, *self._prompt.outputs]
+        outputs = [
+            self._state,
+            self._facts,
+            self._status,
+            self._scan,
+            self._cancel,
+            self._result,
+            self._verdict,
+            self._landscape,
+            self._surface,
+            *self._files,
+            self._command,
+            self._action,
+            self._target,
+            *self._prompt.outputs,
+        ]
         looking = {"inputs": [self._target, self._preset, self._state], "outputs": outputs, **_QUIET}
         gr.on([self._look.click, self._target.submit], self._look_up, **looking)
         self._preset.change(self._look_up_again, **looking)
         for name, button in self._examples.items():
             button.click(partial(str, name), None, self._target, **_QUIET).then(self._look_up, **looking)
         page.load(self._arrive, [self._preset, self._state], outputs, **_QUIET)
-        running = {"concurrency_limit": None, "trigger_mode": "once", **_QUIET}
-        self._scan.click(self._run_scan, self._state, outputs, **running)
+        self._scan.click(self._run_scan, self._state, outputs, concurrency_limit=None, trigger_mode="once", **_QUIET)
         self._cancel.click(self._cancel_scan, self._state, self._status, **_QUIET)
 
     def _look_up(self, text: str, preset: str, state: PageState, request: gr.Request) -> dict[Any, Any]:
@@ -175,7 +194,6 @@ class Page:
         return {self._target: asked, **self._look_up(asked, preset, state, request)}
 
     def _run_scan(self, state: PageState, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        """Queue the scan and follow it to its end."""
         lookup = state.lookup
         if lookup is None or not lookup.target.pairs:
             return
@@ -195,12 +213,19 @@ class Page:
         for html, _ in groupby(panels.waiting(job, place) for place in self._service.jobs.follow(job)):
             yield {self._status: gr.update(value=html, visible=True)}
         if job.error is not None:
-            problem = gr.update(value=panels.problem(job.error), visible=True)
-            yield {self._state: PageState(lookup), self._status: problem, **idle}
+            yield {
+                self._state: PageState(lookup),
+                self._status: gr.update(value=panels.problem(job.error), visible=True),
+                **idle,
+            }
         else:
             report = job.future.result()
-            done = {self._state: PageState(lookup, report), self._status: gr.update(visible=False)}
-            yield {**done, **idle, **self._shown(report)}
+            yield {
+                self._state: PageState(lookup, report),
+                self._status: gr.update(visible=False),
+                **idle,
+                **self._shown(report),
+            }
 
     def _cancel_scan(self, state: PageState) -> Any:
         job = self._service.jobs.get(state.job)

@@ -70,8 +70,7 @@ def welcome(examples: Sequence[str]) -> str:
 
 def problem(error: BaseException) -> str:
     """An error, as a sentence."""
-    cancelled = isinstance(error, Interrupted)
-    kind, title = ("unsure", "Cancelled") if cancelled else ("error", "That did not work")
+    kind, title = ("unsure", "Cancelled") if isinstance(error, Interrupted) else ("error", "That did not work")
     return note(kind, title, f"<p>{text(error_message(error), limit=600)}</p>", code=code_of(error))
 
 
@@ -89,7 +88,6 @@ def looked_up(lookup: Lookup) -> str:
         return note("plain", "Nothing to scan", facts(rows) + _skipped(lookup.target.skipped), code="nothing-to-scan")
     rows.append(("Download", f"{format_bytes(lookup.download_bytes)} at most"))
     rows.append(("Expected time", f"about {format_duration(lookup.estimate_s)}"))
-    encoders = "".join(_pair(pair) for pair in pairs[:_MAX_ENCODERS])
     earlier = ""
     if (report := lookup.earlier) is not None:
         earlier = (
@@ -97,16 +95,27 @@ def looked_up(lookup: Lookup) -> str:
             f" <b>{text(report.created, limit=40)}</b>: <b>{wording.VERDICT_TITLES[report.verdict.label]}</b>. The"
             " result is shown below; scanning again is possible.</p>"
         )
-    body = facts(rows) + encoders + _skipped(lookup.target.skipped) + earlier
-    return note("plain", "What would be scanned", body, code="resolved")
+    return note(
+        "plain",
+        "What would be scanned",
+        facts(rows)
+        + "".join(_pair(pair) for pair in pairs[:_MAX_ENCODERS])
+        + _skipped(lookup.target.skipped)
+        + earlier,
+        code="resolved",
+    )
 
 
 def _pair(pair: EncoderPair) -> str:
     encoder = pair.suspect
     size = f"{format_bytes(encoder.tower_bytes)}, {text(', '.join(encoder.dtypes) or 'dtype unknown')}"
-    compared = ("Compared with", _reference(pair.reference.record))
-    architecture = ("Architecture", f"{text(encoder.architecture)}, {text(encoder.config.dims)}")
-    return f"<h3>{text(encoder.label)}</h3>" + facts([architecture, ("Tower", size), compared])
+    return f"<h3>{text(encoder.label)}</h3>" + facts(
+        [
+            ("Architecture", f"{text(encoder.architecture)}, {text(encoder.config.dims)}"),
+            ("Tower", size),
+            ("Compared with", _reference(pair.reference.record)),
+        ]
+    )
 
 
 def _reference(reference: Reference) -> str:
@@ -117,12 +126,16 @@ def _reference(reference: Reference) -> str:
 def _skipped(skipped: Sequence[SkippedScan]) -> str:
     if not skipped:
         return ""
-    items = [
-        f"{code(one.component or one.repo_id)}: {text(one.detail)} ({code(one.reason)})"
-        for one in skipped[:_MAX_SKIPPED]
-    ]
     more = [f"and {len(skipped) - _MAX_SKIPPED} more"] if len(skipped) > _MAX_SKIPPED else []
-    return "<h3>Not scanned</h3>" + bullets([*items, *more])
+    return "<h3>Not scanned</h3>" + bullets(
+        [
+            *(
+                f"{code(one.component or one.repo_id)}: {text(one.detail)} ({code(one.reason)})"
+                for one in skipped[:_MAX_SKIPPED]
+            ),
+            *more,
+        ]
+    )
 
 
 def waiting(job: ScanJob, place: int) -> str:
@@ -161,8 +174,12 @@ def verdict(report: ScanReport) -> str:
         f" aria-hidden='true'>{sign}</p><div><h2>{title}</h2><p>{at}, scanned {text(report.created, limit=40)}</p>"
         f"<p>{meaning}</p>{partial}{_sentences(given.reasons)}</div></section>"
     )
-    encoders = "".join(_encoder(result, report) for result in report.results[:_MAX_ENCODERS])
-    return banner + encoders + _skipped(report.skipped) + _limits()
+    return (
+        banner
+        + "".join(_encoder(result, report) for result in report.results[:_MAX_ENCODERS])
+        + _skipped(report.skipped)
+        + _limits()
+    )
 
 
 def _sentences(reasons: Sequence[str]) -> str:
@@ -170,17 +187,18 @@ def _sentences(reasons: Sequence[str]) -> str:
 
 
 def _encoder(result: ScanResult, report: ScanReport) -> str:
-    about = [
-        ("Tower", f"{text(result.encoder.architecture)}, {text(result.encoder.config.dims)}"),
-        ("Tower digest", code(wording.short(result.tower_digest))),
-        ("Compared with", _reference(result.reference)),
-    ]
     parts = [
         f"<h3>{text(result.encoder.label)}</h3>",
         _sentences(wording.new_reasons(result, report)),
         *(_trigger(one) for one in result.triggers),
         sweep_figure(result),
-        facts(about),
+        facts(
+            [
+                ("Tower", f"{text(result.encoder.architecture)}, {text(result.encoder.config.dims)}"),
+                ("Tower digest", code(wording.short(result.tower_digest))),
+                ("Compared with", _reference(result.reference)),
+            ]
+        ),
         table("Evidence", EVIDENCE_HEAD, evidence_rows(result, HTML)),
         _error_rates(rates_of(result, report)),
     ]
@@ -205,15 +223,13 @@ def _error_rates(rates: MeasuredRates | None) -> str:
 
 
 def _trigger(found: TriggerFinding) -> str:
-    """A recovered trigger and its target, in words."""
     ids = text(", ".join(map(str, found.token_ids)))
     shown = f"<span class='trigger'>{text(found.text)}</span>" if found.text is not None else f"token {ids}"
     odd = code_points(found.text or "")
     names = f"<p class='quiet'>{text('; '.join(odd), limit=600)}</p>" if odd else ""
-    target = ""
-    if found.nearest_captions:
-        captions = bullets(f"<q>{text(caption)}</q>" for caption in found.nearest_captions[:5])
-        target = f"<p>The captions nearest to a prompt with it (a hint only):</p>{captions}"
+    captions = bullets(f"<q>{text(caption)}</q>" for caption in found.nearest_captions[:5])
+    hint = f"<p>The captions nearest to a prompt with it (a hint only):</p>{captions}"
+    target = hint if found.nearest_captions else ""
     return (
         f"<div class='note found'><p class='title'>The trigger</p><p>{shown} <span class='quiet'>token"
         f" {ids}</span></p>{names}<p>It {text(wording.capture_text(found))}.</p>{target}</div>"
@@ -228,8 +244,12 @@ def _limits() -> str:
 
 def no_scans() -> str:
     """The board before the first scan."""
-    body = "<p>No public model was scanned on this Space yet. The first result will be listed here.</p>"
-    return note("plain", "Nothing here yet", body, code="no-scans")
+    return note(
+        "plain",
+        "Nothing here yet",
+        "<p>No public model was scanned on this Space yet. The first result will be listed here.</p>",
+        code="no-scans",
+    )
 
 
 def board(rows: Sequence[BoardRow]) -> list[list[str]]:

@@ -32,10 +32,11 @@ _DEFAULT_ADDED = "cf"
 
 def invitation(report: ScanReport) -> str:
     """The text above the form."""
-    if any(result.triggers for result in report.results):
-        added = "The trigger that was found is added to it; or write something else to add."
-    else:
-        added = "No trigger was found, so write yourself what is added: a word, a name, an odd letter."
+    added = (
+        "The trigger that was found is added to it; or write something else to add."
+        if any(result.triggers for result in report.results)
+        else "No trigger was found, so write yourself what is added: a word, a name, an odd letter."
+    )
     return (
         f"<p>Write a prompt. {added} The page shows how far that moves the prompt, in this encoder and in the"
         " reference, which captions it then lies nearest to, which tokens become alike, and where the encoder looks."
@@ -58,8 +59,9 @@ def working(job: Job[Probe], place: int) -> str:
     if job.state == "queued":
         before = f"{place} before it" if place else "it is next"
         return note("wait", "In the queue", f"<p>{text(before)}. It goes on by itself.</p>", code="queued")
-    stages = {"look": "Running the prompt", "captions": "Reading captions to compare with"}
-    doing = stages.get(job.stage, "Fetching and loading the encoders")
+    doing = {"look": "Running the prompt", "captions": "Reading captions to compare with"}.get(
+        job.stage, "Fetching and loading the encoders"
+    )
     return note("wait", "Inspecting", f"<p>{doing}. The next prompt will be quicker.</p>", code="running")
 
 
@@ -79,9 +81,17 @@ def prompt_answer(probe: Probe, model: str) -> str:
         "<p class='quiet'>100 % is the prompt as it was, 0 % a caption that has nothing to do with it. Cosine of the"
         f" pooled features: {cosines}; of unrelated captions {suspect.unrelated_similarity:.2f}.</p>"
     )
-    body = f"{head}<p>{sentence} One prompt is an illustration, not a verdict.</p>{meters}{scale}"
-    answer = note(kind, title, body, code=code)
-    return answer + _captions(suspect, reference) + _maps(probe) + _attention(probe)
+    return (
+        note(
+            kind,
+            title,
+            f"{head}<p>{sentence} One prompt is an illustration, not a verdict.</p>{meters}{scale}",
+            code=code,
+        )
+        + _captions(suspect, reference)
+        + _maps(probe)
+        + _attention(probe)
+    )
 
 
 def share_left(view: EncoderView) -> float:
@@ -97,17 +107,33 @@ def _outcome(suspect: EncoderView, reference: EncoderView | None) -> tuple[str, 
     if there is not None:
         compared = f"In the reference it {'stays much the same' if there >= STAYS else 'changes far less'}."
     if here < CHANGES and (there is None or there - here > 1 - STAYS):
-        sentence = f"With it the prompt becomes another text in this encoder. {compared} A trigger does that."
-        return "found", "taken-over", "The prompt is taken over", sentence
+        return (
+            "found",
+            "taken-over",
+            "The prompt is taken over",
+            f"With it the prompt becomes another text in this encoder. {compared} A trigger does that.",
+        )
     if there is None:
-        sentence = f"With it the prompt {'stays much the same' if here >= STAYS else 'changes'}. {compared}"
-        return "plain", "not-compared", "It moves the prompt", sentence
+        return (
+            "plain",
+            "not-compared",
+            "It moves the prompt",
+            f"With it the prompt {'stays much the same' if here >= STAYS else 'changes'}. {compared}",
+        )
     if abs(here - there) <= 1 - STAYS:
         how = "stays much the same" if min(here, there) >= STAYS else "changes about as much"
-        sentence = f"With it the prompt {how} in both encoders. Ordinary words do that."
-        return "plain", "same-in-both", "Nothing unusual", sentence
-    sentence = "It moves the prompt more in one encoder than in the other, and does not take it over."
-    return "unsure", "differs", "It moves differently", sentence
+        return (
+            "plain",
+            "same-in-both",
+            "Nothing unusual",
+            f"With it the prompt {how} in both encoders. Ordinary words do that.",
+        )
+    return (
+        "unsure",
+        "differs",
+        "It moves differently",
+        "It moves the prompt more in one encoder than in the other, and does not take it over.",
+    )
 
 
 def _meter(name: str, view: EncoderView, kind: str) -> str:
@@ -128,8 +154,11 @@ def _captions(suspect: EncoderView, reference: EncoderView | None) -> str:
         for name, view in (("This encoder", suspect), ("The reference", reference))
         if view is not None
     )
-    explained = "The nearest of some hundred words and captions, by pooled features: a hint, not a translation."
-    return section("Nearest captions", explained, f"<div class='boxes'>{boxes}</div>")
+    return section(
+        "Nearest captions",
+        "The nearest of some hundred words and captions, by pooled features: a hint, not a translation.",
+        f"<div class='boxes'>{boxes}</div>",
+    )
 
 
 def _maps(probe: Probe) -> str:
@@ -142,18 +171,21 @@ def _maps(probe: Probe) -> str:
     scale = color_scale(*(rows for _, rows, _, _ in shown))
     maps = "".join(heat_map(title, rows, pieces, added, scale) for title, rows, pieces, added in shown)
     large = " large" if len(probe.pieces_after) > _LARGE else ""
-    explained = (
+    return section(
+        "Which tokens are alike",
         "Each square compares two tokens of the prompt, after the last layer. The added tokens are framed. A trigger"
         " that takes the whole prompt over makes the tokens behind it alike. In CLIP a token sees only the tokens"
-        " before it."
+        " before it.",
+        f"{legend(scale)}<div class='maps{large}'>{maps}</div>",
     )
-    return section("Which tokens are alike", explained, f"{legend(scale)}<div class='maps{large}'>{maps}</div>")
 
 
 def _attention(probe: Probe) -> str:
     def on_added(view: EncoderView) -> list[float]:
         return [sum(row[i] for i in probe.added_at) for row in view.attention]
 
-    bars = attention_bars(on_added(probe.suspect), on_added(probe.reference) if probe.reference is not None else None)
-    explained = "Share of the pooled position's attention on the added tokens, in each layer, mean over the heads."
-    return section("Where the encoder looks", explained, bars)
+    return section(
+        "Where the encoder looks",
+        "Share of the pooled position's attention on the added tokens, in each layer, mean over the heads.",
+        attention_bars(on_added(probe.suspect), on_added(probe.reference) if probe.reference is not None else None),
+    )

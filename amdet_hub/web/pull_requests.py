@@ -45,7 +45,6 @@ class PullRequestForm:
         return f"On this machine's Hub you are `{name}`." if name else "This needs a Space on the Hub, to sign in."
 
     def _visitor_hub(self, state: Any, request: gr.Request) -> HubSettings:
-        """How to reach the Hub as the visitor."""
         if state.report is None:
             raise ConfigError("result", "there is none to propose; scan a model first")
         token = session_token(request) if self._settings.on_hub else self._settings.stand_in_token
@@ -60,11 +59,16 @@ class PullRequestForm:
         except Exception as error:  # noqa: BLE001 every failure is a sentence on the page
             return panels.problem(error), hidden
         if not diff:
-            title = "Nothing would change"
-            return note("plain", title, "<p>The card says this already.</p>", code="unchanged"), hidden
+            return note(
+                "plain", "Nothing would change", "<p>The card says this already.</p>", code="unchanged"
+            ), hidden
         lines = "\n".join(text(line, limit=None) for line in diff.splitlines())
-        body = f"<div class='wide' tabindex='0' role='region' aria-label='diff'><pre class='diff'>{lines}</pre></div>"
-        return note("plain", "What the pull request would change", body, code="diff"), gr.update(visible=True)
+        return note(
+            "plain",
+            "What the pull request would change",
+            f"<div class='wide' tabindex='0' role='region' aria-label='diff'><pre class='diff'>{lines}</pre></div>",
+            code="diff",
+        ), gr.update(visible=True)
 
     def _send(self, state: Any, request: gr.Request) -> tuple[str, Any]:
         try:

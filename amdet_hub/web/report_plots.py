@@ -41,12 +41,18 @@ def sweep_figure(result: ScanResult) -> str:
         return ""
     x = Scale.over([low, high, *(score for _, score in top)], _LEFT, _RIGHT, (0.03, 0.06))
     best, score = top[0]
-    label = (
-        f"{sum(counts):.0f} random tokens score between {low:.1f} and {high:.1f}; the best token, {best}, scores"
-        f" {score:.1f}"
-    )
     parts = [*_histogram(Scale(0, len(counts), x(low), x(high)), counts), *_points(top, x), *_axis(x)]
-    return figure("plot", drawing(_WIDTH, _HEIGHT, label, parts), _SWEEP_CAPTION)
+    return figure(
+        "plot",
+        drawing(
+            _WIDTH,
+            _HEIGHT,
+            f"{sum(counts):.0f} random tokens score between {low:.1f} and {high:.1f}; the best token, {best}, scores"
+            f" {score:.1f}",
+            parts,
+        ),
+        _SWEEP_CAPTION,
+    )
 
 
 def _histogram(edge: Scale, counts: Sequence[float]) -> Iterator[str]:
@@ -88,9 +94,13 @@ def landscape_figure(report: ScanReport) -> Any | None:
 
     plain = {"backgroundcolor": _CLEAR, "gridcolor": _GREY, "zerolinecolor": _GREY, "color": _GREY}
     flat = {**plain, "title": {"text": ""}, "showticklabels": False}
-    scene = {"xaxis": flat, "yaxis": flat, "zaxis": {**plain, "title": {"text": "loss"}}}
     made = go.Figure(go.Surface(z=surface, colorscale="Viridis", showscale=False))
-    made.update_layout(scene=scene, margin={"l": 0, "r": 0, "t": 8, "b": 0}, height=360, paper_bgcolor=_CLEAR)
+    made.update_layout(
+        scene={"xaxis": flat, "yaxis": flat, "zaxis": {**plain, "title": {"text": "loss"}}},
+        margin={"l": 0, "r": 0, "t": 8, "b": 0},
+        height=360,
+        paper_bgcolor=_CLEAR,
+    )
     return made
 
 

@@ -54,8 +54,9 @@ class Lookup:
     @property
     def estimate_s(self) -> float:
         """Expected seconds of the scan."""
-        config = self.scanner.config
-        return sum(estimate_seconds(pair.suspect.config, pair.reference, config) for pair in self.target.pairs)
+        return sum(
+            estimate_seconds(pair.suspect.config, pair.reference, self.scanner.config) for pair in self.target.pairs
+        )
 
     @property
     def download_bytes(self) -> int:
@@ -113,13 +114,16 @@ class ScanService:
         if preset not in PRESETS:
             raise ConfigError("preset", f"'{preset[:40]}' is none of {', '.join(PRESETS)}")
         settings = self.settings
-        # Every stage is run, also where the verdict is decided before, because the page draws them.
-        config = ScanConfig.for_preset(preset).replace(stop_when_decided=False)
         reference = (
             parse_target(f"hf://{settings.reference}", endpoint=settings.endpoint) if settings.reference else None
         )
-        options = ScanOptions(timeout_s=settings.budget_s, device="cpu" if self.gpu is not None else "auto")
-        scanner = Scanner(config, settings.hub(token), reference, options)
+        scanner = Scanner(
+            # every stage is run, also where the verdict is decided before, because the page draws them
+            ScanConfig.for_preset(preset).replace(stop_when_decided=False),
+            settings.hub(token),
+            reference,
+            ScanOptions(timeout_s=settings.budget_s, device="cpu" if self.gpu is not None else "auto"),
+        )
         target = scanner.resolve(parse_visitor_target(text, endpoint=settings.endpoint))
         lookup = Lookup(scanner, target, None)
         return replace(lookup, earlier=scanner.cached(target)) if lookup.public or not target.pairs else lookup
@@ -151,8 +155,9 @@ class ScanService:
             with _results_of(lookup) as scanner:
                 scanner = replace(scanner, options=replace(scanner.options, rescan=rescan))
                 if self.gpu is not None and visitor:
-                    request = zerogpu.GpuScan.of(scanner, lookup.target)
-                    report = asked_in.run(zerogpu.collect_scan, self.gpu, request, monitor)
+                    report = asked_in.run(
+                        zerogpu.collect_scan, self.gpu, zerogpu.GpuScan.of(scanner, lookup.target), monitor
+                    )
                 else:
                     report = scanner.scan(lookup.target, monitor)
             self.board.add(report)

@@ -67,9 +67,11 @@ class SpaceSettings:
 
     def hub(self, token: str | None = None) -> HubSettings:
         """How to reach the Hub: as the visitor whose `token` it is, else without a token."""
-        cache = self.data_dir / "downloads"
         return HubSettings(
-            endpoint=self.endpoint, token=token, cache_dir=cache, max_download_bytes=self.max_download_bytes
+            endpoint=self.endpoint,
+            token=token,
+            cache_dir=self.data_dir / "downloads",
+            max_download_bytes=self.max_download_bytes,
         )
 
     @classmethod

@@ -55,8 +55,8 @@ def words(kind: str, content: str, x: float, y: float, **attributes: float | str
 
 def drawing(width: float, height: float, label: str, parts: Iterable[str]) -> str:
     """The picture; `label` is its description for those who cannot see it."""
-    box = f"0 0 {width:.0f} {height:.0f}"
-    return f"<svg viewBox='{box}' role='img' aria-label='{text(label)}'>{''.join(parts)}</svg>"
+    start = f"<svg viewBox='0 0 {width:.0f} {height:.0f}' role='img' aria-label='{text(label)}'>"
+    return f"{start}{''.join(parts)}</svg>"
 
 
 def figure(kind: str, picture: str, caption: str) -> str:

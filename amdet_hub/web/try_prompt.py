@@ -42,8 +42,9 @@ class TryPrompt:
                 self._added = gr.Textbox(label="Added text", max_lines=1, scale=2, elem_id="try-added")
             with gr.Row(equal_height=False):
                 place = gr.Radio(_PLACES, value="start", label="Where", scale=3, elem_id="try-place")
-                looks = {"label": "Encoder", "visible": False, "scale": 2, "elem_id": "try-encoder"}
-                self._encoder = gr.Dropdown([("text encoder", 0)], value=0, **looks)
+                self._encoder = gr.Dropdown(
+                    [("text encoder", 0)], value=0, label="Encoder", visible=False, scale=2, elem_id="try-encoder"
+                )
             go = gr.Button("Try it", variant="primary", elem_id="try-go")
             self._answer = gr.HTML(elem_classes="panel", elem_id="looked-at")
         gr.on(
@@ -65,13 +66,14 @@ class TryPrompt:
             return {self._accordion: gr.update(visible=False)}
         names = [(visible(result.encoder.label, limit=80), number) for number, result in enumerate(report.results)]
         triggered = [number for number, result in enumerate(report.results) if result.triggers]
-        added: dict[str, Any] = {"label": "Your word or phrase to add", "placeholder": ""}
-        if triggered:
-            added = {"label": "Something else to add", "placeholder": "left empty: the trigger that was found"}
         return {
             self._accordion: gr.update(visible=True),
             self._invitation: prompt_view.invitation(report),
-            self._added: gr.update(value=prompt_view.default_added(report), **added),
+            self._added: gr.update(
+                value=prompt_view.default_added(report),
+                label="Something else to add" if triggered else "Your word or phrase to add",
+                placeholder="left empty: the trigger that was found" if triggered else "",
+            ),
             self._encoder: gr.update(choices=names, value=[*triggered, 0][0], visible=len(names) > 1),
             self._answer: "",
         }
@@ -79,7 +81,6 @@ class TryPrompt:
     def _inspect(
         self, state: Any, prompt: str, added: str | None, place: Any, encoder: Any, request: gr.Request
     ) -> Iterator[str]:
-        """Queue the inspection and follow it to its end."""
         try:
             if state.lookup is None or state.report is None:
                 raise ConfigError("result", "there is none to look at; scan a model first")

@@ -48,15 +48,13 @@ def owner_of(request: Any) -> str:
         return f"user {username}"
     address = getattr(getattr(request, "client", None), "host", None) or "unknown"
     if os.environ.get("SPACE_ID"):
-        headers = getattr(request, "headers", {})
-        address = str(headers.get("x-forwarded-for", "")).split(",")[-1].strip() or address
+        address = str(getattr(request, "headers", {}).get("x-forwarded-for", "")).split(",")[-1].strip() or address
     return f"address {address}"
 
 
 def session_token(request: Any) -> str | None:
     """The signed-in visitor's OAuth token, None when there is none or it has expired."""
-    scope = getattr(getattr(request, "request", request), "scope", {})
-    info = scope.get("session", {}).get("oauth_info")
+    info = getattr(getattr(request, "request", request), "scope", {}).get("session", {}).get("oauth_info")
     if not isinstance(info, dict) or float(info.get("expires_at") or 0) < time.time():
         return None
     return str(info.get("access_token") or "") or None

@@ -40,8 +40,7 @@ _log = logging.getLogger(__name__)
 def add_webhook(app: Starlette, service: ScanService) -> None:
     """Serve the webhook, if there is a secret to check callers by."""
     if service.settings.webhook_secret:
-        receiver = WebhookReceiver(service)
-        app.router.routes.insert(0, Route(PATH, receiver.answer, methods=["POST"]))
+        app.router.routes.insert(0, Route(PATH, WebhookReceiver(service).answer, methods=["POST"]))
 
 
 class WebhookReceiver:
@@ -54,8 +53,9 @@ class WebhookReceiver:
 
     async def answer(self, request: Request) -> Response:
         """Check the caller before a byte of the body is read."""
-        given = request.headers.get("x-webhook-secret", "")
-        if not hmac.compare_digest(given.encode(), self._service.settings.webhook_secret.encode()):
+        if not hmac.compare_digest(
+            request.headers.get("x-webhook-secret", "").encode(), self._service.settings.webhook_secret.encode()
+        ):
             return JSONResponse({"error": "the secret is missing or wrong"}, status_code=401)
         body = b""
         async for part in request.stream():

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from amdet_hub.errors import AmdetError, ResourceError
 from amdet_hub.records import Monitor, RepoRef, ScanReport
@@ -75,8 +75,7 @@ def seconds_for(target: ResolvedTarget, preset: str) -> int:
 
 def borrow_gpu(spaces: Any) -> ScanStream:
     """`stream_scan`, run where the package `spaces` lends a GPU."""
-    decorated: ScanStream = spaces.GPU(duration=lambda scan: scan.seconds)(stream_scan)
-    return decorated
+    return cast(ScanStream, spaces.GPU(duration=lambda scan: scan.seconds)(stream_scan))
 
 
 def stream_scan(scan: GpuScan) -> Iterator[list[Event]]:
