@@ -43,7 +43,7 @@ class _Endpoints:
             model: a model id such as "org/model", "org/model@revision", or the address of its page on the Hub.
             preset: "quick" or "standard".
         """
-        return json.dumps(lookup_data(self._look_up(model, preset)))
+        return json.dumps(_lookup_data(self._look_up(model, preset)))
 
     def scan(self, model: str, preset: str = "quick", request: gr.Request | None = None) -> Iterator[str]:
         """Scan the text encoders of a public CLIP-family model on the Hub for backdoors; return the report as JSON.
@@ -97,8 +97,7 @@ class _Endpoints:
             raise gr.Error(error_message(error)) from error
 
 
-def lookup_data(lookup: Lookup) -> dict[str, Any]:
-    """A lookup, as data."""
+def _lookup_data(lookup: Lookup) -> dict[str, Any]:
     snapshot = lookup.snapshot
     verdict = lookup.earlier.verdict if lookup.earlier is not None else None
     return {

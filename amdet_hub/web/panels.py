@@ -88,22 +88,14 @@ def looked_up(lookup: Lookup) -> str:
         return note("plain", "Nothing to scan", facts(rows) + _skipped(lookup.target.skipped), code="nothing-to-scan")
     rows.append(("Download", f"{format_bytes(lookup.download_bytes)} at most"))
     rows.append(("Expected time", f"about {format_duration(lookup.estimate_s)}"))
-    earlier = ""
+    body = facts(rows) + "".join(_pair(pair) for pair in pairs[:_MAX_ENCODERS]) + _skipped(lookup.target.skipped)
     if (report := lookup.earlier) is not None:
-        earlier = (
+        body += (
             f"<p class='earlier' data-code='{report.verdict.code}'>These very weights were scanned on"
             f" <b>{text(report.created, limit=40)}</b>: <b>{wording.VERDICT_TITLES[report.verdict.label]}</b>. The"
             " result is shown below; scanning again is possible.</p>"
         )
-    return note(
-        "plain",
-        "What would be scanned",
-        facts(rows)
-        + "".join(_pair(pair) for pair in pairs[:_MAX_ENCODERS])
-        + _skipped(lookup.target.skipped)
-        + earlier,
-        code="resolved",
-    )
+    return note("plain", "What would be scanned", body, code="resolved")
 
 
 def _pair(pair: EncoderPair) -> str:

@@ -103,9 +103,11 @@ def share_left(view: EncoderView) -> float:
 def _outcome(suspect: EncoderView, reference: EncoderView | None) -> tuple[str, str, str, str]:
     """Kind of box, code, title, and what happened."""
     here, there = share_left(suspect), share_left(reference) if reference is not None else None
-    compared = "There is no reference to compare with."
-    if there is not None:
-        compared = f"In the reference it {'stays much the same' if there >= STAYS else 'changes far less'}."
+    compared = (
+        "There is no reference to compare with."
+        if there is None
+        else f"In the reference it {'stays much the same' if there >= STAYS else 'changes far less'}."
+    )
     if here < CHANGES and (there is None or there - here > 1 - STAYS):
         return (
             "found",

@@ -18,9 +18,9 @@ YAML_BLOCK = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \
 MAX_NODES = 20_000
 
 
-def card_data(readme: bytes) -> dict[str, Any] | None:
-    """The front matter as plain JSON data; None when there is none, or when it is not a mapping that YAML can read."""
-    return _parse(readme.decode("utf-8", errors="replace"))[0] or None
+def card_data(readme: bytes) -> dict[str, Any]:
+    """The front matter as plain JSON data; empty when there is none, or none that YAML reads as a mapping."""
+    return _parse(readme.decode("utf-8", errors="replace"))[0]
 
 
 def validate_card(content: str) -> tuple[list[str], list[str]]:

@@ -20,8 +20,9 @@ def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, securit
 
     `blobs` adds size, blob id and LFS facts to `siblings`, `security` the scan status of the files.
     """
-    card = card_data(commit.files["README.md"].blob.read()) if "README.md" in commit.files else None
-    info: dict[str, Any] = {
+    card = card_data(commit.files["README.md"].blob.read()) if "README.md" in commit.files else {}
+    issues = [{"path": path, "level": level} for path, level in repo.issues.items()]
+    return {
         "_id": sha1(repo.repo_id.encode())[:24],
         "id": repo.repo_id,
         "modelId": repo.repo_id,
@@ -37,16 +38,10 @@ def model_info(repo: Repository, commit: Commit, *, blobs: bool = False, securit
         "tags": _tags(card),
         "siblings": [_sibling(entry, blobs=blobs) for entry in commit.files.values()],
         "usedStorage": sum(entry.blob.size for entry in commit.files.values()),
+        **({"cardData": card} if card else {}),
+        **{key: card[key] for key in ("library_name", "pipeline_tag") if isinstance(card.get(key), str)},
+        **({"securityRepoStatus": {"scansDone": True, "filesWithIssues": issues}} if security else {}),
     }
-    if card is not None:
-        info["cardData"] = card
-        info.update({key: card[key] for key in ("library_name", "pipeline_tag") if isinstance(card.get(key), str)})
-    if security:
-        info["securityRepoStatus"] = {
-            "scansDone": True,
-            "filesWithIssues": [{"path": path, "level": level} for path, level in repo.issues.items()],
-        }
-    return info
 
 
 # Properties that `expand` may name. Source: huggingface_hub 2.4, `hf_api.ExpandModelProperty_T`.
@@ -79,9 +74,7 @@ def _base_models(card: dict[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _tags(card: dict[str, Any] | None) -> list[str]:
-    if card is None:
-        return []
+def _tags(card: dict[str, Any]) -> list[str]:
     tags = card.get("tags")
     found = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
     found += [f"base_model:{name}" for name in _base_models(card)]
@@ -105,17 +98,28 @@ _SCANNED = {"status": "safe", "avScan": {"virusFound": False, "virusNames": None
 def path_info(repo: Repository, commit: Commit, path: str, *, expand: bool) -> dict[str, Any] | None:
     """One file or folder as a row of `tree` or `paths-info`; None where there is none of that name."""
     if (entry := commit.files.get(path)) is not None:
-        row = {"type": "file", "oid": entry.oid, "size": entry.blob.size, "path": path, **_lfs(entry, "oid")}
         more = {"lastCommit": _last_commit(repo.commits[entry.commit_sha]), "securityFileStatus": _SCANNED}
-        return row | (more if expand else {})
+        return {
+            "type": "file",
+            "oid": entry.oid,
+            "size": entry.blob.size,
+            "path": path,
+            **_lfs(entry, "oid"),
+            **(more if expand else {}),
+        }
     path = path.rstrip("/")
     inside = [entry for name, entry in commit.files.items() if name.startswith(f"{path}/")]
     if not inside:
         return None
     listed = "".join(f"{e.path}:{e.oid}\n" for e in inside).encode("utf-8", "surrogatepass")
-    row = {"type": "directory", "oid": git_id(listed), "size": 0, "path": path}
     last = max((repo.commits[e.commit_sha] for e in inside), key=lambda c: c.date)
-    return row | ({"lastCommit": _last_commit(last)} if expand else {})
+    return {
+        "type": "directory",
+        "oid": git_id(listed),
+        "size": 0,
+        "path": path,
+        **({"lastCommit": _last_commit(last)} if expand else {}),
+    }
 
 
 def _last_commit(commit: Commit) -> dict[str, str]:

@@ -141,12 +141,13 @@ def details(discussion: Discussion, repo: Repository, *, with_diff: bool) -> dic
         return data
     head, main = repo.commits[repo.refs[discussion.ref]], repo.commits[repo.refs["refs/heads/main"]]
     merged = {"mergeCommitId": discussion.merge_commit} if discussion.merge_commit else {}
-    data["changes"] = {"base": "refs/heads/main", **merged}
-    data["filesWithConflicts"] = [] if merged else list(repo.conflicts(main, head))
-    if with_diff:
-        base = repo.commits[discussion.base_sha] if discussion.base_sha else repo.merge_base(main, head)
-        data["diff"] = diff(repo, base, head)
-    return data
+    base = repo.commits[discussion.base_sha] if discussion.base_sha else repo.merge_base(main, head)
+    return {
+        **data,
+        "changes": {"base": "refs/heads/main", **merged},
+        "filesWithConflicts": [] if merged else list(repo.conflicts(main, head)),
+        **({"diff": diff(repo, base, head)} if with_diff else {}),
+    }
 
 
 def diff(repo: Repository, old: Commit, new: Commit) -> str:

@@ -72,8 +72,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         url = urlsplit(self.path)
-        request = HubRequest(self.server.side, self.command, url.path, url.query, self.headers, self._body())
-        response = self.server.answer(request)
+        response = self.server.answer(
+            HubRequest(self.server.side, self.command, url.path, url.query, self.headers, self._body())
+        )
         if response.dropped:
             self.close_connection = True
             return

@@ -152,8 +152,13 @@ def _resolve(call: Call) -> HubResponse:
         return file_response(call.request, entry.blob, headers)
     path = f"/{call.repo_id}/{entry.blob.sha256}/{entry.path}"
     location = f"{call.world.lfs_endpoint}{quote(path)}?Signature={call.world.sign(path)}"
-    linked = {"X-Linked-Size": str(entry.blob.size), "X-Linked-ETag": f'"{entry.etag}"', "Accept-Ranges": "bytes"}
-    return HubResponse(302, {**headers, **linked, "Location": location}, f"Found. Redirecting to {location}".encode())
+    headers |= {
+        "X-Linked-Size": str(entry.blob.size),
+        "X-Linked-ETag": f'"{entry.etag}"',
+        "Accept-Ranges": "bytes",
+        "Location": location,
+    }
+    return HubResponse(302, headers, f"Found. Redirecting to {location}".encode())
 
 
 def _raw(call: Call) -> HubResponse:

@@ -98,8 +98,11 @@ class Call:
         """The repository and a user who may write to it (else 403)."""
         repo, user = self.signed_in
         if not user.writes_to(repo.namespace):
-            hint = "Pass `create_pr=1` as a query parameter to create a Pull Request."
-            raise HubRefusal(403, f"Forbidden: you don't have the rights to write to {self.repo_id}. {hint}")
+            raise HubRefusal(
+                403,
+                f"Forbidden: you don't have the rights to write to {self.repo_id}."
+                " Pass `create_pr=1` as a query parameter to create a Pull Request.",
+            )
         return repo, user
 
     def commit_of(self, repo: Repository, revision: str = "") -> Commit:

@@ -169,10 +169,6 @@ class UnknownRevision(LookupError):
     """No branch, tag, pull-request ref or commit of that name."""
 
 
-class StaleParent(ValueError):
-    """The branch is not where the writer thought it was."""
-
-
 class MergeConflict(ValueError):
     """Both sides changed the same files; `paths` names them."""
 
@@ -244,16 +240,9 @@ class Repository:
         self.commits[sha] = Commit(sha, parent, dated | same, note, date)
         return self.commits[sha]
 
-    def advance(self, ref: str, files: Mapping[str, FileEntry], note: Note, *, expected: str | None = None) -> Commit:
-        """Put a commit on top of `ref` (a full ref name) and move it there.
-
-        Raises:
-            StaleParent: `expected` (an abbreviated id is enough) is not where the ref is.
-        """
-        head = self.refs.get(ref)
-        if expected is not None and (head is None or not head.startswith(expected.lower())):
-            raise StaleParent(ref)
-        commit = self.make_commit(files, note, parent=head)
+    def advance(self, ref: str, files: Mapping[str, FileEntry], note: Note) -> Commit:
+        """Put a commit on top of `ref` (a full ref name) and move it there."""
+        commit = self.make_commit(files, note, parent=self.refs.get(ref))
         self.refs[ref] = commit.sha
         return commit
 

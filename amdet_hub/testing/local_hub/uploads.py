@@ -22,8 +22,14 @@ def _preupload(call: Call) -> HubResponse:
     commit, rows = call.commit_of(repo), []
     for asked in call.request.rows("files"):
         path, size = str(asked.get("path")), _size(asked)
-        row = {"path": path, "uploadMode": "lfs" if repo.is_lfs(path, size) else "regular", "shouldIgnore": False}
-        rows.append(row | ({"oid": commit.files[path].etag} if path in commit.files else {}))
+        rows.append(
+            {
+                "path": path,
+                "uploadMode": "lfs" if repo.is_lfs(path, size) else "regular",
+                "shouldIgnore": False,
+                **({"oid": commit.files[path].etag} if path in commit.files else {}),
+            }
+        )
     return json_response({"files": rows, "commitOid": commit.sha})
 
 

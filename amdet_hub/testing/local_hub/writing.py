@@ -16,7 +16,7 @@ from amdet_hub.testing.local_hub.cards import validate_card
 from amdet_hub.testing.local_hub.discussions import DEFAULT_TITLE
 from amdet_hub.testing.local_hub.messages import HubRefusal, HubResponse, json_response
 from amdet_hub.testing.local_hub.routing import MODEL, REVISION, Call, Route
-from amdet_hub.testing.local_hub.storage import Commit, FileEntry, Note, Repository, StaleParent
+from amdet_hub.testing.local_hub.storage import Commit, FileEntry, Note, Repository
 from amdet_hub.testing.local_hub.world import HubUser
 
 # The real Hub's words for a stale `parent_commit` (HTTP 412).
@@ -77,10 +77,9 @@ def _commit(call: Call) -> HubResponse:
     repo, user, ref = branch_of(call, call.names["revision"])
     header, operations = _operations(call)
     files = _apply(repo, repo.commits[repo.refs[ref]], operations)
-    try:
-        commit = repo.advance(ref, files, _note(header, user), expected=header.get("parentCommit"))
-    except StaleParent as error:
-        raise HubRefusal(412, STALE) from error
+    if not repo.refs[ref].startswith((header.get("parentCommit") or "").lower()):  # an abbreviated id is enough
+        raise HubRefusal(412, STALE)
+    commit = repo.advance(ref, files, _note(header, user))
     if (pull_request := call.world.pull_request_of(repo, ref)) is not None:
         pull_request.add_commit(commit)
     return _committed(call, repo, commit)

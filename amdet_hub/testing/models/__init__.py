@@ -152,17 +152,19 @@ def tiny_siglip(
     otherwise.
     """
     size = _filled(config, positions=64, vocab_size=400)
-    text = _text_config("siglip_text_model", size)
-    text |= {} if size["positions"] == 64 else {"max_position_embeddings": size["positions"]}
-    text |= {} if projection_size is None else {"projection_size": projection_size}
+    text = {
+        **_text_config("siglip_text_model", size),
+        **({} if size["positions"] == 64 else {"max_position_embeddings": size["positions"]}),
+        **({} if projection_size is None else {"projection_size": projection_size}),
+    }
     written: dict[str, Any] = {"architectures": [kind], **text}
     if kind == "SiglipModel":
         written = {
             "model_type": "siglip",
             "text_config": text,
             "vision_config": {"model_type": "siglip_vision_model", **_VISION},
+            **({"architectures": [kind]} if version == 1 else {}),
         }
-        written |= {"architectures": [kind]} if version == 1 else {}
     _write_repository(folder, written, _new_tensors(kind, written, size["seed"]), size)
     if size["tokenizer"]:
         make = siglip_tokenizer if version == 1 else siglip2_tokenizer

@@ -91,9 +91,9 @@ def tiny_openclip(folder: Path, *, custom_text: bool = False, quick_gelu: bool =
         "embed_dim": config["projection_dim"],
         "vision_cfg": {"image_size": 8, "layers": 1, "width": 16, "patch_size": 4},
         "text_cfg": _text_cfg(config),
+        **({"quick_gelu": True} if quick_gelu else {}),
+        **({"custom_text": True} if custom_text else {}),
     }
-    model |= {"quick_gelu": True} if quick_gelu else {}
-    model |= {"custom_text": True} if custom_text else {}
     return _rewrite(folder, model, "text." if custom_text else "")
 
 

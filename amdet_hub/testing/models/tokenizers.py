@@ -91,10 +91,9 @@ def siglip_tokenizer(vocab_size: int) -> Tokenizer:
     Unigram trainer gives other scores on every run.
     """
     words = Counter(word for sentence in sentences() for word in sentence.split())
-    letters = Counter("".join(words))
     counted = [
         ("▁", sum(words.values())),
-        *sorted(letters.items()),
+        *sorted(Counter("".join(words)).items()),
         *(("▁" + word, n) for word, n in words.most_common()),
     ]
     total = sum(n for _, n in counted)
