@@ -38,7 +38,7 @@ class AmdetError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # The default calls the class with the sentence alone, which most of these do not take: one raised in a worker
         # would break the pool.
-        return _revived, (type(self), self.args, self.__dict__)
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class TargetError(AmdetError):
@@ -154,8 +154,11 @@ class DownloadCorrupt(HubError):
     """A body ended early or its sha256 is not the one the repository states. Nothing of it is kept."""
 
     def __init__(self, repo_id: str, path: str, *, expected: str, actual: str, endpoint: str | None = None) -> None:
-        said = f"'{path}' of '{repo_id}' arrived damaged: expected {expected}, got {actual}"
-        super().__init__(said, repo_id=repo_id, endpoint=endpoint)
+        super().__init__(
+            f"'{path}' of '{repo_id}' arrived damaged: expected {expected}, got {actual}",
+            repo_id=repo_id,
+            endpoint=endpoint,
+        )
         self.path, self.expected, self.actual = path, expected, actual
 
 
@@ -163,8 +166,11 @@ class CommitConflict(HubError):
     """The branch moved between reading and writing (HTTP 412: stale `parent_commit`). Nothing was written."""
 
     def __init__(self, repo_id: str, *, parent_commit: str, endpoint: str | None = None) -> None:
-        said = f"'{repo_id}' changed while we were writing (expected parent {parent_commit[:12]})"
-        super().__init__(said, repo_id=repo_id, endpoint=endpoint)
+        super().__init__(
+            f"'{repo_id}' changed while we were writing (expected parent {parent_commit[:12]})",
+            repo_id=repo_id,
+            endpoint=endpoint,
+        )
         self.parent_commit = parent_commit
 
 
@@ -172,8 +178,9 @@ class PullRequestClosed(HubError):
     """An earlier pull request of ours was closed by the owner; another one is not opened."""
 
     def __init__(self, repo_id: str, *, number: int, endpoint: str | None = None) -> None:
-        said = f"pull request #{number} on '{repo_id}' was closed by its owner"
-        super().__init__(said, repo_id=repo_id, endpoint=endpoint)
+        super().__init__(
+            f"pull request #{number} on '{repo_id}' was closed by its owner", repo_id=repo_id, endpoint=endpoint
+        )
         self.number = number
 
 
@@ -288,11 +295,3 @@ class NotCleared(AmdetError):
     def __init__(self, target: str, reason: str, report: ScanReport | None = None) -> None:
         super().__init__(f"'{target}' was not cleared: {reason}")
         self.target, self.reason, self.report = target, reason, report
-
-
-def _revived(kind: type[AmdetError], args: tuple[object, ...], state: dict[str, object]) -> AmdetError:
-    """The error that was pickled, its fields as they were."""
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from amdet_hub.errors import AmdetError
+from amdet_hub.files import write_atomically
 from amdet_hub.github_action.job import read_event, read_inputs, workspace
 from amdet_hub.github_action.runner import annotation, write_outputs, write_summary
 from amdet_hub.github_action.targets import make_plan
@@ -23,16 +24,16 @@ def main() -> int:
     """Returns 0, or 2 with one annotation that says what is wrong."""
     try:
         plan = make_plan(workspace(os.environ), read_inputs(os.environ), read_event(os.environ))
-        place = Path(os.environ.get("AMDET_PLAN") or "amdet-hub-plan.json")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(plan.to_json(), encoding="utf-8")
+        write_atomically(Path(os.environ.get("AMDET_PLAN") or "amdet-hub-plan.json"), plan.to_json().encode())
     except AmdetError as error:
         sys.stdout.write(annotation("error", f"{error} [{error.code}]") + "\n")
         return 2
     write_outputs(os.environ, {"needed": "true" if plan.needed else "false"})
     if not plan.needed:
-        nothing = {"verdict": "nothing-to-scan", "reason-code": "no-model-files", "exit-code": "0", "scanned": "false"}
-        write_outputs(os.environ, nothing)
+        write_outputs(
+            os.environ,
+            {"verdict": "nothing-to-scan", "reason-code": "no-model-files", "exit-code": "0", "scanned": "false"},
+        )
         write_summary(os.environ, f"### amdet-hub\n\n{NOTHING}\n")
     sys.stdout.write(f"{plan.why}: {len(plan.targets)} to look at\n" if plan.needed else f"{NOTHING}\n")
     return 0

@@ -82,13 +82,15 @@ def _is_ours(comment: Any) -> bool:
 
 
 def _ask(method: str, url: str, token: str, data: Any = None) -> Any:
-    request = urllib.request.Request(url, method=method, data=None if data is None else json.dumps(data).encode())
-    request.add_header("Authorization", f"Bearer {token}")
-    request.add_header("Accept", "application/vnd.github+json")
-    request.add_header("X-GitHub-Api-Version", "2022-11-28")
-    request.add_header("User-Agent", "amdet-hub")
-    if data is not None:
-        request.add_header("Content-Type", "application/json")
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": "2022-11-28",
+        "User-Agent": "amdet-hub",
+        **({} if data is None else {"Content-Type": "application/json"}),
+    }
+    body = None if data is None else json.dumps(data).encode()
+    request = urllib.request.Request(url, method=method, data=body, headers=headers)
     try:
         with urllib.request.build_opener(_NoRedirects()).open(request, timeout=_TIMEOUT_S) as answer:
             return json.loads(answer.read(_MAX_ANSWER_BYTES) or b"null")

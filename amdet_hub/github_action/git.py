@@ -24,30 +24,25 @@ class GitFailed(ConfigError):
         super().__init__("git", f"could not {what}; run actions/checkout before this action")
 
 
-def run_git(root: Path, *words: str, stdin: bytes = b"", timeout_s: float = _TIMEOUT_S) -> bytes:
+def run_git(root: Path, *words: str) -> bytes:
     """Standard output of a git command in `root`.
 
     Raises:
         GitFailed: git is not there, said no, or took too long.
     """
     settings = [part for setting in (*_QUIET, f"safe.directory={root}") for part in ("-c", setting)]
-    environ = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    environ.pop("GIT_LFS_SKIP_SMUDGE", None)
     try:
-        done = subprocess.run(
+        return subprocess.run(
             ["git", *settings, *words],
             cwd=root,
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=timeout_s,
-            env=environ,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+            timeout=_TIMEOUT_S,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
         raise GitFailed(f"run '{words[0]}'") from error
-    if done.returncode != 0:
-        raise GitFailed(f"run '{words[0]}'")
-    return done.stdout
 
 
 def changed_paths(root: Path, base: str) -> list[str] | None:
@@ -69,10 +64,11 @@ def changed_paths(root: Path, base: str) -> list[str] | None:
             run_git(root, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--depth=1", "origin", base)
         if not _has(root, base):
             return None
-    listed = run_git(
-        root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", base, "HEAD", "--"
+    return _split(
+        run_git(
+            root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", base, "HEAD", "--"
+        )
     )
-    return _split(listed)
 
 
 def all_paths(root: Path) -> list[str]:

@@ -5,7 +5,6 @@ Refuses to know: git, the Hub.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from amdet_hub.errors import ConfigError
+from amdet_hub.files import read_json_object
 
 PREFIX = "AMDET_INPUT_"
 """Inputs come as `AMDET_INPUT_<NAME>`: through `env:`, so that no text of an input is ever part of a script."""
@@ -57,14 +57,28 @@ class Inputs:
     push_card: bool
 
     def __post_init__(self) -> None:
-        if self.models and self.path:
-            raise ConfigError("path", "give either 'model' or 'path', not both")
-        if len(self.models) > MAX_MODELS:
-            raise ConfigError(
-                "model", f"{len(self.models)} repositories, more than the {MAX_MODELS} that one job watches"
-            )
-        if len(self.models) != 1 and (self.revision or self.subfolder):
-            raise ConfigError("revision", "'revision' and 'subfolder' go with exactly one 'model'")
+        count = len(self.models)
+        for wrong, name, reason in (
+            (self.models and self.path, "path", "give either 'model' or 'path', not both"),
+            (count > MAX_MODELS, "model", f"{count} repositories, more than the {MAX_MODELS} that one job watches"),
+            (
+                count != 1 and (self.revision or self.subfolder),
+                "revision",
+                "'revision' and 'subfolder' go with exactly one 'model'",
+            ),
+            (
+                self.timeout is not None and not _DURATION.fullmatch(self.timeout),
+                "timeout",
+                "it is no duration; write it like 90s, 10m or 1h30m",
+            ),
+            (
+                any(model.startswith((".", "/", "~")) for model in self.models),
+                "model",
+                "a path stands where a Hub repository should; paths go into 'path'",
+            ),
+        ):
+            if wrong:
+                raise ConfigError(name, reason)
         for name, given, known in (
             ("fail-on", (self.fail_on,), ("detected", "inconclusive", "never")),
             ("preset", (self.preset,), ("quick", "standard", "characters", "paper")),
@@ -72,10 +86,6 @@ class Inputs:
         ):
             if unknown := sorted(set(given) - set(known)):
                 raise ConfigError(name, f"'{unknown[0][:40]}' is none of {', '.join(known)}")
-        if self.timeout is not None and not _DURATION.fullmatch(self.timeout):
-            raise ConfigError("timeout", "it is no duration; write it like 90s, 10m or 1h30m")
-        if any(model.startswith((".", "/", "~")) for model in self.models):
-            raise ConfigError("model", "a path stands where a Hub repository should; paths go into 'path'")
 
 
 def read_inputs(environ: Mapping[str, str]) -> Inputs:
@@ -137,7 +147,7 @@ def read_event(environ: Mapping[str, str]) -> Event:
     A payload that cannot be read, or is not as documented, compares with nothing: everything is looked at.
     """
     name = environ.get("GITHUB_EVENT_NAME", "")
-    payload = _payload(environ.get("GITHUB_EVENT_PATH", ""))
+    payload = read_json_object(Path(environ.get("GITHUB_EVENT_PATH", "")), _MAX_EVENT_BYTES)
     if name not in _BASES:
         return Event(name)
     base, number = _at(payload, *_BASES[name]), _at(payload, "pull_request", "number")
@@ -149,14 +159,6 @@ def read_event(environ: Mapping[str, str]) -> Event:
         deletes=_at(payload, "deleted") is True,
         pull_request=number if type(number) is int and number > 0 else None,
     )
-
-
-def _payload(path: str) -> Any:
-    try:
-        with Path(path).open("rb") as file:
-            return json.loads(file.read(_MAX_EVENT_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 def _at(data: Any, *path: str) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amdet_hub.errors import BadRepository
-from amdet_hub.files import draft_of
+from amdet_hub.files import draft_of, read_at_most
 
 MAX_POINTER_BYTES = 1024
 """A longer file is no pointer."""
@@ -43,9 +43,8 @@ class Pointer:
 def read_pointer(path: Path) -> Pointer | None:
     """The pointer in a file, None when it is none, a link, or gone."""
     try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_POINTER_BYTES:
-            return None
-        found = _POINTER.fullmatch(path.read_bytes())
+        plain = path.is_file() and not path.is_symlink()
+        found = _POINTER.fullmatch(read_at_most(path, MAX_POINTER_BYTES)) if plain else None
     except OSError:
         return None
     return Pointer(found[1].decode(), int(found[2])) if found else None
@@ -95,8 +94,9 @@ def _replace(root: Path, path: Path, pointer: Pointer) -> None:
             if draft.stat().st_size != pointer.size_bytes or _sha256(draft) != pointer.sha256:
                 raise BadRepository(shown, "its Git LFS object is not the one that the pointer names")
     except OSError as error:
-        reason = (error.strerror or "system error").lower()
-        raise BadRepository(shown, f"its Git LFS object cannot be read ({reason})") from error
+        raise BadRepository(
+            shown, f"its Git LFS object cannot be read ({(error.strerror or 'system error').lower()})"
+        ) from error
 
 
 def _smudge(root: Path, path: Path, target: Path) -> bool:

@@ -43,8 +43,10 @@ def check_names(response: Any, question: Question) -> None:
     for name, plain in _NAMES:
         value = response.headers.get(name)
         if value is not None and (plain.fullmatch(value) is None or ".." in value):
-            said = f"the Hub's answer about '{question.path}' cannot be used (its {name} header is not a plain name)"
-            raise HubError(said, repo_id=question.repo_id, endpoint=question.endpoint)
+            raise HubError(
+                f"the Hub's answer about '{question.path}' cannot be used (its {name} header is not a plain name)",
+                **question.place,
+            )
 
 
 def guard(response: Any, question: Question, timeout_s: float) -> None:
@@ -62,28 +64,24 @@ class _GuardedBody(httpx.SyncByteStream):
         self._stream, self._question, self._limit_bytes, self._timeout_s = stream, question, limit_bytes, timeout_s
 
     def __iter__(self) -> Iterator[bytes]:
-        received, waited_s, pieces = 0, 0.0, iter(self._stream)
-        while True:
-            asked = time.monotonic()
-            piece = next(pieces, None)
+        received, waited_s, asked = 0, 0.0, time.monotonic()
+        for piece in self._stream:
             waited_s += time.monotonic() - asked
-            if piece is None:
-                return
             received += len(piece)
             self._check(received, waited_s)
             yield piece
+            asked = time.monotonic()
 
     def _check(self, received: int, waited_s: float) -> None:
         question = self._question
         if received > self._limit_bytes:
-            said = (
+            raise HubError(
                 f"the Hub sends more than the {self._limit_bytes:,} bytes that the answer to '{question.action}' may"
-                " have"
+                " have",
+                **question.place,
             )
-            raise HubError(said, repo_id=question.repo_id, endpoint=question.endpoint)
         if waited_s > self._timeout_s + received / MIN_BYTES_PER_S:
-            said = f"it sends fewer than {MIN_BYTES_PER_S:.0f} bytes a second"
-            raise HubUnavailable(said, repo_id=question.repo_id, endpoint=question.endpoint)
+            raise HubUnavailable(f"it sends fewer than {MIN_BYTES_PER_S:.0f} bytes a second", **question.place)
 
     def close(self) -> None:
         self._stream.close()

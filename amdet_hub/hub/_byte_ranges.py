@@ -69,11 +69,11 @@ def divided(spans: Iterable[Span], most_bytes: int) -> list[Span]:
 
 def within(pieces: Sequence[Piece], span: Span) -> list[Piece]:
     """The pieces, cut to what of them lies in `span`, in the order of the repository's file."""
-    cut = []
-    for p in pieces:
-        start, stop = max(p.start, span.start), min(p.stop, span.stop)
-        if start < stop:
-            cut.append(Piece(start, stop, p.to + start - p.start))
+    cut = (
+        Piece(max(p.start, span.start), min(p.stop, span.stop), p.to + max(span.start - p.start, 0))
+        for p in pieces
+        if max(p.start, span.start) < min(p.stop, span.stop)
+    )
     return sorted(cut, key=lambda p: p.start)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, constants, get_session
-from huggingface_hub.utils import build_hf_headers, httpx  # type: ignore[attr-defined]  # exported by name only at run time
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported by name only at run time
 from tqdm import tqdm
 
 from amdet_hub import __version__
@@ -34,8 +34,8 @@ if os.environ.get("HF_HUB_DISABLE_TELEMETRY", "").upper() in constants.ENV_VARS_
 
 T = TypeVar("T")
 
-# How our requests name themselves, with the version.
-LIBRARY_NAME = "amdet-hub"
+# How our requests name themselves.
+LIBRARY = {"library_name": "amdet-hub", "library_version": __version__}
 
 # A `Retry-After` up to this is waited for, once; a longer one is the user's to decide about.
 MAX_RATE_LIMIT_WAIT_S = 5.0
@@ -85,18 +85,6 @@ def is_offline(settings: HubSettings) -> bool:
     return settings.offline or bool(constants.is_offline_mode())
 
 
-def api_of(settings: HubSettings) -> HfApi:
-    """The client for `settings`."""
-    return HfApi(
-        endpoint=endpoint_of(settings), token=settings.token, library_name=LIBRARY_NAME, library_version=__version__
-    )
-
-
-def headers_of(settings: HubSettings) -> dict[str, str]:
-    """The headers of a request that is made without the client's own methods: the token, if any, and who asks."""
-    return dict(build_hf_headers(token=settings.token, library_name=LIBRARY_NAME, library_version=__version__))
-
-
 def prepare(action: str, settings: HubSettings, *, name: str | None = None, **asked: Any) -> tuple[HfApi, Question]:
     """The client, and the question `action` for the words of an error; `asked` are fields of the question.
 
@@ -106,7 +94,7 @@ def prepare(action: str, settings: HubSettings, *, name: str | None = None, **as
     question = Question(action, endpoint_of(settings), name, **asked)
     if is_offline(settings):
         raise OfflineMiss(question.name, "the Hub's answer")
-    return api_of(settings), question
+    return HfApi(endpoint=question.endpoint, token=settings.token, **LIBRARY), question
 
 
 def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, writes: bool = False) -> T:
@@ -135,8 +123,13 @@ def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, 
             known = translate(error, question)
             if known is None:
                 raise
-            if isinstance(known, RateLimited) and not waited and _is_short(known.retry_after_s):
-                waited, wait_s = True, known.retry_after_s or 0.0
+            if (
+                isinstance(known, RateLimited)
+                and not waited
+                and known.retry_after_s is not None
+                and known.retry_after_s <= MAX_RATE_LIMIT_WAIT_S
+            ):
+                waited, wait_s = True, known.retry_after_s
             elif isinstance(known, _PASSING) and retries > 0:
                 retries, wait_s, pause_s = retries - 1, pause_s, min(2 * pause_s, MAX_PAUSE_S)
             elif known is error:
@@ -144,10 +137,6 @@ def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, 
             else:
                 raise known from error
         time.sleep(wait_s)
-
-
-def _is_short(retry_after_s: float | None) -> bool:
-    return retry_after_s is not None and retry_after_s <= MAX_RATE_LIMIT_WAIT_S
 
 
 @contextlib.contextmanager
@@ -170,10 +159,7 @@ def _on_request(request: httpx.Request) -> None:
     request.extensions["timeout"] = httpx.Timeout(attempt.timeout_s).as_dict()
     this = (request.method, str(request.url))
     if attempt.unanswered == this:  # the client tries again by itself; it would do so for half a minute
-        question = attempt.question
-        raise HubUnavailable(
-            f"{request.url.host} does not answer", repo_id=question.repo_id, endpoint=question.endpoint
-        )
+        raise HubUnavailable(f"{request.url.host} does not answer", **attempt.question.place)
     attempt.unanswered = this
 
 
@@ -188,7 +174,7 @@ def _on_response(response: httpx.Response) -> None:
     guard(response, attempt.question, attempt.timeout_s)
 
 
-def silent_progress(callback: Callable[[int], None] | None) -> type[Any]:
+def silent_progress(callback: Callable[[int], None]) -> type[Any]:
     """A `tqdm` class that draws nothing and calls `callback` with the bytes so far; for the client's `tqdm_class`."""
 
     class SilentProgress(tqdm):  # type: ignore[type-arg]
@@ -199,8 +185,7 @@ def silent_progress(callback: Callable[[int], None] | None) -> type[Any]:
 
         def update(self, n: float | None = 1) -> bool | None:
             self.n += n or 0
-            if callback is not None:
-                callback(int(self.n))
+            callback(int(self.n))
             return None
 
     return SilentProgress

@@ -111,10 +111,9 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 def disk_error(error: OSError, size_bytes: int | None) -> ResourceError:
     """What an error of this machine's file system means for a download of this size."""
-    if error.errno in _DISK_ERRNOS:
-        return ResourceError("disk", "there is no space left for the download", needed=size_bytes)
-    said = f"the cache folder cannot be used ({(error.strerror or 'system error').lower()})"
-    return ResourceError("disk", said, needed=size_bytes)
+    full = error.errno in _DISK_ERRNOS
+    unusable = f"the cache folder cannot be used ({(error.strerror or 'system error').lower()})"
+    return ResourceError("disk", "there is no space left for the download" if full else unusable, needed=size_bytes)
 
 
 def _not_found(error: Any, question: Question) -> AmdetError:
@@ -184,8 +183,9 @@ def _system(error: OSError, question: Question) -> AmdetError:
 def _ended_early(question: Question, received: re.Match[str] | None) -> AmdetError:
     expected = "the whole file" if question.size_bytes is None else f"{question.size_bytes:,} bytes"
     actual = f"{int(received[1]):,} bytes" if received else "less"
-    at = {"path": question.path or "", "endpoint": question.endpoint}
-    return DownloadCorrupt(question.name, expected=expected, actual=actual, **at)
+    return DownloadCorrupt(
+        question.name, question.path or "", expected=expected, actual=actual, endpoint=question.endpoint
+    )
 
 
 def _malformed(error: Exception, question: Question) -> AmdetError:

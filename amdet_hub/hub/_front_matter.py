@@ -7,12 +7,14 @@ read is not claimed.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from amdet_hub.hub.targets import is_repo_id
+from amdet_hub.records import RepoFile, RepoSnapshot
 
 # A larger README is not read for its claims.
 MAX_CARD_BYTES = 1 << 20
@@ -41,6 +43,14 @@ class _NoAliasLoader(yaml.SafeLoader):
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.YAMLError("aliases are not read")
         return super().compose_node(parent, index)
+
+
+def claims_of(snapshot: RepoSnapshot, read: Callable[[RepoFile], bytes]) -> CardClaims:
+    """The claims of the README of a listed repository; none where it has none, or one too large. `read` reads it."""
+    card = snapshot.file("README.md")
+    if card is None or card.size_bytes > MAX_CARD_BYTES:
+        return CardClaims()
+    return card_claims(read(card))
 
 
 def card_claims(readme: bytes) -> CardClaims:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from amdet_hub.errors import BadRepository, ReportError
 from amdet_hub.files import read_json_object, write_atomically
@@ -38,12 +37,13 @@ def remember(cache: Path, snapshot: RepoSnapshot, *, endpoint: str, revision: st
     """Keep the listing of a pinned repository, and that `revision` (None: the default branch) means its commit."""
     folder = repo_folder(cache, snapshot.repo_id) / _FOLDER
     with contextlib.suppress(OSError):  # a read-only cache only costs the offline mode
-        _write(folder / f"{snapshot.commit_sha}.json", {"version": _VERSION, "snapshot": to_dict(snapshot)})
+        listing = {"version": _VERSION, "snapshot": to_dict(snapshot)}
+        write_atomically(folder / f"{snapshot.commit_sha}.json", json.dumps(listing).encode())
         if revision is None or not is_commit_sha(revision):
             refs = read_json_object(folder / "refs.json", _MAX_BYTES)
             known = refs.get(endpoint)
             refs[endpoint] = {**(known if isinstance(known, dict) else {}), revision or "": snapshot.commit_sha}
-            _write(folder / "refs.json", refs)
+            write_atomically(folder / "refs.json", json.dumps(refs).encode())
 
 
 def recall(cache: Path, repo_id: str, *, endpoint: str, revision: str | None) -> RepoSnapshot | None:
@@ -64,7 +64,3 @@ def recall(cache: Path, repo_id: str, *, endpoint: str, revision: str | None) ->
     except (ReportError, BadRepository):
         return None
     return snapshot if (snapshot.repo_id, snapshot.commit_sha) == (repo_id, sha) else None
-
-
-def _write(path: Path, data: dict[str, Any]) -> None:
-    write_atomically(path, json.dumps(data).encode())

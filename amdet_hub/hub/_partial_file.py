@@ -49,6 +49,8 @@ class PartialFile:
 
     def __init__(self, place: Path, tensors: Mapping[str, TensorInfo]) -> None:
         self.place = place
+        self.part = place.with_suffix(".part")  # the file while it grows
+        self.journal = place.with_suffix(".journal")  # one JSON row `[start, stop, sha256]` for each range in `part`
         self._entries: dict[str, Any] = {}
         pieces, at = [], 0
         for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop, item[0])):
@@ -76,23 +78,13 @@ class PartialFile:
             return False
         with contextlib.suppress(OSError), self.place.open("rb") as stream:
             header = stream.read(self.data_start)
-            return header == self._header(_digest(stream))
+            return header == self._header(hashlib.file_digest(stream, "sha256").hexdigest())
         return False
 
     def discard(self) -> None:
         """Delete what is there of it, finished or not, where this disk lets us."""
         for path in (self.place, self.part, self.journal):
             remove(path)
-
-    @property
-    def part(self) -> Path:
-        """The file while it grows."""
-        return self.place.with_suffix(".part")
-
-    @property
-    def journal(self) -> Path:
-        """One JSON row `[start, stop, sha256]` for each range that is in `part`."""
-        return self.place.with_suffix(".journal")
 
     def _header(self, digest: str) -> bytes:
         text = json.dumps({"__metadata__": {DIGEST_KEY: digest}, **self._entries}, separators=(",", ":")).encode()
@@ -163,7 +155,7 @@ class Growing:
         with partial.part.open("r+b") as stream:
             stream.truncate(partial.data_start + partial.data_bytes)
             stream.seek(partial.data_start)
-            header = partial._header(_digest(stream))
+            header = partial._header(hashlib.file_digest(stream, "sha256").hexdigest())
             stream.seek(0)
             stream.write(header)
             stream.flush()
@@ -183,10 +175,3 @@ class Growing:
                     digest.update(chunk)
                     left -= len(chunk)
         return digest.hexdigest()
-
-
-def _digest(stream: Any) -> str:
-    state = hashlib.sha256()
-    while chunk := stream.read(_CHUNK_BYTES):
-        state.update(chunk)
-    return state.hexdigest()

@@ -24,17 +24,14 @@ def path_fault(path: str) -> str | None:
         size_bytes = len(path.encode())
     except UnicodeEncodeError:
         return "its name is not valid Unicode"
-    if not path or size_bytes > MAX_PATH_BYTES:
-        return "its name is empty or too long"
-    if any(ord(c) < 32 or ord(c) == 127 for c in path):
-        return "its name holds control characters"
-    if "\\" in path:
-        return "its name holds a backslash"
-    if path.startswith("/") or path[1:2] == ":":
-        return "its path is absolute"
-    if any(part in ("", ".", "..") for part in path.split("/")):
-        return "its path does not stay inside the repository"
-    return None
+    faults = (
+        (not path or size_bytes > MAX_PATH_BYTES, "its name is empty or too long"),
+        (any(ord(c) < 32 or ord(c) == 127 for c in path), "its name holds control characters"),
+        ("\\" in path, "its name holds a backslash"),
+        (path.startswith("/") or path[1:2] == ":", "its path is absolute"),
+        (any(part in ("", ".", "..") for part in path.split("/")), "its path does not stay inside the repository"),
+    )
+    return next((fault for found, fault in faults if found), None)
 
 
 def checked_listing(files: Iterable[RepoFile]) -> tuple[RepoFile, ...]:

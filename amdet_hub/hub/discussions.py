@@ -30,8 +30,10 @@ def tell_owner(repo_id: str, *, title: str, text: str, settings: HubSettings) ->
     api, question = _client.prepare(f"open a discussion on '{repo_id}'", settings, name=repo_id)
 
     def earlier() -> bool:
-        found = api.get_repo_discussions(repo_id, author=user, discussion_type="discussion")
-        return any(d.author == user and d.title.strip() == title.strip() for d in found)
+        return any(
+            d.author == user and d.title.strip() == title.strip()
+            for d in api.get_repo_discussions(repo_id, author=user, discussion_type="discussion")
+        )
 
     if _client.ask(question, settings, earlier):
         return None

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # exported by name only at run time
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # exported by name only at run time
 
-from amdet_hub import __version__
 from amdet_hub.errors import DownloadCorrupt, HubError, OfflineMiss, ResourceError
 from amdet_hub.hub import _client
 from amdet_hub.hub._byte_ranges import Span
@@ -29,7 +28,6 @@ from amdet_hub.hub.settings import HubSettings
 from amdet_hub.records import ProgressCallback, RepoFile
 from amdet_hub.records.monitor import SILENT
 
-_CHUNK_BYTES = 1 << 20
 # Left free beside a download: a full disk harms more than a refused scan.
 _DISK_RESERVE_BYTES = 16 << 20
 
@@ -160,8 +158,11 @@ class Downloads:
         """The bytes of one range as one request brings them."""
         start, stop = span.start, span.stop
         url = hf_hub_url(self.repo_id, file.path, revision=self._sha, endpoint=self._endpoint)
-        wanted = {"range": f"bytes={start}-{stop - 1}", "accept-encoding": "identity"}
-        headers = _client.headers_of(self._settings) | wanted
+        headers = {
+            **build_hf_headers(token=self._settings.token, **_client.LIBRARY),
+            "range": f"bytes={start}-{stop - 1}",
+            "accept-encoding": "identity",
+        }
         with get_session().stream("GET", url, headers=headers) as response:
             if response.is_error:
                 response.read()  # the error's words are in the body
@@ -199,13 +200,12 @@ class Downloads:
 
     def _check_identity(self, file: RepoFile, headers: Mapping[str, str]) -> None:
         """Refuse an answer that says itself that it is of another commit, or of a file other than the listing's."""
-        commit, etag = headers.get("x-repo-commit"), headers.get("x-linked-etag")
-        if commit is not None and commit != self._sha:
+        commit = headers.get("x-repo-commit", self._sha)
+        if commit != self._sha:
             raise self._corrupt(file, f"commit {self._sha}", f"commit {commit[:60]}")
-        if etag is not None and file.sha256 is not None:
-            stated = etag.removeprefix("W/").strip('"')
-            if stated != file.sha256:
-                raise self._corrupt(file, f"etag {file.sha256}", f"etag {stated[:80]}")
+        etag = headers.get("x-linked-etag", file.sha256 or "").removeprefix("W/").strip('"')
+        if file.sha256 is not None and etag != file.sha256:
+            raise self._corrupt(file, f"etag {file.sha256}", f"etag {etag[:80]}")
 
     def _corrupt(self, file: RepoFile, expected: str, actual: str) -> DownloadCorrupt:
         return DownloadCorrupt(self.repo_id, file.path, expected=expected, actual=actual, endpoint=self._endpoint)
@@ -224,15 +224,15 @@ class Downloads:
                 cache_dir=self._cache,
                 etag_timeout=self._settings.timeout_s,
                 tqdm_class=_client.silent_progress(count),
-                library_name=_client.LIBRARY_NAME,
-                library_version=__version__,
+                **_client.LIBRARY,
             )
 
         return Path(_client.ask(self._question(file, file.size_bytes), self._settings, request))
 
     def _question(self, file: RepoFile, size_bytes: int) -> Question:
-        action = f"read '{self.repo_id}'"
-        return Question(action, self._endpoint, self.repo_id, self._sha, file.path, size_bytes=size_bytes)
+        return Question(
+            f"read '{self.repo_id}'", self._endpoint, self.repo_id, self._sha, file.path, size_bytes=size_bytes
+        )
 
     def require_network(self, file: RepoFile) -> None:
         """Check that the network may be used. Raises: OfflineMiss."""
@@ -258,21 +258,20 @@ class Downloads:
         there = next((p for p in (folder, *folder.parents) if p.exists()), None)  # the cache is made on first use
         needed = size_bytes + _DISK_RESERVE_BYTES
         if there is not None and (free := shutil.disk_usage(there).free) < needed:
-            said = f"there is too little space in '{folder}' for the download"
-            raise ResourceError("disk", said, needed=needed, available=free)
+            raise ResourceError(
+                "disk", f"there is too little space in '{folder}' for the download", needed=needed, available=free
+            )
 
     def _damage(self, file: RepoFile, place: Path) -> tuple[str, str] | None:
         """What was expected and what is there, None when the file is the one that the listing states."""
         facts = place.stat()
         state = (facts.st_size, facts.st_mtime_ns)
-        with self._lock:
-            if self._verified.get(file.path) == state:
-                return None
+        if self._verified.get(file.path) == state:
+            return None
         with place.open("rb") as stream:
             damage = _mismatch(file, stream, facts.st_size)
         if damage is None:
-            with self._lock:
-                self._verified[file.path] = state
+            self._verified[file.path] = state
         return damage
 
     def _discard(self, place: Path) -> None:
@@ -294,7 +293,5 @@ def _mismatch(file: RepoFile, stream: BinaryIO, size_bytes: int) -> tuple[str, s
         name, expected = "git id", file.blob_id
     if expected is None:
         return None
-    while chunk := stream.read(_CHUNK_BYTES):
-        state.update(chunk)
-    actual = state.hexdigest()
+    actual = hashlib.file_digest(stream, lambda: state).hexdigest()
     return None if actual == expected else (f"{name} {expected}", f"{name} {actual}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import JobInfo, get_token
+from huggingface_hub import get_token
 
 from amdet_hub.errors import ConfigError, HubError
 from amdet_hub.hub import _client
@@ -64,8 +64,11 @@ class JobOrder:
         for argument in (PROGRAM, *self.arguments):
             # the client uploads every argument that is a local file, and refuses what looks like the name of a script
             if Path(argument).is_file() or argument.endswith(_FILE_SUFFIXES):
-                said = f"'{argument}' is the name of a file here, or looks like one, and would be sent along"
-                raise ConfigError("--on", f"{said}; run it elsewhere")
+                raise ConfigError(
+                    "--on",
+                    f"'{argument}' is the name of a file here, or looks like one, and would be sent along; run it"
+                    " elsewhere",
+                )
 
 
 def start_job(order: JobOrder, settings: HubSettings) -> RunningJob:
@@ -78,10 +81,10 @@ def start_job(order: JobOrder, settings: HubSettings) -> RunningJob:
     api, question = _client.prepare("start a job", settings)
     namespace, token = whoami(settings), settings.token or get_token()
 
-    def request() -> JobInfo:
-        with warnings.catch_warnings():  # the client calls this method experimental; our tests say when it changes
-            warnings.simplefilter("ignore", UserWarning)
-            started: JobInfo = api.run_uv_job(
+    def request() -> Any:
+        # the client calls this method experimental; our tests say when it changes
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            return api.run_uv_job(
                 PROGRAM,
                 script_args=list(order.arguments),
                 dependencies=[order.package],
@@ -92,7 +95,6 @@ def start_job(order: JobOrder, settings: HubSettings) -> RunningJob:
                 namespace=namespace,
                 token=token,
             )
-        return started
 
     job = _client.ask(question, settings, request, writes=True)
     return RunningJob(namespace, job.id, job.url)
@@ -118,11 +120,10 @@ def job_end(job: RunningJob, settings: HubSettings) -> tuple[str, str]:
     """How it ended: the Hub's word (`"COMPLETED"`, `"ERROR"`, `"CANCELED"`) and message. Raises: HubError."""
     api, question = _client.prepare("ask how a job ended", settings)
 
-    def request() -> Any:
-        return api.inspect_job(job_id=job.id, namespace=job.namespace).status
-
     for _ in range(_SETTLE_TURNS):
-        status = _client.ask(question, settings, request)
+        status = _client.ask(
+            question, settings, lambda: api.inspect_job(job_id=job.id, namespace=job.namespace)
+        ).status
         stage = str(getattr(status.stage, "value", status.stage))
         if stage not in ("RUNNING", "SCHEDULING"):
             return stage, str(status.message or "")

@@ -39,8 +39,8 @@ def list_models(
         RepoNotFound: there is no such author.
         HubError: the listing could not be read.
     """
-    asked = {"filter": list(filters) or None, "sort": "downloads", "limit": limit}
-    return _checked((row.id for row in _models(author, settings, asked)), author or "the Hub")
+    rows = _models(author, settings, {"filter": list(filters) or None, "sort": "downloads", "limit": limit})
+    return _checked((row.id for row in rows), author or "the Hub")
 
 
 def model_commits(author: str, settings: HubSettings) -> dict[str, str]:
@@ -79,8 +79,9 @@ def commit_of(repo_id: str, revision: str | None, settings: HubSettings) -> str:
     if revision is not None and is_commit_sha(revision):
         return revision
     api, question = _client.prepare(f"read '{repo_id}'", settings, name=repo_id, revision=revision)
-    timeout_s = settings.timeout_s
-    info = _client.ask(question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=timeout_s))
+    info = _client.ask(
+        question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s)
+    )
     return commit_in(info, question)
 
 

@@ -14,7 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from amdet_hub.errors import BadRepository, FileNotInRepo, TargetError
-from amdet_hub.hub._front_matter import MAX_CARD_BYTES, CardClaims, card_claims
+from amdet_hub.hub._front_matter import MAX_CARD_BYTES, claims_of
 from amdet_hub.hub._paths import MAX_FILES, path_fault
 from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoRef, RepoSnapshot, TensorInfo
 
@@ -47,7 +47,7 @@ class LocalSource:
         except OSError as error:
             raise TargetError(ref.raw, f"it cannot be read ({error.strerror or 'system error'})") from error
         self.snapshot = RepoSnapshot(ref.repo_id, "local", None, files)
-        claims = self._claims()
+        claims = claims_of(self.snapshot, lambda card: self.read_small(card.path, max_bytes=MAX_CARD_BYTES))
         self.snapshot = RepoSnapshot(ref.repo_id, "local", None, files, claims.base_models, license=claims.license)
 
     def read_small(self, path: str, *, max_bytes: int) -> bytes:
@@ -165,20 +165,12 @@ class LocalSource:
         except OSError as error:
             raise BadRepository(path, f"it cannot be read ({error.strerror or 'system error'})") from error
 
-    def _claims(self) -> CardClaims:
-        card = self.snapshot.file("README.md")
-        if card is None or card.size_bytes > MAX_CARD_BYTES:
-            return CardClaims()
-        return card_claims(self.read_small(card.path, max_bytes=MAX_CARD_BYTES))
-
 
 def _cache_blobs(root: Path) -> tuple[Path, ...]:
     """The `blobs` folder that a snapshot of the Hub cache (`models--org--name/snapshots/SHA`) links into."""
-    repo = root.parent.parent
-    if root.parent.name != "snapshots" or not repo.name.startswith("models--"):
-        return ()
-    blobs = repo / "blobs"
-    return (blobs,) if blobs.is_dir() and not blobs.is_symlink() else ()
+    blobs = root.parent.parent / "blobs"
+    is_snapshot = root.parent.name == "snapshots" and blobs.parent.name.startswith("models--")
+    return (blobs,) if is_snapshot and blobs.is_dir() and not blobs.is_symlink() else ()
 
 
 def _raise(error: OSError) -> None:

@@ -190,8 +190,8 @@ class _Push:
             self._question, action=f"{action} '{self._repo_id}'", parent_commit=self._proposal.parent_commit
         )
         try:
-            with warnings.catch_warnings():  # the client's remarks about a card that is not ours to mend
-                warnings.simplefilter("ignore", UserWarning)
+            # the client's remarks about a card that is not ours to mend
+            with warnings.catch_warnings(action="ignore", category=UserWarning):
                 return _client.ask(question, self._settings, request, writes=True)
         except HubError as error:
             if isinstance(error.__cause__, ValueError) and "README.md" in str(error.__cause__):

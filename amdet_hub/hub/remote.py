@@ -15,7 +15,7 @@ from huggingface_hub.hf_api import RepoFile as ClientFile
 
 from amdet_hub.errors import BadRepository, FileNotInRepo, OfflineMiss
 from amdet_hub.hub import _client, _listings
-from amdet_hub.hub._front_matter import MAX_CARD_BYTES, CardClaims, card_claims
+from amdet_hub.hub._front_matter import claims_of
 from amdet_hub.hub._paths import MAX_FILES, checked_listing
 from amdet_hub.hub.download import Downloads
 from amdet_hub.hub.listing import commit_in
@@ -48,7 +48,7 @@ class HubSource:
             return cls(known, Downloads(repo_id, known.commit_sha, settings), settings)
         snapshot = _pinned(repo_id, revision, settings)
         downloads = Downloads(repo_id, snapshot.commit_sha or "", settings)
-        claims = _claims(snapshot, downloads)
+        claims = claims_of(snapshot, downloads.read)
         snapshot = dataclasses.replace(snapshot, base_models=claims.base_models, license=claims.license)
         _listings.remember(cache, snapshot, endpoint=endpoint, revision=revision)
         return cls(snapshot, downloads, settings)
@@ -110,9 +110,14 @@ def _pinned(repo_id: str, revision: str | None, settings: HubSettings) -> RepoSn
     listing = _client.ask(
         question, settings, lambda: list(_listed(api.list_repo_tree(repo_id, recursive=True, revision=sha)))
     )
-    files, security = checked_listing(listing), _security(info.security_repo_status)
     return RepoSnapshot(
-        repo_id, "hub", sha, files, gated=bool(info.gated), private=bool(info.private), security=security
+        repo_id,
+        "hub",
+        sha,
+        checked_listing(listing),
+        gated=bool(info.gated),
+        private=bool(info.private),
+        security=_security(info.security_repo_status),
     )
 
 
@@ -134,24 +139,13 @@ def _security(stated: Any) -> HubSecurity | None:
 
 def _listed(rows: Any) -> Iterator[RepoFile]:
     """The files among the rows of a tree, in our form."""
-    count = 0
-    for row in rows:
-        if not isinstance(row, ClientFile):
-            continue
+    for count, row in enumerate(row for row in rows if isinstance(row, ClientFile)):
         path, size_bytes = row.path, row.size
         if not isinstance(path, str) or not isinstance(size_bytes, int) or size_bytes < 0:
             raise BadRepository(str(path), "its row in the listing cannot be read")
         sha256 = row.lfs.sha256 if row.lfs is not None else None
         if sha256 is not None and (not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None):
             raise BadRepository(path, "the sha256 that the listing states is none")
-        count += 1
-        if count > MAX_FILES:
+        if count >= MAX_FILES:
             raise BadRepository(path, f"the repository lists more than {MAX_FILES:,} files")
         yield RepoFile(path, size_bytes, sha256, row.blob_id if isinstance(row.blob_id, str) else None)
-
-
-def _claims(snapshot: RepoSnapshot, downloads: Downloads) -> CardClaims:
-    card = snapshot.file("README.md")
-    if card is None or card.size_bytes > MAX_CARD_BYTES:
-        return CardClaims()
-    return card_claims(downloads.read(card))

@@ -42,16 +42,23 @@ class HubSettings:
             object.__setattr__(self, "endpoint", _checked_endpoint(self.endpoint))
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", Path(os.path.abspath(self.cache_dir.expanduser())))
-        if self.token is not None and (
-            not self.token or not self.token.isascii() or not self.token.isprintable() or " " in self.token
+        token, limit, timeout_s = self.token, self.max_download_bytes, self.timeout_s
+        for wrong, name, reason in (
+            (
+                token is not None and not (token and token.isascii() and token.isprintable() and " " not in token),
+                "token",
+                "it is empty or holds characters that no token has",
+            ),
+            (
+                not math.isfinite(timeout_s) or timeout_s <= 0,
+                "timeout",
+                f"{timeout_s} is not a positive number of seconds",
+            ),
+            (limit is not None and limit < 0, "max-download", f"{limit} is negative"),
+            (self.max_retries < 0, "max-retries", f"{self.max_retries} is negative"),
         ):
-            raise ConfigError("token", "it is empty or holds characters that no token has")
-        if not math.isfinite(self.timeout_s) or self.timeout_s <= 0:
-            raise ConfigError("timeout", f"{self.timeout_s} is not a positive number of seconds")
-        if self.max_download_bytes is not None and self.max_download_bytes < 0:
-            raise ConfigError("max-download", f"{self.max_download_bytes} is negative")
-        if self.max_retries < 0:
-            raise ConfigError("max-retries", f"{self.max_retries} is negative")
+            if wrong:
+                raise ConfigError(name, reason)
 
 
 def own_cache(settings: HubSettings) -> Path:

@@ -86,28 +86,29 @@ def _not_weights(name: str) -> str:
 
 def _bare_id(raw: str) -> RepoRef:
     name, at, revision = raw.partition("@")
-    here = os.path.exists(raw) or os.path.exists(name)
-    if raw.lower().endswith((WEIGHT_SUFFIX, *_PICKLE_SUFFIXES)):
-        raise TargetError(
-            raw,
+    kind, _, rest = name.partition("/")
+    _refuse(
+        raw,
+        (
+            raw.lower().endswith((WEIGHT_SUFFIX, *_PICKLE_SUFFIXES)),
             f"it looks like a file; write ./{raw} for a local one, or hf://org/model/{raw.rpartition('/')[2]} for one"
             " on the Hub",
-        )
-    if here:
-        raise TargetError(
-            raw, f"'./{name}' exists here too: write ./{name} for that, or hf://{name} for the Hub repository"
-        )
-    kind, _, rest = name.partition("/")
-    if kind in ("datasets", "spaces") and rest.count("/") == 1:
-        raise TargetError(raw, f"it is a {kind[:-1]}; only models can be scanned")
-    if name.count("/") > 1:
-        raise TargetError(
-            raw, f"an id has one slash; write hf://{raw} for a folder of a Hub repository, or ./{raw} for a local path"
-        )
-    if not is_repo_id(name):
-        raise TargetError(raw, "a Hub id is org/model, of letters, digits, '-', '_' and '.'")
-    if at and not revision:
-        raise TargetError(raw, "there is no revision after the '@'")
+        ),
+        (
+            os.path.exists(raw) or os.path.exists(name),
+            f"'./{name}' exists here too: write ./{name} for that, or hf://{name} for the Hub repository",
+        ),
+        (
+            kind in ("datasets", "spaces") and rest.count("/") == 1,
+            f"it is a {kind[:-1]}; only models can be scanned",
+        ),
+        (
+            name.count("/") > 1,
+            f"an id has one slash; write hf://{raw} for a folder of a Hub repository, or ./{raw} for a local path",
+        ),
+        (not is_repo_id(name), "a Hub id is org/model, of letters, digits, '-', '_' and '.'"),
+        (at and not revision, "there is no revision after the '@'"),
+    )
     return RepoRef("hub", name, raw, revision=revision or None)
 
 
@@ -138,12 +139,19 @@ def _hub_address(raw: str, endpoint: str | None) -> RepoRef:
 
 def _narrowed(ref: RepoRef, revision: str | None, subfolder: str | None) -> RepoRef:
     revision, subfolder = revision or None, (subfolder or "").strip("/")
-    if ref.kind == "local" and revision:
-        raise TargetError(ref.raw, "a local path has no revisions")
-    if revision and ref.revision and revision != ref.revision:
-        raise TargetError(ref.raw, f"it names the revision '{ref.revision}', and '{revision}' was asked for too")
-    if subfolder and (ref.filename or ref.subfolder) and subfolder != _folder(ref):
-        raise TargetError(ref.raw, f"it names a place of its own, and the folder '{subfolder}' was asked for too")
+    folder = ref.subfolder if ref.filename is None else ref.filename.rpartition("/")[0]
+    _refuse(
+        ref.raw,
+        (ref.kind == "local" and revision, "a local path has no revisions"),
+        (
+            revision and ref.revision and revision != ref.revision,
+            f"it names the revision '{ref.revision}', and '{revision}' was asked for too",
+        ),
+        (
+            subfolder and (ref.filename or ref.subfolder) and subfolder != folder,
+            f"it names a place of its own, and the folder '{subfolder}' was asked for too",
+        ),
+    )
     ref = replace(ref, revision=ref.revision or revision, subfolder="" if ref.filename else ref.subfolder or subfolder)
     if ref.revision is not None and _odd_revision(ref.revision):
         raise TargetError(ref.raw, "the revision is not a branch, tag or commit name")
@@ -153,20 +161,20 @@ def _narrowed(ref: RepoRef, revision: str | None, subfolder: str | None) -> Repo
     return ref
 
 
-def _folder(ref: RepoRef) -> str:
-    return ref.subfolder if ref.filename is None else ref.filename.rpartition("/")[0]
+def _refuse(raw: str, *faults: tuple[object, str]) -> None:
+    """Raise the `TargetError` of the first fault (whether it is there, and its reason) that is there."""
+    for found, reason in faults:
+        if found:
+            raise TargetError(raw, reason)
 
 
 def _odd_revision(revision: str) -> bool:
     """Whether git would refuse the name. Source: git-check-ref-format."""
-    if (
+    return (
         len(revision) > _MAX_REVISION_CHARS
         or revision.startswith(("-", "/", "."))
         or revision.endswith(("/", ".", ".lock"))
-    ):
-        return True
-    return (
-        ".." in revision
+        or ".." in revision
         or "@{" in revision
         or "//" in revision
         or re.search(r"[\x00-\x20\x7f~^:?*\[\\]", revision) is not None

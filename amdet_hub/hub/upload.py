@@ -34,11 +34,15 @@ def upload(
     """
     api, question = _client.prepare(f"write the {repo_type} '{repo_id}'", settings, name=repo_id)
     new: dict[str, Any] = {"private": private, **({"space_sdk": "gradio"} if repo_type == "space" else {})}
-    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
 
     def write() -> None:
         api.create_repo(repo_id, repo_type=repo_type, exist_ok=True, **new)
-        api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type)
+        api.create_commit(
+            repo_id,
+            [CommitOperationAdd(path, content) for path, content in files.items()],
+            commit_message=message,
+            repo_type=repo_type,
+        )
 
     _client.ask(question, settings, write, writes=True)
     return f"{question.endpoint}/{repo_type}s/{repo_id}"

@@ -31,16 +31,23 @@ class WebhookPlan:
     job_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if (self.url is None) == (self.job_id is None):
-            raise ConfigError("webhook", "it needs --url or --job, and not both")
-        if self.url is not None and not self.url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
-            raise ConfigError("--url", "it must start with https://, or the secret could be read on its way")
-        if self.url is not None and self.secret is None:
-            raise ConfigError("webhook", "a webhook with a URL needs a secret, or anybody could send its messages")
-        if self.job_secrets and self.job_id is None:
-            raise ConfigError("--job-secret", "goes with --job")
-        if not self.watched:
-            raise ConfigError("webhook", "it watches nothing")
+        for wrong, name, reason in (
+            ((self.url is None) == (self.job_id is None), "webhook", "it needs --url or --job, and not both"),
+            (
+                self.url is not None and not self.url.startswith(("https://", "http://127.0.0.1", "http://localhost")),
+                "--url",
+                "it must start with https://, or the secret could be read on its way",
+            ),
+            (
+                self.url is not None and self.secret is None,
+                "webhook",
+                "a webhook with a URL needs a secret, or anybody could send its messages",
+            ),
+            (self.job_secrets and self.job_id is None, "--job-secret", "goes with --job"),
+            (not self.watched, "webhook", "it watches nothing"),
+        ):
+            if wrong:
+                raise ConfigError(name, reason)
 
 
 @dataclass(frozen=True)
