@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from amdet_hub.automation.guard import published_report
+from amdet_hub.automation.guard import Source, known_report
 from amdet_hub.errors import HubError
 from amdet_hub.model_card.publish import verify_card
 from amdet_hub.records import Evidence, ScanReport, ScanResult, SkippedScan, TriggerFinding
@@ -21,7 +21,6 @@ from amdet_hub.scanner.resolve import ResolvedTarget
 from amdet_hub.scanner.scanner import Scanner
 
 Answer = Literal["do-not-load", "nothing-found", "nothing-to-scan", "unsure", "unknown"]
-Source = Literal["scan", "cache", "card"]
 
 MEANING: dict[Answer, str] = {
     "do-not-load": (
@@ -69,14 +68,14 @@ def told(report: ScanReport, source: Source) -> dict[str, Any]:
 
 def verified(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
     """The answer without scanning: cached results, and the verdict on the card. Raises: HubError."""
-    report = scanner.cached(target)
-    source: Source = "cache"
-    if report is None:
-        published = published_report(scanner, target)
-        if published is not None and published.verdict.label == "backdoor-detected":
-            report, source = published, "card"
-    answer = told(report, source) if report is not None else _unknown(target)
-    return {**answer, "card": _card(scanner, target)}
+    report, source = known_report(scanner, target)
+    unknown = {
+        "answer": "unknown",
+        "meaning": MEANING["unknown"],
+        "commit_sha": target.snapshot.commit_sha,
+        "note": UNTRUSTED,
+    }
+    return {**(unknown if report is None else told(report, source)), "card": _card(scanner, target)}
 
 
 def resolved(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
@@ -108,14 +107,12 @@ def resolved(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
     }
 
 
-def _unknown(target: ResolvedTarget) -> dict[str, Any]:
-    commit_sha = target.snapshot.commit_sha
-    return {"answer": "unknown", "meaning": MEANING["unknown"], "commit_sha": commit_sha, "note": UNTRUSTED}
-
-
 def _skip(skip: SkippedScan) -> dict[str, Any]:
-    component, detail = _shown(skip.component), _shown(skip.detail)
-    return {"untrusted_component": component, "reason": skip.reason, "untrusted_detail": detail}
+    return {
+        "untrusted_component": _shown(skip.component),
+        "reason": skip.reason,
+        "untrusted_detail": _shown(skip.detail),
+    }
 
 
 def _card(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
@@ -125,11 +122,10 @@ def _card(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
         status = verify_card(target.ref, scanner.hub)
     except HubError as error:
         return {"state": "unreadable", "untrusted_reasons": [_shown(str(error))]}
-    worth = "A card is its owner's word: 'fresh' says that it belongs to these weights, not that it is true."
     return {
         "state": status.state,
         "untrusted_reasons": [_shown(reason) for reason in status.reasons],
-        "worth": worth,
+        "worth": "A card is its owner's word: 'fresh' says that it belongs to these weights, not that it is true.",
     }
 
 

@@ -81,11 +81,7 @@ def guard(
     """
     ref, scanner = understand(target, reference, scanner or Scanner())
     resolved = scanner.resolve(ref)
-    source: Source = "cache"
-    report = scanner.cached(resolved)
-    published = published_report(scanner, resolved) if report is None else None
-    if published is not None and (trust_card or published.verdict.label == "backdoor-detected"):
-        report, source = published, "card"
+    report, source = known_report(scanner, resolved, trust_card=trust_card)
     if report is None and allow_scan:
         report = scanner.scan(resolved)
         source = "cache" if report.cached else "scan"
@@ -96,6 +92,17 @@ def guard(
     if report.verdict.label == "inconclusive" and on_inconclusive == "raise":
         raise NotCleared(target, f"inconclusive ({report.verdict.reasons[0]})", report)
     return Clearance(target, resolved.snapshot.commit_sha, report.verdict, source, report)
+
+
+def known_report(
+    scanner: Scanner, target: ResolvedTarget, *, trust_card: bool = False
+) -> tuple[ScanReport | None, Source]:
+    """What is known without a scan: the cached result, else the card's, which counts for a detection or if trusted."""
+    report = scanner.cached(target)
+    published = published_report(scanner, target) if report is None else None
+    if published is not None and (trust_card or published.verdict.label == "backdoor-detected"):
+        return published, "card"
+    return report, "cache"
 
 
 def published_report(scanner: Scanner, target: ResolvedTarget) -> ScanReport | None:

@@ -176,8 +176,8 @@ def _answer(config: ServerConfig, work: Work, arguments: dict[str, Any], tell: P
 
 def _parse(config: ServerConfig, target: str) -> RepoRef:
     only_hub = "this server looks at Hub repositories only (it was started without --allow-local)"
-    local = target.startswith((".", "/", "~"))
-    if local and not config.allow_local:  # before the path is looked at: not even whether it exists is said
+    # before the path is looked at: not even whether it exists is said
+    if target.startswith((".", "/", "~")) and not config.allow_local:
         raise TargetError(target, only_hub)
     ref = parse_target(target, endpoint=config.scanner.hub.endpoint)
     if ref.kind == "local" and not config.allow_local:

@@ -23,8 +23,12 @@ def tell_owner_of(report: ScanReport, settings: HubSettings) -> str | None:
     from amdet_hub.hub.discussions import tell_owner
 
     digest = next(r.tower_digest for r in report.results if r.verdict.label == "backdoor-detected")
-    title = f"{DISCUSSION_TITLE} (tower {digest[:12]})"
-    return tell_owner(report.snapshot.repo_id, title=title, text=discussion_text(report), settings=settings)
+    return tell_owner(
+        report.snapshot.repo_id,
+        title=f"{DISCUSSION_TITLE} (tower {digest[:12]})",
+        text=discussion_text(report),
+        settings=settings,
+    )
 
 
 def discussion_text(report: ScanReport) -> str:

@@ -8,6 +8,7 @@ owner changes it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -145,28 +146,28 @@ class _Watch:
         sleep: Callable[[float], None],
     ) -> None:
         self._config, self._state, self._tell, self._progress, self._sleep = config, state, tell, progress, sleep
-        self._started = time.monotonic()
+        self._deadline = time.monotonic() + (math.inf if config.max_time_s is None else config.max_time_s)
         self._scans = self._failures = 0
         self._watched: dict[str, str] = {}
         scanner = config.scanner
-        asked = {"config": scanner.config.fingerprint(), "reference": to_dict(scanner.reference)}
-        asked |= {"use_reference": scanner.options.use_reference, "judged_by": judged_by()}
-        self._question = fingerprint(asked)
+        self._question = fingerprint(
+            {
+                "config": scanner.config.fingerprint(),
+                "reference": to_dict(scanner.reference),
+                "use_reference": scanner.options.use_reference,
+                "judged_by": judged_by(),
+            }
+        )
 
     def run(self) -> WatchSummary:
-        first = True
-        while True:
-            try:
-                self._round(first=first)
-            except _OutOfTime:
-                return self._summary("max time")
-            if self._spent():
-                return self._summary("max scans")
-            if self._config.once:
-                return self._summary("one round")
-            first = False
-            if not self._wait():
-                return self._summary("max time")
+        try:
+            self._round(first=True)
+            while not (self._spent() or self._config.once):
+                self._wait()
+                self._round(first=False)
+        except _OutOfTime:
+            return self._summary("max time")
+        return self._summary("max scans" if self._spent() else "one round")
 
     def _summary(self, ended: Literal["one round", "max scans", "max time"]) -> WatchSummary:
         known = {
@@ -178,26 +179,21 @@ class _Watch:
         pending = tuple(repo_id for repo_id in self._watched if repo_id not in known)
         return WatchSummary(ended, known, pending, self._scans, self._failures)
 
-    def _left_s(self) -> float | None:
-        if self._config.max_time_s is None:
-            return None
-        return self._config.max_time_s - (time.monotonic() - self._started)
+    def _left_s(self) -> float:
+        return self._deadline - time.monotonic()
 
     def _check_time(self) -> None:
-        left = self._left_s()
-        if left is not None and left <= 0:
+        if self._left_s() <= 0:
             raise _OutOfTime
 
     def _spent(self) -> bool:
         return self._config.max_scans is not None and self._scans >= self._config.max_scans
 
-    def _wait(self) -> bool:
-        """Sleep until the next round. False when the time ends before it."""
-        left = self._left_s()
-        if left is not None and left <= self._config.interval_s:
-            return False
+    def _wait(self) -> None:
+        """Sleep until the next round. Raises: _OutOfTime, at once, when the time ends before it."""
+        if self._left_s() <= self._config.interval_s:
+            raise _OutOfTime
         self._sleep(self._config.interval_s)
-        return True
 
     def _round(self, *, first: bool) -> None:
         self._failures = 0
@@ -220,8 +216,9 @@ class _Watch:
         settings, given = self._config.scanner.hub, set()
         for kind, name in parse_watched(self._config.targets):
             try:
-                single = kind != "namespace"
-                heads = {name: commit_of(name, None, settings)} if single else model_commits(name, settings)
+                heads = (
+                    model_commits(name, settings) if kind == "namespace" else {name: commit_of(name, None, settings)}
+                )
             except HubError as error:
                 if first:
                     raise
@@ -252,15 +249,14 @@ class _Watch:
             if report.complete:
                 self._finish(report, repo_id, commit_sha)
             else:
-                label, code = report.verdict.label, report.verdict.code
-                self._tell(WatchEvent(repo_id, commit_sha, "unfinished", label, code))
+                self._tell(WatchEvent(repo_id, commit_sha, "unfinished", report.verdict.label, report.verdict.code))
                 self._check_time()
 
     def _report(self, ref: RepoRef) -> ScanReport:
         scanner, left = self._config.scanner, self._left_s()
-        if left is not None:
-            timeout_s = min(left, scanner.options.timeout_s or left)
-            scanner = replace(scanner, options=replace(scanner.options, timeout_s=timeout_s))
+        if left < math.inf:
+            options = replace(scanner.options, timeout_s=min(left, scanner.options.timeout_s or left))
+            scanner = replace(scanner, options=options)
         report = scanner.scan(scanner.resolve(ref), Monitor(self._progress))
         self._scans += bool(report.results) and not report.cached
         return report
@@ -279,20 +275,24 @@ class _Watch:
             except HubError as problem:
                 error = f"the owner was not told: {problem}"
         what: What = "cached" if report.cached else "scanned" if report.results else "not scanned"
-        label, code = report.verdict.label, report.verdict.code
-        event = WatchEvent(repo_id, commit_sha, what, label, code, name, error, discussion)
-        self._note(event, tuple(sorted({r.tower_digest for r in report.results})))
+        verdict = report.verdict
+        self._note(
+            WatchEvent(repo_id, commit_sha, what, verdict.label, verdict.code, name, error, discussion),
+            tuple(sorted({r.tower_digest for r in report.results})),
+        )
 
     def _note(self, event: WatchEvent, towers: tuple[str, ...]) -> None:
-        seen = SeenRepository(
-            commit_sha=event.commit_sha,
-            verdict=event.verdict,
-            code=event.code,
-            towers=towers,
-            report=event.report,
-            error=event.error,
-            discussion=event.discussion,
-            question=self._question,
+        self._state.record(
+            event.repo_id,
+            SeenRepository(
+                commit_sha=event.commit_sha,
+                verdict=event.verdict,
+                code=event.code,
+                towers=towers,
+                report=event.report,
+                error=event.error,
+                discussion=event.discussion,
+                question=self._question,
+            ),
         )
-        self._state.record(event.repo_id, seen)
         self._tell(event)

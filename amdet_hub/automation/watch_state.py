@@ -12,11 +12,11 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from amdet_hub.errors import OutputError, ReportError
-from amdet_hub.files import write_atomically
+from amdet_hub.files import read_at_most, write_atomically
 from amdet_hub.records import VerdictLabel, from_dict, to_dict
 
 STATE_SCHEMA_VERSION = "2.0"
@@ -49,12 +49,6 @@ class SeenRepository:
     question: str = ""
 
 
-@dataclass(frozen=True)
-class _Stored:
-    repositories: dict[str, SeenRepository] = field(default_factory=dict)
-    schema_version: str = STATE_SCHEMA_VERSION
-
-
 class WatchState:
     """The state of one watch; made by `open_state`."""
 
@@ -68,7 +62,8 @@ class WatchState:
     def record(self, repo_id: str, seen: SeenRepository) -> None:
         """Keep what was seen, on disk, before anything else happens. Raises: OutputError."""
         self._repositories[repo_id] = seen
-        self.write(STATE_FILE, json.dumps(to_dict(_Stored(self._repositories)), indent=1, ensure_ascii=True) + "\n")
+        stored = {"repositories": to_dict(self._repositories), "schema_version": STATE_SCHEMA_VERSION}
+        self.write(STATE_FILE, json.dumps(stored, indent=1, ensure_ascii=True) + "\n")
 
     def write(self, name: str, text: str) -> None:
         """Replace a file of the watch's folder whole. Raises: OutputError."""
@@ -116,9 +111,7 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 def _read(path: Path) -> dict[str, SeenRepository]:
     try:
-        if path.stat().st_size > MAX_STATE_BYTES:
-            raise ReportError(f"the watch's state '{path}' is too large to be one")
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_at_most(path, MAX_STATE_BYTES))
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -34,8 +34,8 @@ if os.environ.get("HF_HUB_DISABLE_TELEMETRY", "").upper() in constants.ENV_VARS_
 
 T = TypeVar("T")
 
-# How our requests name themselves.
-LIBRARY = {"library_name": "amdet-hub", "library_version": __version__}
+# How our requests name themselves, with the version.
+LIBRARY_NAME = "amdet-hub"
 
 # A `Retry-After` up to this is waited for, once; a longer one is the user's to decide about.
 MAX_RATE_LIMIT_WAIT_S = 5.0
@@ -94,7 +94,10 @@ def prepare(action: str, settings: HubSettings, *, name: str | None = None, **as
     question = Question(action, endpoint_of(settings), name, **asked)
     if is_offline(settings):
         raise OfflineMiss(question.name, "the Hub's answer")
-    return HfApi(endpoint=question.endpoint, token=settings.token, **LIBRARY), question
+    api = HfApi(
+        endpoint=question.endpoint, token=settings.token, library_name=LIBRARY_NAME, library_version=__version__
+    )
+    return api, question
 
 
 def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, writes: bool = False) -> T:

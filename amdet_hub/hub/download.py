@@ -14,11 +14,11 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # exported by name only at run time
 
+from amdet_hub import __version__
 from amdet_hub.errors import DownloadCorrupt, HubError, OfflineMiss, ResourceError
 from amdet_hub.hub import _client
 from amdet_hub.hub._byte_ranges import Span
@@ -159,7 +159,9 @@ class Downloads:
         start, stop = span.start, span.stop
         url = hf_hub_url(self.repo_id, file.path, revision=self._sha, endpoint=self._endpoint)
         headers = {
-            **build_hf_headers(token=self._settings.token, **_client.LIBRARY),
+            **build_hf_headers(
+                token=self._settings.token, library_name=_client.LIBRARY_NAME, library_version=__version__
+            ),
             "range": f"bytes={start}-{stop - 1}",
             "accept-encoding": "identity",
         }
@@ -224,7 +226,8 @@ class Downloads:
                 cache_dir=self._cache,
                 etag_timeout=self._settings.timeout_s,
                 tqdm_class=_client.silent_progress(count),
-                **_client.LIBRARY,
+                library_name=_client.LIBRARY_NAME,
+                library_version=__version__,
             )
 
         return Path(_client.ask(self._question(file, file.size_bytes), self._settings, request))
@@ -283,7 +286,7 @@ class Downloads:
             blob.unlink(missing_ok=True)
 
 
-def _mismatch(file: RepoFile, stream: BinaryIO, size_bytes: int) -> tuple[str, str] | None:
+def _mismatch(file: RepoFile, stream: io.BufferedReader | io.BytesIO, size_bytes: int) -> tuple[str, str] | None:
     """What the listing states of a file, and what its bytes are instead; None where they agree."""
     if size_bytes != file.size_bytes:
         return f"{file.size_bytes:,} bytes", f"{size_bytes:,} bytes"

@@ -108,8 +108,10 @@ class LocalSource:
                 Path(folder) != self._root
                 and (fault := path_fault(Path(folder).relative_to(self._root).as_posix())) is not None
             ):
-                shown = os.path.relpath(folder, self._root).encode(errors="backslashreplace").decode()
-                raise BadRepository(shown, fault)  # also before a folder of a thousand levels exhausts the walk
+                # also before a folder of a thousand levels exhausts the walk
+                raise BadRepository(
+                    os.path.relpath(folder, self._root).encode(errors="backslashreplace").decode(), fault
+                )
             folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS) if deep else []
             for name in [*names, *(n for n in folders if os.path.islink(os.path.join(folder, n)))]:
                 file = self._entry(Path(folder, name))
