@@ -33,8 +33,9 @@ Importing this package imports no torch; the names below are loaded on first use
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amdet_hub._lazy import loader
 
 if TYPE_CHECKING:
     from amdet_hub.automation.guard import Clearance, guard
@@ -65,28 +66,25 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "AmdetError": "errors",
-    "BackdoorDetected": "errors",
-    "Clearance": "automation.guard",
-    "HubSettings": "hub.settings",
-    "Monitor": "records",
-    "NotCleared": "errors",
-    "ScanConfig": "config",
-    "ScanOptions": "scanner.options",
-    "ScanReport": "records",
-    "ScanResult": "records",
-    "Scanner": "scanner.scanner",
-    "Verdict": "records",
-    "guard": "automation.guard",
-    "scan": "scanner.api",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"amdet_hub.{_HOMES[name]}"), name)
+__getattr__ = loader(
+    __name__,
+    {
+        "AmdetError": "errors",
+        "BackdoorDetected": "errors",
+        "Clearance": "automation.guard",
+        "HubSettings": "hub.settings",
+        "Monitor": "records",
+        "NotCleared": "errors",
+        "ScanConfig": "config",
+        "ScanOptions": "scanner.options",
+        "ScanReport": "records",
+        "ScanResult": "records",
+        "Scanner": "scanner.scanner",
+        "Verdict": "records",
+        "guard": "automation.guard",
+        "scan": "scanner.api",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -17,7 +17,7 @@ from amdet_hub.records import Evidence, ScanReport, ScanResult, SkippedScan, Tri
 from amdet_hub.report.escape import visible
 from amdet_hub.report.wording import NO_PROOF, percent
 from amdet_hub.scanner.estimate import estimate_seconds
-from amdet_hub.scanner.resolve import ResolvedTarget
+from amdet_hub.scanner.resolve import EncoderPair, ResolvedTarget
 from amdet_hub.scanner.scanner import Scanner
 
 Answer = Literal["do-not-load", "nothing-found", "nothing-to-scan", "unsure", "unknown"]
@@ -80,30 +80,27 @@ def verified(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
 
 def resolved(scanner: Scanner, target: ResolvedTarget) -> dict[str, Any]:
     """The encoders that a scan of a pinned target would look at, and for how long. Fetches no weights."""
-    encoders, total_s = [], 0.0
-    for pair in target.pairs:
-        encoder, record = pair.suspect, pair.reference.record
-        estimate_s = round(estimate_seconds(encoder.config, pair.reference, scanner.config), 1)
-        total_s += estimate_s
-        encoders.append(
-            {
-                "untrusted_label": _shown(encoder.label),
-                "family": encoder.config.family,
-                "dimensions": encoder.config.dims,
-                "download_bytes": sum(f.size_bytes for f in encoder.weight_files),
-                "reference": {"trust": record.trust, "untrusted_repo_id": _shown(record.repo_id or "")},
-                "estimate_s": estimate_s,
-            }
-        )
-    snapshot = target.snapshot
+    encoders, snapshot = [_planned(scanner, pair) for pair in target.pairs], target.snapshot
     return {
         "commit_sha": snapshot.commit_sha,
         "gated": snapshot.gated,
         "private": snapshot.private,
         "encoders": encoders,
         "not_scanned": [_skip(s) for s in target.skipped],
-        "estimate_s": round(total_s, 1),
+        "estimate_s": round(sum(encoder["estimate_s"] for encoder in encoders), 1),
         "note": UNTRUSTED,
+    }
+
+
+def _planned(scanner: Scanner, pair: EncoderPair) -> dict[str, Any]:
+    encoder, record = pair.suspect, pair.reference.record
+    return {
+        "untrusted_label": _shown(encoder.label),
+        "family": encoder.config.family,
+        "dimensions": encoder.config.dims,
+        "download_bytes": sum(f.size_bytes for f in encoder.weight_files),
+        "reference": {"trust": record.trust, "untrusted_repo_id": _shown(record.repo_id or "")},
+        "estimate_s": round(estimate_seconds(encoder.config, pair.reference, scanner.config), 1),
     }
 
 

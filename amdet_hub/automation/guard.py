@@ -124,9 +124,8 @@ def published_report(scanner: Scanner, target: ResolvedTarget) -> ScanReport | N
         return None
     asked = {_files(pair.suspect) for pair in target.pairs}
     detected = {_files(r.encoder) for r in report.results if r.verdict.label == "backdoor-detected"}
-    if detected:
-        return report if detected & asked else None
-    return report if asked <= {_files(r.encoder) for r in report.results} else None
+    counts = detected & asked if detected else asked <= {_files(r.encoder) for r in report.results}
+    return report if counts else None
 
 
 def _files(encoder: ResolvedEncoder) -> tuple[str, ...]:

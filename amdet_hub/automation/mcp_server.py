@@ -204,17 +204,13 @@ def _progress(server: Server[Any, Any], stop: threading.Event) -> ProgressCallba
     token = context.meta.progressToken if context.meta is not None else None
     last = [0.0, 0.0]  # when it was told, and how far it was: the protocol wants a number that only grows
 
-    async def send(message: str) -> None:
-        if token is not None:
-            last[1] += 1
-            await context.session.send_progress_notification(token, last[1], message=message)
-
     def tell(stage: str, done: int, total: int) -> None:
         if stop.is_set():
             raise _Cancelled
         now = time.monotonic()
         if token is not None and now - last[0] >= _PROGRESS_EVERY_S:
-            last[0] = now
-            anyio.from_thread.run(send, f"{stage} {done}/{total}")
+            last[:] = [now, last[1] + 1]
+            send = context.session.send_progress_notification
+            anyio.from_thread.run(send, token, last[1], None, f"{stage} {done}/{total}")
 
     return tell

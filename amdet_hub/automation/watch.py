@@ -176,8 +176,13 @@ class _Watch:
             if (seen := self._state.seen(repo_id)) is not None
             and (seen.commit_sha, seen.question) == (commit_sha, self._question)
         }
-        pending = tuple(repo_id for repo_id in self._watched if repo_id not in known)
-        return WatchSummary(ended, known, pending, self._scans, self._failures)
+        return WatchSummary(
+            ended,
+            repositories=known,
+            pending=tuple(repo_id for repo_id in self._watched if repo_id not in known),
+            scans=self._scans,
+            failures=self._failures,
+        )
 
     def _left_s(self) -> float:
         return self._deadline - time.monotonic()

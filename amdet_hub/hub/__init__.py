@@ -14,9 +14,10 @@ user's environment says otherwise.
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amdet_hub._lazy import loader
 
 if TYPE_CHECKING:
     from amdet_hub.hub.publish import PushResult, push_files, whoami
@@ -38,20 +39,17 @@ __all__ = [
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read once, when the client is imported
 
-_HOMES = {
-    "HubSettings": "settings",
-    "PushResult": "publish",
-    "is_repo_id": "targets",
-    "open_at": "resolve",
-    "open_source": "resolve",
-    "own_cache": "settings",
-    "parse_target": "targets",
-    "push_files": "publish",
-    "whoami": "publish",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"amdet_hub.hub.{_HOMES[name]}"), name)
+__getattr__ = loader(
+    __name__,
+    {
+        "HubSettings": "settings",
+        "PushResult": "publish",
+        "is_repo_id": "targets",
+        "open_at": "resolve",
+        "open_source": "resolve",
+        "own_cache": "settings",
+        "parse_target": "targets",
+        "push_files": "publish",
+        "whoami": "publish",
+    },
+)

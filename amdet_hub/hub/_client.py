@@ -46,11 +46,6 @@ FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 4.0
 
 
-# What may be gone at the next attempt: no answer, an ailing server, a body that ended early. A wrong hash is found
-# later, not in `ask`.
-_PASSING = (HubUnavailable, DownloadCorrupt)
-
-
 @dataclass
 class _Attempt:
     question: Question
@@ -133,7 +128,9 @@ def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, 
                 and known.retry_after_s <= MAX_RATE_LIMIT_WAIT_S
             ):
                 waited, wait_s = True, known.retry_after_s
-            elif isinstance(known, _PASSING) and retries > 0:
+            # What may be gone at the next attempt: no answer, an ailing server, a body that ended early. A wrong hash
+            # is found later, not here.
+            elif isinstance(known, HubUnavailable | DownloadCorrupt) and retries > 0:
                 retries, wait_s, pause_s = retries - 1, pause_s, min(2 * pause_s, MAX_PAUSE_S)
             elif known is error:
                 raise

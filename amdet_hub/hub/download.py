@@ -155,7 +155,6 @@ class Downloads:
         _client.ask(self._question(file, span.size_bytes), self._settings, request)
 
     def _answer(self, file: RepoFile, span: Span, *, strict: bool) -> Iterator[bytes]:
-        """The bytes of one range as one request brings them."""
         start, stop = span.start, span.stop
         url = hf_hub_url(self.repo_id, file.path, revision=self._sha, endpoint=self._endpoint)
         headers = {

@@ -159,9 +159,8 @@ class LocalSource:
         return place
 
     def _open(self, path: str) -> BufferedReader:
-        place = self._place(path)
         try:
-            return place.open("rb")
+            return self._place(path).open("rb")
         except FileNotFoundError as error:
             raise FileNotInRepo(self.snapshot.repo_id, path) from error
         except OSError as error:

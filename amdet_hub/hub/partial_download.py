@@ -119,16 +119,10 @@ class TensorDownloads:
     def keep_head(self, file: RepoFile, start: int, data: bytes) -> None:
         """Cache bytes that follow on those cached already. Best effort: a read-only cache costs the offline mode."""
         place, known = self._head_place(file), self._head(file)
-        if (
-            place is None
-            or start > len(known)
-            or start + len(data) <= len(known)
-            or start + len(data) > MAX_HEAD_BYTES
-        ):
-            return
-        data = known[:start] + data
-        with contextlib.suppress(OSError):
-            write_atomically(place, hashlib.sha256(data).digest() + data)
+        whole = known[:start] + data
+        if place is not None and start <= len(known) < len(whole) <= MAX_HEAD_BYTES:
+            with contextlib.suppress(OSError):
+                write_atomically(place, hashlib.sha256(whole).digest() + whole)
 
     def _partial(self, file: RepoFile, tensors: Mapping[str, TensorInfo]) -> PartialFile | None:
         """The local file of these tensors, None when the whole file is the better choice."""

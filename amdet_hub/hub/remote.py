@@ -138,7 +138,6 @@ def _security(stated: Any) -> HubSecurity | None:
 
 
 def _listed(rows: Any) -> Iterator[RepoFile]:
-    """The files among the rows of a tree, in our form."""
     for count, row in enumerate(row for row in rows if isinstance(row, ClientFile)):
         path, size_bytes = row.path, row.size
         if not isinstance(path, str) or not isinstance(size_bytes, int) or size_bytes < 0:

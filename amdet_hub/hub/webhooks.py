@@ -68,9 +68,14 @@ def ensure_webhook(plan: WebhookPlan, settings: HubSettings) -> WebhookMade:
     api, question = _client.prepare("set up a webhook", settings)
     wanted = sorted(plan.watched)
     for hook in _client.ask(question, settings, api.list_webhooks):
-        same = sorted((item.type, item.name) for item in hook.watched) == wanted and "repo" in hook.domains
         # The Hub does not say which Job a webhook was made from, so only those that go to a URL can be recognised.
-        if same and not hook.disabled and plan.url is not None and hook.url == plan.url:
+        if (
+            plan.url is not None
+            and hook.url == plan.url
+            and not hook.disabled
+            and "repo" in hook.domains
+            and sorted((item.type, item.name) for item in hook.watched) == wanted
+        ):
             return WebhookMade(str(hook.id), created=False)
 
     def create() -> Any:

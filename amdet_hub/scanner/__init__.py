@@ -13,8 +13,9 @@ The names below are loaded on first use, so that importing this package imports 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amdet_hub._lazy import loader
 
 if TYPE_CHECKING:
     from amdet_hub.scanner.cache import judged_by
@@ -25,23 +26,26 @@ if TYPE_CHECKING:
     from amdet_hub.scanner.resolve import EncoderPair, ResolvedTarget
     from amdet_hub.scanner.scanner import Scanner
 
-_HOMES = {
-    "DEFAULT_OPTIONS": "options",
-    "EncoderPair": "resolve",
-    "EncoderView": "inspect_prompt",
-    "PairCache": "reload",
-    "PlannedEncoder": "estimate",
-    "Probe": "inspect_prompt",
-    "PromptInspector": "inspect_prompt",
-    "ResolvedTarget": "resolve",
-    "ScanOptions": "options",
-    "Scanner": "scanner",
-    "TargetPlan": "estimate",
-    "check_text": "inspect_prompt",
-    "is_main_process": "options",
-    "judged_by": "cache",
-    "plan_target": "estimate",
-}
+__getattr__ = loader(
+    __name__,
+    {
+        "DEFAULT_OPTIONS": "options",
+        "EncoderPair": "resolve",
+        "EncoderView": "inspect_prompt",
+        "PairCache": "reload",
+        "PlannedEncoder": "estimate",
+        "Probe": "inspect_prompt",
+        "PromptInspector": "inspect_prompt",
+        "ResolvedTarget": "resolve",
+        "ScanOptions": "options",
+        "Scanner": "scanner",
+        "TargetPlan": "estimate",
+        "check_text": "inspect_prompt",
+        "is_main_process": "options",
+        "judged_by": "cache",
+        "plan_target": "estimate",
+    },
+)
 
 __all__ = [
     "DEFAULT_OPTIONS",
@@ -60,9 +64,3 @@ __all__ = [
     "judged_by",
     "plan_target",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"amdet_hub.scanner.{_HOMES[name]}"), name)

@@ -6,7 +6,9 @@ torch; the `tiny_*` functions (see `amdet_hub.testing.models`) do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amdet_hub._lazy import loader
 
 if TYPE_CHECKING:
     from amdet_hub.testing.local_hub import LocalHub, LocalPullRequest, LoggedRequest
@@ -15,9 +17,4 @@ if TYPE_CHECKING:
 __all__ = ["LocalHub", "LocalPullRequest", "LoggedRequest", "tiny_clip", "tiny_pipeline", "tiny_siglip"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"amdet_hub.testing.{'models' if name.startswith('tiny') else 'local_hub'}"), name)
+__getattr__ = loader(__name__, {name: "models" if name.startswith("tiny") else "local_hub" for name in __all__})
