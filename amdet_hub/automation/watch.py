@@ -177,11 +177,7 @@ class _Watch:
             and (seen.commit_sha, seen.question) == (commit_sha, self._question)
         }
         return WatchSummary(
-            ended,
-            repositories=known,
-            pending=tuple(repo_id for repo_id in self._watched if repo_id not in known),
-            scans=self._scans,
-            failures=self._failures,
+            ended, known, tuple(name for name in self._watched if name not in known), self._scans, self._failures
         )
 
     def _left_s(self) -> float:

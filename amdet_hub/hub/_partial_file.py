@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from amdet_hub.files import read_at_most
 from amdet_hub.hub._byte_ranges import Piece, Span, within
 from amdet_hub.hub.cache import remove
 from amdet_hub.records import TensorInfo
@@ -94,9 +95,9 @@ class PartialFile:
     def rows(self) -> Iterator[tuple[Span, str]]:
         """The ranges that the journal says are in the part file, with their sha256; not verified."""
         try:
-            if not self.part.is_file() or self.journal.stat().st_size > _MAX_JOURNAL_BYTES:
+            if not self.part.is_file():
                 return
-            lines = self.journal.read_text("ascii", errors="replace").splitlines()
+            lines = read_at_most(self.journal, _MAX_JOURNAL_BYTES).decode("ascii", errors="replace").splitlines()
         except OSError:
             return
         for line in lines:
