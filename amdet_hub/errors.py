@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from amdet_hub.records import Evidence, ScanReport, TriggerFinding
 
 
+# How a line of a build log becomes a command to GitHub's runner.
 _RUNNER_COMMAND = re.compile(r"::(?=[a-z-]+(?: .*?)?::)|##(?=\[)")
-"""How a line of a build log becomes a command to GitHub's runner."""
 
 
 class AmdetError(Exception):

@@ -7,8 +7,8 @@ from amdet_hub.records import ScanReport
 from amdet_hub.report import as_markdown
 
 DISCUSSION_TITLE = "amdet-hub: a backdoor was detected in the text encoder"
+# Characters of a discussion's text; the Hub refuses longer ones.
 MAX_DISCUSSION = 60_000
-"""Characters of a discussion's text; the Hub refuses longer ones."""
 
 
 def tell_owner_of(report: ScanReport, settings: HubSettings) -> str | None:

@@ -8,8 +8,8 @@ from typing import Literal
 from amdet_hub.errors import TargetError
 from amdet_hub.hub import is_repo_id
 
+# Behind a namespace: all of its models.
 EVERY_MODEL = "/..."
-"""Behind a namespace: all of its models."""
 
 
 def parse_watched(targets: Sequence[str]) -> tuple[tuple[Literal["namespace", "model"], str], ...]:

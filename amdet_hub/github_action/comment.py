@@ -89,8 +89,8 @@ def _ask(method: str, url: str, token: str, data: Any = None) -> Any:
         "User-Agent": "amdet-hub",
         **({} if data is None else {"Content-Type": "application/json"}),
     }
-    body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(url, method=method, data=body, headers=headers)
+    content = None if data is None else json.dumps(data).encode()
+    request = urllib.request.Request(url, content, headers, method=method)
     try:
         with urllib.request.build_opener(_NoRedirects()).open(request, timeout=_TIMEOUT_S) as answer:
             return json.loads(answer.read(_MAX_ANSWER_BYTES) or b"null")

@@ -15,22 +15,22 @@ from typing import Any
 from amdet_hub.errors import ConfigError
 from amdet_hub.files import read_json_object
 
+# Inputs come as `AMDET_INPUT_<NAME>`: through `env:`, so that no text of an input is ever part of a script.
 PREFIX = "AMDET_INPUT_"
-"""Inputs come as `AMDET_INPUT_<NAME>`: through `env:`, so that no text of an input is ever part of a script."""
 
 FORMATS = ("json", "sarif", "markdown", "html")
+# Hub repositories that one job watches.
 MAX_MODELS = 100
-"""Hub repositories that one job watches."""
 _MAX_EVENT_BYTES = 32 << 20
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DURATION = re.compile(r"(?=.)(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?")
+# The commit that a change is compared with, in the payload of each event that is about one.
 _BASES = {
     "push": ("before",),
     "pull_request": ("pull_request", "base", "sha"),
     "pull_request_target": ("pull_request", "base", "sha"),
     "merge_group": ("merge_group", "base_sha"),
 }
-"""The commit that a change is compared with, in the payload of each event that is about one."""
 _WORKFLOW = re.compile(r"[^/@\s]+/[^/@\s]+/(\.github/workflows/[A-Za-z0-9][A-Za-z0-9._-]*\.ya?ml)@.*", re.DOTALL)
 
 

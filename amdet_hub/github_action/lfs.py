@@ -18,17 +18,15 @@ from pathlib import Path
 from amdet_hub.errors import BadRepository
 from amdet_hub.files import draft_of, read_at_most
 
+# A longer file is no pointer.
 MAX_POINTER_BYTES = 1024
-"""A longer file is no pointer."""
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\nsize"
     rb" (\d{1,15})\n?"
 )
+# Components of a pipeline whose weights are not fetched. Should one hold a text encoder after all, its pointer is no
+# weight file: an error.
 _NOT_TEXT = frozenset({"unet", "transformer", "vae", "safety_checker", "image_encoder", "controlnet", "prior"})
-"""Components of a pipeline whose weights are not fetched.
-
-Should one hold a text encoder after all, its pointer is no weight file: an error.
-"""
 _TIMEOUT_S = 3600
 
 

@@ -12,8 +12,8 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+# GitHub drops a step's summary of more than 1 MiB.
 MAX_SUMMARY_BYTES = 900_000
-"""GitHub drops a step's summary of more than 1 MiB."""
 
 
 def write_outputs(environ: Mapping[str, str], outputs: Mapping[str, str]) -> None:

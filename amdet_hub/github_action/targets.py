@@ -22,12 +22,12 @@ _PIPELINE = "model_index.json"
 _PARTS = frozenset(
     {_PIPELINE, "config.json", "tokenizer.json", "vocab.json", "merges.txt", "modules.json", "adapter_config.json"}
 )
+# Endings of weights that are not read. The scan of their folder says whether one may hold a text encoder.
 _OTHER_WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pickle", ".pkl", ".pt", ".pth", ".sft")
-"""Endings of weights that are not read. The scan of their folder says whether one may hold a text encoder."""
+# What a training run leaves beside the weights.
 _NO_WEIGHTS = re.compile(
     r"(openvino_.*|training_args|optimizer|scheduler|rng_state.*|scaler|trainer_state)\.(bin|pt|pth)"
 )
-"""What a training run leaves beside the weights."""
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,8 @@ def check_names(response: Any, question: Question) -> None:
 
 def guard(response: Any, question: Question, timeout_s: float) -> None:
     """Let the body of `response`, when it is read, end in an error as soon as it is too long or too slow."""
-    limit = MAX_ANSWER_BYTES
-    if question.path is not None and question.size_bytes is not None:
-        limit = question.size_bytes + MAX_FILE_MARGIN_BYTES
+    size_bytes = None if question.path is None else question.size_bytes
+    limit = MAX_ANSWER_BYTES if size_bytes is None else size_bytes + MAX_FILE_MARGIN_BYTES
     response.stream = _GuardedBody(response.stream, question, limit, timeout_s)
 
 

@@ -48,9 +48,7 @@ def limit_bytes() -> int:
     Raises:
         ConfigError: it is set to something that is no size.
     """
-    text = os.environ.get("AMDET_HUB_CACHE_MAX", "").strip()
-    if not text:
-        return DEFAULT_LIMIT_BYTES
+    text = os.environ.get("AMDET_HUB_CACHE_MAX", "").strip() or str(DEFAULT_LIMIT_BYTES)
     found = _SIZE.fullmatch(text)
     if found is None:
         raise ConfigError("AMDET_HUB_CACHE_MAX", f"'{text[:40]}' is no size like 20GB")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from amdet_hub.hub._errors import disk_error
 from amdet_hub.hub._partial_file import Growing, PartialFile, tensors_digest
 from amdet_hub.hub.download import Downloads, RangesNotServed
 from amdet_hub.hub.settings import HubSettings, own_cache
-from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, TensorInfo
+from amdet_hub.records import SILENT, FetchPlan, ProgressCallback, RepoFile, TensorInfo
 
 # A whole file can be checked against its sha256; less than this saved is not worth giving that up.
 LEAST_SAVING_BYTES = 4 << 20
@@ -72,30 +72,30 @@ class TensorDownloads:
             ResourceError: disk or byte budget do not suffice.
             HubError: anything else between us and the Hub.
         """
+        report = progress or SILENT.progress
         partial = self._partial(file, tensors)
         if partial is None or self._downloads.cached(file) is not None:
-            return self._downloads.fetch(file, progress)
+            return self._downloads.fetch(file, report)
         if not self._is_whole(partial):
             self._downloads.require_network(file)
             try:
-                self._get(file, partial, progress)
+                self._get(file, partial, report)
             except RangesNotServed:
                 partial.discard()
-                return self._downloads.fetch(file, progress)
+                return self._downloads.fetch(file, report)
             except OSError as error:
-                return self._instead(file, disk_error(error, partial.data_bytes), progress)
+                return self._instead(file, disk_error(error, partial.data_bytes), report)
             except ResourceError as error:
-                return self._instead(file, error, progress)
-        if progress is not None:
-            progress("download", partial.data_bytes, partial.data_bytes)
+                return self._instead(file, error, report)
+        report("download", partial.data_bytes, partial.data_bytes)
         return partial.place
 
-    def _instead(self, file: RepoFile, error: ResourceError, progress: ProgressCallback | None) -> Path:
+    def _instead(self, file: RepoFile, error: ResourceError, report: ProgressCallback) -> Path:
         """The whole file, which another disk may take. Raises: `error`, which needs less, where none does."""
         if error.resource != "disk":
             raise error
         try:
-            return self._downloads.fetch(file, progress)
+            return self._downloads.fetch(file, report)
         except ResourceError:
             raise error from error.__cause__
 
@@ -168,7 +168,7 @@ class TensorDownloads:
             self._verified.add(state)
         return True
 
-    def _get(self, file: RepoFile, partial: PartialFile, progress: ProgressCallback | None) -> None:
+    def _get(self, file: RepoFile, partial: PartialFile, report: ProgressCallback) -> None:
         partial.place.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(partial.place.with_suffix(".lock")):
             if self._is_whole(partial):  # another process was faster
@@ -178,7 +178,7 @@ class TensorDownloads:
                 needed = sum(part.size_bytes for part in parts)
                 self._downloads.require_disk(needed, self._folder)
                 self._downloads.spend(needed)
-                transfer = _Transfer(self._downloads, file, growing, needed, progress)
+                transfer = _Transfer(self._downloads, file, growing, needed, report)
                 try:
                     transfer.run(parts)
                 finally:
@@ -195,15 +195,10 @@ class _Transfer:
         file: RepoFile,
         growing: Growing,
         needed: int,
-        progress: Callable[[str, int, int], None] | None,
+        report: ProgressCallback,
     ) -> None:
-        self._downloads, self._file, self._growing, self._needed, self._progress = (
-            downloads,
-            file,
-            growing,
-            needed,
-            progress,
-        )
+        self._downloads, self._file, self._growing, self._needed = downloads, file, growing, needed
+        self._report = report
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.received = 0
@@ -218,8 +213,7 @@ class _Transfer:
             try:
                 while pending:
                     finished, pending = wait(pending, timeout=_TICK_S, return_when=FIRST_COMPLETED)
-                    if self._progress is not None:
-                        self._progress("download", min(self.received, self._needed), self._needed)
+                    self._report("download", min(self.received, self._needed), self._needed)
                     for future in finished:
                         future.result()
             except BaseException:
