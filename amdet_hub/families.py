@@ -182,18 +182,13 @@ class TrustedReference:
 
     def fits(self, config: TowerConfig) -> bool:
         """Whether shape and activation are the same; of two stored projections the sizes must be, too."""
-        sizes_agree = (
+        return self.shape == TowerShape.of(config) and (
             None in (self.projection_dim, config.projection_dim) or self.projection_dim == config.projection_dim
         )
-        return self.shape == TowerShape.of(config) and sizes_agree
 
 
 _CLIP_L = TowerShape("clip", 768, 12, 12, 77, 49_408, "quick_gelu")
-_CLIP_BIG_G = TowerShape("clip", 1280, 32, 20, 77, 49_408, "gelu")
-_CLIP_H_PENULTIMATE = TowerShape("clip", 1024, 23, 16, 77, 49_408, "gelu")
-_CLIP_H = TowerShape("clip", 1024, 24, 16, 77, 49_408, "gelu")
 _SIGLIP_BASE = TowerShape("siglip", 768, 12, 12, 64, 32_000, "gelu_pytorch_tanh")
-_SIGLIP_SO400M = TowerShape("siglip", 1152, 27, 16, 64, 32_000, "gelu_pytorch_tanh")
 _SIGLIP2_BASE = TowerShape("siglip", 768, 12, 12, 64, 256_000, "gelu_pytorch_tanh")
 _SIGLIP2_SO400M = TowerShape("siglip", 1152, 27, 16, 64, 256_000, "gelu_pytorch_tanh")
 
@@ -246,7 +241,7 @@ _ROWS = (
         sha256="3a6032f63d37ae02bbc74ccd6a27440578cd71701f96532229d0154f55a8d3ff",
         size_bytes=2_778_702_264,
         component="text_encoder_2",
-        shape=_CLIP_BIG_G,
+        shape=TowerShape("clip", 1280, 32, 20, 77, 49_408, "gelu"),
         projection_dim=1280,
         dtype="F32",
         confidence=3,
@@ -259,7 +254,7 @@ _ROWS = (
         sha256="cce6febb0b6d876ee5eb24af35e27e764eb4f9b1d0b7c026c8c3333d4cfc916c",
         size_bytes=1_361_597_018,
         component="text_encoder",
-        shape=_CLIP_H_PENULTIMATE,
+        shape=TowerShape("clip", 1024, 23, 16, 77, 49_408, "gelu"),  # CLIP-H without its last layer
         projection_dim=None,
         dtype="F32",
         confidence=7,
@@ -301,7 +296,7 @@ _ROWS = (
         sha256="0084e75319a50ad85ef45377bad5bc38f2f58824459eb690048d51c9f8863be5",
         size_bytes=3_944_517_836,
         component="open_clip_model.safetensors",
-        shape=_CLIP_H,
+        shape=TowerShape("clip", 1024, 24, 16, 77, 49_408, "gelu"),
         projection_dim=1024,
         dtype="F32",
         confidence=3,
@@ -343,7 +338,7 @@ _ROWS = (
         sha256="ea2abad2b7f8a9c1aa5e49a244d5d57ffa71c56f720c94bc5d240ef4d6e1d94a",
         size_bytes=3_511_950_624,
         component="",
-        shape=_SIGLIP_SO400M,
+        shape=TowerShape("siglip", 1152, 27, 16, 64, 32_000, "gelu_pytorch_tanh"),
         projection_dim=1152,
         dtype="F32",
         confidence=6,
@@ -420,13 +415,16 @@ def trusted_reference(config: TowerConfig) -> TrustedReference | None:
     need not mean that someone changed it. `trusted_file` settles the case that a suspect's file is itself a trusted
     one.
     """
-    fitting = [row for row in _ROWS if row.fits(config)]
 
     def preference(row: TrustedReference) -> tuple[bool, bool, int, int]:
-        projection_differs = (row.projection_dim is None) != (config.projection_dim is None)
-        return projection_differs, row.dtype != "F32", row.size_bytes // 10_000_000, -row.confidence
+        return (
+            (row.projection_dim is None) != (config.projection_dim is None),
+            row.dtype != "F32",
+            row.size_bytes // 10_000_000,
+            -row.confidence,
+        )
 
-    return min(fitting, key=preference, default=None)
+    return min((row for row in _ROWS if row.fits(config)), key=preference, default=None)
 
 
 def trusted_file(sha256: str) -> TrustedReference | None:

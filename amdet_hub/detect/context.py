@@ -39,8 +39,9 @@ class TowerPair:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TowerPair:
         """The same towers elsewhere."""
-        reference = self.reference.to(device, dtype) if self.reference is not None else None
-        return TowerPair(self.suspect.to(device, dtype), reference)
+        return TowerPair(
+            self.suspect.to(device, dtype), self.reference.to(device, dtype) if self.reference is not None else None
+        )
 
 
 @dataclass(frozen=True)

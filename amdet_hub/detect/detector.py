@@ -70,15 +70,13 @@ class StandardDetector:
         search, heldout = prompts.split(config.sweep.n_prompts, config.sweep.n_heldout_prompts)
         sweep = sweep_vocabulary(towers.fast, search, context)
         candidates = CandidateSearch(towers, prompts, context)
-        outstanding: tuple[int, ...] = ()
-        if exact.reference is not None:
-            embeddings = exact.suspect.token_embedding, exact.reference.token_embedding
-            outstanding = outstanding_rows(*embeddings, context.token_ids)
-        proposed = candidates.propose(sweep, outstanding)
-        confirmed = candidates.confirm(proposed)
-        ranked = candidates.rank(confirmed)
-        names = candidates.name(ranked)
-        detection = Detection(sweep, ranked, exact.reference is not None, outstanding, names)
+        outstanding = (
+            outstanding_rows(exact.suspect.token_embedding, exact.reference.token_embedding, context.token_ids)
+            if exact.reference is not None
+            else ()
+        )
+        ranked = candidates.rank(candidates.confirm(candidates.propose(sweep, outstanding)))
+        detection = Detection(sweep, ranked, exact.reference is not None, outstanding, candidates.name(ranked))
         if exact.reference is None or config.inversion.restarts == 0:
             return detection
         if config.stop_when_decided and is_conclusive(ranked, context.thresholds):
@@ -98,12 +96,15 @@ def is_conclusive(confirmations: Sequence[Confirmation], thresholds: Thresholds)
 def _with_inversion(
     detection: Detection, towers: TowerPair, search: PromptSet, heldout: PromptSet, context: DetectionContext
 ) -> Detection:
-    """Add the inversion of the suspect, its null with the roles swapped, and the landscape around the best vector."""
     suspect, reference, config = towers.suspect, towers.reference, context.config.inversion
     assert reference is not None
     inversion = PairedInversion(suspect, reference, heldout, search, config).run(context, "inversion")
     swapped = PairedInversion(reference, suspect, heldout, search, config).run(context, "inversion, roles swapped")
     surface = PairedInversion(suspect, reference, heldout, search.split(1)[0], config)
     vector = inversion.vectors[inversion.best].to(suspect.device)
-    landscape = loss_landscape(surface.heldout_loss, vector, context)
-    return replace(detection, inversion=inversion, swapped=swapped, landscape=landscape)
+    return replace(
+        detection,
+        inversion=inversion,
+        swapped=swapped,
+        landscape=loss_landscape(surface.heldout_loss, vector, context),
+    )

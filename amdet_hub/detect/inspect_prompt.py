@@ -39,8 +39,7 @@ def frame_words(words: Sequence[int], special: SpecialTokens, config: TowerConfi
     prompt = PromptSet(torch.tensor([list(words)], dtype=torch.int64), special, "captions")
     end = int(prompt.framed().shape[1]) - 1
     ids = prompt.framed(length=None if config.causal else config.max_position_embeddings)
-    last = int(ids.shape[1]) - 1
-    return FramedWords(ids, (*range(end + 1), *([last] if last > end else [])), int(special.bos is not None))
+    return FramedWords(ids, tuple(sorted({*range(end + 1), ids.shape[1] - 1})), int(special.bos is not None))
 
 
 def room_for_words(special: SpecialTokens, config: TowerConfig) -> int:
@@ -73,8 +72,11 @@ def inspect_prompt(encoder: AttentiveTextEncoder, words: FramedWords) -> PromptF
     hidden, at = hidden_of(encoder, ids), encoder.pool_positions(ids)
     features = encoder.encode(hidden)[0].float()  # (T, D)
     unit = F.normalize(features[shown], dim=-1)  # (S, D)
-    attention = encoder.attention_from(hidden, at)[0].mean(1)[:, shown]  # (L, S)
-    return PromptFeatures(features[at[0]].cpu(), (unit @ unit.T).clamp(-1, 1).cpu(), attention.cpu())
+    return PromptFeatures(
+        pooled=features[at[0]].cpu(),
+        token_similarity=(unit @ unit.T).clamp(-1, 1).cpu(),
+        attention=encoder.attention_from(hidden, at)[0].mean(1)[:, shown].cpu(),
+    )
 
 
 @torch.inference_mode()

@@ -26,6 +26,7 @@ from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
 from amdet_hub.detect.inversion.objectives import paper_terms
 from amdet_hub.detect.inversion.pseudo_tokens import FreeVectors
 from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.splice import hidden_states
 
 _GATE_CHUNK = 20  # held-out prompts per forward pass: small, so that a hopeless gate is noticed early
@@ -76,13 +77,11 @@ class PaperDetector:
         def work(criteria: _Criteria) -> tuple[_Search, GateValues]:
             search = _search(criteria, context)
             opened = search.gates if search.succeeded else None
-            gates = opened or criteria.gates(search.vector, early=False)
-            return replace(search, vector=search.vector.cpu()), gates
+            return replace(search, vector=search.vector.cpu()), opened or criteria.gates(search.vector, early=False)
 
         # One chunk: the search is sequential, and one process must decide for all when to stop.
         ((search, gates),) = context.share("paper search", [criteria], work)
-        vector = search.vector.to(towers.fast.suspect.device)
-        landscape = loss_landscape(criteria.heldout_loss, vector, context)
+        landscape = loss_landscape(criteria.heldout_loss, search.vector.to(criteria.device), context)
         return PaperDetection(
             gates=gates,
             landscape=landscape,
@@ -97,8 +96,6 @@ class PaperDetector:
 
 @dataclass
 class _Search:
-    """The state of the search: the vector, the counters, the last tried gates."""
-
     vector: Tensor
     steps: int = 0
     checks: int = 0
@@ -174,8 +171,9 @@ class _Criteria:
 
     def _triggered(self, prompts: PromptSet, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features `(N, B, T, D)` of the suspect and, where there is one, of the reference."""
-        suspect, reference = self._towers.suspect, self._towers.reference
-        triggered = triggered_features(suspect, hidden_states(suspect, prompts, self._length), vectors)
-        if reference is None:
-            return triggered, None
-        return triggered, triggered_features(reference, hidden_states(reference, prompts, self._length), vectors)
+
+        def features(encoder: TextEncoder) -> Tensor:
+            return triggered_features(encoder, hidden_states(encoder, prompts, self._length), vectors)
+
+        reference = self._towers.reference
+        return features(self._towers.suspect), (features(reference) if reference is not None else None)

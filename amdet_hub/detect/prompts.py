@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import TowerConfig
@@ -98,18 +99,16 @@ class PromptSet:
         Returns:
             `(B, T)` int64: BOS (where there is one), words, EOS, padding. When cut, the last id is still EOS.
         """
-        b, words = len(self), self.tokens
+        words = self.tokens
         if inserted is not None:
             at = words.shape[1] if at is None else at
-            words = torch.cat([words[:, :at], inserted.to(words).expand(b, -1), words[:, at:]], dim=1)
+            words = torch.cat([words[:, :at], inserted.to(words).expand(len(self), -1), words[:, at:]], dim=1)
         room = (length or words.shape[1] + 2) - 1 - (self.special.bos is not None)
-        words = words[:, :room]
-        parts = [words, torch.full((b, 1), self.special.eos)]
+        ids = F.pad(words[:, :room], (0, 1), value=self.special.eos)
         if self.special.bos is not None:
-            parts.insert(0, torch.full((b, 1), self.special.bos))
-        ids = torch.cat(parts, dim=1)
+            ids = F.pad(ids, (1, 0), value=self.special.bos)
         if length is not None and ids.shape[1] < length:
-            ids = torch.cat([ids, torch.full((b, length - ids.shape[1]), self.special.pad)], dim=1)
+            ids = F.pad(ids, (0, length - ids.shape[1]), value=self.special.pad)
         return ids  # (B, T)
 
 

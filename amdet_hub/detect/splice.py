@@ -56,26 +56,23 @@ class SplicedPrompts:
 
     def features(self, candidates: Tensor) -> Tensor:
         """`candidates (C, N)` int64 ids -> `(B, C, D)` float32 features at the pooled position."""
-        candidates = candidates.to(self._encoder.device)
-        return self._extended(candidates) if self._cache is not None else self._full(candidates)
-
-    def _extended(self, candidates: Tensor) -> Tensor:
+        if self._cache is None:
+            return self._full(candidates)
         encoder, tail, c = self._encoder, self._tail.shape[1], candidates.shape[0]
         assert isinstance(encoder, IncrementalTextEncoder)
-        assert self._cache is not None
         rows = self._tail[:1] if tail == 1 else self._tail  # behind the last word all prompts go on alike
-        parts = [candidates.expand(len(rows), c, -1), rows[:, None, :].expand(-1, c, tail)]
+        parts = [candidates.to(rows.device).expand(len(rows), c, -1), rows[:, None, :].expand(-1, c, tail)]
         ids = torch.cat(parts, dim=2)  # (B or 1, C, N + tail)
         positions = slice(self._n_prefix, self._n_prefix + ids.shape[2])
         hidden = encoder.token_embedding[ids] + encoder.position_embedding[positions]  # (B or 1, C, N + tail, D)
         return encoder.extend(self._cache, hidden, last_only=True)[:, :, 0].float()  # EOS is the last position
 
     def _full(self, candidates: Tensor) -> Tensor:
-        encoder, (b, c) = self._encoder, (len(self._prompts), candidates.shape[0])
-        length = encoder.config.max_position_embeddings
+        encoder, length = self._encoder, self._encoder.config.max_position_embeddings
         framed = [self._prompts.framed(k, self._at, length=length) for k in candidates.cpu()]
         ids = torch.stack(framed, dim=1).flatten(0, 1).to(encoder.device)  # (B * C, T)
-        return pooled_features(encoder, encoder.encode(hidden_of(encoder, ids)), ids).view(b, c, -1)
+        pooled = pooled_features(encoder, encoder.encode(hidden_of(encoder, ids)), ids)
+        return pooled.view(len(self._prompts), len(candidates), -1)
 
 
 def pooled_features(encoder: TextEncoder, features: Tensor, ids: Tensor) -> Tensor:

@@ -104,8 +104,7 @@ def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> t
     ratios = norms[:-1] / norms[1:].clamp_min(torch.finfo(torch.float32).tiny)
     if len(ratios) == 0 or float(norms[0]) == 0 or float(ratios.max()) < _ROW_GAP:
         return ()
-    found: list[int] = token_ids[order[: int(ratios.argmax()) + 1]].tolist()
-    return tuple(found)
+    return tuple(token_ids[order[: int(ratios.argmax()) + 1]].tolist())
 
 
 def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, direction: Tensor) -> tuple[int, ...]:
@@ -134,8 +133,7 @@ def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, directio
     first, following = values[:LONGEST_ASSEMBLY], values[1 : LONGEST_ASSEMBLY + 1]
     apart = (first >= _TRAINED_GAP * following) & (first > _ABOVE_OTHERS * others.median())
     cuts = apart.nonzero().flatten().tolist()
-    found: list[int] = token_ids[along[order[: cuts[-1] + 1].to(along.device)].cpu()].tolist() if cuts else []
-    return tuple(found)
+    return tuple(token_ids[along[order[: cuts[-1] + 1].to(along.device)].cpu()].tolist()) if cuts else ()
 
 
 def lineage(suspect: Mapping[str, Tensor], reference: Mapping[str, Tensor], *, same: bool) -> Lineage:

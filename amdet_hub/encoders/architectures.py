@@ -84,8 +84,11 @@ def classify_config(data: Mapping[str, Any], declared_class: str | None) -> tupl
     if class_name.endswith(_NO_TEXT):
         return named, "not-clip-family", f"{class_name} has no text encoder"
     if class_name not in TEXT_CLASSES and not known_type:
-        why = f"{named} is not CLIP-family, not scanned" if named else "a config.json that names no model"
-        return named, "not-clip-family", why
+        return (
+            named,
+            "not-clip-family",
+            f"{named} is not CLIP-family, not scanned" if named else "a config.json that names no model",
+        )
     if class_name not in ("", *TEXT_CLASSES) or (model_type and not known_type):
         return named, "unsupported-architecture", f"{named} with a {model_type} configuration, not supported"
     parts = (part for part in (data, data.get("text_config")) if isinstance(part, Mapping))

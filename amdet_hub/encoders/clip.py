@@ -32,8 +32,9 @@ class ClipTextEncoder(TextTower):
         mask = create_causal_mask(
             config=self._model.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None
         )
-        encoded = self._model.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True)
-        return self._final_norm(encoded.last_hidden_state)
+        return self._final_norm(
+            self._model.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True).last_hidden_state
+        )
 
     def pool_positions(self, input_ids: Tensor) -> Tensor:
         """`input_ids (B, T)` -> `(B,)` int64: the first end-of-text token, or the largest id for legacy configs.
@@ -117,8 +118,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, k0: Tensor, v0: Tensor, future: Ten
     to_new = (q * k).sum(-1, keepdim=True) if n == 1 else q @ k.transpose(-1, -2)  # (B, H, C, Q, N)
     if future is not None:
         to_new = to_new.masked_fill(future, -torch.inf)
-    scores = torch.cat([to_prefix, to_new.expand(b, -1, -1, -1, -1)], dim=-1)
-    weights = scores.softmax(-1)  # (B, H, C, Q, T0+N); torch sums in float32
+    # (B, H, C, Q, T0+N); torch sums in float32
+    weights = torch.cat([to_prefix, to_new.expand(b, -1, -1, -1, -1)], dim=-1).softmax(-1)
     old, new = weights[..., :-n], weights[..., -n:]
     mixed = (old.flatten(2, 3) @ v0).view(b, h, c, n_queries, dh) + (new * v if n == 1 else new @ v)
     return mixed.permute(0, 2, 3, 1, 4).reshape(b, c, n_queries, h * dh)

@@ -167,7 +167,6 @@ def _note_model(survey: Survey, folder: str, declared_class: str | None = None) 
     found = sets or _note_loose_files(survey, folder, label, data)
     if not found and not pickle_names(names_in(survey.source, folder)):
         survey.skip(folder, "no-weights", f"{label} without weight files")
-    return None
 
 
 def _note_declared(survey: Survey, component: str, label: str, data: Mapping[str, Any], weights: WeightSet) -> None:
@@ -177,16 +176,20 @@ def _note_declared(survey: Survey, component: str, label: str, data: Mapping[str
             component, "unsupported-architecture", f"no text tower in a known layout in '{weights.path}' ({label})"
         )
     for number, layout in enumerate(towers):
-        config = declared_tower(data, label, weights, layout)
-        survey.add(weights, layout, config, part_name(weights.path, layout) if number else component, label)
+        survey.add(
+            weights,
+            layout,
+            declared_tower(data, label, weights, layout),
+            part_name(weights.path, layout) if number else component,
+            label,
+        )
 
 
 def _note_loose_files(survey: Survey, folder: str, label: str, data: Mapping[str, Any]) -> bool:
     """Weight files with names of their own beside a config that describes them. True when there was one."""
     before = len(survey.encoders)
-    names = (name for name in names_in(survey.source, folder) if name.endswith(".safetensors"))
-    paths = [path for name in names if (path := join(folder, name)) not in survey.examined]
-    for path in survey.first(paths, MAX_UNDECLARED_FILES, folder):
+    paths = [join(folder, name) for name in names_in(survey.source, folder) if name.endswith(".safetensors")]
+    for path in survey.first([p for p in paths if p not in survey.examined], MAX_UNDECLARED_FILES, folder):
         weights = single_file(survey.source, path)
         if towers_in(weights):
             survey.examined.add(path)

@@ -84,10 +84,13 @@ def load_tower(
     check_slices(config, layout, weights)
     for name in layout.buffers:  # no weight of the tower; any other content would move positions in old versions
         ids, expected = stored.pop(name, None), torch.arange(config.max_position_embeddings)
-        if ids is not None and (
-            ids.shape not in (expected.shape, expected[None].shape) or not torch.equal(ids.flatten().long(), expected)
-        ):
-            raise BadWeights(weights.path, name, "is not 0, 1, 2, ...")
+        require(
+            ids is None
+            or (ids.shape in (expected.shape, expected[None].shape) and torch.equal(ids.flatten().long(), expected)),
+            weights.path,
+            "is not 0, 1, 2, ...",
+            tensor=name,
+        )
     for name, tensor in stored.items():
         check_values(tensor, name, file_of[name])
     tensors = {name: _part(stored[piece.stored], piece.part) for name, piece in layout.slices(config).items()}
@@ -127,8 +130,12 @@ def build_encoder(config: TowerConfig, tensors: Mapping[str, Tensor]) -> TextEnc
     expected = tower_shapes(config)
     for name in expected.keys() | tensors.keys():
         shape = tuple(tensors[name].shape) if name in tensors else None  # None: it is not there
-        if shape != expected.get(name):
-            raise BadWeights("weights", name, f"has shape {shape}, the config asks for {expected.get(name)}")
+        require(
+            shape == expected.get(name),
+            "weights",
+            f"has shape {shape}, the config asks for {expected.get(name)}",
+            tensor=name,
+        )
     made = SiglipTextEncoder if config.family == "siglip" else ClipTextEncoder
     return made.from_tensors(config, tensors, torch.device("cpu"), torch.float32)
 
@@ -147,12 +154,14 @@ def read_tensors(
             there = set(file.keys())
             for name in names:
                 info, part = header.get(name), file.get_slice(name) if name in there else None
-                if (
-                    info is None
-                    or part is None
-                    or (part.get_dtype(), tuple(part.get_shape())) != (info.dtype, info.shape)
-                ):
-                    raise BadWeights(path, name, "is not what the header said: the file changed")
+                require(
+                    info is not None
+                    and part is not None
+                    and (part.get_dtype(), tuple(part.get_shape())) == (info.dtype, info.shape),
+                    path,
+                    "is not what the header said: the file changed",
+                    tensor=name,
+                )
             return {name: file.get_tensor(name) for name in sorted(names)}
     except SafetensorError as error:
         raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
@@ -164,7 +173,10 @@ def check_values(tensor: Tensor, name: str, path: str) -> None:
     Raises:
         BadWeights: `tensor` holds a value that is not finite or beyond `LARGEST_VALUE`.
     """
-    if not torch.isfinite(tensor.float()).all():
-        raise BadWeights(path, name, "holds values that are not finite")
-    if float(tensor.abs().max()) > LARGEST_VALUE:
-        raise BadWeights(path, name, f"holds values beyond {LARGEST_VALUE:,.0f}, which overflow")
+    require(bool(torch.isfinite(tensor.float()).all()), path, "holds values that are not finite", tensor=name)
+    require(
+        float(tensor.abs().max()) <= LARGEST_VALUE,
+        path,
+        f"holds values beyond {LARGEST_VALUE:,.0f}, which overflow",
+        tensor=name,
+    )

@@ -127,10 +127,8 @@ def find_loras(tensors: Mapping[str, TensorInfo], path: str) -> tuple[Lora, ...]
         if (read := _read_name(name, path)) is None:
             continue
         naming, prefix, target, role = read
-        factors = found.setdefault((naming, prefix), {}).setdefault(target, {})
-        if role in factors:
-            raise BadRepository(path, f"'{name[:120]}' and '{factors[role][:120]}' are the same factor of one matrix")
-        factors[role] = name
+        first = found.setdefault((naming, prefix), {}).setdefault(target, {}).setdefault(role, name)
+        require(first == name, path, f"'{name[:120]}' and '{first[:120]}' are the same factor of one matrix")
     return tuple(_lora(naming, prefix, parts, tensors, path) for (naming, prefix), parts in sorted(found.items()))
 
 
@@ -183,30 +181,25 @@ def _lora(
 ) -> Lora:
     matrices = [LoraMatrix(target, f.get("down", ""), f.get("up", ""), f.get("alpha")) for target, f in parts.items()]
     sizes: dict[str, set[int]] = {"width": set(), "intermediate": set(), "pooled": set()}
-    ranks, layers = [0], [0]
     for matrix in matrices:
         _check_matrix(matrix, tensors, path)
-        (rank, columns), (rows, _) = tensors[matrix.down].shape, tensors[matrix.up].shape
-        ranks.append(rank)
         column_size, row_size = _SIDES.get(matrix.target.split(".")[-2], ("width", "width"))
-        sizes[column_size].add(columns)
-        sizes[row_size].add(rows)
-        if matrix.target.startswith("encoder."):
-            layers.append(int(matrix.target.split(".")[2]))
+        sizes[column_size].add(tensors[matrix.down].shape[1])
+        sizes[row_size].add(tensors[matrix.up].shape[0])
     require(
         all(len(seen) <= 1 for seen in sizes.values()),
         path,
         f"the matrices of its LoRA belong to towers of different widths ({sizes})",
     )
-    width, intermediate = (next(iter(sizes[size]), None) for size in ("width", "intermediate"))
+    in_layers = (target.split(".")[2] for target in parts if target.startswith("encoder."))
     return Lora(
         naming,
         prefix,
-        tuple(sorted(matrices, key=lambda m: m.target)),
-        max(ranks),
-        1 + max(layers),
-        width,
-        intermediate,
+        matrices=tuple(sorted(matrices, key=lambda m: m.target)),
+        rank=max(tensors[matrix.down].shape[0] for matrix in matrices),
+        layers=1 + max(map(int, in_layers), default=0),
+        width=next(iter(sizes["width"]), None),
+        intermediate=next(iter(sizes["intermediate"]), None),
     )
 
 
@@ -214,10 +207,18 @@ def _check_matrix(matrix: LoraMatrix, tensors: Mapping[str, TensorInfo], path: s
     require(bool(matrix.down and matrix.up), path, f"the LoRA of '{matrix.target}' lacks one of its two factors")
     for name in (matrix.down, matrix.up):
         info = tensors[name]
-        if len(info.shape) != 2 or min(info.shape) < 1:
-            raise BadWeights(path, name[:120], f"has shape {info.shape}, a LoRA's factors are matrices")
-        if info.dtype not in FLOAT_DTYPES:
-            raise BadWeights(path, name[:120], f"is stored as {info.dtype}, not as plain floating point")
+        require(
+            len(info.shape) == 2 and min(info.shape) >= 1,
+            path,
+            f"has shape {info.shape}, a LoRA's factors are matrices",
+            tensor=name[:120],
+        )
+        require(
+            info.dtype in FLOAT_DTYPES,
+            path,
+            f"is stored as {info.dtype}, not as plain floating point",
+            tensor=name[:120],
+        )
     down, up = tensors[matrix.down].shape, tensors[matrix.up].shape
     require(
         down[0] == up[1] and down[0] <= MAX_RANK,

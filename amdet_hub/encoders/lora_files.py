@@ -66,12 +66,15 @@ def find_lora_files(source: RepoSource, weights: WeightSet) -> tuple[LoraFile, .
     """
     (file,) = weights.files
     loras = find_loras(weights.tensors, file.path)
-    found = []
-    for lora in loras:
-        scale, claims = _scale(source, file.path, lora)
-        component = f"{file.path}:{lora.prefix.rstrip('._')}" if len(loras) > 1 else file.path
-        found.append(LoraFile(file, lora, component, scale, claims))
-    return tuple(found)
+    return tuple(
+        LoraFile(
+            file,
+            lora,
+            f"{file.path}:{lora.prefix.rstrip('._')}" if len(loras) > 1 else file.path,
+            *_scale(source, file.path, lora),
+        )
+        for lora in loras
+    )
 
 
 def _scale(source: RepoSource, path: str, lora: Lora) -> tuple[float | None, tuple[str, ...]]:
@@ -108,13 +111,15 @@ def peft_scale(data: Mapping[str, Any], path: str) -> float:
         BadRepository: a value has the wrong type or is out of range.
     """
     kind = data.get("peft_type", "LORA")
-    other = [f"a PEFT adapter of type {str(kind)[:40]!r}"] if kind != "LORA" else []
-    other += [
-        f"LoRA with {key} {str(data[key])[:40]!r}"
-        for key, plain in _PLAIN_LORA.items()
-        if data.get(key, plain) not in (None, plain)
+    other = [
+        *([f"a PEFT adapter of type {str(kind)[:40]!r}"] if kind != "LORA" else []),
+        *(
+            f"LoRA with {key} {str(data[key])[:40]!r}"
+            for key, plain in _PLAIN_LORA.items()
+            if data.get(key, plain) not in (None, plain)
+        ),
+        *(f"LoRA with {key}" for key in _EMPTY_LORA if data.get(key)),
     ]
-    other += [f"LoRA with {key}" for key in _EMPTY_LORA if data.get(key)]
     if other:
         raise UnsupportedTower(f"{other[0]} on a text encoder ({path}), which is not merged here; only plain LoRA is")
     rank = whole_number(data.get("r", 8), "r", 1, MAX_RANK, path)

@@ -8,8 +8,6 @@ else 1.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -18,7 +16,6 @@ from amdet_hub.encoders.lora import MAX_ALPHA, LoraMatrix
 from amdet_hub.encoders.lora_files import LoraBase
 from amdet_hub.encoders.strict_json import require
 from amdet_hub.encoders.transfer import fetch_file
-from amdet_hub.errors import BadWeights
 from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder
 
 
@@ -67,8 +64,11 @@ def _product(
         f"the LoRA of '{matrix.target}' does not fit a matrix of shape {tuple(shape)}",
     )
     if scale is None:
-        alpha = float(factors[matrix.alpha].float()) if matrix.alpha is not None else float(len(down))
-        scale = alpha / len(down)
-    if not math.isfinite(scale) or abs(scale) > MAX_ALPHA:
-        raise BadWeights(path, matrix.alpha or matrix.down, f"scales by {scale}, which is beyond {MAX_ALPHA:,.0f}")
+        scale = float(factors[matrix.alpha].float()) / len(down) if matrix.alpha is not None else 1.0
+    require(
+        abs(scale) <= MAX_ALPHA,  # NaN is not
+        path,
+        f"scales by {scale}, which is beyond {MAX_ALPHA:,.0f}",
+        tensor=matrix.alpha or matrix.down,
+    )
     return scale * (up @ down)

@@ -69,8 +69,11 @@ def openclip_tower(
     if family == "siglip":
         read["projection_size"] = matrix_shape(tensors, f"{layout.prefix}text_projection.weight", path)[0]
         return tower_config(read, path, family, projection_dim=None)
-    pooled_at = values["eos_id"] if values["pool_type"] == "eos" else LEGACY_EOS
-    read |= {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": pooled_at}
+    read |= {
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": values["eos_id"] if values["pool_type"] == "eos" else LEGACY_EOS,
+    }
     return tower_config(read, path, family, projection_dim=projection_size(tensors, layout))
 
 
@@ -92,10 +95,10 @@ def _family(text: Mapping[str, Any], values: Mapping[str, Any]) -> Family:
         return "siglip"
     if not bidirectional and not biased and (pool == "argmax" or (pool == "eos" and values["eos_id"] != LEGACY_EOS)):
         return "clip"
-    mask = "without a causal mask" if bidirectional else "with a causal mask"
     raise UnsupportedTower(
-        f"its text tower works {mask}, is pooled by {str(pool)[:20]!r} (end id {str(values['eos_id'])[:20]}) and its"
-        f" projection {'has a' if biased else 'has no'} bias, which is neither CLIP nor SigLIP"
+        f"its text tower works {'without' if bidirectional else 'with'} a causal mask, is pooled by {str(pool)[:20]!r}"
+        f" (end id {str(values['eos_id'])[:20]}) and its projection {'has a' if biased else 'has no'} bias, which is"
+        " neither CLIP nor SigLIP"
     )
 
 

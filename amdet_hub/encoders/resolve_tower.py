@@ -22,7 +22,7 @@ from amdet_hub.encoders.tower_config import (
     tower_config,
 )
 from amdet_hub.encoders.weight_files import WeightSet, check_tower, folder_of, join
-from amdet_hub.records import Family, RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
+from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
 
 # Prefixes of the towers of a single-file checkpoint: a config beside such a file describes something else.
 CONTAINERS = ("cond_stage_model.", "conditioner.embedders.", "text_encoders.")
@@ -50,8 +50,7 @@ def towers_in(weights: WeightSet) -> tuple[TowerLayout, ...]:
 def declared_tower(data: Mapping[str, Any], label: str, weights: WeightSet, layout: TowerLayout) -> TowerConfig:
     """The tower that the transformers `config.json` beside its weights describes. Raises: BadRepository."""
     path = join(folder_of(weights.path), "config.json")
-    named: Family = "siglip" if label.startswith("Siglip") else "clip"
-    family = FAMILY_OF_MODEL_TYPE.get(str(data.get("model_type")), named)
+    family = FAMILY_OF_MODEL_TYPE.get(str(data.get("model_type")), "siglip" if label.startswith("Siglip") else "clip")
     return tower_config(data, path, family, projection_dim=projection_size(weights.tensors, layout))
 
 
@@ -76,9 +75,8 @@ def undeclared_tower(source: RepoSource, weights: WeightSet, layout: TowerLayout
         if reason == "unsupported-architecture":
             raise UnsupportedTower(why)
     config = inferred_config(weights.tensors, layout, weights.path)
-    name = "SiglipTextModel" if config.family == "siglip" else "CLIPTextModel"
-    if config.family == "clip" and config.projection_dim:
-        name = "CLIPTextModelWithProjection"
+    clip_name = "CLIPTextModelWithProjection" if config.projection_dim else "CLIPTextModel"
+    name = "SiglipTextModel" if config.family == "siglip" else clip_name
     assumed = f"no config.json, {config.num_attention_heads} heads and {config.hidden_act} assumed"
     return config, f"{_openclip_name(config) if openclip else name} ({assumed})"
 
@@ -131,9 +129,7 @@ def part_name(path: str, layout: TowerLayout) -> str:
 def tokenizer_files(source: RepoSource, folder: str) -> tuple[str, ...]:
     """The tokenizer beside the weights, or in a pipeline's `tokenizer_2` for `text_encoder_2`."""
     parent, _, name = folder.rpartition("/")
-    places = [folder]
-    if "text_encoder" in name:
-        places.append(join(parent, name.replace("text_encoder", "tokenizer")))
+    places = (folder, join(parent, name.replace("text_encoder", "tokenizer")))
     groups = (("tokenizer.json",), ("vocab.json", "merges.txt"))
     found = (tuple(join(place, file) for file in group) for place in places for group in groups)
     return next((paths for paths in found if all(source.snapshot.file(path) is not None for path in paths)), ())

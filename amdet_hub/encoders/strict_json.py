@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from amdet_hub.errors import BadRepository
+from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import RepoSource, strict_json
 
 # A real `config.json` or `model_index.json` is under 10 kB; a shard index of a large pipeline stays below 1 MB.
@@ -55,10 +55,13 @@ def parse_json(data: bytes, path: str) -> Any:
     return value
 
 
-def require(ok: bool, path: str, reason: str) -> None:
-    """Refuse the file `path` of a repository for this reason, unless `ok`. Raises: BadRepository."""
+def require(ok: bool, path: str, reason: str, *, tensor: str | None = None) -> None:
+    """Refuse the file `path` of a repository for this reason, unless `ok`.
+
+    Raises: BadRepository, or, where the reason is of one tensor, BadWeights.
+    """
     if not ok:
-        raise BadRepository(path, reason)
+        raise BadRepository(path, reason) if tensor is None else BadWeights(path, tensor, reason)
 
 
 def object_at(data: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
@@ -70,15 +73,21 @@ def object_at(data: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]
 
 def whole_number(value: Any, name: str, low: int, high: int, path: str) -> int:
     """`value`, held between two bounds. Raises: BadRepository, which names it."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise BadRepository(path, f"{name} {str(value)[:40]} is not a whole number between {low} and {high}")
-    return value
+    require(
+        isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
+        path,
+        f"{name} {str(value)[:40]} is not a whole number between {low} and {high}",
+    )
+    return int(value)
 
 
 def real_number(value: Any, name: str, low: float, high: float, path: str) -> float:
     """`value`, held between two bounds; NaN lies outside. Raises: BadRepository, which names it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise BadRepository(path, f"{name} {str(value)[:40]} is not a number between {low:g} and {high:g}")
+    require(
+        isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high,
+        path,
+        f"{name} {str(value)[:40]} is not a number between {low:g} and {high:g}",
+    )
     return float(value)
 
 

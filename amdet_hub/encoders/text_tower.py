@@ -260,6 +260,5 @@ def _quick_gelu_mlp(mlp: Any, x: Tensor) -> Tensor:
 
 def layer_config(config: TowerConfig) -> dict[str, Any]:
     """The keyword arguments that transformers' two text config classes share."""
-    shared = dataclasses.asdict(config)
-    del shared["family"], shared["projection_dim"]
+    shared = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("family", "projection_dim")}
     return {**shared, "attention_dropout": 0.0, "attn_implementation": "sdpa"}

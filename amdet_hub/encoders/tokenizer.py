@@ -65,8 +65,8 @@ class PromptTokenizer:
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The ids of `text`, never a special one: a special token spelled out in it is ordinary characters."""
-        ids: Sequence[int] = self._tokenizer.encode(self._prepare(text), add_special_tokens=False).ids
-        return tuple(i for i in ids if i not in self._special)
+        encoded = self._tokenizer.encode(self._prepare(text), add_special_tokens=False)
+        return tuple(i for i in encoded.ids if i not in self._special)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`; an id outside the vocabulary is shown as `[12345]`."""
@@ -151,28 +151,24 @@ def build_tokenizer(model: Mapping[str, Any], config: TowerConfig, path: str) ->
 
 
 def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
-    require(
-        any(token.endswith(END_OF_WORD) for token in vocab),
+    has_word_ends = any(token.endswith(END_OF_WORD) for token in vocab)
+    require(has_word_ends, path, "its vocabulary has no end-of-word entries, so it is not CLIP's")
+    model = _model(
+        models.BPE,
         path,
-        "its vocabulary has no end-of-word entries, so it is not CLIP's",
-    )
-    tokenizer = Tokenizer(
-        _model(
-            models.BPE,
-            path,
-            vocab=vocab,
-            merges=merges,
-            end_of_word_suffix=END_OF_WORD,
-            continuing_subword_prefix="",
-            unk_token=END_OF_TEXT if END_OF_TEXT in vocab else None,
-        )
-    )
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        vocab=vocab,
+        merges=merges,
+        end_of_word_suffix=END_OF_WORD,
+        continuing_subword_prefix="",
+        unk_token=END_OF_TEXT if END_OF_TEXT in vocab else None,
     )
     split = pre_tokenizers.Split(Regex(_CLIP_SPLIT), behavior="removed", invert=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = _assembled(
+        model,
+        normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]),
+        pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)]),
+        decoders.ByteLevel(),
+    )
     return PromptTokenizer(tokenizer, special_ids(config, vocab), str, END_OF_WORD, _of_byte_level)
 
 
@@ -190,19 +186,23 @@ def _siglip(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptT
     )
     unk_id = whole_number(model.get("unk_id"), "unk_id", 0, len(entries) - 1, path)
     scored = [(piece, float(score)) for piece, score in entries]
-    tokenizer = Tokenizer(_model(models.Unigram, path, vocab=scored, unk_id=unk_id, byte_fallback=False))
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer = _assembled(
+        _model(models.Unigram, path, vocab=scored, unk_id=unk_id, byte_fallback=False),
+        normalizers.NFKC(),
+        pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always"),
+        decoders.Metaspace(replacement="▁", prepend_scheme="always"),
+    )
     return PromptTokenizer(tokenizer, special_ids(config), _canonical_text)
 
 
 def _siglip2(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
-    options = {"fuse_unk": True, "unk_token": "<unk>" if "<unk>" in vocab else None, "byte_fallback": True}
-    tokenizer = Tokenizer(_model(models.BPE, path, vocab=vocab, merges=merges, **options))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    unk = "<unk>" if "<unk>" in vocab else None
+    tokenizer = _assembled(
+        _model(models.BPE, path, vocab=vocab, merges=merges, fuse_unk=True, unk_token=unk, byte_fallback=True),
+        normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")]),
+        pre_tokenizers.Split(" ", behavior="merged_with_previous"),
+        decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]),
+    )
     return PromptTokenizer(tokenizer, special_ids(config), str, to_bytes=_of_byte_fallback)
 
 
@@ -252,6 +252,14 @@ def _model(kind: Callable[..., Any], path: str, **arguments: Any) -> Any:
         return kind(**arguments)
     except Exception as error:  # the library raises plain Exception
         raise BadRepository(path, f"its vocabulary and merges do not fit ({str(error)[:80]})") from error
+
+
+def _assembled(model: Any, normalizer: Any, pre_tokenizer: Any, decoder: Any) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoder
+    return tokenizer
 
 
 def _checked_vocabulary(vocab: Any, config: TowerConfig, path: str) -> dict[str, int]:

@@ -10,6 +10,7 @@ compared in the tests.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -137,24 +138,20 @@ def inferred_config(tensors: Mapping[str, TensorInfo], layout: TowerLayout, path
     tokens, positions, blocks, inner, head = (layout.prefix + name for name in names)
     vocab, width = matrix_shape(tensors, tokens, path)
     family: Family = "siglip" if f"{head}.bias" in tensors else "clip"
-    heads = HEADS_BY_WIDTH.get(width, width // 64)
     require(
         width >= 64 and width % 64 == 0,
         path,
         f"there is no config.json, and no usual number of attention heads fits the width {width}",
     )
-    layers = 0
-    while f"{blocks}{layers}.{norm}.weight" in tensors:
-        layers += 1
-    quick = family == "clip" and width in (512, 768)
+    gelu = "quick_gelu" if width in (512, 768) else "gelu"
     data: dict[str, Any] = {
         "vocab_size": vocab,
         "hidden_size": width,
         "intermediate_size": matrix_shape(tensors, inner, path)[0],
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
+        "num_hidden_layers": next(n for n in itertools.count() if f"{blocks}{n}.{norm}.weight" not in tensors),
+        "num_attention_heads": HEADS_BY_WIDTH.get(width, width // 64),
         "max_position_embeddings": matrix_shape(tensors, positions, path)[0],
-        "hidden_act": "gelu_pytorch_tanh" if family == "siglip" else "quick_gelu" if quick else "gelu",
+        "hidden_act": "gelu_pytorch_tanh" if family == "siglip" else gelu,
     }
     if family == "siglip":
         data["projection_size"] = matrix_shape(tensors, f"{head}.weight", path)[0]
@@ -217,9 +214,8 @@ def _text_values(data: Mapping[str, Any], path: str, family: Family) -> dict[str
     kind = model_type.removesuffix("_text_model")
     if kind in _SHORT_QUERIES:
         defaults = {**defaults, "max_position_embeddings": _SHORT_POSITIONS}
-    text = data
-    if "text_config" in data or model_type in _KINDS:  # the nested form wins (PreTrainedConfig.from_pretrained)
-        text = _object_or_none(data, "text_config", path) or {}
+    nested = "text_config" in data or model_type in _KINDS  # it wins (PreTrainedConfig.from_pretrained)
+    text = (_object_or_none(data, "text_config", path) or {}) if nested else data
     older = _object_or_none(data, "text_config_dict", path) if model_type == family == "clip" else None
     if older is not None:  # the older form wins as a whole, its own defaults included (CLIPConfig.__post_init__)
         text = older

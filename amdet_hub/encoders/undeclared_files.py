@@ -24,7 +24,6 @@ from amdet_hub.encoders.weight_files import (
     single_file,
 )
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import SkipReason
 
 # Weight files outside the declared components whose headers are read; more of them block.
 MAX_UNDECLARED_FILES = 32
@@ -64,7 +63,7 @@ def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> 
         for layout in towers:
             _note_tower(survey, weights, layout)
         if _note_loras(survey, weights, towers) or towers:
-            return None
+            return
     except BadRepository as error:
         if strict:
             raise
@@ -74,13 +73,17 @@ def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> 
     if words is not None:
         survey.skip(path, "textual-inversion", f"'{path}' holds {words}")
     elif name.startswith(ADAPTER_WEIGHTS):
-        blocks = parts or _beside_text(survey, folder)
-        detail = f"an adapter that changes {parts or 'no text tower that is known here'}"
-        survey.skip(path, "unsupported-adapter" if blocks else "not-clip-family", detail)
+        survey.skip(
+            path,
+            "unsupported-adapter" if parts or _beside_text(survey, folder) else "not-clip-family",
+            f"an adapter that changes {parts or 'no text tower that is known here'}",
+        )
     elif parts or strict:
-        reason: SkipReason = "unsupported-architecture" if parts else "not-clip-family"
-        survey.skip(path, reason, f"'{path}' holds {parts or 'no text encoder'}")
-    return None
+        survey.skip(
+            path,
+            "unsupported-architecture" if parts else "not-clip-family",
+            f"'{path}' holds {parts or 'no text encoder'}",
+        )
 
 
 def _note_tower(survey: Survey, weights: WeightSet, layout: TowerLayout) -> None:

@@ -58,12 +58,12 @@ def describe_inversion(tensors: Mapping[str, TensorInfo]) -> str | None:
     known = len(tensors) == 1 or all(_INVERSION.fullmatch(name) for name in tensors)
     if not known or not 1 <= len(tensors) <= MAX_WORDS:
         return None
-    words = []
-    for name, info in tensors.items():
-        shape = (1, *info.shape) if len(info.shape) == 1 else info.shape
-        if len(shape) != 2 or not 1 <= shape[0] <= MAX_VECTORS or not 16 <= shape[1] <= 16_384:
-            return None
-        words.append(f"'{name[:40]}' ({shape[0]} vector{'s' if shape[0] > 1 else ''} of width {shape[1]})")
+    shapes = {name: (1, *info.shape) if len(info.shape) == 1 else info.shape for name, info in tensors.items()}
+    if not all(len(s) == 2 and 1 <= s[0] <= MAX_VECTORS and 16 <= s[1] <= 16_384 for s in shapes.values()):
+        return None
+    words = (
+        f"'{name[:40]}' ({n} vector{'s' if n > 1 else ''} of width {width})" for name, (n, width) in shapes.items()
+    )
     return (
         f"a textual inversion embedding, {', '.join(words)}: it adds a word to a text encoder that lies elsewhere and"
         " changes no weights; how strong such a word may be has not been calibrated, so it is not scanned"

@@ -97,12 +97,7 @@ def weight_sets(source: RepoSource, folder: str) -> list[WeightSet]:
         f"it holds {len(singles) + len(indexes)} variants of the weights, more than the {MAX_SETS} that are looked at",
     )
     sets = {match["a"] or "": single_file(source, join(folder, match[0]), match["a"] or "") for match in singles}
-    sharded = []
-    for match in indexes:
-        variant = match["a"] or match["b"] or ""
-        sharded.append(
-            _sharded(source, folder, match[0], f"{variant} sharded".strip() if variant in sets else variant)
-        )
+    sharded = [_sharded(source, folder, match, sets) for match in indexes]
     return sorted([*sets.values(), *sharded], key=lambda s: s.variant)
 
 
@@ -112,11 +107,11 @@ def single_file(source: RepoSource, path: str, variant: str = "") -> WeightSet:
     return WeightSet(variant, (_listed(source, path, path),), tensors, dict.fromkeys(tensors, path))
 
 
-def _sharded(source: RepoSource, folder: str, index_name: str, variant: str) -> WeightSet:
-    index = join(folder, index_name)
-    weight_map = read_json_object(source, index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise BadRepository(index, "it has no 'weight_map'")
+def _sharded(source: RepoSource, folder: str, match: re.Match[str], unsharded: Collection[str]) -> WeightSet:
+    index = join(folder, match[0])
+    variant = match["a"] or match["b"] or ""
+    weight_map: Any = read_json_object(source, index).get("weight_map")
+    require(isinstance(weight_map, dict) and bool(weight_map), index, "it has no 'weight_map'")
     files = tuple(_listed(source, join(folder, shard), index) for shard in _shard_names(weight_map, index))
     headers = {file.path: read_header(source, file.path) for file in files}
     file_of = {name: path for path, header in headers.items() for name in header}
@@ -125,7 +120,7 @@ def _sharded(source: RepoSource, folder: str, index_name: str, variant: str) -> 
     stated = {name: join(folder, shard) for name, shard in weight_map.items()}
     astray = sorted(name for name, _ in stated.items() ^ file_of.items())
     require(not astray, index, f"of its tensors, {str(astray[:1])[:90]} is not where the index says")
-    return WeightSet(variant, files, tensors, file_of)
+    return WeightSet(f"{variant} sharded".strip() if variant in unsharded else variant, files, tensors, file_of)
 
 
 def _shard_names(weight_map: Mapping[str, Any], index: str) -> list[str]:
@@ -159,8 +154,12 @@ def check_tower(config: TowerConfig, layout: TowerLayout, weights: WeightSet) ->
     expected = {piece.stored for piece in layout.slices(config).values()}
     for name, info in weights.tensors.items():
         if name in layout.buffers:  # refused before a buffer of any size is read
-            if math.prod(info.shape) != config.max_position_embeddings or info.dtype not in _COUNTING_DTYPES:
-                raise BadWeights(weights.file_of[name], name, "is not 0, 1, 2, ...")
+            require(
+                math.prod(info.shape) == config.max_position_embeddings and info.dtype in _COUNTING_DTYPES,
+                weights.file_of[name],
+                "is not 0, 1, 2, ...",
+                tensor=name,
+            )
         elif name not in expected and layout.claims(name):
             raise BadWeights(weights.file_of[name], name[:120], "is not part of the tower that the config describes")
 
@@ -175,7 +174,15 @@ def check_slices(config: TowerConfig, layout: TowerLayout, weights: WeightSet) -
         name, info = piece.stored, weights.tensors.get(piece.stored)
         if info is None:
             raise BadWeights(weights.path, name, "is missing")
-        if info.shape != piece.shape:
-            raise BadWeights(weights.file_of[name], name, f"has shape {info.shape}, the config asks for {piece.shape}")
-        if info.dtype not in FLOAT_DTYPES:
-            raise BadWeights(weights.file_of[name], name, f"is stored as {info.dtype}, not as plain floating point")
+        require(
+            info.shape == piece.shape,
+            weights.file_of[name],
+            f"has shape {info.shape}, the config asks for {piece.shape}",
+            tensor=name,
+        )
+        require(
+            info.dtype in FLOAT_DTYPES,
+            weights.file_of[name],
+            f"is stored as {info.dtype}, not as plain floating point",
+            tensor=name,
+        )

@@ -44,8 +44,7 @@ def prompt_similarities(triggered: Tensor, first: Tensor, reference_triggered: T
         Assimilation, similarity to the first prompt, and, where there is a reference, similarity to it.
     """
     others = [first.expand_as(triggered)] + ([] if reference_triggered is None else [reference_triggered])
-    similarities = [positionwise_similarity(other, triggered) for other in others]
-    return [one.cpu() for one in (assimilation(triggered), *similarities)]
+    return [assimilation(triggered).cpu(), *(positionwise_similarity(other, triggered).cpu() for other in others)]
 
 
 def count_gates(
@@ -63,17 +62,26 @@ def count_gates(
     passed, n = [0, 0, 0], 0
     for chunk in chunks:
         assimilated, consistent, *to_reference = chunk()
-        hits = [assimilated > gates.assimilation, consistent > gates.consistency]
-        hits += [similarity < gates.reference_similarity for similarity in to_reference]
+        hits = [
+            assimilated > gates.assimilation,
+            consistent > gates.consistency,
+            *(similarity < gates.reference_similarity for similarity in to_reference),
+        ]
         n += len(assimilated)
         passed = [count + int(hit.sum()) for count, hit in zip(passed, hits, strict=False)]
-        at_best = [(total - n + count) / total for count in passed]  # if all the rest pass
-        if early and not _above(at_best, needed):
+        if early and not _above(
+            [(total - n + count) / total for count in passed], needed
+        ):  # even if all the rest pass
             break
     rates = [count / max(n, 1) for count in passed]
-    complete = n == total
-    reference_rate = rates[2] if len(rates) > 2 else None
-    return GateValues(rates[0], rates[1], reference_rate, n, complete, complete and _above(rates, needed))
+    return GateValues(
+        assimilation_rate=rates[0],
+        consistency_rate=rates[1],
+        reference_rate=rates[2] if len(rates) > 2 else None,
+        n=n,
+        complete=n == total,
+        open=n == total and _above(rates, needed),
+    )
 
 
 def _above(rates: Sequence[float], needed: Sequence[float]) -> bool:

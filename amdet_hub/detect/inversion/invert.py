@@ -118,7 +118,7 @@ class PairedInversion:
             return vectors.cpu(), loss.cpu(), gain.cpu()
 
         parts = context.workers.share("inversion", _RESTARTS_A_CHUNK, n_chunks, work)
-        return Inversion(*(torch.cat([part[i] for part in parts]) for i in range(3)))
+        return Inversion(*map(torch.cat, zip(*parts, strict=True)))
 
     def heldout_loss(self, vectors: Tensor) -> Tensor:
         """`vectors (N, K, D)` -> `(N,)` mean held-out loss."""
@@ -131,9 +131,8 @@ class PairedInversion:
 
     def _batch_losses(self, generator: torch.Generator) -> Iterator[Callable[[Tensor], Tensor]]:
         """One loss function per step, each on its own random batch of training prompts."""
-        n = self._train[0].shape[0]
         for _ in range(self._config.steps):
-            rows = torch.randperm(n, generator=generator)[: self._config.batch_size]
+            rows = torch.randperm(len(self._train[0]), generator=generator)[: self._config.batch_size]
             batch = tuple(part[rows.to(part.device)] for part in self._train)
             yield lambda vectors, batch=batch: self._loss_and_gain(vectors, batch)[0]  # type: ignore[misc]
 

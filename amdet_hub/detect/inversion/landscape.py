@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -84,5 +85,4 @@ def hessian_eigenvalues(surface: Tensor, *, spacing: float) -> Tensor:
     yy = (surface[1:-1, 2:] - 2 * centre + surface[1:-1, :-2]) / h2
     xy = (surface[2:, 2:] - surface[2:, :-2] - surface[:-2, 2:] + surface[:-2, :-2]) / (4 * h2)
     hessians = torch.stack([torch.stack([xx, xy], -1), torch.stack([xy, yy], -1)], -2)  # (G - 2, G - 2, 2, 2)
-    eigenvalues: Tensor = torch.linalg.eigvalsh(hessians)
-    return eigenvalues
+    return cast(Tensor, torch.linalg.eigvalsh(hessians))

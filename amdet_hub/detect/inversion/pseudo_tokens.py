@@ -46,8 +46,7 @@ class HullVectors(FreeVectors):
     def __init__(
         self, restarts: int, token_embedding: Tensor, positions: Tensor, *, generator: torch.Generator
     ) -> None:
-        shape = (restarts, positions.shape[0], token_embedding.shape[0])
-        start = torch.randn(shape, generator=generator) * self._SPREAD
+        start = torch.randn(restarts, len(positions), len(token_embedding), generator=generator) * self._SPREAD
         super().__init__(start.to(token_embedding.device))
         self._embedding, self._positions = token_embedding.float(), positions.float()
 

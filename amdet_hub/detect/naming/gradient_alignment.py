@@ -74,8 +74,7 @@ class GradientAlignment:
         steps = -rows / size.clamp_min(_FLOOR * float(size.max()))
         moved = F.cosine_similarity(steps.flatten(1), self._rows[tokens].flatten()[None]).cpu()
         signed = torch.stack([parts for _, parts in measured], dim=1)  # (2, C)
-        total: list[float] = (standardised(moved) + standardised(signed[0]) + standardised(signed[1])).tolist()
-        return total
+        return (standardised(moved) + standardised(signed[0]) + standardised(signed[1])).tolist()
 
     def _gradients(
         self, candidates: list[Candidate], weights: Mapping[str, Tensor], places: Sequence[Place]
@@ -89,8 +88,11 @@ class GradientAlignment:
         targets: dict[tuple[int, Place], Tensor] = {}
         with torch.no_grad():
             for length, place in itertools.product({len(one) for one in candidates}, places):
-                ids = [self._ids(one, place) for one in candidates if len(one) == length]
-                features = [self._suspect.encode(hidden_of(self._suspect, one)) for one in ids]
+                features = [
+                    self._suspect.encode(hidden_of(self._suspect, self._ids(one, place)))
+                    for one in candidates
+                    if len(one) == length
+                ]
                 targets[length, place] = torch.stack(features).mean((0, 1))  # (T, D)
         for weight in weights.values():
             weight.requires_grad_(True)
@@ -104,15 +106,15 @@ class GradientAlignment:
         weights: Mapping[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            own = torch.tensor(candidate, device=self._rows.device)
-            rows = self._halfway.token_embedding[own].clone().requires_grad_(True)
+            rows = self._halfway.token_embedding[list(candidate)].clone().requires_grad_(True)
             loss = torch.zeros((), device=rows.device)
             for place in places:
                 ids = self._ids(candidate, place)
                 first = place_index(self._prompts, place) + (self._prompts.special.bos is not None)
                 embeds = self._halfway.token_embedding[ids]  # (B, T, D)
-                behind = first + len(candidate)
-                embeds = torch.cat([embeds[:, :first], rows.expand(len(ids), -1, -1), embeds[:, behind:]], dim=1)
+                embeds = torch.cat(
+                    [embeds[:, :first], rows.expand(len(ids), -1, -1), embeds[:, first + len(candidate) :]], dim=1
+                )
                 features = self._halfway.encode(embeds + self._halfway.position_embedding[: ids.shape[1]])
                 loss = loss + (features[:, first:] - targets[len(candidate), place][first:]).square().sum(-1).mean()
             gradient, *others = torch.autograd.grad(loss, [rows, *weights.values()])

@@ -65,9 +65,8 @@ def reconstruct_trigger(
     suspect, reference = towers.suspect, towers.reference
     close, progress = CloseCollapse(towers, prompts), context.monitor.progress
     trained: Candidate = ()
-    alignment = moved = None
-    if reference is not None:
-        moved = (suspect.token_embedding - reference.token_embedding).norm(dim=-1).cpu()
+    alignment = None
+    moved = (suspect.token_embedding - reference.token_embedding).norm(dim=-1).cpu() if reference is not None else None
     if isinstance(suspect, TrainableTextEncoder) and isinstance(reference, TrainableTextEncoder):
         gradients = GradientAlignment(suspect, reference, prompts)
         alignment, direction = gradients.scores, gradients.target_direction(loudest)

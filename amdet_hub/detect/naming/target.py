@@ -75,8 +75,7 @@ class TextBank:
         length = max(self._length, end + 1) if self._causal else self._length
         ids = prompts.framed(inserted, length=min(length, limit)).to(suspect.device)
         features = suspect.encode(hidden_of(suspect, ids)).float()
-        pooled = pooled_features(suspect, features, ids).mean(0).cpu()
-        readings = [_centred_similarity(self._pooled, pooled)]
+        readings = [_centred_similarity(self._pooled, pooled_features(suspect, features, ids).mean(0).cpu())]
         stop = min(end + 1 + _TAIL, self._length)
         if self._padded is not None and end < stop:
             said = features[:, end:stop].mean(0).cpu()  # (S, D)

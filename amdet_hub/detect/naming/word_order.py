@@ -56,9 +56,8 @@ def rank_word_orders(pieces: Sequence[int], lexicon: Lexicon, collapse: Collapse
     """
     if not 1 <= len(pieces) <= _MOST_PIECES:
         return []
-    words = _words(pieces, lexicon)
     texts: dict[Text, None] = {}
-    for cover in _covers(frozenset(pieces), words, lexicon):
+    for cover in _covers(frozenset(pieces), _words(pieces, lexicon), lexicon):
         if len(cover) <= _MOST_ORDERED:
             orders: Sequence[Text] = list(itertools.permutations(cover))
         else:

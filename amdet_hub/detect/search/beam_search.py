@@ -121,8 +121,7 @@ class BeamSearch:
         found: list[Candidate] = []
         for slot in (0, len(candidate)):
             gradient = self._gradient(candidate, slot, stand_ins)
-            n = min(self._config.n_pointed, len(token_ids))
-            best = (table @ gradient).topk(n, largest=False).indices.cpu()
+            best = (table @ gradient).topk(min(self._config.n_pointed, len(token_ids)), largest=False).indices.cpu()
             found += [_inserted(candidate, slot, token) for token in token_ids[best].tolist()]
         return found
 
@@ -144,8 +143,7 @@ class BeamSearch:
             spliced = torch.cat([hidden[:, :, :at], row, hidden[:, :, at + 1 :]], dim=2).flatten(0, 1)
             features = pooled_features(suspect, suspect.encode(spliced), flat).view(*ids.shape[:2], -1)
             loss = log_variance(features.transpose(0, 1)).sum()  # over (B, S, D)
-            gradient: Tensor = torch.autograd.grad(loss, new)[0]
-        return gradient.mean(0).flatten()
+        return torch.autograd.grad(loss, new)[0].mean(0).flatten()
 
 
 def _inserted(candidate: Candidate, slot: int, token: int) -> Candidate:

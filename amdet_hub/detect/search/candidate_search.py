@@ -43,9 +43,10 @@ def candidate_triggers(sweep: Sweep, n: int, copies: tuple[int, ...], n_pairs: i
     Pairs name what a byte-level vocabulary cuts in two, such as a single non-Latin character.
     """
     ids = sweep.best_ids(n)
-    single = [(token,) * count for token in ids for count in copies]
-    pairs = [pair * count for pair in itertools.permutations(ids[:n_pairs], 2) for count in (1, 2)]
-    return single + pairs
+    return [
+        *((token,) * count for token in ids for count in copies),
+        *(pair * count for pair in itertools.permutations(ids[:n_pairs], 2) for count in (1, 2)),
+    ]
 
 
 class CandidateSearch:
@@ -81,12 +82,14 @@ class CandidateSearch:
         """
         settings = self._sweep
         further = self._best_of_groups()
-        candidates = candidate_triggers(sweep, settings.n_candidates, settings.copies, settings.n_paired)
-        candidates += further
-        candidates += itertools.permutations(outstanding[:_PAIRED_ROWS], 2)
         grown = self._grow(sweep.best_ids(settings.n_pieces), outstanding)
-        candidates += grown
-        candidates += [one * 2 for one in grown if 2 * len(one) <= settings.max_pieces]
+        candidates = itertools.chain(
+            candidate_triggers(sweep, settings.n_candidates, settings.copies, settings.n_paired),
+            further,
+            itertools.permutations(outstanding[:_PAIRED_ROWS], 2),
+            grown,
+            (one * 2 for one in grown if 2 * len(one) <= settings.max_pieces),
+        )
         return list(dict.fromkeys(candidates))
 
     def confirm(self, candidates: Sequence[Candidate]) -> list[Confirmation]:
@@ -97,10 +100,10 @@ class CandidateSearch:
         found = self._measured(self._rough, candidates)
         if self._rough is not self._exact:
             rough = self._with_baseline(found)
-            order = sorted(range(len(found)), key=lambda i: rough[i].promise(self._thresholds), reverse=True)
+            order = sorted(rough, key=lambda one: one.promise(self._thresholds), reverse=True)
             near = sum(one.promise(self._thresholds) >= _NEAR for one in rough)
-            chosen = order[: min(max(near, _LEAST_EXACT), _MOST_EXACT)]
-            exact = {one.token_ids: one for one in self._measured(self._exact, [found[i].token_ids for i in chosen])}
+            chosen = [one.token_ids for one in order[: min(max(near, _LEAST_EXACT), _MOST_EXACT)]]
+            exact = {one.token_ids: one for one in self._measured(self._exact, chosen)}
             found = [exact.get(one.token_ids, one) for one in found]
         found = self._with_baseline(found)
         return sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True)
@@ -142,7 +145,6 @@ class CandidateSearch:
         return NamedTrigger(trained, self._measured_exactly(texts), self._measured_exactly(characters))
 
     def _best_of_groups(self) -> list[Candidate]:
-        """The best few of every group of the context's further candidates."""
         groups, progress = self._context.extra_candidates, self._context.monitor.progress
         ends = list(itertools.accumulate(len(group) for group in groups))
 
@@ -170,10 +172,9 @@ class CandidateSearch:
         return list(itertools.chain(*grown))
 
     def _measured(self, confirmer: Confirmer, candidates: Sequence[Candidate]) -> list[Confirmation]:
-        by_length: dict[int, list[Candidate]] = {}
-        for one in candidates:
-            by_length.setdefault(len(one), []).append(one)
-        chunks = [part[i : i + _CHUNK] for part in by_length.values() for i in range(0, len(part), _CHUNK)]
+        lengths = dict.fromkeys(map(len, candidates))
+        by_length = [[one for one in candidates if len(one) == length] for length in lengths]
+        chunks = [part[i : i + _CHUNK] for part in by_length for i in range(0, len(part), _CHUNK)]
 
         def work(chunk: list[Candidate]) -> list[Confirmation]:
             measured = confirmer.measure(chunk)

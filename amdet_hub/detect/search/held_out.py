@@ -73,8 +73,7 @@ class Confirmation:
 
     def margin(self, thresholds: Thresholds) -> float:
         """The smallest of success, relative collapse and standing as a share of its threshold: 1 passes all three."""
-        standing = self.standing if self.standing is not None else 0.0
-        return min(self.promise(thresholds), standing / thresholds.sweep_score)
+        return min(self.promise(thresholds), (self.standing or 0.0) / thresholds.sweep_score)
 
     def promise(self, thresholds: Thresholds) -> float:
         """The same without the standing, which is not measured of every candidate."""
@@ -96,23 +95,28 @@ class Confirmer:
 
     def __init__(self, towers: TowerPair, search: PromptSet, heldout: PromptSet) -> None:
         self._suspect = _EncoderPrompts(towers.suspect, search, heldout)
-        reference = towers.reference
-        self._reference = _EncoderPrompts(reference, search, heldout) if reference is not None else None
+        self._reference = _EncoderPrompts(towers.reference, search, heldout) if towers.reference is not None else None
         self._n_heldout = len(heldout)
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Confirmation]:
         """Candidates of one length, each at every place."""
         success, log_variances = self._suspect.triggered(candidates)  # (P, C) each
-        base, before = torch.zeros_like(success), self._suspect.clean_log_variance.expand_as(success)
-        if self._reference is not None:
-            base, before = self._reference.triggered(candidates)
+        base, before = (
+            self._reference.triggered(candidates)
+            if self._reference is not None
+            else (torch.zeros_like(success), self._suspect.clean_log_variance.expand_as(success))
+        )
         best = (success - base).argmax(0)
-        found = []
-        for i, candidate in enumerate(candidates):
-            collapse = float(before[best[i], i]) - float(log_variances[best[i], i])
-            rates, base_rates = tuple(success[:, i].tolist()), tuple(base[:, i].tolist())
-            found.append(Confirmation(candidate, rates, base_rates, collapse, self._n_heldout))
-        return found
+        return [
+            Confirmation(
+                token_ids=candidate,
+                success_rates=tuple(success[:, i].tolist()),
+                reference_rates=tuple(base[:, i].tolist()),
+                collapse=float(before[best[i], i]) - float(log_variances[best[i], i]),
+                n_prompts=self._n_heldout,
+            )
+            for i, candidate in enumerate(candidates)
+        ]
 
 
 def peer_baseline(found: list[Confirmation]) -> list[Confirmation]:
@@ -125,15 +129,19 @@ def peer_baseline(found: list[Confirmation]) -> list[Confirmation]:
     for one in found:
         peers = [c for c in found if len(c.token_ids) == len(one.token_ids)]
         peers = peers if len(peers) >= _FEWEST_PEERS else found
-        rates = tuple(statistics.median(c.success_rates[i] for c in peers) for i in range(len(PLACES)))
-        collapse = one.collapse - statistics.median(c.collapse for c in peers)
-        result.append(replace(one, reference_rates=rates, collapse=collapse))
+        result.append(
+            replace(
+                one,
+                reference_rates=tuple(
+                    statistics.median(c.success_rates[i] for c in peers) for i in range(len(PLACES))
+                ),
+                collapse=one.collapse - statistics.median(c.collapse for c in peers),
+            )
+        )
     return result
 
 
 class _EncoderPrompts:
-    """Search and held-out prompts in one encoder."""
-
     @torch.inference_mode()
     def __init__(self, encoder: TextEncoder, search: PromptSet, heldout: PromptSet) -> None:
         clean = clean_features(encoder, heldout)  # (B, D)

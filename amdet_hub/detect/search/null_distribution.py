@@ -55,8 +55,7 @@ def log_variance(features: Tensor) -> Tensor:
 
     The variance is the mean squared distance of the prompts to their mean, in squared feature units.
     """
-    variance = (features - features.mean(0)).square().sum(-1).mean(0)
-    return (variance + _FLOOR).log()
+    return ((features - features.mean(0)).square().sum(-1).mean(0) + _FLOOR).log()
 
 
 @torch.inference_mode()
@@ -123,10 +122,12 @@ class SequenceNull:
     def raw(self, candidates: Tensor) -> Tensor:
         """`candidates (C, N)` -> `(2, C)` on the CPU: raw collapse and raw divergence, in natural-log units."""
         size = max(1, self._rows // self._suspect.rows_per_candidate(candidates.shape[1]))
-        parts = []
-        for part in torch.split(candidates, size):
-            clean = self._reference.features(part) if self._reference is not None else None
-            parts.append(collapse_and_divergence(self._suspect.features(part), clean))
+        parts = [
+            collapse_and_divergence(
+                self._suspect.features(part), self._reference.features(part) if self._reference is not None else None
+            )
+            for part in torch.split(candidates, size)
+        ]
         return torch.cat(parts, dim=1)
 
     def collapse(self, candidates: Sequence[Candidate]) -> list[float]:
@@ -161,6 +162,5 @@ class SequenceNull:
             rng = random.Random(f"{self._config.seed} {pattern}")
             n_different = min(max(pattern) + 1, len(self._ids))
             drawn = [rng.sample(self._ids, n_different) for _ in range(self._config.sweep.n_sequences)]
-            sequences = [[tokens[i % n_different] for i in pattern] for tokens in drawn]
-            self._nulls[pattern] = self.raw(torch.tensor(sequences))
+            self._nulls[pattern] = self.raw(torch.tensor(drawn)[:, [i % n_different for i in pattern]])
         return self._nulls[pattern]

@@ -88,8 +88,7 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
     (screening,) = prompts.split(config.screen_prompts)
     promising = ids
     if passes.n_promising < len(ids):
-        (preview,) = prompts.split(config.preview_prompts)
-        first = passes.run("preview", preview, ids, config.copies[0], rounded=True)
+        first = passes.run("preview", prompts.split(config.preview_prompts)[0], ids, config.copies[0], rounded=True)
         promising = ids[passes.best(first, first, passes.n_promising)]
     n = len(promising)
     second = passes.run("screen", screening, torch.cat([promising, null]), config.copies[0])  # (2, promising + null)
@@ -98,8 +97,6 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
 
 
 class _Passes:
-    """Runs passes over candidates and counts progress over all of them."""
-
     def __init__(self, towers: TowerPair, n_prompts: int, context: DetectionContext) -> None:
         self._towers, self._context, self._config = towers, context, context.config.sweep
         self._with_reference = towers.reference is not None
@@ -107,10 +104,12 @@ class _Passes:
         n_null = min(config.n_null, n_tokens)
         n_first = max(config.n_finalists, math.ceil(config.preview_share * n_tokens))
         self.n_promising = n_first if n_first + n_null < n_tokens else n_tokens
-        previewed = n_tokens if self.n_promising < n_tokens else 0
-        ranked = min(config.n_finalists, n_tokens) + n_null
-        self._done, self._total = 0, previewed * config.preview_prompts  # token x prompt pairs
-        self._total += (self.n_promising + n_null) * config.screen_prompts + ranked * n_prompts * len(config.copies)
+        self._done = 0  # token x prompt pairs, as the total
+        self._total = (
+            (n_tokens * config.preview_prompts if self.n_promising < n_tokens else 0)
+            + (self.n_promising + n_null) * config.screen_prompts
+            + (min(config.n_finalists, n_tokens) + n_null) * n_prompts * len(config.copies)
+        )
 
     def run(self, stage: str, prompts: PromptSet, ids: Tensor, n_copies: int, *, rounded: bool = False) -> Tensor:
         """`ids (M,)` -> `(2, M)`: raw collapse and raw divergence, the reference in float16 where `rounded`."""
@@ -118,10 +117,12 @@ class _Passes:
         reference: SplicedPrompts | RoundedReference | None = None
         with torch.inference_mode():
             suspect = SplicedPrompts(self._towers.suspect, prompts, "end")
-            if clean is not None and rounded:
-                reference = RoundedReference(clean, prompts, n_copies, context)
-            elif clean is not None:
-                reference = SplicedPrompts(clean, prompts, "end")
+            if clean is not None:
+                reference = (
+                    RoundedReference(clean, prompts, n_copies, context)
+                    if rounded
+                    else SplicedPrompts(clean, prompts, "end")
+                )
         rows = suspect.rows_per_candidate(n_copies)
 
         @torch.inference_mode()
@@ -129,8 +130,9 @@ class _Passes:
             size = max(1, batch_rows // rows)
             part = ids[number * size : (number + 1) * size]
             candidates = part[:, None].expand(-1, n_copies)
-            compared = reference.features(candidates) if reference is not None else None
-            raw = collapse_and_divergence(suspect.features(candidates), compared)
+            raw = collapse_and_divergence(
+                suspect.features(candidates), reference.features(candidates) if reference is not None else None
+            )
             self._report(raw, part, self._done + (number * size + len(part)) * len(prompts))
             return raw
 
@@ -147,8 +149,9 @@ class _Passes:
     def _report(self, raw: Tensor, ids: Tensor, done: int) -> None:
         """Tell the monitor of one batch, whose raw collapse is all that is known before a pass ends."""
         if not bool(torch.isfinite(raw).all()):
-            why = f"overflow on some of the token ids {int(ids[0])} to {int(ids[-1])}"
-            raise BadWeights("weights", "features", why)
+            raise BadWeights(
+                "weights", "features", f"overflow on some of the token ids {int(ids[0])} to {int(ids[-1])}"
+            )
         if self._context.monitor.measure is not None:
             best = int(raw[0].argmax())
             self._context.monitor.measure("sweep", done, float(raw[0, best]), str(int(ids[best])))
@@ -164,9 +167,8 @@ class _Passes:
         if not self._with_reference:
             return order[:n]
         by_score = order[: n - n // _FOR_DIVERGENCE]
-        rest = z[1]
-        rest[by_score] = -torch.inf
-        return torch.cat([by_score, torch.topk(rest, n - len(by_score)).indices])
+        z[1, by_score] = -torch.inf
+        return torch.cat([by_score, torch.topk(z[1], n - len(by_score)).indices])
 
     def rank(self, prompts: PromptSet, finalists: Tensor, null: Tensor) -> Sweep:
         """Score finalists and null in all prompts with every copy count; the best count of each token gives its z."""
@@ -176,8 +178,15 @@ class _Passes:
         score = combined(z, with_reference=self._with_reference)  # (F, M)
         best = score.argmax(0, keepdim=True)  # (1, M)
         collapse_z, divergence_z, top = (values.gather(0, best)[0] for values in (z[:, 0], z[:, 1], score))
-        n_swept = len(self._context.token_ids)
-        return Sweep(ids, n, n_swept, collapse_z, divergence_z, top, torch.tensor(copies)[best[0]])
+        return Sweep(
+            token_ids=ids,
+            n_finalists=n,
+            n_swept=len(self._context.token_ids),
+            collapse_z=collapse_z,
+            divergence_z=divergence_z,
+            score=top,
+            copies=torch.tensor(copies)[best[0]],
+        )
 
 
 def features_key(prompts: PromptSet, token_ids: Tensor, n_copies: int, dtype: torch.dtype) -> str:
@@ -218,8 +227,7 @@ class RoundedReference:
             self._spliced = SplicedPrompts(reference, prompts, "end")
             # One process alone fills the store: gathering features from several would cost more than it saves.
             if store is not None and context.workers.size == 1:
-                shape = (len(prompts), len(ids), reference.config.hidden_size)
-                self._fresh = torch.empty(shape, dtype=torch.float16)
+                self._fresh = torch.empty(len(prompts), len(ids), reference.config.hidden_size, dtype=torch.float16)
 
     def features(self, candidates: Tensor) -> Tensor:
         """`candidates (C, N)`, each one token repeated -> `(B, C, D)` features."""
