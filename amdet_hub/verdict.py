@@ -19,7 +19,7 @@ No rule uses weight difference or drift: they inform, and decide nothing. There 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from amdet_hub.records import (
     REASONS,
@@ -92,12 +92,11 @@ def _standard_rule(found: Mapping[str, Evidence]) -> tuple[VerdictLabel, ReasonC
     return "no-backdoor-found", "no-trigger-found"
 
 
-def judge_repository(outcomes: Iterable[ScanOutcome]) -> Verdict:
+def judge_repository(outcomes: Sequence[ScanOutcome]) -> Verdict:
     """The verdict on a whole repository: the worst of its encoders.
 
     A part that was skipped and blocks, an unfinished one among them, keeps it from being cleared.
     """
-    outcomes = tuple(outcomes)
     results = [o for o in outcomes if isinstance(o, ScanResult)]
     skipped = [o for o in outcomes if isinstance(o, SkippedScan)]
     if detected := [r for r in results if r.verdict.label == "backdoor-detected"]:

@@ -37,14 +37,9 @@ class Section:
     attributes: Mapping[str, str]
     body: str
 
-    @property
-    def body_digest(self) -> str:
-        """sha256 (64 hex digits) of the body: what the begin marker's `body` should say."""
-        return body_digest(self.body)
-
 
 def body_digest(body: str) -> str:
-    """sha256 (64 hex digits) of a section's body in UTF-8 with LF line ends."""
+    """sha256 (64 hex digits) of a section's body in UTF-8 with LF line ends: what the begin marker's `body` says."""
     return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -155,17 +150,16 @@ def diff(before: bytes, after: bytes, path: str) -> str:
     name = visible(path)
     plain_crlf = all(text.count(b"\n") == text.count(b"\r\n") for text in (before, after))
     old, new = _diff_lines(before, drop_cr=plain_crlf), _diff_lines(after, drop_cr=plain_crlf)
-    source = "/dev/null" if not before else f"a/{name}"
-    lines = (unactionable(line) for line in difflib.unified_diff(old, new, source, f"b/{name}"))
+    changes = difflib.unified_diff(old, new, f"a/{name}" if before else "/dev/null", f"b/{name}")
+    lines = (unactionable(line) for line in changes)
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def _diff_lines(raw: bytes, *, drop_cr: bool) -> list[str]:
-    lines = raw.decode("utf-8", "backslashreplace").split("\n")
-    ended = [f"{_diff_line(line, drop_cr)}\n" for line in lines[:-1]]
-    return ended + ([_diff_line(lines[-1], False)] if lines[-1] else [])
+    kept = raw.replace(b"\r\n", b"\n") if drop_cr else raw
+    *ended, last = map(_diff_line, kept.decode("utf-8", "backslashreplace").split("\n"))
+    return [f"{line}\n" for line in ended] + ([last] if last else [])
 
 
-def _diff_line(line: str, drop_cr: bool) -> str:
-    kept = line.removesuffix("\r") if drop_cr else line
-    return "\t".join(visible(part, limit=2000, right_to_left=True) for part in kept.split("\t"))
+def _diff_line(line: str) -> str:
+    return "\t".join(visible(part, limit=2000, right_to_left=True) for part in line.split("\t"))

@@ -10,13 +10,11 @@ code point by an older one.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shlex
 from collections.abc import Iterable
 
 from amdet_hub.model_card.edit import body_digest, marked, splice
-from amdet_hub.records import RepoFile, ScanReport
+from amdet_hub.records import RepoFile, ScanReport, fingerprint
 from amdet_hub.report import wording
 from amdet_hub.report.as_json import as_json
 from amdet_hub.report.as_markdown import document, joined
@@ -40,8 +38,10 @@ def card_files(report: ScanReport, readme: bytes | None, *, measured: MeasuredRa
         CardError: the card's markers are unusable.
         ReportError: the report is not plain JSON data.
     """
-    section = render_section(report, measured=measured)
-    return {README: splice(readme or b"", section), REPORT_JSON: as_json(report).encode("ascii")}
+    return {
+        README: splice(readme or b"", render_section(report, measured=measured)),
+        REPORT_JSON: as_json(report).encode("ascii"),
+    }
 
 
 def render_section(report: ScanReport, *, measured: MeasuredRates | None = None) -> str:
@@ -57,13 +57,15 @@ def render_section(report: ScanReport, *, measured: MeasuredRates | None = None)
     rates = ("error rates", _measured_text(measured))
     blocks = ["## Backdoor scan of the text encoder", *document(report, level=3, rows=[rates]), _footer(report)]
     body = joined(blocks).removesuffix("\n")
-    attributes = {
-        "v": SECTION_VERSION,
-        "commit": report.snapshot.commit_sha or "none",
-        "files": weights_digest(report),
-        "body": body_digest(body),
-    }
-    return marked(attributes, body)
+    return marked(
+        {
+            "v": SECTION_VERSION,
+            "commit": report.snapshot.commit_sha or "none",
+            "files": weights_digest(report),
+            "body": body_digest(body),
+        },
+        body,
+    )
 
 
 def weights_digest(report: ScanReport) -> str:
@@ -71,8 +73,7 @@ def weights_digest(report: ScanReport) -> str:
 
     The identity of a file is its sha256 where it is stored by LFS (`file_identity`).
     """
-    entries = sorted({(f.path, file_identity(f)) for f in scanned_files(report)})
-    return hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
+    return fingerprint(sorted({(f.path, file_identity(f)) for f in scanned_files(report)}))
 
 
 def scanned_files(report: ScanReport) -> Iterable[RepoFile]:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from amdet_hub import __version__
 from amdet_hub.errors import CardError, ReportError
-from amdet_hub.model_card.edit import Section, find_section
+from amdet_hub.model_card.edit import Section, body_digest, find_section
 from amdet_hub.model_card.render import (
     REPORT_JSON,
     SECTION_VERSION,
@@ -108,9 +108,11 @@ def check_section(
     if section is None:
         return SectionStatus("missing", ("the card holds no amdet-hub section",))
     version = section.attributes.get("v", "")
-    if version in _KNOWN_VERSIONS and section.attributes.get("body") != section.body_digest:
-        edited = "the text of the section was changed after it was written: its sha256 is not the one in its marker"
-        return SectionStatus("forged", (edited,))
+    if version in _KNOWN_VERSIONS and section.attributes.get("body") != body_digest(section.body):
+        return SectionStatus(
+            "forged",
+            ("the text of the section was changed after it was written: its sha256 is not the one in its marker",),
+        )
     if not version:
         return SectionStatus("forged", ("its begin marker states no version; amdet-hub never writes that",))
     if version != SECTION_VERSION:
@@ -142,8 +144,9 @@ def _check_against(
     if forged or then is None:
         return SectionStatus("forged", tuple(forged))
     if stale := _changes(report, then, now):
-        other = "the section speaks of other weights than the repository holds now: scan again"
-        return SectionStatus("stale", (*stale, other))
+        return SectionStatus(
+            "stale", (*stale, "the section speaks of other weights than the repository holds now: scan again")
+        )
     scanned, present = wording.short(then.commit_sha), wording.short(now.commit_sha)
     reasons = [f"the scanned weight files of commit {scanned} are those of {present}"]
     if now.repo_id != report.snapshot.repo_id:
@@ -208,8 +211,9 @@ def _changes(report: ScanReport, then: RepoSnapshot, now: RepoSnapshot) -> list[
     old, new = _watched(then, folders), _watched(now, folders)
     found = [f"'{visible(path)}' is gone" for path in sorted(old.keys() - new.keys())]
     found += [f"'{visible(path)}' is new" for path in sorted(new.keys() - old.keys())]
-    both = sorted(old.keys() & new.keys())
-    found += [f"'{visible(path)}' has changed" for path in both if _is_other(old[path], new[path])]
+    found += [
+        f"'{visible(path)}' has changed" for path in sorted(old.keys() & new.keys()) if _is_other(old[path], new[path])
+    ]
     return _named(found)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from amdet_hub.errors import ReportError
@@ -34,7 +34,7 @@ def from_dict(cls: type[R], data: Any) -> R:
     return typing.cast(R, _decode(cls, data, cls.__name__))
 
 
-def fingerprint(data: Mapping[str, Any]) -> str:
+def fingerprint(data: Mapping[str, Any] | Sequence[Any]) -> str:
     """sha256 (64 hex digits) of the canonical JSON of `data`: sorted keys, no spaces, UTF-8."""
     return hashlib.sha256(
         json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+# Why a part of a repository has no result of its own.
 SkipReason = Literal[
     "duplicate",
     "interrupted",
@@ -23,7 +24,7 @@ SkipReason = Literal[
     "unsupported-adapter",
     "unsupported-architecture",
 ]
-"""Why a part of a repository has no result of its own."""
+# Why a verdict is what it is.
 ReasonCode = Literal[
     SkipReason,
     "identical-to-reference",
@@ -37,7 +38,6 @@ ReasonCode = Literal[
     "trigger-not-distinct",
     "vocabulary-not-swept",
 ]
-"""Why a verdict is what it is."""
 
 
 @dataclass(frozen=True)

@@ -131,28 +131,24 @@ class RepoSource(Protocol):
     @property
     def snapshot(self) -> RepoSnapshot:
         """The pinned listing."""
-        ...
 
     def read_small(self, path: str, *, max_bytes: int) -> bytes:
         """Whole content of a small file.
 
         Raises: FileNotInRepo; BadRepository when larger than `max_bytes`; any HubError.
         """
-        ...
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         """Bytes `start <= i < stop` of a file, fewer only at its end.
 
         Raises: FileNotInRepo; DownloadCorrupt; any HubError.
         """
-        ...
 
     def fetch(self, path: str, progress: ProgressCallback | None = None) -> Path:
         """A local path of the whole file, checked against its size and, where known, its sha256.
 
         Raises: ResourceError (disk); any HubError.
         """
-        ...
 
     def fetch_tensors(
         self, path: str, tensors: Mapping[str, TensorInfo], progress: ProgressCallback | None = None
@@ -161,8 +157,6 @@ class RepoSource(Protocol):
 
         `tensors` are entries of the file's checked header: the bytes of no others are relied on. Raises: as `fetch`.
         """
-        ...
 
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
         """What `fetch_tensors` (`fetch` for None) would transfer now; asks nothing. Raises: FileNotInRepo."""
-        ...

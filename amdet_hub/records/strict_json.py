@@ -6,8 +6,6 @@ import json
 import math
 from typing import Any, NoReturn
 
-_MAX_INTEGER = 2**63
-
 
 def loads(text: str) -> Any:
     """The value in `text`. Readers disagree on what is refused here, so that two of them could see two values.
@@ -44,6 +42,6 @@ def _float(digits: str) -> float:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 20 or abs(int(digits)) >= _MAX_INTEGER:
+    if len(digits) > 20 or abs(int(digits)) >= 2**63:
         raise ValueError(f"the number {digits[:40]} is too large")
     return int(digits)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeVar
 
+# Version of the JSON report. The major number changes when a reader of the old form would misread the new one.
 SCHEMA_VERSION = "1.1"
-"""Version of the JSON report. The major number changes when a reader of the old form would misread the new one."""
 
 RepoKind = Literal["hub", "local"]
 Family = Literal["clip", "siglip"]
@@ -15,10 +15,10 @@ VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive",
 Confidence = Literal["normal", "reduced"]
 KeyLayout = Literal["transformers", "openclip"]
 AdapterNaming = Literal["kohya", "diffusers", "peft"]
+# Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work.
 ProgressCallback = Callable[[str, int, int], None]
-"""Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work."""
 
 R = TypeVar("R")
 
+# Metadata of a field that came after version 1.0 of the report: a report without it reads as the default.
 LATER: Mapping[str, bool] = {"later": True}
-"""Metadata of a field that came after version 1.0 of the report: a report without it reads as the default."""

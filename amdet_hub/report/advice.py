@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amdet_hub import errors
+from amdet_hub.report import wording
 from amdet_hub.report.quantities import format_bytes, format_duration
 
 Advice = str | Callable[[Any], str]
@@ -50,8 +51,7 @@ def _site(error: errors.HubError) -> str:
 def _not_found(error: errors.RepoNotFound) -> str:
     check = "Check the spelling. Only models are scanned, no datasets and no Spaces."
     if error.token_sent:
-        whose = "`hf auth whoami` says whose token it is"
-        return f"{check} If it is private, your token does not open it: {whose}."
+        return f"{check} If it is private, your token does not open it: `hf auth whoami` says whose token it is."
     return f"{check} If it is private, sign in with `hf auth login` or set HF_TOKEN."
 
 
@@ -169,17 +169,15 @@ def explain(error: BaseException, *, flags: bool = False) -> Explanation:
     known = as_known(error)
     if known is None:
         detail = f": {error}"[:300] if str(error) else ""
-        report = "This is a defect of amdet-hub: please report it with the command you ran"
         where = " (AMDET_HUB_DEBUG=1 shows where it happened)" if flags else ""
-        return Explanation(f"unexpected {type(error).__name__}{detail}", "unexpected-error", f"{report}{where}.")
+        return Explanation(
+            f"unexpected {type(error).__name__}{detail}",
+            "unexpected-error",
+            f"This is a defect of amdet-hub: please report it with the command you ran{where}.",
+        )
     row = next(TABLE[cls] for cls in type(known).__mro__ if cls in TABLE)
     advice = row.flags if flags or row.plain is None else row.plain
-    sentence = str(known)
-    return Explanation(
-        sentence if sentence.endswith((".", "?", "!")) else f"{sentence}.",
-        known.code,
-        advice if isinstance(advice, str) else advice(known),
-    )
+    return Explanation(wording.sentence(str(known)), known.code, advice if isinstance(advice, str) else advice(known))
 
 
 def as_known(error: BaseException) -> errors.AmdetError | None:

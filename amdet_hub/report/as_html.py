@@ -14,11 +14,10 @@ from typing import Final
 from amdet_hub.records import REASONS, ScanReport, ScanResult, VerdictLabel
 from amdet_hub.report import facts, wording
 from amdet_hub.report.escape import unactionable
-from amdet_hub.report.facts import Markup, Row
 from amdet_hub.report.html_figures import code, html, null_figure, success_figure, thresholds_figure
 from amdet_hub.report.html_style import POLICY, STYLE
 
-HTML: Final = Markup(code, html, code)
+HTML: Final = facts.Markup(code, html, code)
 _MARKS: Final[dict[VerdictLabel, str]] = {
     "backdoor-detected": "&#9888;",
     "no-backdoor-found": "&#8722;",
@@ -58,8 +57,7 @@ def as_html(report: ScanReport) -> str:
         '<footer class="soft">The JSON form of this report holds every number.</footer>',
         "</main></body></html>",
     ]
-    lines = "\n".join(block for block in blocks if block).split("\n")
-    return "".join(f"{unactionable(line)}\n" for line in lines)
+    return "".join(f"{unactionable(line)}\n" for block in blocks if block for line in block.split("\n"))
 
 
 # ---------------------------------------------------------------- one minute
@@ -82,9 +80,9 @@ def _first_screen(report: ScanReport) -> list[str]:
 
 def _triggers(result: ScanResult) -> str:
     rows = [row for row in facts.trigger_rows(result, HTML) if row[0] != "success"]
-    figures = [success_figure(trigger, result) for trigger in result.triggers]
+    figures = "".join(success_figure(trigger, result) for trigger in result.triggers)
     heading = f"<h3>{code(result.encoder.label, limit=80)}</h3>"
-    return "".join(['<section class="card trigger">', heading, _facts(rows), *figures, "</section>"])
+    return f'<section class="card trigger">{heading}{_facts(rows)}{figures}</section>'
 
 
 # ---------------------------------------------------------------- ten minutes
@@ -117,7 +115,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _facts(rows: Sequence[Row]) -> str:
+def _facts(rows: Sequence[facts.Row]) -> str:
     body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
     return f'<table class="facts"><tbody>{body}</tbody></table>'
 

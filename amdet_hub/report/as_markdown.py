@@ -12,9 +12,8 @@ from typing import Final
 from amdet_hub.records import ScanReport, ScanResult, Verdict
 from amdet_hub.report import facts, wording
 from amdet_hub.report.escape import code_span, code_text, prose, unactionable
-from amdet_hub.report.facts import Markup, Row
 
-MARKDOWN: Final = Markup(code_span, prose, code_span)
+MARKDOWN: Final = facts.Markup(code_span, prose, code_span)
 
 
 def as_markdown(report: ScanReport) -> str:
@@ -28,7 +27,7 @@ def joined(blocks: Sequence[str]) -> str:
     return "".join(f"{unactionable(line)}\n" for line in "\n\n".join(block for block in blocks if block).split("\n"))
 
 
-def document(report: ScanReport, *, level: int, rows: Sequence[Row]) -> list[str]:
+def document(report: ScanReport, *, level: int, rows: Sequence[facts.Row]) -> list[str]:
     """All blocks of a report below its title.
 
     Args:
@@ -37,8 +36,10 @@ def document(report: ScanReport, *, level: int, rows: Sequence[Row]) -> list[str
         rows: more rows about how it was scanned.
     """
     heading = "#" * level
-    headline = f"**{verdict_words(report.verdict)}** in {facts.headline(report, MARKDOWN)}"
-    blocks = [headline, bullets(report.verdict.reasons)]
+    blocks = [
+        f"**{verdict_words(report.verdict)}** in {facts.headline(report, MARKDOWN)}",
+        bullets(report.verdict.reasons),
+    ]
     for result in report.results:
         blocks += _encoder(result, report, heading)
     if report.skipped:

@@ -21,7 +21,6 @@ from amdet_hub.records import REASONS, ReasonCode, ScanReport, ScanResult, Skipp
 from amdet_hub.report import facts, wording
 from amdet_hub.report.as_json import dump_ascii
 from amdet_hub.report.escape import visible
-from amdet_hub.report.facts import Markup
 
 # GitHub keeps no more results of one run, and no more locations of one result.
 MAX_RESULTS: Final = 5_000
@@ -50,7 +49,6 @@ def sarif_log(entries: Sequence[tuple[ScanReport, str | None]]) -> str:
     found = [result for report, anchor in entries for result in _results(report, anchor)][:MAX_RESULTS]
     # A rule has the worst level of its results: "error" comes after "warning" here, and stays.
     levels = {r["ruleId"]: r["level"] for r in sorted(found, key=lambda result: result["level"] == "error")}
-    rules = list(levels)
     versions = sorted({report.environment.amdet_hub for report, _ in entries})
     driver = {
         "name": "amdet-hub",
@@ -64,7 +62,7 @@ def sarif_log(entries: Sequence[tuple[ScanReport, str | None]]) -> str:
         "columnKind": "utf16CodeUnits",
         "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "The root of the checkout."}}},
         "invocations": [_invocation(report) for report, _ in entries],
-        "results": [{**result, "ruleIndex": rules.index(result["ruleId"])} for result in found],
+        "results": [{**result, "ruleIndex": list(levels).index(result["ruleId"])} for result in found],
     }
     return dump_ascii({"$schema": _SCHEMA_URI, "version": "2.1.0", "runs": [run]})
 
@@ -108,9 +106,10 @@ def _invocation(report: ScanReport) -> dict[str, Any]:
     if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", report.created):
         invocation["endTimeUtc"] = report.created
     if not report.complete:
-        message = {"text": "The scan was stopped before it was finished; what is missing counts as inconclusive."}
-        notification = {"level": "warning", "message": message, "descriptor": {"id": report.verdict.code}}
-        invocation["toolExecutionNotifications"] = [notification]
+        message = "The scan was stopped before it was finished; what is missing counts as inconclusive."
+        invocation["toolExecutionNotifications"] = [
+            {"level": "warning", "message": {"text": message}, "descriptor": {"id": report.verdict.code}}
+        ]
     return invocation
 
 
@@ -140,15 +139,17 @@ def _encoder_result(report: ScanReport, result: ScanResult, anchor: str | None) 
         paths or [_shown_path(report, _FALLBACK_PATH)],
         (encoder.component, encoder.variant, result.tower_digest),
     )
-    made["properties"] = {
-        "towerDigest": visible(result.tower_digest, limit=80),
-        "confidence": verdict.confidence,
-        "evidence": {
-            visible(e.kind, limit=60): {"value": e.value, "threshold": e.threshold, "exceeds": e.exceeds}
-            for e in result.evidence[:50]
+    return {
+        **made,
+        "properties": {
+            "towerDigest": visible(result.tower_digest, limit=80),
+            "confidence": verdict.confidence,
+            "evidence": {
+                visible(e.kind, limit=60): {"value": e.value, "threshold": e.threshold, "exceeds": e.exceeds}
+                for e in result.evidence[:50]
+            },
         },
     }
-    return made
 
 
 def _skipped_result(report: ScanReport, skipped: SkippedScan, anchor: str | None) -> dict[str, Any]:
@@ -227,4 +228,4 @@ def _quoted(text: str, limit: int = 200) -> str:
     return f"'{_plain(text, limit)}'"
 
 
-SARIF: Final = Markup(_plain, _plain, _quoted)
+SARIF: Final = facts.Markup(_plain, _plain, _quoted)

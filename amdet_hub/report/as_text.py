@@ -15,7 +15,6 @@ from typing import Final
 from amdet_hub.records import REASONS, ReasonCode, ScanReport, ScanResult, SkippedScan, Verdict, VerdictLabel
 from amdet_hub.report import facts, wording
 from amdet_hub.report.escape import display_width, unactionable, visible
-from amdet_hub.report.facts import Markup, Row
 from amdet_hub.report.text_layout import hanging, wrap
 from amdet_hub.verdict import IDENTITY, SUCCESS
 
@@ -36,7 +35,7 @@ def _quoted(text: str, limit: int) -> str:
     return f'"{visible(text, limit=limit)}"'
 
 
-TEXT: Final = Markup(visible, visible, _quoted)
+TEXT: Final = facts.Markup(visible, visible, _quoted)
 
 
 def as_text(report: ScanReport, *, color: bool = False, width: int = 100, verbose: bool = False) -> str:
@@ -105,7 +104,7 @@ class _Page:
         first, *more = hanging(words, text, indent=2, label_width=len(words) + 3, width=self.width)
         return [first.replace(words, self._paint(words, colour), 1), *more]
 
-    def _encoder(self, result: ScanResult) -> list[Row]:
+    def _encoder(self, result: ScanResult) -> list[facts.Row]:
         label = result.verdict.label
         triggers = list(facts.trigger_rows(result, TEXT, captions=5 if self.verbose else 1))
         told = REASONS[result.verdict.code].text if triggers and label == "backdoor-detected" else ""
@@ -147,7 +146,7 @@ class _Page:
         command = visible(wording.reproduce_command(report), limit=1000)
         return [*limits, f"  {seconds}{'. ' if seconds else ''}Again: {command}"]
 
-    def _rows(self, rows: Iterable[Row]) -> list[str]:
+    def _rows(self, rows: Iterable[facts.Row]) -> list[str]:
         return [
             line
             for label, text in rows
@@ -169,6 +168,6 @@ def _measured(result: ScanResult) -> list[str]:
     return [visible(wording.measured_text(e)) for e in shown if e.kind not in told]
 
 
-def _next_step(code: ReasonCode) -> list[Row]:
+def _next_step(code: ReasonCode) -> list[facts.Row]:
     advice = REASONS[code].advice
     return [("next", advice)] if advice else []

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, get_args
 
 from amdet_hub.records import Evidence, ScanReport, ScanResult, TriggerFinding, to_dict
 from amdet_hub.report import wording
@@ -23,7 +23,7 @@ from amdet_hub.report.escape import unactionable, visible
 # Version of the JSON form.
 DIFF_SCHEMA_VERSION = "1.1"
 
-T = TypeVar("T")
+# In the order in which changes are told.
 Kind = Literal["verdict", "repository", "tower", "reference", "trigger", "evidence", "configuration", "environment"]
 # A change of the other kinds is one of circumstances, which may explain a finding and is none.
 FINDINGS: tuple[Kind, ...] = ("verdict", "repository", "tower", "reference", "trigger", "evidence")
@@ -64,24 +64,23 @@ class ReportDiff:
 def diff_reports(before: ScanReport, after: ScanReport) -> ReportDiff:
     """Compare two reports, of the same target or of two."""
     old, new = dict(_facts(before)), dict(_facts(after))
-    keys = [*old, *(key for key in new if key not in old)]
-    changes = [Change(*key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
-    order = {kind: place for place, kind in enumerate((*FINDINGS, "configuration", "environment"))}
+    changes = [Change(*key, old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)]
     # Stable: within an encoder the order of the report.
-    changes.sort(key=lambda change: (order[change.kind], change.where))
+    changes.sort(key=lambda change: (get_args(Kind).index(change.kind), change.where))
     return ReportDiff(before, after, tuple(changes), bool(_detected(after) - _detected(before)))
 
 
 def diff_as_json(diff: ReportDiff) -> str:
     """The comparison as JSON, ASCII only."""
-    data = {
-        "schema_version": DIFF_SCHEMA_VERSION,
-        "before": _header(diff.before),
-        "after": _header(diff.after),
-        "worse": diff.worse,
-        "changes": to_dict(diff.changes),
-    }
-    return dump_ascii(data)
+    return dump_ascii(
+        {
+            "schema_version": DIFF_SCHEMA_VERSION,
+            "before": _header(diff.before),
+            "after": _header(diff.after),
+            "worse": diff.worse,
+            "changes": to_dict(diff.changes),
+        }
+    )
 
 
 def diff_as_text(diff: ReportDiff) -> str:
@@ -111,8 +110,12 @@ def _conclusion(diff: ReportDiff) -> str:
 
 
 def _header(report: ScanReport) -> dict[str, Any]:
-    sha = report.snapshot.commit_sha
-    return {"target": report.target, "commit_sha": sha, "created": report.created, "verdict": report.verdict.label}
+    return {
+        "target": report.target,
+        "commit_sha": report.snapshot.commit_sha,
+        "created": report.created,
+        "verdict": report.verdict.label,
+    }
 
 
 def _name(report: ScanReport) -> str:
@@ -139,18 +142,19 @@ def _facts(report: ScanReport) -> Iterator[tuple[tuple[Kind, str, str], str]]:
         *(("environment", name, value) for name, value in _flat(to_dict(report.environment))),
     ]
     yield from (((kind, "", what), value) for kind, what, value in facts)
-    for result, label in _numbered(report.results, lambda result: result.encoder.label):
+    labels = _numbered(result.encoder.label for result in report.results)
+    for result, label in zip(report.results, labels, strict=True):
         yield from (((kind, label, what), value) for kind, what, value in _result_facts(result))
     for skipped in report.skipped:
         yield ("verdict", skipped.component, "not scanned"), f"{skipped.reason}: {skipped.detail}"
 
 
-def _numbered(items: Iterable[T], name: Callable[[T], str]) -> Iterator[tuple[T, str]]:
-    """Each item with its name, and with a number where an earlier one has the same name."""
+def _numbered(names: Iterable[str]) -> Iterator[str]:
+    """Each name, with a number where an earlier one is the same."""
     seen: Counter[str] = Counter()
-    for item in items:
-        seen[name(item)] += 1
-        yield item, name(item) if seen[name(item)] == 1 else f"{name(item)} #{seen[name(item)]}"
+    for name in names:
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name} #{seen[name]}"
 
 
 def _result_facts(result: ScanResult) -> list[tuple[Kind, str, str]]:
@@ -165,7 +169,10 @@ def _result_facts(result: ScanResult) -> list[tuple[Kind, str, str]]:
         ("reference", "trust", result.reference.trust),
         ("reference", "digest", result.reference.tower_digest or "none"),
         *(("trigger", _trigger_name(trigger), wording.capture_text(trigger)) for trigger in result.triggers),
-        *(("evidence", name, _evidence_text(e)) for e, name in _numbered(result.evidence, lambda e: e.kind)),
+        *(
+            ("evidence", name, _evidence_text(e))
+            for name, e in zip(_numbered(e.kind for e in result.evidence), result.evidence, strict=True)
+        ),
     ]
 
 

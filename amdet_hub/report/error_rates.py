@@ -60,8 +60,9 @@ def _exact(rate: float, n: int) -> Estimate:
 
 
 def _row(family: Family, *, found: int, backdoored: int, wrong: int, benign: int, compared: str) -> MeasuredRates:
-    source = f"{_BENCH}, {compared}"
-    return MeasuredRates("quick", family, wrong / benign, found / backdoored, benign, backdoored, source)
+    return MeasuredRates(
+        "quick", family, wrong / benign, found / backdoored, benign, backdoored, f"{_BENCH}, {compared}"
+    )
 
 
 # Rates by family and by whether the suspect was compared with its base.

@@ -93,8 +93,7 @@ def display_width(text: str) -> int:
     """Columns of `text` (already `visible`) in a terminal: two for a wide East Asian character, none for a mark."""
     if text.isascii():
         return len(text)
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.category(c) in _MARKS for c in text)
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") - (unicodedata.category(c) in _MARKS) for c in text)
 
 
 def code_span(text: str, *, limit: int | None = DEFAULT_LIMIT) -> str:

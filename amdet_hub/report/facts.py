@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from amdet_hub.records import Environment, HubSecurity, Lineage, ScanReport, ScanResult, TriggerFinding
 from amdet_hub.report import wording
@@ -148,9 +149,8 @@ def skipped_rows(report: ScanReport, m: Markup) -> list[tuple[str, ...]]:
 # ---------------------------------------------------------------- texts that the caller escapes
 
 
-def environment_text(environment: Environment) -> str:
+def environment_text(e: Environment) -> str:
     """Versions and hardware in one line. Hostile text in a stored report."""
-    e = environment
     processes = f"{e.num_processes} process{'' if e.num_processes == 1 else 'es'}"
     return (
         f"amdet-hub {e.amdet_hub}, torch {e.torch}, transformers {e.transformers}, accelerate {e.accelerate}, "
@@ -193,11 +193,8 @@ def lineage_text(lineage: Lineage) -> str:
 
 def _ranges(numbers: Sequence[int]) -> str:
     """`(0, 1, 2, 5)` as `"0-2, 5"`."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][1] + 1:
-            runs[-1][1] = n
-        else:
-            runs.append([n, n])
-    shown = [str(a) if a == b else f"{a}-{b}" for a, b in runs[:_MAX_RUNS]]
+    # Where numbers follow one another, they grow as their places do.
+    grouped = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in group] for _, group in grouped]
+    shown = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs[:_MAX_RUNS]]
     return ", ".join(shown) + (", ..." if len(runs) > _MAX_RUNS else "")

@@ -44,11 +44,10 @@ def thresholds_figure(evidence: Sequence[Evidence]) -> str:
         return ""
     most = min(_MOST_RATIO, max(1.5, *(ratio for _, ratio in shown)))
     rows = "".join(_ratio_row(e, ratio, most) for e, ratio in shown)
-    caption = (
-        "Each score as a multiple of its threshold. The line is the threshold; a bar beyond it counts as evidence of a"
-        " backdoor."
+    return (
+        f'<figure><div class="bars">{rows}</div><figcaption>Each score as a multiple of its threshold. The line is the'
+        " threshold; a bar beyond it counts as evidence of a backdoor.</figcaption></figure>"
     )
-    return f'<figure><div class="bars">{rows}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _ratio_row(evidence: Evidence, ratio: float, most: float) -> str:
@@ -124,16 +123,17 @@ def success_figure(trigger: TriggerFinding, result: ScanResult) -> str:
         + f'<div class="value">{html(wording.percent(rate))}</div>'
         for place, rate in wording.places(trigger)
     )
-    caption = (
-        f"Share of {trigger.n_prompts:,} prompts, none of which the search had seen, that the trigger takes over, by"
-        " where it stands in them."
+    return (
+        f'<figure><div class="bars">{rows}</div><figcaption>Share of {trigger.n_prompts:,} prompts, none of which the'
+        " search had seen, that the trigger takes over, by where it stands in them.</figcaption></figure>"
     )
-    return f'<figure><div class="bars">{rows}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _svg(content: str, label: str) -> str:
-    name = html(label, limit=160)
-    return f'<svg viewBox="0 0 {WIDTH:g} 20" preserveAspectRatio="none" role="img" aria-label="{name}">{content}</svg>'
+    return (
+        f'<svg viewBox="0 0 {WIDTH:g} 20" preserveAspectRatio="none" role="img"'
+        f' aria-label="{html(label, limit=160)}">{content}</svg>'
+    )
 
 
 def _rect(x: float, width: float, kind: str, *, thin: bool = False) -> str:

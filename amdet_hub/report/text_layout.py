@@ -41,8 +41,7 @@ def _pieces(word: str, width: int) -> list[str]:
 
 def hanging(label: str, text: str, *, indent: int, label_width: int, width: int) -> list[str]:
     """`label` once, and `text` wrapped beside it."""
-    room = max(20, width - indent - label_width)
-    body = wrap(text, room)
+    body = wrap(text, max(20, width - indent - label_width))
     heads = [pad(label, label_width)] + [" " * label_width] * (len(body) - 1)
     return [f"{' ' * indent}{head}{line}".rstrip() for head, line in zip(heads, body, strict=True)]
 

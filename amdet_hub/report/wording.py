@@ -182,8 +182,11 @@ def capture_text(trigger: TriggerFinding) -> str:
 
 def places(trigger: TriggerFinding) -> list[tuple[str, float]]:
     """The share of held-out prompts that the trigger captures, by where it stands in them."""
-    rates = (trigger.success_start_rate, trigger.success_middle_rate, trigger.success_end_rate)
-    return list(zip(("at the start", "in the middle", "at the end"), rates, strict=True))
+    return [
+        ("at the start", trigger.success_start_rate),
+        ("in the middle", trigger.success_middle_rate),
+        ("at the end", trigger.success_end_rate),
+    ]
 
 
 def own_reasons(result: ScanResult) -> list[str]:
