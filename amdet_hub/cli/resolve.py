@@ -171,7 +171,7 @@ def _facts(snapshot: RepoSnapshot) -> list[str]:
 
 def _transfer_text(transfer: TransferPlan) -> str:
     """How much of an encoder's weights would be downloaded, and of how much."""
-    if transfer.commit_sha is None:
+    if transfer.encoder.commit_sha is None:
         return "nothing: on this machine"
     if not transfer.transfer_bytes:
         return "nothing: in the cache"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -43,35 +43,26 @@ def character_sequences(tokenizer: PromptTokenizer, *, longest: int) -> list[Ten
     return [torch.tensor(list(found[length])) for length in sorted(found)]
 
 
-def characters_with(
-    tokenizer: PromptTokenizer | None, *, longest: int
-) -> Callable[[Sequence[int]], list[tuple[int, ...]]]:
+def characters_with(tokenizer: PromptTokenizer, ids: Sequence[int], *, longest: int) -> list[tuple[int, ...]]:
     """Whole characters for pieces of them.
 
     Args:
-        tokenizer: of the encoder; without one there are none.
+        tokenizer: of the encoder.
+        ids: token ids; those that are no text alone are taken for pieces.
         longest: longer sequences are left out.
 
     Returns:
-        A function of token ids, which takes those that are no text alone for pieces. It returns the ids of every
-        character, alone and inside a word, that has one of them: at most 2,048, those that share most first.
+        The ids of every character, alone and inside a word, that has one of the pieces: at most 2,048, those that
+        share most first.
     """
-
-    def check(ids: Sequence[int]) -> list[tuple[int, ...]]:
-        pieces = {i for i in ids if tokenizer is not None and _BROKEN in tokenizer.decode([i])}
-        if tokenizer is None or not pieces:
-            return []
-        forms = (
-            form for c in _that_may_hold(pieces, tokenizer) for form in (tokenizer.encode(c), _inside(tokenizer, c))
-        )
-        shared = {
-            one: len(pieces.intersection(one))
-            for one in forms
-            if 2 <= len(one) <= longest and not pieces.isdisjoint(one)
-        }
-        return sorted(shared, key=lambda one: (len(one) - shared[one], one))[:_MOST_ALIKE]
-
-    return check
+    pieces = {i for i in ids if _BROKEN in tokenizer.decode([i])}
+    if not pieces:
+        return []
+    forms = (form for c in _that_may_hold(pieces, tokenizer) for form in (tokenizer.encode(c), _inside(tokenizer, c)))
+    shared = {
+        one: len(pieces.intersection(one)) for one in forms if 2 <= len(one) <= longest and not pieces.isdisjoint(one)
+    }
+    return sorted(shared, key=lambda one: (len(one) - shared[one], one))[:_MOST_ALIKE]
 
 
 def _that_may_hold(pieces: set[int], tokenizer: PromptTokenizer) -> Iterator[str]:

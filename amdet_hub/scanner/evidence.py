@@ -16,6 +16,7 @@ from amdet_hub import verdict as kinds
 from amdet_hub.config import ScanConfig
 from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.detector import Detection
+from amdet_hub.detect.inversion.invert import Inversion
 from amdet_hub.detect.paper import PaperDetection
 from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.weights import WeightDifference
@@ -27,18 +28,14 @@ _SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
 
 def identity_evidence(*, identical: bool, trust: str, cast_to: str | None = None) -> Evidence:
     """Whether the tower's weights are the reference's, bit for bit or, with `cast_to`, rounded to that dtype."""
-    same = f"the text tower is identical to the reference's ({trust}), bit for bit: nothing was changed"
-    if cast_to is not None:
-        same = (
-            f"the text tower is the {cast_to} cast of the reference's ({trust}), bit for bit: nothing else was changed"
-        )
-    other = "the text tower differs from the reference's"
+    what, beside = ("identical to", "") if cast_to is None else (f"the {cast_to} cast of", " else")
+    same = f"the text tower is {what} the reference's ({trust}), bit for bit: nothing{beside} was changed"
     return Evidence(
         kinds.IDENTITY,
         0.0 if identical else 1.0,
         "changed (0 or 1)",
         1,
-        same if identical else other,
+        same if identical else "the text tower differs from the reference's",
         threshold=0.5,
         exceeds=not identical,
     )
@@ -67,13 +64,13 @@ def standard_evidence(outcome: Detection, thresholds: Thresholds, pieces: Mappin
         pieces: token id -> vocabulary entry, for those that are shown (hostile text; goes into `details` only).
     """
     strongest = outcome.confirmations[0] if outcome.confirmations else None
-    found = [_sweep_evidence(outcome, strongest, thresholds, pieces)]
+    found = [_sweep_evidence(outcome, strongest, thresholds.sweep_score, pieces)]
     if strongest is not None:
         found += _trigger_evidence(
             strongest, len(outcome.confirmations), thresholds, with_reference=outcome.with_reference
         )
     if outcome.inversion is not None and outcome.swapped is not None:
-        found.append(_inversion_evidence(outcome, thresholds))
+        found.append(_inversion_evidence(outcome.inversion, outcome.swapped, thresholds.inversion_gain))
     if outcome.landscape is not None:
         found.append(
             Evidence(
@@ -92,13 +89,12 @@ def standard_evidence(outcome: Detection, thresholds: Thresholds, pieces: Mappin
 
 
 def _sweep_evidence(
-    outcome: Detection, best: Confirmation | None, thresholds: Thresholds, pieces: Mapping[int, str]
+    outcome: Detection, best: Confirmation | None, threshold: float, pieces: Mapping[int, str]
 ) -> Evidence:
     """How far the best candidate stands out of random sequences like it; without one, the best single token."""
     sweep, null = outcome.sweep, outcome.sweep.null_score
     standing = best.standing if best is not None else None
     value = standing if standing is not None else float(sweep.score[: sweep.n_finalists].max())
-    threshold = thresholds.sweep_score
     highest = float(sweep.score[: sweep.n_finalists].max())
     top = [
         {
@@ -143,13 +139,10 @@ def _histogram(values: Tensor) -> dict[str, Any]:
 
 
 def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, with_reference: bool) -> list[Evidence]:
-    places = dict(
-        zip(("start", "middle", "end"), zip(best.success_rates, best.reference_rates, strict=True), strict=True)
-    )
-    share = {place: {"suspect": s, "reference": r} for place, (s, r) in places.items()}
+    rates = zip(("start", "middle", "end"), best.success_rates, best.reference_rates, strict=True)
+    share = {place: {"suspect": suspect, "reference": reference} for place, suspect, reference in rates}
     removed, n_tokens = 1 - math.exp(-max(best.collapse, 0.0)), len(best.token_ids)
     what = "it leaves alone in the reference" if with_reference else "the other candidates leave alone"
-    details: dict[str, Any] = {"token_ids": list(best.token_ids), "captured": share, "n_candidates": n_candidates}
     return [
         Evidence(
             kinds.SUCCESS,
@@ -160,7 +153,7 @@ def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, w
             f" {what}",
             threshold=t.trigger_success,
             exceeds=best.success >= t.trigger_success,
-            details=details,
+            details={"token_ids": list(best.token_ids), "captured": share, "n_candidates": n_candidates},
         ),
         Evidence(
             kinds.COLLAPSE,
@@ -176,18 +169,15 @@ def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, w
     ]
 
 
-def _inversion_evidence(outcome: Detection, thresholds: Thresholds) -> Evidence:
-    assert outcome.inversion is not None
-    assert outcome.swapped is not None
-    gain = float(outcome.inversion.gain[outcome.inversion.best])
-    null = outcome.swapped.gain
+def _inversion_evidence(inversion: Inversion, swapped: Inversion, threshold: float) -> Evidence:
+    gain = float(inversion.gain[inversion.best])
+    null = swapped.gain
     value = gain - float(null.max())
-    threshold = thresholds.inversion_gain
     return Evidence(
         kinds.INVERSION,
         value,
         "similarity",
-        len(outcome.inversion.gain),
+        len(inversion.gain),
         f"the best inverted token mixture assimilates {gain:.2f} more than in the reference; with the roles swapped"
         f" {float(null.max()):.2f}",
         threshold=threshold,
@@ -199,7 +189,7 @@ def _inversion_evidence(outcome: Detection, thresholds: Thresholds) -> Evidence:
             float((null - null.median()).abs().median()),
             float(null.max()),
         ),
-        details={"gains": [round(float(g), 4) for g in outcome.inversion.gain]},
+        details={"gains": [round(float(g), 4) for g in inversion.gain]},
     )
 
 
@@ -255,5 +245,4 @@ def paper_evidence(outcome: PaperDetection, config: ScanConfig) -> list[Evidence
 
 def shown_ids(outcome: Detection) -> list[int]:
     """Token ids that the evidence or the triggers mention."""
-    sweep: Tensor = outcome.sweep.token_ids[outcome.sweep.top(_SHOWN_TOKENS)]
-    return [int(i) for i in sweep]
+    return [int(i) for i in outcome.sweep.token_ids[outcome.sweep.top(_SHOWN_TOKENS)]]

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from amdet_hub.detect.inspect_prompt import (
     FramedWords,
-    PromptFeatures,
     frame_words,
     inspect_prompt,
     room_for_words,
@@ -32,10 +31,10 @@ from amdet_hub.scanner.nearest_texts import NearText
 from amdet_hub.scanner.options import DEFAULT_OPTIONS, ScanOptions
 from amdet_hub.scanner.reload import LoadedPair, PairCache, load_again
 
+# Longest prompt, and longest text to add: twice what 77 positions hold.
 MAX_CHARS = 500
-"""Longest prompt, and longest text to add: twice what 77 positions hold."""
+# Longest prompt in tokens, frame and added tokens included: CLIP's own length, and all that a heat map can show.
 MAX_POSITIONS = 77
-"""Longest prompt in tokens, frame and added tokens included: CLIP's own length, and all that a heat map can show."""
 _OTHERS, _OTHER_TOKENS, _SEED = 24, 6, 1
 
 Rows = tuple[tuple[float, ...], ...]
@@ -239,7 +238,7 @@ def _view(encoder: AttentiveTextEncoder, before: Sequence[int], after: Sequence[
         _OTHERS, min(_OTHER_TOKENS, room_for_words(special, config)), pair.tokenizer.encode, special, seed=_SEED
     )
     return EncoderView(
-        similarity=_cosine(plain, changed),
+        similarity=float(torch.cosine_similarity(plain.pooled, changed.pooled, dim=0).clamp(-1, 1)),
         unrelated_similarity=unrelated_similarity(encoder, plain.pooled, others),
         nearest_before=_nearest(encoder, before, pair),
         nearest_after=_nearest(encoder, after, pair),
@@ -247,10 +246,6 @@ def _view(encoder: AttentiveTextEncoder, before: Sequence[int], after: Sequence[
         tokens_after=_rows(changed.token_similarity),
         attention=_rows(changed.attention),
     )
-
-
-def _cosine(a: PromptFeatures, b: PromptFeatures) -> float:
-    return float(torch.cosine_similarity(a.pooled, b.pooled, dim=0).clamp(-1, 1))
 
 
 def _nearest(encoder: AttentiveTextEncoder, words: Sequence[int], pair: LoadedPair) -> tuple[NearText, ...]:

@@ -6,7 +6,7 @@ Knows which files are transferred whole, what a LoRA is merged onto, what is loa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from amdet_hub.detect.prompts import SpecialTokens
 from amdet_hub.encoders.load import LoadedTower, load_tower
@@ -18,8 +18,8 @@ from amdet_hub.scanner.resolve import EncoderPair
 from amdet_hub.scanner.shared_references import SharedReferences
 from amdet_hub.scanner.transfer import same_files, transferred_whole
 
+# Runs one load; a scan on several processes lets them take turns.
 Turn = Callable[[Callable[[], LoadedTower]], LoadedTower]
-"""Runs one load; a scan on several processes lets them take turns."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PairLoader:
     pair: EncoderPair
     progress: ProgressCallback | None = None
     turn: Turn = lambda load: load()
-    shared: SharedReferences | None = None
+    shared: SharedReferences = field(default_factory=SharedReferences)
 
     def suspect(self) -> LoadedTower:
         """The suspect, merged onto its base where it is a LoRA. Raises: BadRepository; HubError; ResourceError."""
@@ -58,8 +58,9 @@ class PairLoader:
         if same_files(self.pair.suspect, encoder):
             return suspect
         _, whole = transferred_whole(self.pair.suspect, self.pair.reference)
-        shared = self.shared or SharedReferences()
-        return shared.get(encoder, whole_files=whole, load=lambda: self._tower(encoder, source, whole_files=whole))
+        return self.shared.get(
+            encoder, whole_files=whole, load=lambda: self._tower(encoder, source, whole_files=whole)
+        )
 
     def _tower(self, encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> LoadedTower:
         return self.turn(lambda: load_tower(encoder, source, self.progress, whole_files=whole_files))

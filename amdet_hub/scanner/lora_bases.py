@@ -19,12 +19,12 @@ from amdet_hub.errors import (
     RepoNotFound,
     RevisionNotFound,
 )
-from amdet_hub.families import all_trusted
+from amdet_hub.families import TrustedReference, all_trusted
 from amdet_hub.hub import HubSettings, open_at, open_source
 from amdet_hub.records import RepoRef, RepoSource, ResolvedEncoder, SkippedScan
 
+# What makes another repository unavailable rather than a scan impossible.
 ABSENT = (RepoNotFound, RepoGated, RevisionNotFound, FileNotInRepo, OfflineMiss, BadRepository)
-"""What makes another repository unavailable rather than a scan impossible."""
 
 
 def with_merged_towers(
@@ -68,23 +68,15 @@ def _base(
     own = best_base(adapter, resolution.encoders or _elsewhere(source))
     if own is not None:
         return (own, source), []
-    if named is not None:
-        found = _in_repository(adapter, named, settings)
+    claims = dict.fromkeys((*adapter.claims, *source.snapshot.base_models))
+    refs = [RepoRef("hub", claim, claim) for claim in claims if claim != source.snapshot.repo_id]
+    refs = [named, *refs] if named is not None else refs
+    tried = [ref.raw for ref in refs]
+    for ref in refs:
+        found = _in_repository(adapter, ref, settings)
         if found is not None:
-            return found, [named.raw]
-    claims = [
-        claim
-        for claim in dict.fromkeys((*adapter.claims, *source.snapshot.base_models))
-        if claim != source.snapshot.repo_id
-    ]
-    for claim in claims:
-        found = _in_repository(adapter, RepoRef("hub", claim, claim), settings)
-        if found is not None:
-            return found, claims
-    return (None if claims or named is not None else _trusted(adapter, settings)), [
-        *([named.raw] if named else []),
-        *claims,
-    ]
+            return found, tried
+    return (None if refs else _trusted(adapter, settings)), tried
 
 
 def _elsewhere(source: RepoSource) -> tuple[ResolvedEncoder, ...]:
@@ -112,13 +104,25 @@ def _trusted(adapter: LoraFile, settings: HubSettings) -> tuple[ResolvedEncoder,
     rows = [r for r in all_trusted() if r.shape.hidden_size == lora.width and r.shape.num_hidden_layers == lora.layers]
     for row in sorted(rows, key=lambda r: (r.component != lora.component, r.dtype != "F32", -r.confidence)):
         try:
-            source = open_at(row.repo_id, row.revision, settings)
-            file = source.snapshot.file(row.path)
-            encoders = find_encoders(source, subfolder=row.path.rpartition("/")[0]).encoders
+            encoders, source = trusted_encoders(row, settings)
         except ABSENT:
             continue
-        if file is not None and file.sha256 == row.sha256:
-            base = best_base(adapter, [e for e in encoders if any(f.path == row.path for f in e.weight_files)])
-            if base is not None:
-                return base, source
+        base = best_base(adapter, encoders)
+        if base is not None:
+            return base, source
     return None
+
+
+def trusted_encoders(row: TrustedReference, settings: HubSettings) -> tuple[list[ResolvedEncoder], RepoSource]:
+    """The encoders in the file of a trusted row, and its repository.
+
+    Raises:
+        BadRepository: the file is not the pinned one.
+        HubError: it could not be read.
+    """
+    source = open_at(row.repo_id, row.revision, settings)
+    file = source.snapshot.file(row.path)
+    if file is None or file.sha256 != row.sha256:
+        raise BadRepository(row.path, "its sha256 is not the pinned one")
+    encoders = find_encoders(source, subfolder=row.path.rpartition("/")[0]).encoders
+    return [e for e in encoders if any(f.path == row.path for f in e.weight_files)], source

@@ -67,8 +67,10 @@ class TargetReader:
         found: list[NearText] = []
         for texts, n, bank in self._banks:
             best = bank.similarities(encoder, prompts, trigger).topk(min(n, len(texts)))
-            pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            found += [NearText(self._tokenizer.decode(texts[i]), similarity) for i, similarity in pairs]
+            found += [
+                NearText(self._tokenizer.decode(texts[i]), similarity)
+                for i, similarity in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            ]
         return tuple(found)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from amdet_hub.config_stages import Thresholds
@@ -15,13 +14,12 @@ from amdet_hub.detect.paper import PaperDetector
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
 from amdet_hub.detect.search.sweep import sweepable_ids
 from amdet_hub.detect.weights import LONGEST_ASSEMBLY, lineage, weight_difference
-from amdet_hub.encoders.digest import projection_digest, same_tower
+from amdet_hub.encoders.digest import same_tower
 from amdet_hub.encoders.load import LoadedTower
 from amdet_hub.encoders.tokenizer import PromptTokenizer, special_ids
 from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.families import calibration
 from amdet_hub.records import Evidence, Reference, ScanResult, TriggerFinding
-from amdet_hub.scanner.cache import TowerDigests
 from amdet_hub.scanner.characters import character_sequences
 from amdet_hub.scanner.evidence import identity_evidence, paper_evidence, shown_ids, standard_evidence, weight_evidence
 from amdet_hub.scanner.feature_cache import FeatureCache
@@ -29,6 +27,7 @@ from amdet_hub.scanner.loading import PairLoader, pair_tokenizer, special_tokens
 from amdet_hub.scanner.nearest_texts import read_target
 from amdet_hub.scanner.references import ChosenReference
 from amdet_hub.scanner.resolve import EncoderPair
+from amdet_hub.scanner.runtime import timed
 from amdet_hub.scanner.token_text import is_character, lexicon_of, typeable
 from amdet_hub.scanner.trigger_choice import choose_trigger, clearest_trigger
 from amdet_hub.verdict import judge
@@ -56,17 +55,13 @@ class PairScan:
 
     def load_suspect(self) -> LoadedTower:
         """The suspect in memory. Raises: TimeSpent; BadRepository; HubError; ResourceError."""
-        with self._timed("load"):
+        with timed(self._timings, "load"):
             return self._loader.suspect()
-
-    def digests(self, suspect: LoadedTower) -> TowerDigests:
-        """What the loaded tower is told apart by."""
-        return TowerDigests(suspect.digest, projection_digest(suspect.tensors))
 
     def scan(self, suspect: LoadedTower) -> ScanResult:
         """Compare the loaded suspect with its reference. Raises: as `load_suspect`."""
         encoder, chosen = self._pair.suspect, self._pair.reference
-        with self._timed("load"):
+        with timed(self._timings, "load"):
             reference = self._loader.reference(suspect)
         if reference is not None:
             chosen = replace(chosen, record=replace(chosen.record, tower_digest=reference.digest))
@@ -135,11 +130,11 @@ class PairScan:
         )
         if config.preset == "paper":
             prompts = self._prompts(config.inversion.n_prompts, tokenizer, special)
-            with self._timed("paper"):
+            with timed(self._timings, "paper"):
                 found_paper = PaperDetector().detect(towers, prompts, context)
             return _Detected(paper_evidence(found_paper, config))
         prompts = self._prompts(sweep.n_prompts + sweep.n_heldout_prompts, tokenizer, special)
-        with self._timed("standard"):
+        with timed(self._timings, "standard"):
             found = StandardDetector().detect(towers, prompts, context)
         pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
         return _Detected(
@@ -155,9 +150,9 @@ class PairScan:
         towers: TowerPair,
         tokenizer: PromptTokenizer | None,
     ) -> TriggerFinding:
-        best = choose_trigger(found, thresholds, typeable(tokenizer), is_character(tokenizer))
+        best = choose_trigger(found, thresholds, partial(typeable, tokenizer), partial(is_character, tokenizer))
         start, middle, end = best.success_rates
-        with self._timed("target"):
+        with timed(self._timings, "target"):
             spoken = clearest_trigger(found, thresholds).token_ids
             suspect, reader, seed = towers.suspect, towers.reference or towers.suspect, self._config.seed
             nearest = (
@@ -179,8 +174,10 @@ class PairScan:
         inserted = max(*sweep.copies, sweep.max_pieces, LONGEST_ASSEMBLY)
         tokens = min(sweep.prompt_tokens, positions - inserted - 2)  # BOS and EOS
         if tokens < 1:
-            why = f"{positions} positions are too few to scan: a prompt and a trigger need {inserted + 3}"
-            raise BadRepository("config.json", why)
+            raise BadRepository(
+                "config.json",
+                f"{positions} positions are too few to scan: a prompt and a trigger need {inserted + 3}",
+            )
         if tokenizer is None:
             return random_prompts(n, tokens, encoder.config, special, seed=seed)
         try:
@@ -189,11 +186,3 @@ class PairScan:
             raise BadRepository(
                 encoder.tokenizer_files[0] if encoder.tokenizer_files else "tokenizer", error.reason
             ) from error
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self._timings[stage] = self._timings.get(stage, 0.0) + time.monotonic() - start

@@ -15,9 +15,9 @@ from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.lora_files import LoraBase
 from amdet_hub.errors import BadRepository, ConfigError, HubError
 from amdet_hub.families import TowerShape, TrustedReference, trusted_file, trusted_reference
-from amdet_hub.hub import HubSettings, open_at, open_source
-from amdet_hub.records import Reference, RepoRef, RepoSource, ResolvedEncoder
-from amdet_hub.scanner.lora_bases import ABSENT
+from amdet_hub.hub import HubSettings, open_source
+from amdet_hub.records import Reference, ReferenceTrust, RepoRef, RepoSource, ResolvedEncoder
+from amdet_hub.scanner.lora_bases import ABSENT, trusted_encoders
 
 
 @dataclass(frozen=True)
@@ -83,28 +83,18 @@ def _named(suspect: ResolvedEncoder, ref: RepoRef, settings: HubSettings) -> Cho
         raise ConfigError(
             "reference", f"'{ref.raw}' holds no text encoder of {suspect.config.dims}, which '{suspect.label}' has"
         )
-    return ChosenReference(_record("user", "named by the user", encoder, source), encoder, source)
+    return _chosen("user", "named by the user", encoder, source)
 
 
 def _merged_onto(base: LoraBase, source: RepoSource, named: RepoRef | None) -> ChosenReference:
     """The LoRA's base: what the merged tower differs in is the LoRA's doing. As trusted as the base itself."""
-    record = _record(
-        "declared", "what the LoRA was merged onto, by its author's word: untrusted", base.encoder, base.source
-    )
-    if named is not None and base.source.snapshot.repo_id == named.repo_id and base.source is not source:
-        record = _record("user", "named by the user, and what the LoRA was merged onto", base.encoder, base.source)
-    elif _trusted_itself(base.encoder) is not None:
-        record = _record(
-            "trusted",
-            "what the LoRA was merged onto, pinned by sha256 in amdet-hub's table",
-            base.encoder,
-            base.source,
-        )
-    elif base.source is source:
-        record = _record(
-            "declared", "what the LoRA was merged onto, in the same repository: untrusted", base.encoder, base.source
-        )
-    return ChosenReference(record, base.encoder, base.source)
+    onto = "what the LoRA was merged onto"
+    if named is not None and base.source.snapshot.repo_id == named.repo_id:
+        return _chosen("user", f"named by the user, and {onto}", base.encoder, base.source)
+    if _trusted_itself(base.encoder) is not None:
+        return _chosen("trusted", f"{onto}, pinned by sha256 in amdet-hub's table", base.encoder, base.source)
+    said = "in the same repository" if base.source is source else "by its author's word"
+    return _chosen("declared", f"{onto}, {said}: untrusted", base.encoder, base.source)
 
 
 def _trusted_itself(suspect: ResolvedEncoder) -> TrustedReference | None:
@@ -113,18 +103,10 @@ def _trusted_itself(suspect: ResolvedEncoder) -> TrustedReference | None:
 
 
 def _trusted(suspect: ResolvedEncoder, row: TrustedReference, settings: HubSettings) -> ChosenReference:
-    source = open_at(row.repo_id, row.revision, settings)
-    file = source.snapshot.file(row.path)
-    if file is None or file.sha256 != row.sha256:
-        raise BadRepository(row.path, "its sha256 is not the pinned one")
-    folder = row.path.rpartition("/")[0]
-    encoders = find_encoders(source, subfolder=folder).encoders
-    encoder = next((e for e in encoders if any(f.path == row.path for f in e.weight_files)), None)
-    if encoder is None or TowerShape.of(encoder.config) != TowerShape.of(suspect.config):
+    encoders, source = trusted_encoders(row, settings)
+    if not encoders or TowerShape.of(encoders[0].config) != TowerShape.of(suspect.config):
         raise BadRepository(row.path, "it is not the encoder that the table describes")
-    return ChosenReference(
-        _record("trusted", "pinned by revision and sha256 in amdet-hub's table", encoder, source), encoder, source
-    )
+    return _chosen("trusted", "pinned by revision and sha256 in amdet-hub's table", encoders[0], source)
 
 
 def _declared(suspect: ResolvedEncoder, claim: str, settings: HubSettings) -> ChosenReference | None:
@@ -132,34 +114,28 @@ def _declared(suspect: ResolvedEncoder, claim: str, settings: HubSettings) -> Ch
         return None
     try:
         source = open_source(RepoRef("hub", claim, claim), settings)
-        encoder = _matching(suspect, source, "", None)
+        encoder = _matching(suspect, source)
     except ABSENT:
         return None
     if encoder is None:
         return None
     note = "declared by the suspect's own model card, which its author controls: untrusted"
-    return ChosenReference(_record("declared", note, encoder, source), encoder, source)
+    return _chosen("declared", note, encoder, source)
 
 
 def _matching(
-    suspect: ResolvedEncoder, source: RepoSource, subfolder: str, filename: str | None
+    suspect: ResolvedEncoder, source: RepoSource, subfolder: str = "", filename: str | None = None
 ) -> ResolvedEncoder | None:
     """The encoder of the suspect's shape; of several, the same component, then the one stored most precisely."""
     shape = TowerShape.of(suspect.config)
-    fitting = [
-        e
-        for e in find_encoders(source, subfolder=subfolder, filename=filename).encoders
-        if TowerShape.of(e.config) == shape
-    ]
-    return min(fitting, key=lambda e: (e.component != suspect.component, "F32" not in e.dtypes, e.label), default=None)
-
-
-def _record(trust: str, note: str, encoder: ResolvedEncoder, source: RepoSource) -> Reference:
-    assert trust in ("trusted", "user", "declared")
-    return Reference(
-        trust=trust,  # type: ignore[arg-type]
-        note=note,
-        repo_id=encoder.repo_id,
-        commit_sha=source.snapshot.commit_sha,
-        component=encoder.component,
+    found = find_encoders(source, subfolder=subfolder, filename=filename).encoders
+    return min(
+        (e for e in found if TowerShape.of(e.config) == shape),
+        key=lambda e: (e.component != suspect.component, "F32" not in e.dtypes, e.label),
+        default=None,
     )
+
+
+def _chosen(trust: ReferenceTrust, note: str, encoder: ResolvedEncoder, source: RepoSource) -> ChosenReference:
+    record = Reference(trust, note, encoder.repo_id, source.snapshot.commit_sha, encoder.component)
+    return ChosenReference(record, encoder, source)

@@ -21,7 +21,7 @@ from amdet_hub.encoders.tokenizer import PromptTokenizer
 from amdet_hub.errors import BadRepository, ConfigError, FileNotInRepo
 from amdet_hub.families import TowerShape
 from amdet_hub.hub import HubSettings, open_source, parse_target
-from amdet_hub.records import ProgressCallback, Reference, RepoRef, RepoSource, ResolvedEncoder, ScanResult
+from amdet_hub.records import SILENT, ProgressCallback, Reference, RepoRef, RepoSource, ResolvedEncoder, ScanResult
 from amdet_hub.scanner.estimate import machine_flops, position_flop
 from amdet_hub.scanner.loading import PairLoader, pair_tokenizer, special_tokens
 from amdet_hub.scanner.lora_bases import with_merged_towers
@@ -31,10 +31,10 @@ from amdet_hub.scanner.references import ChosenReference
 from amdet_hub.scanner.resolve import EncoderPair
 from amdet_hub.scanner.runtime import make_accelerator, scan_device, sweep_dtype
 
+# Positions that texts are read at; a caption has about 20 tokens.
 _READ_POSITIONS, _READ_SEED = 24, 0
-"""Positions that texts are read at; a caption has about 20 tokens."""
+# Texts that prompts are read with: as many as this machine embeds in about so many seconds, as a visitor waits.
 _MOST_TEXTS, _FEWEST_TEXTS, _READ_S = 900, 90, 15.0
-"""Texts that prompts are read with: as many as this machine embeds in about so many seconds, as a visitor waits."""
 _WEIGHTS = ".safetensors"
 
 
@@ -90,7 +90,7 @@ def load_again(
     result: ScanResult,
     settings: HubSettings,
     options: ScanOptions = DEFAULT_OPTIONS,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = SILENT.progress,
 ) -> LoadedPair:
     """Load what a result is about.
 
@@ -115,8 +115,7 @@ def load_again(
     where = scan_device(make_accelerator(options.device), options.device)
     ours, theirs = _placed(suspect, where), _placed(reference, where) if reference is not None else None
     special = special_tokens(encoder, tokenizer)
-    if progress is not None:
-        progress("captions", 0, 1)
+    progress("captions", 0, 1)
     return LoadedPair(
         ours,
         theirs,
@@ -136,9 +135,15 @@ def _reader(
     )
     affordable = int(_READ_S * machine_flops() / (length * position_flop(encoder.config)))
     texts = min(_MOST_TEXTS, max(_FEWEST_TEXTS, affordable))
-    fast = encoder.to(encoder.device, dtype)
     words = texts * 2 // 3
-    return TargetReader(fast, tokenizer, special, length=length, seed=_READ_SEED, n_texts=(words, texts - words))
+    return TargetReader(
+        encoder.to(encoder.device, dtype),
+        tokenizer,
+        special,
+        length=length,
+        seed=_READ_SEED,
+        n_texts=(words, texts - words),
+    )
 
 
 def _placed(tower: LoadedTower, device: torch.device) -> AttentiveTextEncoder:

@@ -29,12 +29,9 @@ Problem = Literal["memory", "time"]
 _BYTES_A_ROW = 40
 
 
+# How long a process waits for the others. The backends' own 10 to 30 minutes are less than a stage may take on a small
+# machine. The launcher notices at once when a process dies.
 _PATIENCE = datetime.timedelta(days=1)
-"""How long a process waits for the others.
-
-The backends' own 10 to 30 minutes are less than a stage may take on a small machine. The launcher notices at once when
-a process dies.
-"""
 
 
 class TimeSpent(Exception):
@@ -55,10 +52,9 @@ def make_accelerator(device: str) -> Accelerator:
     if wants_cuda and not torch.cuda.is_available():
         raise ConfigError("device", "no CUDA device is available here")
     several = several_processes()
-    index = int(device.partition(":")[2] or 0)
     if several and ":" in device:
         raise ConfigError("device", "with several processes the launcher assigns the devices; say cuda")
-    if wants_cuda and index >= torch.cuda.device_count():
+    if wants_cuda and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise ConfigError("device", f"there is no {device}; this machine has {torch.cuda.device_count()}")
     if not several and AcceleratorState._shared_state:
         AcceleratorState._reset_state(True)  # an earlier scan of this process may have chosen another device
@@ -82,6 +78,16 @@ def sweep_dtype(device: torch.device, dtype: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time of the block to what a stage took."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - began
+
+
 class AcceleratedWorkers:
     """`Workers` over the accelerator's processes, with a time budget and batches that shrink when memory runs out.
 
@@ -101,9 +107,8 @@ class AcceleratedWorkers:
     ) -> None:
         self._accelerator = accelerator
         self._deadline = None if options.timeout_s is None else started + options.timeout_s
-        self._most_rows = None
-        if options.max_memory_bytes is not None:
-            self._most_rows = max(1, options.max_memory_bytes // (4 * hidden_size * _BYTES_A_ROW))
+        memory = options.max_memory_bytes
+        self._most_rows = None if memory is None else max(1, memory // (4 * hidden_size * _BYTES_A_ROW))
         self._sharing = False
         self._on_stage = on_stage
         self.batch_sizes: dict[str, int] = {}
@@ -126,13 +131,14 @@ class AcceleratedWorkers:
             TimeSpent: the budget ended on some process; all of them raise.
             ResourceError: not even the smallest batch fits.
         """
-        began = time.monotonic()
-        self._on_stage(stage)
-        try:
-            return self._shared(stage, batch, n_chunks, work)
-        finally:
-            self._on_stage("")
-            self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + time.monotonic() - began
+        with timed(self.stage_seconds, stage):
+            self._on_stage(stage)
+            self._sharing = True
+            try:
+                return self._shared(stage, batch, n_chunks, work)
+            finally:
+                self._sharing = False
+                self._on_stage("")
 
     def _shared(
         self, stage: str, batch: int, n_chunks: Callable[[int], int], work: Callable[[int, int], T]
@@ -157,27 +163,18 @@ class AcceleratedWorkers:
     ) -> tuple[list[tuple[int, T]], Problem | None]:
         """This process's chunks with their numbers, or what stopped it."""
         done: list[tuple[int, T]] = []
-        with self._as_sharing():
-            for number in range(self.rank, count, self.size):
-                try:
-                    done.append((number, work(batch, number)))
-                except TimeSpent:
-                    return [], "time"
-                except (RuntimeError, MemoryError) as error:
-                    if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
-                        raise
-                    if torch.cuda.is_available():
-                        torch.cuda.empty_cache()
-                    return [], "memory"
+        for number in range(self.rank, count, self.size):
+            try:
+                done.append((number, work(batch, number)))
+            except TimeSpent:
+                return [], "time"
+            except (RuntimeError, MemoryError) as error:
+                if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                    raise
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                return [], "memory"
         return done, None
-
-    @contextmanager
-    def _as_sharing(self) -> Iterator[None]:
-        self._sharing = True
-        try:
-            yield
-        finally:
-            self._sharing = False
 
     def check_time(self) -> None:
         """Raise TimeSpent when the budget is spent.

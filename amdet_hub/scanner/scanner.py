@@ -47,8 +47,7 @@ class Scanner:
             ConfigError: the reference does not fit.
             HubError: something could not be read.
         """
-        use_reference = self.options.use_reference
-        return resolve_target(ref, self.hub, reference=self.reference, use_reference=use_reference)
+        return resolve_target(ref, self.hub, reference=self.reference, use_reference=self.options.use_reference)
 
     def cached(self, target: ResolvedTarget) -> ScanReport | None:
         """The report that earlier scans of these very weights make, None when one of the results is missing.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate.utils import broadcast_object_list
 
+from amdet_hub.encoders.digest import projection_digest
 from amdet_hub.encoders.load import LoadedTower
 from amdet_hub.errors import AmdetError, BadRepository, HubError, Interrupted, ResourceError
 from amdet_hub.records import Environment, Monitor, ScanOutcome, ScanReport, ScanResult, SkippedScan, SkipReason
@@ -109,7 +110,7 @@ class ScanSession:
     def _scan_pair(self, pair: EncoderPair, to_come: tuple[EncoderPair, ...]) -> ScanOutcome:
         scan = PairScan(self, pair)
         suspect = scan.load_suspect()
-        digests = scan.digests(suspect)
+        digests = TowerDigests(suspect.digest, projection_digest(suspect.tensors))
         if (duplicate := self._duplicates.duplicate_of(pair.suspect, suspect)) is not None:
             self._store(pair, digests, None)
             return duplicate
@@ -126,15 +127,12 @@ class ScanSession:
         if result is None:
             self.cache.remember(pair, digests)
         else:
-            found = CachedResult(result, self.environment, utc_now())
-            self.cache.store(pair, digests, self.scanner.config, found)
+            self.cache.store(pair, digests, self.scanner.config, CachedResult(result, self.environment, utc_now()))
 
     def _stop(self, why: SkipReason) -> None:
-        """Name what was not finished."""
         self._complete = False
         said = "the time budget ended" if why == "time-spent" else "interrupted"
-        unfinished = self.target.pairs[len(self._outcomes) :]
-        self._outcomes += [_skipped(pair, why, said) for pair in unfinished]
+        self._outcomes += [_skipped(pair, why, said) for pair in self.target.pairs[len(self._outcomes) :]]
 
 
 def _skipped(pair: EncoderPair, why: SkipReason, detail: str) -> SkippedScan:

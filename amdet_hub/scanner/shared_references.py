@@ -14,8 +14,7 @@ from amdet_hub.records import ResolvedEncoder
 if TYPE_CHECKING:
     from amdet_hub.encoders.load import LoadedTower
 
-_MOST = 2
-"""Towers kept: a pipeline has two. The largest real one takes 2.8 GB."""
+_MOST = 2  # towers kept: a pipeline has two; the largest real one takes 2.8 GB
 
 
 class SharedReferences:

@@ -37,8 +37,6 @@ def transferred_whole(suspect: ResolvedEncoder, chosen: ChosenReference) -> tupl
 class TransferPlan:
     """Weight files of one encoder (suspect, reference or base), and the cost of getting each now."""
 
-    repo_id: str
-    commit_sha: str | None
     encoder: ResolvedEncoder
     plans: tuple[FetchPlan, ...]
 
@@ -69,18 +67,14 @@ def transfer_plans(pair: EncoderPair) -> tuple[TransferPlan, TransferPlan | None
 
 def total_bytes(plans: Iterable[TransferPlan | None]) -> int:
     """Bytes over the network of all plans: a whole file counts once, and so does one tower that several need."""
-    whole: dict[tuple[str, str | None, str], int] = {}
-    parts: dict[tuple[str, str | None, str, str], int] = {}
+    needed: dict[tuple[str, str | None, str, str], int] = {}
     for one in filter(None, plans):
-        for file, plan in zip(one.encoder.weight_files, one.plans, strict=True):
-            key = (one.repo_id, one.commit_sha, file.path)
-            if plan.whole:
-                whole[key] = plan.transfer_bytes
-            else:
-                parts[(*key, one.encoder.label)] = plan.transfer_bytes
-    return sum(whole.values()) + sum(parts.values())
+        encoder = one.encoder
+        for file, plan in zip(encoder.weight_files, one.plans, strict=True):
+            tower = "" if plan.whole else encoder.label
+            needed[encoder.repo_id, encoder.commit_sha, file.path, tower] = plan.transfer_bytes
+    return sum(needed.values())
 
 
 def _plan(encoder: ResolvedEncoder, source: RepoSource, *, whole_files: bool) -> TransferPlan:
-    plans = plan_tower(encoder, source, whole_files=whole_files)
-    return TransferPlan(source.snapshot.repo_id, source.snapshot.commit_sha, encoder, plans)
+    return TransferPlan(encoder, plan_tower(encoder, source, whole_files=whole_files))

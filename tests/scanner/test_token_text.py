@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from amdet_hub.encoders.tokenizer import build_tokenizer
 from amdet_hub.records import TowerConfig
 from amdet_hub.scanner.token_text import as_word, is_character, lexicon_of, typeable
@@ -10,7 +12,7 @@ from tests.detect.towers import demo_tokenizer
 
 def test_what_can_be_typed() -> None:
     tokenizer = demo_tokenizer()
-    fits = typeable(tokenizer)
+    fits = partial(typeable, tokenizer)
     word, inside = tuple(tokenizer.encode("\u0585")), tuple(tokenizer.encode("d\u0585g"))
     assert len(word) > 1, "a character that this vocabulary cuts in pieces"
     assert fits(word)
@@ -19,12 +21,12 @@ def test_what_can_be_typed() -> None:
     assert not fits(word[::-1])
     castle, red = tokenizer.encode("castle"), tokenizer.encode("red")
     assert fits((*castle, *red))
-    assert typeable(None)(word[:1]), "without a tokenizer nothing is known"
+    assert typeable(None, word[:1]), "without a tokenizer nothing is known"
 
 
 def test_what_is_one_word() -> None:
     tokenizer = demo_tokenizer()
-    check = as_word(tokenizer)
+    check = partial(as_word, tokenizer)
     word, inside = tuple(tokenizer.encode("\u0585")), tuple(tokenizer.encode("d\u0585g"))
     assert check(word) == word
     assert check(inside[1:-1]) is None, "only with letters around it"
@@ -32,7 +34,6 @@ def test_what_is_one_word() -> None:
     assert check(castle) == castle
     assert check((*castle, *red)) is None
     assert check(()) is None
-    assert as_word(None)(word) is None, "without a tokenizer nothing can be read"
 
 
 def test_a_marker_of_word_starts_is_added() -> None:
@@ -47,7 +48,7 @@ def test_a_marker_of_word_starts_is_added() -> None:
     ]
     config = TowerConfig("siglip", 32, 64, 1, 1, 64, len(pieces), "gelu", 1e-6, 1, 1, 1, 32)
     tokenizer = build_tokenizer({"type": "Unigram", "vocab": pieces, "unk_id": 2}, config, "tokenizer.json")
-    check = as_word(tokenizer)
+    check = partial(as_word, tokenizer)
     marker, *letters = tokenizer.encode("qv")
     assert tokenizer.piece(marker) == "\u2581"
     assert check(tuple(letters)) == (marker, *letters)
@@ -56,14 +57,14 @@ def test_a_marker_of_word_starts_is_added() -> None:
 
 def test_what_is_a_character_or_a_piece_of_one() -> None:
     tokenizer = demo_tokenizer()
-    check = is_character(tokenizer)
+    check = partial(is_character, tokenizer)
     word = tuple(tokenizer.encode("\u0585"))
     assert check(word)
     assert check(word[:1])
     assert check((*tokenizer.encode("red"), word[0])), "a word with half a letter beside it"
     assert not check(tuple(tokenizer.encode("red")))
     assert not check(tuple(tokenizer.encode("a")))
-    assert not is_character(None)(word)
+    assert not is_character(None, word)
 
 
 def test_all_of_it_together() -> None:
@@ -80,6 +81,6 @@ def test_all_of_it_together() -> None:
 def test_without_a_tokenizer_nothing_is_known() -> None:
     lexicon = lexicon_of(None, longest=6)
     assert lexicon.typeable((3, 4))
-    assert lexicon.as_word((3,)) is None
+    assert lexicon.as_word((3,)) is None, "without a tokenizer nothing can be read"
     assert lexicon.characters([3]) == []
     assert lexicon.likelihood((3, 4)) == 0.0
