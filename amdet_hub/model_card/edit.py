@@ -104,7 +104,7 @@ def splice(card: bytes, section: str) -> bytes:
     if parsed is None or (parsed.start, parsed.stop) != (0, len(new)):
         raise CardError("the text to put into the card is not one amdet-hub section")
     old = find_section(card)
-    eol = _line_end(card)
+    eol = b"\r\n" if 2 * card.count(b"\r\n") > card.count(b"\n") else b"\n"
     new = new.replace(b"\r\n", b"\n").replace(b"\n", eol)
     if old is not None:
         return card[: old.start] + new + card[old.stop :]
@@ -130,11 +130,6 @@ def remove_section(card: bytes) -> bytes:
     if not after:
         return before.removesuffix(eol).removesuffix(eol)
     return before.removesuffix(eol) + after.removeprefix(eol)
-
-
-def _line_end(card: bytes) -> bytes:
-    crlf = card.count(b"\r\n")
-    return b"\r\n" if crlf > card.count(b"\n") - crlf else b"\n"
 
 
 def diff(before: bytes, after: bytes, path: str) -> str:

@@ -6,13 +6,18 @@ Knows: when a report may be pushed and which commits to compare. Refuses to know
 
 from __future__ import annotations
 
-from amdet_hub import hub
+from typing import TYPE_CHECKING
+
 from amdet_hub.errors import FileNotInRepo, PushRefused, RevisionNotFound, TargetError
+from amdet_hub.hub import HubSettings, open_at, open_source
 from amdet_hub.model_card.edit import diff
 from amdet_hub.model_card.render import README, REPORT_JSON, card_files
 from amdet_hub.model_card.verify import SectionStatus, check_section, stated_commit
 from amdet_hub.records import RepoRef, RepoSnapshot, RepoSource, ScanReport
 from amdet_hub.report.error_rates import EVER_SHOWN, rates_of_report
+
+if TYPE_CHECKING:
+    from amdet_hub.hub import PushResult
 
 # A larger README or stored report is not a card, and reading it would only help the person who made it so large.
 MAX_CARD_BYTES = 4 << 20
@@ -20,7 +25,7 @@ MAX_CARD_BYTES = 4 << 20
 PULL_REQUEST_TITLE = "Add the amdet-hub backdoor scan to the model card"
 
 
-def preview_card(report: ScanReport, settings: hub.HubSettings) -> str:
+def preview_card(report: ScanReport, settings: HubSettings) -> str:
     """The changes of a push: the card's as a unified diff, the stored report's as a count. `""` without any.
 
     Writes nothing.
@@ -29,7 +34,7 @@ def preview_card(report: ScanReport, settings: hub.HubSettings) -> str:
         CardError: the card cannot be spliced.
         HubError: the repository cannot be read.
     """
-    source = hub.open_source(_present(report), settings)
+    source = open_source(_present(report), settings)
     readme, stored = (read_optional(source, path) or b"" for path in (README, REPORT_JSON))
     files = card_files(report, readme, measured=rates_of_report(report))
     signs = [line[:1] for line in diff(stored, files[REPORT_JSON], REPORT_JSON).split("\n")[2:]]
@@ -37,7 +42,7 @@ def preview_card(report: ScanReport, settings: hub.HubSettings) -> str:
     return diff(readme, files[README], README) + count
 
 
-def push_card(report: ScanReport, settings: hub.HubSettings, *, direct: bool = False) -> hub.PushResult:
+def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False) -> PushResult:
     """Write the report's section: as one pull request, opened or updated in place, or directly to the main branch.
 
     Args:
@@ -53,10 +58,10 @@ def push_card(report: ScanReport, settings: hub.HubSettings, *, direct: bool = F
         CommitConflict: the main branch moved meanwhile; nothing was written.
         HubError: anything else between us and the Hub.
     """
-    from amdet_hub.hub.publish import Proposal
+    from amdet_hub.hub.publish import Proposal, push_files
 
     check_pushable(report)
-    source = hub.open_source(_present(report), settings)
+    source = open_source(_present(report), settings)
     files = card_files(report, read_optional(source, README), measured=rates_of_report(report))
     then = _snapshot_at(report.snapshot.repo_id, report.snapshot.commit_sha, settings)
     status = check_section(files[README], files[REPORT_JSON], source.snapshot, then, measured=EVER_SHOWN)
@@ -68,10 +73,10 @@ def push_card(report: ScanReport, settings: hub.HubSettings, *, direct: bool = F
     proposal = Proposal(
         report.snapshot.repo_id, files, PULL_REQUEST_TITLE, _description(report), source.snapshot.commit_sha
     )
-    return hub.push_files(proposal, settings, direct=direct)
+    return push_files(proposal, settings, direct=direct)
 
 
-def verify_card(ref: RepoRef, settings: hub.HubSettings) -> SectionStatus:
+def verify_card(ref: RepoRef, settings: HubSettings) -> SectionStatus:
     """Whether the card's section belongs to the repository's present weights, without downloading any.
 
     Raises:
@@ -80,7 +85,7 @@ def verify_card(ref: RepoRef, settings: hub.HubSettings) -> SectionStatus:
     """
     if ref.kind != "hub":
         raise TargetError(ref.raw, "it is a local folder; only the card of a Hub repository can be verified")
-    source = hub.open_source(ref, settings)
+    source = open_source(ref, settings)
     readme = read_optional(source, README)
     then = _snapshot_at(source.snapshot.repo_id, stated_commit(readme), settings)
     return check_section(readme, read_optional(source, REPORT_JSON), source.snapshot, then, measured=EVER_SHOWN)
@@ -119,12 +124,11 @@ def _present(report: ScanReport) -> RepoRef:
     return RepoRef(kind=report.snapshot.kind, repo_id=report.snapshot.repo_id, raw=report.target)
 
 
-def _snapshot_at(repo_id: str, commit_sha: str | None, settings: hub.HubSettings) -> RepoSnapshot | None:
-    """The listing at a full commit sha, None when there is no such commit."""
+def _snapshot_at(repo_id: str, commit_sha: str | None, settings: HubSettings) -> RepoSnapshot | None:
     if commit_sha is None:
         return None
     try:
-        return hub.open_at(repo_id, commit_sha, settings).snapshot
+        return open_at(repo_id, commit_sha, settings).snapshot
     except RevisionNotFound:
         return None
 

@@ -54,8 +54,11 @@ def render_section(report: ScanReport, *, measured: MeasuredRates | None = None)
         report: the scan.
         measured: the measured rates of the report's preset, None where there are none; the section says so either way.
     """
-    rates = ("error rates", _measured_text(measured))
-    blocks = ["## Backdoor scan of the text encoder", *document(report, level=3, rows=[rates]), _footer(report)]
+    blocks = [
+        "## Backdoor scan of the text encoder",
+        *document(report, level=3, rows=[("error rates", _measured_text(measured))]),
+        _footer(report),
+    ]
     body = joined(blocks).removesuffix("\n")
     return marked(
         {
@@ -101,11 +104,9 @@ def _measured_text(measured: MeasuredRates | None) -> str:
 
 
 def _footer(report: ScanReport) -> str:
-    verify = ""
-    if report.snapshot.commit_sha:
-        command = shlex.join(["amdet-hub", "verify", report.snapshot.repo_id])
-        verify = f" {code_span(command)} tells whether they are still the weights of this repository."
+    command = code_span(shlex.join(["amdet-hub", "verify", report.snapshot.repo_id]))
+    verify = f" {command} tells whether they are still the weights of this repository."
     return (
         f"This section was written by amdet-hub; {code_span(REPORT_JSON)} holds the whole report. It speaks of the"
-        f" files listed above only.{verify}"
+        f" files listed above only.{verify if report.snapshot.commit_sha else ''}"
     )

@@ -32,8 +32,6 @@ from amdet_hub.report.as_json import parse_report
 from amdet_hub.report.error_rates import MeasuredRates
 from amdet_hub.report.escape import visible
 
-SectionState = Literal["fresh", "stale", "forged", "missing"]
-
 _WEIGHT_SUFFIXES = (
     ".safetensors",
     ".bin",
@@ -46,9 +44,6 @@ _WEIGHT_SUFFIXES = (
     ".onnx",
     ".safetensors.index.json",
 )
-# Forms of the section whose marker holds the digest of the body.
-_KNOWN_VERSIONS = ("1", SECTION_VERSION)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_NAMED = 8
 
 
@@ -63,7 +58,7 @@ class SectionStatus:
     repository. "missing": there is none.
     """
 
-    state: SectionState
+    state: Literal["fresh", "stale", "forged", "missing"]
     reasons: tuple[str, ...]
 
 
@@ -77,7 +72,7 @@ def stated_commit(card: bytes | None) -> str | None:
     except CardError:
         return None
     commit = section.attributes.get("commit", "") if section else ""
-    return commit if _COMMIT.fullmatch(commit) else None
+    return commit if re.fullmatch(r"[0-9a-f]{40}", commit) else None
 
 
 def check_section(
@@ -108,7 +103,8 @@ def check_section(
     if section is None:
         return SectionStatus("missing", ("the card holds no amdet-hub section",))
     version = section.attributes.get("v", "")
-    if version in _KNOWN_VERSIONS and section.attributes.get("body") != body_digest(section.body):
+    # Of these forms the marker holds the digest of the body.
+    if version in ("1", SECTION_VERSION) and section.attributes.get("body") != body_digest(section.body):
         return SectionStatus(
             "forged",
             ("the text of the section was changed after it was written: its sha256 is not the one in its marker",),
@@ -136,9 +132,13 @@ def _check_against(
 ) -> SectionStatus:
     if not _is_rendering(section, report, measured):
         if _version_key(report.environment.amdet_hub) > _version_key(__version__):
-            written = visible(report.environment.amdet_hub, limit=40)
-            newer = f"amdet-hub {written} wrote it, which is newer than this {__version__}; scan again or upgrade"
-            return SectionStatus("stale", (newer,))
+            return SectionStatus(
+                "stale",
+                (
+                    f"amdet-hub {visible(report.environment.amdet_hub, limit=40)} wrote it, which is newer than this"
+                    f" {__version__}; scan again or upgrade",
+                ),
+            )
         return SectionStatus("forged", (f"the section is not what amdet-hub writes for the {REPORT_JSON} beside it",))
     forged = _claims_against(section, report, then)
     if forged or then is None:
@@ -147,15 +147,17 @@ def _check_against(
         return SectionStatus(
             "stale", (*stale, "the section speaks of other weights than the repository holds now: scan again")
         )
-    scanned, present = wording.short(then.commit_sha), wording.short(now.commit_sha)
-    reasons = [f"the scanned weight files of commit {scanned} are those of {present}"]
+    reasons = [
+        f"the scanned weight files of commit {wording.short(then.commit_sha)} are those of"
+        f" {wording.short(now.commit_sha)}"
+    ]
     if now.repo_id != report.snapshot.repo_id:
         reasons.append(f"it was written for a repository called '{visible(report.snapshot.repo_id)}'")
     if changed := wording.changed_settings(report):
         reasons.append(f"it was not scanned with the preset's own settings: {changed}")
     command = visible(wording.reproduce_command(report), limit=1000)
-    reasons.append(f"a section can belong to these weights and be untrue: run `{command}` to be sure")
-    return SectionStatus("fresh", tuple(reasons))
+    untrue = f"a section can belong to these weights and be untrue: run `{command}` to be sure"
+    return SectionStatus("fresh", (*reasons, untrue))
 
 
 def _is_rendering(section: Section, report: ScanReport, measured: Sequence[MeasuredRates]) -> bool:
@@ -187,9 +189,9 @@ def _claims_against(section: Section, report: ScanReport, then: RepoSnapshot | N
     for file in scanned_files(report):
         held = then.file(file.path)
         if held is None or not _same_content(file, held):
-            other = "no" if held is None else "another"
             found.append(
-                f"commit {wording.short(commit)} has {other} file '{visible(file.path)}' than the section says"
+                f"commit {wording.short(commit)} has {'no' if held is None else 'another'} file"
+                f" '{visible(file.path)}' than the section says"
             )
     return _named(found)
 

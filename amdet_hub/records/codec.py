@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from amdet_hub.errors import ReportError
-from amdet_hub.records.words import R
+
+R = typing.TypeVar("R")
 
 
 def to_dict(record: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeVar
+from typing import Literal
 
 # Version of the JSON report. The major number changes when a reader of the old form would misread the new one.
 SCHEMA_VERSION = "1.1"
@@ -17,8 +17,6 @@ KeyLayout = Literal["transformers", "openclip"]
 AdapterNaming = Literal["kohya", "diffusers", "peft"]
 # Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work.
 ProgressCallback = Callable[[str, int, int], None]
-
-R = TypeVar("R")
 
 # Metadata of a field that came after version 1.0 of the report: a report without it reads as the default.
 LATER: Mapping[str, bool] = {"later": True}

@@ -81,8 +81,8 @@ def _first_screen(report: ScanReport) -> list[str]:
 def _triggers(result: ScanResult) -> str:
     rows = [row for row in facts.trigger_rows(result, HTML) if row[0] != "success"]
     figures = "".join(success_figure(trigger, result) for trigger in result.triggers)
-    heading = f"<h3>{code(result.encoder.label, limit=80)}</h3>"
-    return f'<section class="card trigger">{heading}{_facts(rows)}{figures}</section>'
+    name = code(result.encoder.label, limit=80)
+    return f'<section class="card trigger"><h3>{name}</h3>{_facts(rows)}{figures}</section>'
 
 
 # ---------------------------------------------------------------- ten minutes

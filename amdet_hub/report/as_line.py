@@ -21,8 +21,7 @@ def as_table_row(report: ScanReport) -> str:
         f"@{visible(wording.short(snapshot.commit_sha))}" if snapshot.commit_sha else ""
     )
     cells = (verdict.label, verdict.code, _trigger(report), wording.seconds_text(report) or "-")
-    columns = [pad(cell, width) for cell, width in zip(cells, _COLUMNS, strict=True)]
-    return unactionable("  ".join([*columns, target])) + "\n"
+    return unactionable("  ".join([*map(pad, cells, _COLUMNS), target])) + "\n"
 
 
 def _trigger(report: ScanReport) -> str:

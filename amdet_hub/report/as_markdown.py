@@ -18,8 +18,12 @@ MARKDOWN: Final = facts.Markup(code_span, prose, code_span)
 
 def as_markdown(report: ScanReport) -> str:
     """The report as a Markdown document of its own (a job summary, a comment, a file), with a final newline."""
-    title = f"# amdet-hub: {code_span(report.snapshot.repo_id)}"
-    return joined([title, *document(report, level=2, rows=facts.context_rows(report, MARKDOWN))])
+    return joined(
+        [
+            f"# amdet-hub: {code_span(report.snapshot.repo_id)}",
+            *document(report, level=2, rows=facts.context_rows(report, MARKDOWN)),
+        ]
+    )
 
 
 def joined(blocks: Sequence[str]) -> str:

@@ -26,8 +26,6 @@ from amdet_hub.report.escape import visible
 MAX_RESULTS: Final = 5_000
 MAX_LOCATIONS: Final = 100
 
-_SCHEMA_URI = "https://json.schemastore.org/sarif-2.1.0.json"
-_METHOD_URI = "https://arxiv.org/abs/2512.00343"
 _MAX_MESSAGE = 4_000
 _FALLBACK_PATH = "model.safetensors"
 # GitHub's critical, and its medium.
@@ -52,7 +50,7 @@ def sarif_log(entries: Sequence[tuple[ScanReport, str | None]]) -> str:
     versions = sorted({report.environment.amdet_hub for report, _ in entries})
     driver = {
         "name": "amdet-hub",
-        "informationUri": _METHOD_URI,
+        "informationUri": "https://arxiv.org/abs/2512.00343",
         "rules": [_rule(code, level) for code, level in levels.items()],
         **({"version": visible(versions[-1], limit=60) or "unknown"} if versions else {}),
     }
@@ -64,7 +62,7 @@ def sarif_log(entries: Sequence[tuple[ScanReport, str | None]]) -> str:
         "invocations": [_invocation(report) for report, _ in entries],
         "results": [{**result, "ruleIndex": list(levels).index(result["ruleId"])} for result in found],
     }
-    return dump_ascii({"$schema": _SCHEMA_URI, "version": "2.1.0", "runs": [run]})
+    return dump_ascii({"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]})
 
 
 def _rule(code: ReasonCode, level: str) -> dict[str, Any]:
@@ -154,9 +152,13 @@ def _encoder_result(report: ScanReport, result: ScanResult, anchor: str | None) 
 
 def _skipped_result(report: ScanReport, skipped: SkippedScan, anchor: str | None) -> dict[str, Any]:
     name = _quoted(skipped.component) if skipped.component else "the repository"
-    path = anchor or _shown_path(report, _first_file(report, skipped.component))
-    message = f"Not scanned: {name} of {_about(report)}. {_sentence(skipped.detail)}"
-    return _result(skipped.reason, "warning", message, [path], (skipped.component,))
+    return _result(
+        skipped.reason,
+        "warning",
+        f"Not scanned: {name} of {_about(report)}. {_sentence(skipped.detail)}",
+        [anchor or _shown_path(report, _first_file(report, skipped.component))],
+        (skipped.component,),
+    )
 
 
 def _result(
@@ -210,8 +212,7 @@ def _uri(path: str) -> str:
 def _about(report: ScanReport) -> str:
     snapshot = report.snapshot
     at = f" at commit {_plain(snapshot.commit_sha, 40)}" if snapshot.commit_sha else ""
-    where = "the Hub repository " if snapshot.kind == "hub" else ""
-    return f"{where}{_quoted(snapshot.repo_id)}{at}"
+    return f"{'the Hub repository ' if snapshot.kind == 'hub' else ''}{_quoted(snapshot.repo_id)}{at}"
 
 
 def _sentence(text: str) -> str:

@@ -86,8 +86,10 @@ class _Page:
         for result in report.results:
             yield [*self.title(result.verdict, result.encoder.label), *self._rows(self._encoder(result))]
         for skip in blocking[:_MAX_BLOCKS]:
-            heading = self._heading("NOT SCANNED", "yellow", skip.component or skip.repo_id, skip.reason)
-            yield [*heading, *self._rows([("why", visible(skip.detail, limit=500)), *_next_step(skip.reason)])]
+            yield [
+                *self._heading("NOT SCANNED", "yellow", skip.component or skip.repo_id, skip.reason),
+                *self._rows([("why", visible(skip.detail, limit=500)), *_next_step(skip.reason)]),
+            ]
         if len(blocking) > _MAX_BLOCKS and not self.verbose:
             yield self._lines(f"And {len(blocking) - _MAX_BLOCKS} more parts that were not scanned.")
 
@@ -164,8 +166,11 @@ def _measured(result: ScanResult) -> list[str]:
     """The findings that have a threshold; of a detection those beyond it, without the success of a trigger."""
     detected = result.verdict.label == "backdoor-detected"
     told = (IDENTITY, SUCCESS) if detected and result.triggers else (IDENTITY,)
-    shown = [e for e in result.evidence if e.exceeds or (e.exceeds is False and not detected)]
-    return [visible(wording.measured_text(e)) for e in shown if e.kind not in told]
+    return [
+        visible(wording.measured_text(e))
+        for e in result.evidence
+        if e.kind not in told and (e.exceeds or (e.exceeds is False and not detected))
+    ]
 
 
 def _next_step(code: ReasonCode) -> list[facts.Row]:

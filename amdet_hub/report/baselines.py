@@ -24,8 +24,6 @@ BASELINE_SCHEMA_VERSION = "1.0"
 MAX_BASELINE_BYTES = 1 << 20
 MAX_REASON = 500  # characters; it stands in logs
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
 AcceptedVerdict = Literal["backdoor-detected", "inconclusive"]
 
 
@@ -48,7 +46,7 @@ class Acceptance:
     target: str
 
     def __post_init__(self) -> None:
-        if not _DIGEST.fullmatch(self.tower_digest):
+        if not re.fullmatch(r"[0-9a-f]{64}", self.tower_digest):
             raise ValueError("tower_digest is not 64 hex digits")
         if not self.reason.strip() or len(self.reason) > MAX_REASON:
             raise ValueError(f"a reason has 1 to {MAX_REASON} characters")

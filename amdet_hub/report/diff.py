@@ -142,8 +142,7 @@ def _facts(report: ScanReport) -> Iterator[tuple[tuple[Kind, str, str], str]]:
         *(("environment", name, value) for name, value in _flat(to_dict(report.environment))),
     ]
     yield from (((kind, "", what), value) for kind, what, value in facts)
-    labels = _numbered(result.encoder.label for result in report.results)
-    for result, label in zip(report.results, labels, strict=True):
+    for result, label in zip(report.results, _numbered(r.encoder.label for r in report.results), strict=True):
         yield from (((kind, label, what), value) for kind, what, value in _result_facts(result))
     for skipped in report.skipped:
         yield ("verdict", skipped.component, "not scanned"), f"{skipped.reason}: {skipped.detail}"

@@ -15,7 +15,6 @@ from amdet_hub.records import Family, ScanReport, ScanResult
 from amdet_hub.report import wording
 from amdet_hub.report.intervals import Estimate, clopper_pearson
 
-_BENCH: Final = "amdet-hub bench, test split, small encoders of our own"
 _BASE: Final = "compared with their base"
 _ALONE: Final = "without a reference"
 
@@ -60,9 +59,8 @@ def _exact(rate: float, n: int) -> Estimate:
 
 
 def _row(family: Family, *, found: int, backdoored: int, wrong: int, benign: int, compared: str) -> MeasuredRates:
-    return MeasuredRates(
-        "quick", family, wrong / benign, found / backdoored, benign, backdoored, f"{_BENCH}, {compared}"
-    )
+    source = f"amdet-hub bench, test split, small encoders of our own, {compared}"
+    return MeasuredRates("quick", family, wrong / benign, found / backdoored, benign, backdoored, source)
 
 
 # Rates by family and by whether the suspect was compared with its base.

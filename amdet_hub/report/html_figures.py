@@ -79,12 +79,11 @@ def null_figure(evidence: Evidence) -> str:
     side = wording.outcome_text(evidence)
     left, right = at(null.median - _NULL_SPREAD * null.mad), at(null.median + _NULL_SPREAD * null.mad)
     top = at(null.maximum) if null.maximum is not None else right
-    threshold = _line(at(evidence.threshold), "threshold") if evidence.threshold is not None else ""
     drawn = (
         _AXIS
         + _rect(min(right, top), max(0.0, top - right), "whisker", thin=True)
         + _rect(left, max(right - left, 2.0), "null")
-        + threshold
+        + (_line(at(evidence.threshold), "threshold") if evidence.threshold is not None else "")
         + _rect(max(0.0, at(evidence.value) - 4), 8, f"bar {side}")
     )
     return (

@@ -42,8 +42,7 @@ def _pieces(word: str, width: int) -> list[str]:
 def hanging(label: str, text: str, *, indent: int, label_width: int, width: int) -> list[str]:
     """`label` once, and `text` wrapped beside it."""
     body = wrap(text, max(20, width - indent - label_width))
-    heads = [pad(label, label_width)] + [" " * label_width] * (len(body) - 1)
-    return [f"{' ' * indent}{head}{line}".rstrip() for head, line in zip(heads, body, strict=True)]
+    return [f"{' ' * indent}{pad('' if i else label, label_width)}{line}".rstrip() for i, line in enumerate(body)]
 
 
 def pad(text: str, columns: int) -> str:

@@ -63,24 +63,25 @@ NOT_COVERED: Final[tuple[str, ...]] = (
 
 NOT_COVERED_BRIEFLY: Final = "image encoder, U-Net, VAE, tokenizer, adapters on top"
 
-# Attacks on the text encoder itself that the method misses.
-# Source: the first as measured (BENCHMARKS.md, "What it misses"); the second by construction.
-MISSED: Final[tuple[str, ...]] = (
-    "attacks that change one attribute and keep the rest of the prompt",
-    "backdoors that the encoder it is compared with has too",
-)
-
-# Attacks on the text encoder itself that were not measured. Source: BENCHMARKS.md, "What the tables cannot say".
-UNTRIED: Final[tuple[str, ...]] = (
-    "attacks that were trained to avoid this very test",
-    "triggers that work only in long sentences or in prompts of another language than English",
-)
-
 # The gaps of a scan, by heading, in the order in which they are told.
 LIMITS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (f"{NO_PROOF} Never looked at:", NOT_COVERED),
-    ("Known to be missed inside the text encoder:", MISSED),
-    ("Never tried:", UNTRIED),
+    (
+        # Source: the first as measured (BENCHMARKS.md, "What it misses"); the second by construction.
+        "Known to be missed inside the text encoder:",
+        (
+            "attacks that change one attribute and keep the rest of the prompt",
+            "backdoors that the encoder it is compared with has too",
+        ),
+    ),
+    (
+        # Attacks on the text encoder itself. Source: BENCHMARKS.md, "What the tables cannot say".
+        "Never tried:",
+        (
+            "attacks that were trained to avoid this very test",
+            "triggers that work only in long sentences or in prompts of another language than English",
+        ),
+    ),
 )
 
 _MAX_SETTINGS = 4

@@ -37,7 +37,6 @@ ENTRY_VERSION = 2
 MAX_ENTRY_BYTES = 64 << 20
 # Files of a folder state no digest, and one scan asks for that of each up to four times: it is read once a source.
 _HASHED: WeakKeyDictionary[RepoSource, dict[tuple[object, ...], str]] = WeakKeyDictionary()
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -164,4 +163,4 @@ def _content(path: str, source: RepoSource) -> str:
 
 
 def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None

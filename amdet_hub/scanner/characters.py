@@ -58,7 +58,12 @@ def characters_with(tokenizer: PromptTokenizer, ids: Sequence[int], *, longest: 
     pieces = {i for i in ids if _BROKEN in tokenizer.decode([i])}
     if not pieces:
         return []
-    forms = (form for c in _that_may_hold(pieces, tokenizer) for form in (tokenizer.encode(c), _inside(tokenizer, c)))
+    forms = (
+        form
+        for c in _that_may_hold(pieces, tokenizer)
+        # Between two letters, where a homoglyph stands, there are none where they melt into the letters' tokens.
+        for form in (tokenizer.encode(c), tokenizer.encode(_between_letters(c))[1:-1])
+    )
     shared = {
         one: len(pieces.intersection(one)) for one in forms if 2 <= len(one) <= longest and not pieces.isdisjoint(one)
     }
@@ -78,11 +83,6 @@ def _that_may_hold(pieces: set[int], tokenizer: PromptTokenizer) -> Iterator[str
         held = f"{small} {unicodedata.normalize('NFC', _between_letters(c)).lower()}".encode()
         if any(part is None or part in held for part in parts):
             yield c
-
-
-def _inside(tokenizer: PromptTokenizer, character: str) -> tuple[int, ...]:
-    """Its ids between two letters, where a homoglyph stands; none where they melt into the letters' tokens."""
-    return tokenizer.encode(_between_letters(character))[1:-1]
 
 
 def _between_letters(character: str) -> str:

@@ -45,8 +45,13 @@ class TowerDeduplicator:
 def skip_duplicate(encoder: ResolvedEncoder, earlier: ResolvedEncoder, digest: str) -> SkippedScan:
     """The outcome of an encoder that is the tower of an earlier one, or a cast of it."""
     what = f"the {'/'.join(encoder.dtypes)} cast of" if encoder.dtypes != earlier.dtypes else "the same tower as"
-    detail = f"{what} '{earlier.label}', which was scanned; tower digest {digest[:12]}"
-    return SkippedScan(encoder.repo_id, encoder.label, "duplicate", detail, blocks_clearance=False)
+    return SkippedScan(
+        encoder.repo_id,
+        encoder.label,
+        "duplicate",
+        f"{what} '{earlier.label}', which was scanned; tower digest {digest[:12]}",
+        blocks_clearance=False,
+    )
 
 
 def reads_alike(one: ResolvedEncoder, other: ResolvedEncoder) -> bool:

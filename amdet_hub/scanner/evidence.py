@@ -93,6 +93,7 @@ def _sweep_evidence(
 ) -> Evidence:
     """How far the best candidate stands out of random sequences like it; without one, the best single token."""
     sweep, null = outcome.sweep, outcome.sweep.null_score
+    left_out = f"; this decides, so that {' and '.join(outcome.left_out)} were left out" if outcome.left_out else ""
     standing = best.standing if best is not None else None
     value = standing if standing is not None else float(sweep.score[: sweep.n_finalists].max())
     highest = float(sweep.score[: sweep.n_finalists].max())
@@ -113,7 +114,7 @@ def _sweep_evidence(
         "robust z",
         sweep.n_swept,
         f"of {sweep.n_swept:,} tokens swept, the best scores {highest:.1f}; the best candidate trigger made of them"
-        f" stands out of random token sequences by {value:.1f} deviations{_left_out(outcome)}",
+        f" stands out of random token sequences by {value:.1f} deviations{left_out}",
         threshold=threshold,
         exceeds=value >= threshold,
         null=NullDistribution(
@@ -125,10 +126,6 @@ def _sweep_evidence(
         ),
         details={"top_tokens": top, "null_histogram": _histogram(null), "left_out": list(outcome.left_out)},
     )
-
-
-def _left_out(outcome: Detection) -> str:
-    return f"; this decides, so that {' and '.join(outcome.left_out)} were left out" if outcome.left_out else ""
 
 
 def _histogram(values: Tensor) -> dict[str, Any]:

@@ -18,9 +18,6 @@ from amdet_hub.scanner.resolve import EncoderPair
 from amdet_hub.scanner.shared_references import SharedReferences
 from amdet_hub.scanner.transfer import same_files, transferred_whole
 
-# Runs one load; a scan on several processes lets them take turns.
-Turn = Callable[[Callable[[], LoadedTower]], LoadedTower]
-
 
 @dataclass(frozen=True)
 class PairLoader:
@@ -29,13 +26,13 @@ class PairLoader:
     Attributes:
         pair: what is loaded.
         progress: called with ("download", bytes, bytes in all).
-        turn: how one load is run.
+        turn: runs one load; a scan on several processes lets them take turns.
         shared: references that were loaded before.
     """
 
     pair: EncoderPair
     progress: ProgressCallback | None = None
-    turn: Turn = lambda load: load()
+    turn: Callable[[Callable[[], LoadedTower]], LoadedTower] = lambda load: load()
     shared: SharedReferences = field(default_factory=SharedReferences)
 
     def suspect(self) -> LoadedTower:

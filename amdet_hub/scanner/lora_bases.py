@@ -47,10 +47,13 @@ def with_merged_towers(
                 if tried
                 else "its repository names no base model"
             )
-            detail = f"a LoRA on a text encoder without a base to merge it onto: {what}; name one with --reference"
             skipped.append(
                 SkippedScan(
-                    source.snapshot.repo_id, adapter.component, "lora-without-base", detail, blocks_clearance=True
+                    source.snapshot.repo_id,
+                    adapter.component,
+                    "lora-without-base",
+                    f"a LoRA on a text encoder without a base to merge it onto: {what}; name one with --reference",
+                    blocks_clearance=True,
                 )
             )
             continue
@@ -99,7 +102,6 @@ def _in_repository(
 
 
 def _trusted(adapter: LoraFile, settings: HubSettings) -> tuple[ResolvedEncoder, RepoSource] | None:
-    """The trusted encoder of the LoRA's width and depth, its file as pinned."""
     lora = adapter.lora
     rows = [r for r in all_trusted() if r.shape.hidden_size == lora.width and r.shape.num_hidden_layers == lora.layers]
     for row in sorted(rows, key=lambda r: (r.component != lora.component, r.dtype != "F32", -r.confidence)):

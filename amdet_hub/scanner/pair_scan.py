@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,8 @@ if TYPE_CHECKING:
     from amdet_hub.scanner.session import ScanSession
 
 
-@dataclass(frozen=True)
-class _Detected:
-    """A detector's evidence, and how to name the trigger should the verdict call for it."""
-
-    evidence: list[Evidence]
-    name_trigger: Callable[[], TriggerFinding] | None = None
+# A detector's evidence, and how to name the trigger should the verdict call for it.
+_Detected = tuple[list[Evidence], Callable[[], TriggerFinding] | None]
 
 
 class PairScan:
@@ -77,17 +73,16 @@ class PairScan:
             evidence.append(identity_evidence(identical=identical, trust=chosen.record.trust, cast_to=cast_to))
         if reference is not None and not identical:
             evidence.append(weight_evidence(weight_difference(suspect.tensors, reference.tensors)))
-        detected = _Detected([]) if identical else self._detect(suspect, reference, chosen)
-        evidence += detected.evidence
+        detected, name_trigger = ([], None) if identical else self._detect(suspect, reference, chosen)
+        evidence += detected
         verdict = judge(evidence, chosen.record)
-        name_trigger = detected.name_trigger if verdict.label == "backdoor-detected" else None
         return ScanResult(
             encoder=encoder,
             tower_digest=suspect.digest,
             reference=chosen.record,
             verdict=verdict,
             evidence=tuple(evidence),
-            triggers=(name_trigger(),) if name_trigger is not None else (),
+            triggers=(name_trigger(),) if name_trigger is not None and verdict.label == "backdoor-detected" else (),
             batch_sizes=dict(self._workers.batch_sizes),
             timings_s={k: round(s, 3) for k, s in (*self._timings.items(), *self._workers.stage_seconds.items())},
             lineage=origin,
@@ -132,12 +127,12 @@ class PairScan:
             prompts = self._prompts(config.inversion.n_prompts, tokenizer, special)
             with timed(self._timings, "paper"):
                 found_paper = PaperDetector().detect(towers, prompts, context)
-            return _Detected(paper_evidence(found_paper, config))
+            return paper_evidence(found_paper, config), None
         prompts = self._prompts(sweep.n_prompts + sweep.n_heldout_prompts, tokenizer, special)
         with timed(self._timings, "standard"):
             found = StandardDetector().detect(towers, prompts, context)
         pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
-        return _Detected(
+        return (
             standard_evidence(found, context.thresholds, pieces),
             lambda: self._name_trigger(found, context.thresholds, prompts, towers.fast, tokenizer),
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import AbstractContextManager
 
 from amdet_hub.encoders.transfer import fetch_file
 from amdet_hub.errors import AmdetError
@@ -19,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 5.0  # how long `close` waits for a request under way
 
 
-class Prefetcher:
+class Prefetcher(AbstractContextManager["Prefetcher"]):
     """Fetches in one background thread; a context manager that stops it.
 
     Args:
@@ -51,9 +52,6 @@ class Prefetcher:
         """Until what was begun is here or failed."""
         if self._thread is not None:
             self._thread.join()
-
-    def __enter__(self) -> Prefetcher:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

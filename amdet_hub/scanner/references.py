@@ -119,8 +119,9 @@ def _declared(suspect: ResolvedEncoder, claim: str, settings: HubSettings) -> Ch
         return None
     if encoder is None:
         return None
-    note = "declared by the suspect's own model card, which its author controls: untrusted"
-    return _chosen("declared", note, encoder, source)
+    return _chosen(
+        "declared", "declared by the suspect's own model card, which its author controls: untrusted", encoder, source
+    )
 
 
 def _matching(

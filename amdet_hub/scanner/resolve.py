@@ -77,6 +77,5 @@ def resolve_target(
             suspect, source, named=reference, allowed=use_reference, settings=settings, base=base
         )
         pairs.append(EncoderPair(suspect, source, chosen, base))
-    commit = source.snapshot.commit_sha
-    pinned = replace(ref, revision=commit) if commit is not None else ref
+    pinned = replace(ref, revision=source.snapshot.commit_sha or ref.revision)
     return ResolvedTarget(pinned, source, tuple(pairs), found.skipped)

@@ -58,8 +58,10 @@ def make_accelerator(device: str) -> Accelerator:
         raise ConfigError("device", f"there is no {device}; this machine has {torch.cuda.device_count()}")
     if not several and AcceleratorState._shared_state:
         AcceleratorState._reset_state(True)  # an earlier scan of this process may have chosen another device
-    cpu = device == "cpu" or not torch.cuda.is_available()
-    return Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
+    return Accelerator(
+        cpu=device == "cpu" or not torch.cuda.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
 
 
 def scan_device(accelerator: Accelerator, device: str) -> torch.device:
@@ -92,6 +94,8 @@ class AcceleratedWorkers:
     """`Workers` over the accelerator's processes, with a time budget and batches that shrink when memory runs out.
 
     Attributes:
+        rank: number of this process.
+        size: how many there are.
         batch_sizes: what each stage ran with, by stage name.
         stage_seconds: how long each stage took in this process, waiting for the others included.
     """
@@ -105,7 +109,8 @@ class AcceleratedWorkers:
         started: float,
         hidden_size: int,
     ) -> None:
-        self._accelerator = accelerator
+        self.rank = int(accelerator.process_index)
+        self.size = int(accelerator.num_processes)
         self._deadline = None if options.timeout_s is None else started + options.timeout_s
         memory = options.max_memory_bytes
         self._most_rows = None if memory is None else max(1, memory // (4 * hidden_size * _BYTES_A_ROW))
@@ -113,16 +118,6 @@ class AcceleratedWorkers:
         self._on_stage = on_stage
         self.batch_sizes: dict[str, int] = {}
         self.stage_seconds: dict[str, float] = {}
-
-    @property
-    def rank(self) -> int:
-        """See `Workers.rank`."""
-        return int(self._accelerator.process_index)
-
-    @property
-    def size(self) -> int:
-        """See `Workers.size`."""
-        return int(self._accelerator.num_processes)
 
     def share(self, stage: str, batch: int, n_chunks: Callable[[int], int], work: Callable[[int, int], T]) -> list[T]:
         """See `Workers.share`.
