@@ -68,7 +68,9 @@ class _Job:
         inputs, root, chosen = read_inputs(os.environ), workspace(os.environ), dict(flags)
         if inputs.config is not None:
             settings = read_config(inside(root, inputs.config, "config"))
-            chosen |= {name: value for name, value in settings.defaults.items() if name in _CONFIG_FLAGS}
+            flag = {param.name: param for param in ctx.command.params}
+            given = {name: value for name, value in settings.defaults.items() if name in _CONFIG_FLAGS}
+            chosen |= {name: flag[name].type_cast_value(ctx, value) for name, value in given.items()}
             opt.use_file_settings(ctx, settings)
         chosen |= {name: getattr(inputs, name) for name in _INPUT_FLAGS}
         if inputs.timeout is not None:

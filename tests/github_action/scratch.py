@@ -26,7 +26,7 @@ class Scratch:
         root.mkdir(parents=True)
         self.git("init", "--quiet", "--initial-branch=main")
         self.put_model("reference", "base")
-        self.write(CONFIG, FAST_TOML.encode())
+        self.write(CONFIG, b'max-memory = "8GB"\nmax-download = "2GB"\n' + FAST_TOML.encode())
         self.write("README.md", b"# Models\n")
         self.first = self.commit("start")
 
