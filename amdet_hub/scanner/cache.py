@@ -65,9 +65,9 @@ class ResultsCache:
     def digests(self, pair: EncoderPair) -> TowerDigests | None:
         """The digests of the tower in the suspect's files, None when such files were never loaded here."""
         data = self._read(f"files/{_identity(pair)}.json")
-        tower, projection = data.get("tower"), data.get("projection")
+        tower, projection = data.get("tower", ""), data.get("projection")
         valid = _is_digest(tower) and (projection is None or _is_digest(projection))
-        return from_dict(TowerDigests, data) if valid else None
+        return TowerDigests(tower, projection) if valid else None
 
     def remember(self, pair: EncoderPair, digests: TowerDigests) -> None:
         """Note which tower the suspect's files hold."""

@@ -115,6 +115,17 @@ def test_a_damaged_file_counts_as_absent_and_is_replaced(
     assert cache.find(pair, DIGESTS, CONFIG) == FOUND
 
 
+@pytest.mark.parametrize("damage", [{}, {"tower": "x"}, {"projection": 7}, {"more": 1}])
+def test_damaged_digests_count_as_absent(
+    cache: ResultsCache, pair: EncoderPair, folder: Path, damage: dict[str, object]
+) -> None:
+    cache.remember(pair, DIGESTS)
+    assert cache.digests(pair) == DIGESTS
+    (path,) = (folder / "files").glob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage} if damage else {}))
+    assert cache.digests(pair) == (DIGESTS if "more" in damage else None)
+
+
 def test_an_entry_moved_to_another_towers_place_is_no_answer(
     cache: ResultsCache, pair: EncoderPair, folder: Path
 ) -> None:
