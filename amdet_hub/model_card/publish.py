@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from amdet_hub import hub  # its names are loaded on first use, so that `--help` loads no YAML
 from amdet_hub.errors import FileNotInRepo, PushRefused, RevisionNotFound, TargetError
-from amdet_hub.hub import HubSettings, open_at, open_source
+from amdet_hub.hub import HubSettings
 from amdet_hub.model_card.edit import diff
 from amdet_hub.model_card.render import README, REPORT_JSON, card_files
 from amdet_hub.model_card.verify import SectionStatus, check_section, stated_commit
@@ -34,7 +35,7 @@ def preview_card(report: ScanReport, settings: HubSettings) -> str:
         CardError: the card cannot be spliced.
         HubError: the repository cannot be read.
     """
-    source = open_source(_present(report), settings)
+    source = hub.open_source(_present(report), settings)
     readme, stored = (read_optional(source, path) or b"" for path in (README, REPORT_JSON))
     files = card_files(report, readme, measured=rates_of_report(report))
     signs = [line[:1] for line in diff(stored, files[REPORT_JSON], REPORT_JSON).split("\n")[2:]]
@@ -61,7 +62,7 @@ def push_card(report: ScanReport, settings: HubSettings, *, direct: bool = False
     from amdet_hub.hub.publish import Proposal, push_files
 
     check_pushable(report)
-    source = open_source(_present(report), settings)
+    source = hub.open_source(_present(report), settings)
     files = card_files(report, read_optional(source, README), measured=rates_of_report(report))
     then = _snapshot_at(report.snapshot.repo_id, report.snapshot.commit_sha, settings)
     status = check_section(files[README], files[REPORT_JSON], source.snapshot, then, measured=EVER_SHOWN)
@@ -85,7 +86,7 @@ def verify_card(ref: RepoRef, settings: HubSettings) -> SectionStatus:
     """
     if ref.kind != "hub":
         raise TargetError(ref.raw, "it is a local folder; only the card of a Hub repository can be verified")
-    source = open_source(ref, settings)
+    source = hub.open_source(ref, settings)
     readme = read_optional(source, README)
     then = _snapshot_at(source.snapshot.repo_id, stated_commit(readme), settings)
     return check_section(readme, read_optional(source, REPORT_JSON), source.snapshot, then, measured=EVER_SHOWN)
@@ -128,7 +129,7 @@ def _snapshot_at(repo_id: str, commit_sha: str | None, settings: HubSettings) ->
     if commit_sha is None:
         return None
     try:
-        return open_at(repo_id, commit_sha, settings).snapshot
+        return hub.open_at(repo_id, commit_sha, settings).snapshot
     except RevisionNotFound:
         return None
 
