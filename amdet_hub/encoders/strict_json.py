@@ -64,6 +64,12 @@ def require(ok: bool, path: str, reason: str, *, tensor: str | None = None) -> N
         raise BadRepository(path, reason) if tensor is None else BadWeights(path, tensor, reason)
 
 
+def printable(text: str) -> str:
+    """The start of a stranger's text, short and without control characters, to be quoted in a sentence."""
+    start = text[:80]
+    return start if start.isprintable() else "".join(c if c.isprintable() else "?" for c in start)
+
+
 def object_at(data: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
     """The object under `key`, empty where the key is left out. Raises: BadRepository where it is no object."""
     value = data.get(key, {})
