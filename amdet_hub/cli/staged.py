@@ -30,8 +30,8 @@ Examples:
 
 Options stand before the files. Each checkpoint is one line on stdout, with its verdict and reason code; the reports of
 those that fail go to stderr. A checkpoint whose weights were scanned before is answered at once, and one that holds
-nothing of this kind passes. Weights that cannot be looked at are inconclusive: pickles, and a Git LFS pointer without
-its content (run `git lfs pull`).
+nothing of this kind passes. Weights that cannot be looked at are inconclusive: formats that are not read, and a Git
+LFS pointer without its content (run `git lfs pull`).
 Exit codes: 0 no backdoor found, 1 backdoor detected, 2 error, 3 inconclusive.
 """
 

@@ -21,14 +21,13 @@ from amdet_hub.encoders.resolve_tower import declared_tower, part_name, towers_i
 from amdet_hub.encoders.strict_json import parse_json, read_json_object, require
 from amdet_hub.encoders.survey import Survey
 from amdet_hub.encoders.undeclared_files import (
-    MAX_UNDECLARED_FILES,
     note_adapters,
-    note_pickles,
+    note_left_over,
+    note_redirects,
     note_undeclared_file,
     note_undeclared_files,
 )
-from amdet_hub.encoders.unsupported_files import pickle_names
-from amdet_hub.encoders.weight_files import WeightSet, join, names_in, single_file, weight_sets
+from amdet_hub.encoders.weight_files import WeightSet, folder_of, join, names_in, weight_sets
 from amdet_hub.errors import FileNotInRepo
 from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan
 
@@ -80,10 +79,7 @@ def _note_named_file(survey: Survey, root: str, filename: str) -> None:
     path = filename if survey.has(filename) else join(root, filename)
     if not survey.has(path):
         raise FileNotInRepo(survey.source.snapshot.repo_id, path)
-    if path.endswith(".safetensors"):
-        note_undeclared_file(survey, path, strict=True)
-    elif pickle_names([path.rpartition("/")[2]]):
-        survey.skip(path, "pickle-only", f"'{path}' is a pickle, which is not loaded")
+    note_undeclared_file(survey, path, strict=True)
 
 
 def _note_folder(survey: Survey, root: str) -> None:
@@ -95,7 +91,8 @@ def _note_folder(survey: Survey, root: str) -> None:
         _note_sentence_transformer(survey, root)
     note_adapters(survey, root)
     note_undeclared_files(survey, root)
-    note_pickles(survey, root)
+    note_redirects(survey, root)
+    _note_missing_weights(survey)
     silent = not survey.encoders and not any(s.blocks_clearance for s in survey.skipped)
     if silent and survey.has(join(root, OPENCLIP_CONFIG)):
         survey.skip(
@@ -126,7 +123,6 @@ def _note_pipeline(survey: Survey, root: str) -> None:
         library, class_name = (part[:80] for part in entry)
         folder, text_encoder = join(root, name), "text_encoder" in name
         foreign = text_encoder and library not in ("transformers", "diffusers")  # code of the repository's own
-        survey.examined.add(folder)
         if library == "transformers" and class_name in TEXT_CLASSES:
             _note_model(survey, folder, class_name)
         elif foreign or class_name in TEXT_CLASSES or class_name in UNSUPPORTED:
@@ -138,35 +134,30 @@ def _note_pipeline(survey: Survey, root: str) -> None:
 def _note_sentence_transformer(survey: Survey, root: str) -> None:
     path = join(root, "modules.json")
     modules = parse_json(survey.source.read_small(path, max_bytes=1 << 20), path)
+    seen: set[str] = set()  # one folder named a thousand times is looked at once
     for module in modules if isinstance(modules, list) else []:
         name, kind = (module.get("path"), module.get("type")) if isinstance(module, Mapping) else (None, None)
         plain = isinstance(name, str) and _COMPONENT_NAME.fullmatch(name) is not None
         folder = join(root, str(name))
-        # one folder named a thousand times is looked at once
-        if plain and isinstance(kind, str) and kind.endswith(".CLIPModel") and folder not in survey.examined:
+        if plain and isinstance(kind, str) and kind.endswith(".CLIPModel") and folder not in seen:
+            seen.add(folder)
             _note_model(survey, folder)
 
 
 def _note_model(survey: Survey, folder: str, declared_class: str | None = None) -> None:
     """The towers of one model folder, by its `config.json`; its path is the component's name."""
     path = join(folder, "config.json")
-    survey.examined.add(folder)
     if not survey.has(path):
         return survey.skip(folder, "unreadable", f"'{path}' is missing")
     data = read_json_object(survey.source, path)
     label, reason, why = classify_config(data, declared_class)
     if reason is not None:
-        if reason == "not-clip-family":
-            survey.other_folders.add(folder)
         return survey.skip(folder, reason, why)
-    survey.text_folders.add(folder)
-    sets = weight_sets(survey.source, folder)
-    for weights in sets:
+    survey.text_folders[folder] = label
+    for weights in weight_sets(survey.source, folder, survey.refuse):
+        survey.examined.update(file.path for file in weights.files)
         _note_declared(survey, folder, label, data, weights)
-    survey.examined.update(f.path for s in sets for f in s.files)
-    found = sets or _note_loose_files(survey, folder, label, data)
-    if not found and not pickle_names(names_in(survey.source, folder)):
-        survey.skip(folder, "no-weights", f"{label} without weight files")
+    return None
 
 
 def _note_declared(survey: Survey, component: str, label: str, data: Mapping[str, Any], weights: WeightSet) -> None:
@@ -183,15 +174,13 @@ def _note_declared(survey: Survey, component: str, label: str, data: Mapping[str
             part_name(weights.path, layout) if number else component,
             label,
         )
+    if towers:
+        note_left_over(survey, weights, towers)
 
 
-def _note_loose_files(survey: Survey, folder: str, label: str, data: Mapping[str, Any]) -> bool:
-    """Weight files with names of their own beside a config that describes them. True when there was one."""
-    before = len(survey.encoders)
-    paths = [join(folder, name) for name in names_in(survey.source, folder) if name.endswith(".safetensors")]
-    for path in survey.first([p for p in paths if p not in survey.examined], MAX_UNDECLARED_FILES, folder):
-        weights = single_file(survey.source, path)
-        if towers_in(weights):
-            survey.examined.add(path)
-            _note_declared(survey, path, label, data, weights)
-    return len(survey.encoders) > before
+def _note_missing_weights(survey: Survey) -> None:
+    """Note folders that are configured as a text encoder and hold none."""
+    for folder, label in survey.text_folders.items():
+        seen = {folder_of(f.path) for e in survey.encoders for f in e.weight_files}
+        if folder not in seen and not any(f"{s.component}/".startswith(join(folder, "")) for s in survey.skipped):
+            survey.skip(folder, "no-weights", f"{label} without weight files")

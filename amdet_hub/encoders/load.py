@@ -1,7 +1,7 @@
 """From a resolved encoder to a text tower in memory. The only place that opens weight files.
 
-Knows safetensors. Refuses pickles, and hands nothing of a repository to transformers but checked numbers and tensors:
-names, shapes, dtypes and finiteness are verified here, so that a random-initialised leftover can never be scanned.
+Unpickles nothing, and hands nothing of a repository to transformers but checked numbers and tensors: names, shapes,
+dtypes and finiteness are verified here, so that a random-initialised leftover can never be scanned.
 """
 
 from __future__ import annotations
@@ -25,10 +25,20 @@ from amdet_hub.encoders.transfer import fetch_file
 from amdet_hub.encoders.weight_files import WeightSet, check_slices
 from amdet_hub.errors import BadWeights
 from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder, TensorInfo, TowerConfig
+from amdet_hub.weight_formats import weight_format
 
 # Largest magnitude of float16, in which every published encoder is stored too. Larger values are there to overflow,
 # which hides tokens.
 LARGEST_VALUE = 65_504.0
+# What a tower is stored in, its counting buffer included, by the names that safetensors has for it.
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+}
 _PROBES, _PROBE_TOKENS = 4, 8
 
 
@@ -148,6 +158,8 @@ def read_tensors(
     Raises:
         BadWeights: the file is not what its header was; `path` is named.
     """
+    if weight_format(local.name, 0) == "pickle":
+        return _read_pickled(local, path, {name: header[name] for name in sorted(names)})
     try:
         # "pread" copies: a file that changes meanwhile cannot change a tower that was already checked
         with safe_open(local, framework="pt", device="cpu", backend="pread") as file:
@@ -162,9 +174,29 @@ def read_tensors(
                     "is not what the header said: the file changed",
                     tensor=name,
                 )
-            return {name: file.get_tensor(name) for name in sorted(names)}
+            return {name: _by_rows(file.get_tensor(name), header[name]) for name in sorted(names)}
     except SafetensorError as error:
         raise BadWeights(path, "header", f"cannot be read ({str(error)[:120]})") from error
+
+
+def _read_pickled(local: Path, path: str, wanted: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
+    """These tensors of a pickled checkpoint: the bytes that its table (`amdet_hub.encoders.pickle_table`) gives."""
+    found = {}
+    with local.open("rb") as file:
+        for name, info in wanted.items():
+            if (dtype := _DTYPES.get(info.dtype)) is None:
+                raise BadWeights(path, name, f"is stored as {info.dtype}, not as plain floating point")
+            file.seek(info.start)
+            content = bytearray(file.read(info.size_bytes))
+            if len(content) != info.size_bytes:
+                raise BadWeights(path, name, "is not what the table said: the file changed")
+            found[name] = _by_rows(torch.frombuffer(content, dtype=dtype).reshape(info.shape), info)
+    return found
+
+
+def _by_rows(tensor: Tensor, info: TensorInfo) -> Tensor:
+    """A stored tensor whose bytes were taken to lie row by row, as it is."""
+    return tensor.reshape(info.shape[::-1]).T.contiguous() if info.column_major else tensor
 
 
 def check_values(tensor: Tensor, name: str, path: str) -> None:

@@ -39,10 +39,14 @@ _PATTERNS: Mapping[AdapterNaming, re.Pattern[str]] = {
 }
 _FOR_TEXT_ENCODER = re.compile(r"text_encoder(?:_\d)?\.")
 # Every file of an adapter has a tensor name with one of these.
-_SIGNS = re.compile(r"lora|dora_|hada_|lokr_|oft_")
+LORA_SIGNS = re.compile(r"lora|dora_|hada_|lokr_|oft_")
 _MODULE = re.compile(
     r"(?:(?:base_model\.|clip\.)?text_model[._])?(?:encoder[._]layers[._](?P<layer>\d{1,3})[._]"
     r"(?P<module>self_attn[._](?:[qkv]|out)_proj|self_attn|mlp[._]fc[12])|(?P<projection>text_projection))"
+)
+# What a text tower alone has, with `text_model.` or without.
+_TEXT_MODULE = re.compile(
+    r"(?:clip\.)?(?:text_|embeddings\.(?:token|position)_embedding|final_layer_norm|token_embedding)"
 )
 # T5, image towers, U-Nets, diffusion transformers, language models, whose names may lie beside a text tower's.
 _OTHER_MODEL = re.compile(
@@ -120,7 +124,7 @@ def find_loras(tensors: Mapping[str, TensorInfo], path: str) -> tuple[Lora, ...]
         UnsupportedTower: it changes a text tower in another way than LoRA; the text names it.
         BadRepository: a name is not understood, or the shapes are no LoRA's.
     """
-    if not any(_SIGNS.search(name) for name in tensors):
+    if not any(LORA_SIGNS.search(name) for name in tensors):
         return ()
     found: dict[tuple[AdapterNaming, str], dict[str, dict[str, str]]] = {}
     for name in tensors:
@@ -143,7 +147,7 @@ def _read_name(name: str, path: str) -> tuple[AdapterNaming, str, str, str] | No
     module_path, rest = match["path"], match["rest"]
     module = _MODULE.fullmatch(module_path)
     elsewhere = naming == "peft" or _OTHER_MODEL.match(module_path)
-    if module is None and elsewhere and not re.match(r"(?:clip\.)?text_", module_path):
+    if module is None and elsewhere and not _TEXT_MODULE.match(module_path):
         return None
     for sign, method in _OTHER_METHODS.items():
         if rest.startswith(sign) or f".{sign}" in rest:

@@ -92,8 +92,11 @@ def resolve_tower(
 
     Raises:
         BadWeights: the tensors are not exactly that tower.
+        BadRepository: a SigLIP tower lies where loaders read CLIP's.
     """
     check_tower(config, layout, weights)
+    misplaced = config.family == "siglip" and layout.prefix.startswith(CONTAINERS)
+    require(not misplaced, weights.path, "it holds a SigLIP tower where loaders read a CLIP tower")
     if layout == TowerLayout("openclip", SD2_PREFIX) and config.num_hidden_layers > 1:
         stored = config.num_hidden_layers
         config = dataclasses.replace(config, num_hidden_layers=stored - 1, projection_dim=None)

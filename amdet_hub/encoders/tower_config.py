@@ -1,8 +1,8 @@
 """From a repository's `config.json` (or tensor shapes alone) to a checked `TowerConfig`. Standard library only.
 
 Copies allow-listed keys after checking type and range, and fills in the defaults of transformers' config classes.
-Everything else is ignored (`auto_map`, `_attn_implementation`, `configuration_files`, ...) or refused
-(`quantization_config`, `transformers_weights`).
+Everything else is ignored (`auto_map`, `_attn_implementation`, ...) or refused (`quantization_config`,
+`transformers_weights`, `configuration_files`).
 
 Source: transformers 5.23 `CLIPTextConfig`, `CLIPConfig.__post_init__` (`text_config_dict`), `SiglipTextConfig`;
 compared in the tests.
@@ -104,6 +104,8 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
             raise BadRepository(
                 path, f"'transformers_weights' redirects loading to {str(part['transformers_weights'])[:80]!r}"
             )
+    if data.get("configuration_files"):
+        raise BadRepository(path, "'configuration_files' has versions of transformers read other configurations")
     values = _text_values(data, path, family)
     sizes = {key: whole_number(values[key], key, low, high, path) for key, (low, high) in _RANGES.items()}
     width, heads, activation = sizes["hidden_size"], sizes["num_attention_heads"], values["hidden_act"]
@@ -216,10 +218,17 @@ def _text_values(data: Mapping[str, Any], path: str, family: Family) -> dict[str
         defaults = {**defaults, "max_position_embeddings": _SHORT_POSITIONS}
     nested = "text_config" in data or model_type in _KINDS  # it wins (PreTrainedConfig.from_pretrained)
     text = (_object_or_none(data, "text_config", path) or {}) if nested else data
-    older = _object_or_none(data, "text_config_dict", path) if model_type == family == "clip" else None
-    if older is not None:  # the older form wins as a whole, its own defaults included (CLIPConfig.__post_init__)
-        text = older
     values = {key: text.get(key, default) for key, default in defaults.items()}
+    older = _object_or_none(data, "text_config_dict", path)
+    if older is not None:
+        # CLIPModel reads it as a whole, its own defaults included (CLIPConfig.__post_init__); CLIPTextModel does not.
+        # OpenAI's files leave the ids out of it: their end token is CLIP's last one in either form.
+        read = {key: older.get(key, default) for key, default in defaults.items()}
+        ends = read["eos_token_id"], values["eos_token_id"]
+        same_end = ends == (defaults.get("eos_token_id"), LEGACY_EOS) and read["vocab_size"] == defaults["vocab_size"]
+        framing = ("bos_token_id", "pad_token_id", *(["eos_token_id"] if same_end else []))
+        differing = [key for key in defaults if read[key] != values[key] and key not in framing]
+        require(not differing, path, f"'text_config_dict' states another {differing[:1]} than what it stands beside")
     if kind in _POOLED_AT_LARGEST:
         values["eos_token_id"] = LEGACY_EOS
     return values

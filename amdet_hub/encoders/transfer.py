@@ -6,10 +6,11 @@ Imports no torch, fetches no weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from amdet_hub.encoders.key_layouts import wanted_names
-from amdet_hub.encoders.safetensors_header import read_header
+from amdet_hub.encoders.tensor_table import read_table
 from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSource, ResolvedEncoder, TensorInfo
 
 
@@ -27,7 +28,7 @@ def fetch_file(
         BadRepository: the header is malformed.
         HubError: the file could not be fetched.
     """
-    header = read_header(source, file.path)
+    header = read_table(source, file.path, partial(wanted_names, resolved))
     wanted = _wanted(resolved, header)
     if whole_files or not wanted:
         return source.fetch(file.path, progress), header
@@ -42,7 +43,7 @@ def plan_tower(resolved: ResolvedEncoder, source: RepoSource, *, whole_files: bo
         HubError: a header could not be read.
     """
     return tuple(
-        source.plan_fetch(file.path, None if whole_files else _wanted(resolved, read_header(source, file.path)))
+        source.plan_fetch(file.path, None if whole_files else _wanted(resolved, read_table(source, file.path)))
         for file in resolved.weight_files
     )
 

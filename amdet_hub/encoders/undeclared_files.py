@@ -6,50 +6,46 @@ Reads safetensors headers and small JSON files; imports no torch.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
-from amdet_hub.encoders.architectures import ADAPTER_WEIGHTS
+from amdet_hub.encoders.architectures import ADAPTER_WEIGHTS, TEXT_CLASSES, UNSUPPORTED
 from amdet_hub.encoders.key_layouts import TowerLayout
+from amdet_hub.encoders.lora import LORA_SIGNS
 from amdet_hub.encoders.lora_files import ADAPTER_CONFIG, find_lora_files
 from amdet_hub.encoders.openclip import UnsupportedTower
 from amdet_hub.encoders.resolve_tower import part_name, towers_in, undeclared_tower
+from amdet_hub.encoders.strict_json import read_json_object
 from amdet_hub.encoders.survey import Survey
-from amdet_hub.encoders.unsupported_files import describe_inversion, describe_text_parts, pickle_names
-from amdet_hub.encoders.weight_files import (
-    MAX_SHARDS,
-    WeightSet,
-    folder_of,
-    join,
-    names_in,
-    paths_under,
-    single_file,
-)
-from amdet_hub.errors import BadRepository
+from amdet_hub.encoders.unsupported_files import describe_inversion, describe_text_parts, left_over
+from amdet_hub.encoders.weight_files import WeightSet, folder_of, join, paths_under, single_file
+from amdet_hub.errors import BadRepository, BadWeights
+from amdet_hub.weight_formats import weight_format
 
-# Weight files outside the declared components whose headers are read; more of them block.
-MAX_UNDECLARED_FILES = 32
-_STANDARD_WEIGHTS = {"model.safetensors", "model.safetensors.index.json"}
+_MODULAR_INDEX = "modular_model_index.json"
+
+# Weight files whose tables are read; more of them block. A language model beside a text encoder has up to 100 shards.
+MAX_UNDECLARED_FILES = 256
 
 
 def note_undeclared_files(survey: Survey, root: str) -> None:
-    """Look at every safetensors file under `root` that is not accounted for.
+    """Look at every file under `root` that is not accounted for: some loader may take it, whatever declares it.
 
-    A config of another kind accounts for no file: transformers would load a text tower beside it all the same.
+    A configuration accounts for no file: it says what one loader makes of a folder, and another reads it otherwise.
     """
-    paths = [p for p in paths_under(survey.source, root) if p.endswith(".safetensors") and not _accounted(survey, p)]
-    others = [path for path in paths if folder_of(path) in survey.other_folders]
-    rest = [path for path in paths if folder_of(path) not in survey.other_folders]
-    for path in survey.first(others, MAX_SHARDS, root) + survey.first(rest, MAX_UNDECLARED_FILES, root):
+    formats = {
+        path: weight_format(path, file.size_bytes)
+        for path in paths_under(survey.source, root)
+        if path not in survey.examined and (file := survey.source.snapshot.file(path)) is not None
+    }
+    tables = [path for path, kind in formats.items() if kind in ("safetensors", "pickle")]
+    for path in survey.first([p for p in tables if not _is_adapter(p)], MAX_UNDECLARED_FILES, root):
         note_undeclared_file(survey, path)
+    for path in survey.first([p for p, kind in formats.items() if kind == "unknown"], MAX_UNDECLARED_FILES, root):
+        survey.skip(path, "unsupported-format", f"'{path}' may hold weights, in a format that is not read")
 
 
-def _accounted(survey: Survey, path: str) -> bool:
-    folder, _, name = path.rpartition("/")
-    if path in survey.examined or name.startswith(ADAPTER_WEIGHTS):
-        return True
-    # beside the config of a text encoder, files of other names are looked at; in a pipeline's other components (U-Net,
-    # VAE, T5) they are not
-    scanned = any(e.weight_files[0].path.startswith(join(folder, "")) for e in survey.encoders)
-    return folder in survey.examined - survey.other_folders and not scanned
+def _is_adapter(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(ADAPTER_WEIGHTS)
 
 
 def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> None:
@@ -63,8 +59,10 @@ def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> 
         for layout in towers:
             _note_tower(survey, weights, layout)
         if _note_loras(survey, weights, towers) or towers:
-            return
+            return note_left_over(survey, weights, towers)
     except BadRepository as error:
+        if weight_format(path, 0) == "pickle" and not isinstance(error, BadWeights):
+            return survey.refuse(path, error)
         if strict:
             raise
         return survey.skip(path, "unreadable", str(error))
@@ -78,12 +76,13 @@ def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> 
             "unsupported-adapter" if parts or _beside_text(survey, folder) else "not-clip-family",
             f"an adapter that changes {parts or 'no text tower that is known here'}",
         )
-    elif parts or strict:
+    elif strict or (parts and not survey.blocks(folder)):
         survey.skip(
             path,
             "unsupported-architecture" if parts else "not-clip-family",
             f"'{path}' holds {parts or 'no text encoder'}",
         )
+    return None
 
 
 def _note_tower(survey: Survey, weights: WeightSet, layout: TowerLayout) -> None:
@@ -91,7 +90,9 @@ def _note_tower(survey: Survey, weights: WeightSet, layout: TowerLayout) -> None
     try:
         config, label = undeclared_tower(survey.source, weights, layout)
     except UnsupportedTower as why:
-        return survey.skip(component, "unsupported-architecture", f"'{weights.path}' is not supported: {why}")
+        if not survey.blocks(folder_of(weights.path)):
+            survey.skip(component, "unsupported-architecture", f"'{weights.path}' is not supported: {why}")
+        return None
     return survey.add(weights, layout, config, component, label)
 
 
@@ -110,7 +111,7 @@ def _note_loras(survey: Survey, weights: WeightSet, towers: tuple[TowerLayout, .
 def note_adapters(survey: Survey, root: str) -> None:
     """Look at adapters in PEFT's own files: transformers would apply one that lies beside a model."""
     names = {path: path.rpartition("/")[2] for path in paths_under(survey.source, root)}
-    weights = [p for p, name in names.items() if name.startswith(ADAPTER_WEIGHTS) and p.endswith(".safetensors")]
+    weights = [path for path in names if _is_adapter(path)]
     for path in survey.first(weights, MAX_UNDECLARED_FILES, root):
         note_undeclared_file(survey, path)
     for folder in (folder_of(path) for path, name in names.items() if name == ADAPTER_CONFIG):
@@ -126,18 +127,25 @@ def _beside_text(survey: Survey, folder: str) -> bool:
     return folder in survey.text_folders or "text_encoder" in folder.rpartition("/")[2]
 
 
-def note_pickles(survey: Survey, root: str) -> None:
-    """Note pickles, which are never loaded: beside scanned safetensors they do not block, alone they do."""
-    scanned = {folder_of(f.path) for e in survey.encoders for f in e.weight_files}
-    for folder in sorted({root} | survey.text_folders | scanned):
-        present = names_in(survey.source, folder)
-        names = pickle_names(present)
-        beside = folder in scanned or (folder == root and bool(scanned))
-        if folder in survey.other_folders and not _STANDARD_WEIGHTS.isdisjoint(present):
-            # transformers prefers the safetensors file of the same model, which was looked at
-            beside = beside or all(name.startswith("pytorch_model") for name in names)
-        if names:
-            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-            survey.skip(
-                folder, "pickle-only", f"pickles are not loaded: {', '.join(names[:4])}{more}", blocks=not beside
-            )
+def note_left_over(survey: Survey, weights: WeightSet, towers: tuple[TowerLayout, ...]) -> None:
+    """Note tensors that look like a further text tower's and belong to none of `towers`, nor to a LoRA."""
+    claimed = {name for name in weights.tensors if any(layout.claims(name) for layout in towers)}
+    if name := left_over(n for n in weights.tensors if n not in claimed and not LORA_SIGNS.search(n)):
+        detail = f"'{weights.path}' holds '{name[:120]}', which looks like a part of a text tower and belongs to none"
+        survey.skip(weights.path, "unclaimed-tensors", detail)
+
+
+def note_redirects(survey: Survey, root: str) -> None:
+    """Note text encoders that a `modular_model_index.json` takes from another repository."""
+    path = join(root, _MODULAR_INDEX)
+    if not survey.has(path):
+        return
+    for name, entry in read_json_object(survey.source, path).items():
+        spec = entry[2] if isinstance(entry, list) and len(entry) == 3 and isinstance(entry[2], Mapping) else {}
+        place = spec.get("pretrained_model_name_or_path") or spec.get("repo")
+        hint = spec.get("type_hint") or entry[:2] if spec else []
+        classes = [str(part) for part in hint] if isinstance(hint, list) else []
+        other = place not in (None, "", survey.source.snapshot.repo_id)
+        if other and ("text_encoder" in name or set(classes) & {*TEXT_CLASSES, *UNSUPPORTED}):
+            detail = f"'{path}' takes {name[:80]} from {str(place)[:120]!r}"
+            survey.skip(name[:80], "loads-from-elsewhere", detail)

@@ -23,22 +23,24 @@ from amdet_hub.records import TensorInfo
 MAX_VECTORS = 256
 MAX_WORDS = 16
 
-_PICKLE = re.compile(r".*\.(?:bin|pt|pth|ckpt|pkl|pickle)", re.IGNORECASE)
-_NOT_WEIGHTS = re.compile(
-    r"(?:openvino_.*|training_args|optimizer|scheduler|rng_state.*|scaler|trainer_state)\.(?:bin|pt|pth)",
-    re.IGNORECASE,
-)
 _INVERSION = re.compile(r"emb_params|clip_l|clip_g|t5xxl|string_to_param(?:\.\*)?|\*|<.*>", re.DOTALL)
 # Pattern at the start of a tensor name, and what it shows. The first that fits decides.
 _TEXT_PARTS = {
     r"lora_te\d?_|(?:.*\.)?text_(?:encoder|model).*lora": "LoRA weights for a text encoder",
-    r"(?:cond_stage_model|conditioner\.embedders|text_encoders)\.(?!(?:u?m?t5|llama|qwen|gemma|mistral)[^.]*\.)": (
-        "a text encoder in a single-file checkpoint"
-    ),
+    r"(?:cond_stage_model|conditioner\.embedders|text_encoders)\."
+    r"(?!(?:u?m?t5|llama|qwen|gemma|mistral)[^.]*\.|.*logit_scale)": ("a text encoder in a single-file checkpoint"),
     r"(?:text\.|.*\.)?token_embedding\.weight|positional_embedding": "a text tower in OpenCLIP layout",
     r".*text_model\.": "a text tower under an unknown prefix",
     r".*(?:text_projection|token_embedding)": "parts of a text tower",
+    r"(?:.*\.)?text_encoder\.(?:embedding_layer|transformer)\.": "a text tower in MobileCLIP's own layout",
 }
+# Beside a text tower, what looks like the parts of a second one; image towers and video encoders are built alike.
+_LIKE_A_TOWER = re.compile(
+    r"(?:.*\.)?(?:encoder\.layers\.\d+\.(?:self_attn|mlp|layer_norm\d)\.|(?:transformer\.)?resblocks\.\d+\."
+    r"|embeddings\.(?:token|position|word)_embedding|embedding_layer\.|token_embedding|positional_embedding"
+    r"|text_projection|final_layer_norm\.|ln_final\.).*"
+)
+_NO_TEXT_TOWER = re.compile(r"(?:.*\.)?(?:vision_model|visual|vision|image\w*|mit|prompts_generator|\w*t5\w*)\..*")
 
 
 def describe_text_parts(names: Iterable[str]) -> str:
@@ -48,9 +50,9 @@ def describe_text_parts(names: Iterable[str]) -> str:
     return next((f"{kind}, not supported" for kind in kinds), "")
 
 
-def pickle_names(names: Iterable[str]) -> list[str]:
-    """The names of pickled weights (`pytorch_model.bin`, ...), without optimiser states and OpenVINO data."""
-    return [name for name in names if _PICKLE.fullmatch(name) and not _NOT_WEIGHTS.fullmatch(name)]
+def left_over(names: Iterable[str]) -> str:
+    """The first of these names that looks like a part of a text tower, "" where none does."""
+    return next((n for n in names if _LIKE_A_TOWER.fullmatch(n) and not _NO_TEXT_TOWER.fullmatch(n)), "")
 
 
 def describe_inversion(tensors: Mapping[str, TensorInfo]) -> str | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from amdet_hub.encoders.key_layouts import TowerLayout
-from amdet_hub.encoders.safetensors_header import read_header
 from amdet_hub.encoders.strict_json import read_json_object, require
+from amdet_hub.encoders.tensor_table import read_table
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.records import RepoFile, RepoSource, TensorInfo, TowerConfig
 
@@ -28,9 +28,11 @@ FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 # Dtypes of the buffer of position ids: integers, and what a cast of a whole checkpoint makes of them.
 _COUNTING_DTYPES = ("I64", "I32", "F32", "F16", "BF16")
 
-_SINGLE = re.compile(r"model(?:\.(?P<a>[A-Za-z0-9_]+))?\.safetensors")
-_INDEX = re.compile(r"model(?:\.(?P<a>[A-Za-z0-9_]+))?\.safetensors\.index(?:\.(?P<b>[A-Za-z0-9_]+))?\.json")
-_PLAIN_SHARD = re.compile(r"[^/\\\x00-\x1f\x7f]+\.safetensors")
+# Names that transformers loads from a folder: one file, or the index of several, each with a variant or without.
+_VARIANT = r"(?:\.([A-Za-z0-9_]+))?"
+_SINGLE = re.compile(rf"(?:model{_VARIANT}\.safetensors|pytorch_model{_VARIANT}\.bin)")
+_INDEX = re.compile(rf"{_SINGLE.pattern}\.index{_VARIANT}\.json")
+_PLAIN_SHARD = re.compile(r"[^/\\\x00-\x1f\x7f]+\.(?:safetensors|bin)")
 
 
 @dataclass(frozen=True)
@@ -78,55 +80,63 @@ def names_in(source: RepoSource, folder: str) -> list[str]:
     return [name for name in names if "/" not in name]
 
 
-def weight_sets(source: RepoSource, folder: str) -> list[WeightSet]:
-    """Every set of standard-named safetensors weights directly in `folder`, the default one first.
+def weight_sets(source: RepoSource, folder: str, refuse: Callable[[str, BadRepository], object]) -> list[WeightSet]:
+    """Every set of standard-named weights directly in `folder`, safetensors first and the default one before variants.
 
-    Reads headers and indexes only.
+    Reads tables of tensors and indexes only. `refuse` is told of pickles that are not read, and why.
 
     Raises:
-        BadRepository: a header or an index is malformed, an index names files that are not there or not plain, or
-            there are too many sets.
+        BadRepository: a safetensors header or an index is malformed, an index names files that are not there or not
+            plain, or there are too many sets.
         HubError: one could not be read.
     """
-    names = names_in(source, folder)
-    singles = [match for name in names if (match := _SINGLE.fullmatch(name))]
-    indexes = [match for name in names if (match := _INDEX.fullmatch(name))]
+    matches = [m for name in names_in(source, folder) if (m := _SINGLE.fullmatch(name) or _INDEX.fullmatch(name))]
     require(
-        len(singles) + len(indexes) <= MAX_SETS,
+        len(matches) <= MAX_SETS,
         folder or "the root folder",
-        f"it holds {len(singles) + len(indexes)} variants of the weights, more than the {MAX_SETS} that are looked at",
+        f"it holds {len(matches)} variants of the weights, more than the {MAX_SETS} that are looked at",
     )
-    sets = {match["a"] or "": single_file(source, join(folder, match[0]), match["a"] or "") for match in singles}
-    sharded = [_sharded(source, folder, match, sets) for match in indexes]
-    return sorted([*sets.values(), *sharded], key=lambda s: s.variant)
+    sets: list[WeightSet] = []
+    for match in sorted(matches, key=lambda match: match[0].endswith(".json")):
+        variant = " ".join((*filter(None, match.groups()), *(["bin"] if match[0].startswith("pytorch_model") else [])))
+        try:
+            if match[0].endswith(".json"):
+                twin = variant in [weights.variant for weights in sets]
+                sets.append(_sharded(source, folder, match[0], f"{variant} sharded".strip() if twin else variant))
+            else:
+                sets.append(single_file(source, join(folder, match[0]), variant))
+        except BadRepository as error:
+            if not match[0].startswith("pytorch_model"):
+                raise
+            refuse(join(folder, match[0]), error)
+    return sorted(sets, key=lambda weights: (weights.path.endswith(".bin"), weights.variant))
 
 
 def single_file(source: RepoSource, path: str, variant: str = "") -> WeightSet:
     """The set that one listed file is. Raises: BadRepository, HubError."""
-    tensors = read_header(source, path)
+    tensors = read_table(source, path)
     return WeightSet(variant, (_listed(source, path, path),), tensors, dict.fromkeys(tensors, path))
 
 
-def _sharded(source: RepoSource, folder: str, match: re.Match[str], unsharded: Collection[str]) -> WeightSet:
-    index = join(folder, match[0])
-    variant = match["a"] or match["b"] or ""
+def _sharded(source: RepoSource, folder: str, index_name: str, variant: str) -> WeightSet:
+    index = join(folder, index_name)
     weight_map: Any = read_json_object(source, index).get("weight_map")
     require(isinstance(weight_map, dict) and bool(weight_map), index, "it has no 'weight_map'")
     files = tuple(_listed(source, join(folder, shard), index) for shard in _shard_names(weight_map, index))
-    headers = {file.path: read_header(source, file.path) for file in files}
+    headers = {file.path: read_table(source, file.path) for file in files}
     file_of = {name: path for path, header in headers.items() for name in header}
     tensors = {name: info for header in headers.values() for name, info in header.items()}
     require(len(tensors) == sum(map(len, headers.values())), index, "a tensor lies in two shards")
     stated = {name: join(folder, shard) for name, shard in weight_map.items()}
     astray = sorted(name for name, _ in stated.items() ^ file_of.items())
     require(not astray, index, f"of its tensors, {str(astray[:1])[:90]} is not where the index says")
-    return WeightSet(f"{variant} sharded".strip() if variant in unsharded else variant, files, tensors, file_of)
+    return WeightSet(variant, files, tensors, file_of)
 
 
 def _shard_names(weight_map: Mapping[str, Any], index: str) -> list[str]:
     for shard in weight_map.values():
         if not isinstance(shard, str) or not _PLAIN_SHARD.fullmatch(shard):
-            raise BadRepository(index, f"it names the shard {str(shard)[:80]!r}, not a plain .safetensors name")
+            raise BadRepository(index, f"it names the shard {str(shard)[:80]!r}, not a plain name of a weight file")
     shards = set(weight_map.values())
     require(len(shards) <= MAX_SHARDS, index, f"it names {len(shards)} shards")
     require(

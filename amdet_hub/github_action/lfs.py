@@ -17,6 +17,7 @@ from pathlib import Path
 
 from amdet_hub.errors import BadRepository
 from amdet_hub.files import draft_of, read_at_most
+from amdet_hub.weight_formats import is_read
 
 # A longer file is no pointer.
 MAX_POINTER_BYTES = 1024
@@ -24,9 +25,6 @@ _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\nsize"
     rb" (\d{1,15})\n?"
 )
-# Components of a pipeline whose weights are not fetched. Should one hold a text encoder after all, its pointer is no
-# weight file: an error.
-_NOT_TEXT = frozenset({"unet", "transformer", "vae", "safety_checker", "image_encoder", "controlnet", "prior"})
 _TIMEOUT_S = 3600
 
 
@@ -72,9 +70,8 @@ def _candidates(folder: Path) -> list[Path]:
         return [folder]
     found = []
     for place, folders, names in os.walk(folder):
-        unread = {".git"} | (_NOT_TEXT if "model_index.json" in names else frozenset())
-        folders[:] = sorted(name for name in folders if name not in unread)
-        found += [Path(place, name) for name in sorted(names) if name.endswith((".safetensors", ".json", ".txt"))]
+        folders[:] = sorted(name for name in folders if name != ".git")
+        found += [Path(place, name) for name in sorted(names) if is_read(name) or name.endswith((".json", ".txt"))]
     return found
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -16,17 +15,12 @@ from pathlib import Path, PurePosixPath
 from amdet_hub.errors import ConfigError
 from amdet_hub.github_action.git import all_paths, changed_paths
 from amdet_hub.github_action.job import Event, Inputs, inside
+from amdet_hub.weight_formats import is_read, is_trainer_state, weight_format
 
 MAX_TARGETS = 200
 _PIPELINE = "model_index.json"
 _PARTS = frozenset(
     {_PIPELINE, "config.json", "tokenizer.json", "vocab.json", "merges.txt", "modules.json", "adapter_config.json"}
-)
-# Endings of weights that are not read. The scan of their folder says whether one may hold a text encoder.
-_OTHER_WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pickle", ".pkl", ".pt", ".pth", ".sft")
-# What a training run leaves beside the weights.
-_NO_WEIGHTS = re.compile(
-    r"(openvino_.*|training_args|optimizer|scheduler|rng_state.*|scaler|trainer_state)\.(bin|pt|pth)"
 )
 
 
@@ -83,7 +77,7 @@ def make_plan(root: Path, inputs: Inputs, event: Event) -> Plan:
         raise ConfigError("path", "there is no such file or folder in the checkout")
     paths, why = _paths(root, event)
     found = find_targets(root, [p for p in paths if place == "." or p == place or p.startswith(f"{place}/")])
-    if inputs.path and found and ((root / place).is_dir() or place.endswith(".safetensors")):
+    if inputs.path and found and ((root / place).is_dir() or is_read(place)):
         found = (f"./{place}" if place != "." else "./",)
     if len(found) > MAX_TARGETS:
         why = f"{len(found)} checkpoints changed, more than the {MAX_TARGETS} of one job; narrow it with 'path'"
@@ -114,14 +108,13 @@ def find_targets(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
     folders: set[PurePosixPath] = set()
     alone: set[PurePosixPath] = set()
     for path in map(PurePosixPath, paths):
-        name, whole = path.name.lower(), path.name.endswith(".safetensors")
-        other = name.endswith((".safetensors", *_OTHER_WEIGHTS)) and not _NO_WEIGHTS.fullmatch(name)
-        if not (other or name in _PARTS or name.endswith(".safetensors.index.json")):
+        name, weights = path.name.lower(), _is_weights(path.name)
+        if not (weights or name in _PARTS or name.endswith((".safetensors.index.json", ".bin.index.json"))):
             continue
         if (home := _home(root, path)) is not None:
             folders.add(home)
-        elif other and os.path.lexists(root / path):
-            alone.add(path if whole else path.parent)
+        elif weights and os.path.lexists(root / path):
+            alone.add(path if path.name.endswith(".safetensors") else path.parent)
     kept = {folder for folder in folders if not any(other in folder.parents for other in folders)}
     uncovered = {place for place in alone if not any(parent in kept for parent in (place, *place.parents))}
     return tuple(sorted(f"./{place}" if str(place) != "." else "./" for place in kept | uncovered))
@@ -136,8 +129,12 @@ def _home(root: Path, path: PurePosixPath) -> PurePosixPath | None:
     return folder if (root / folder / "config.json").is_file() and _holds_weights(root / folder) else None
 
 
+def _is_weights(name: str) -> bool:
+    return weight_format(name, 0) != "document" and not is_trainer_state(name)
+
+
 def _holds_weights(folder: Path) -> bool:
     try:
-        return any(name.lower().endswith((".safetensors", *_OTHER_WEIGHTS)) for name in os.listdir(folder))
+        return any(map(_is_weights, os.listdir(folder)))
     except OSError:
         return False

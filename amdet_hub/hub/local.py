@@ -17,8 +17,8 @@ from amdet_hub.errors import BadRepository, FileNotInRepo, TargetError
 from amdet_hub.hub._front_matter import MAX_CARD_BYTES, claims_of
 from amdet_hub.hub._paths import MAX_FILES, path_fault
 from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoRef, RepoSnapshot, TensorInfo
+from amdet_hub.weight_formats import weight_format
 
-_NEEDED_SUFFIXES = frozenset({".safetensors", ".json"})
 _SKIPPED_FOLDERS = frozenset({".git", ".cache", "__pycache__", ".ipynb_checkpoints"})
 
 
@@ -134,7 +134,9 @@ class LocalSource:
         try:
             facts = place.stat()
         except OSError as error:  # a link to nothing, or gone again
-            if place.suffix in _NEEDED_SUFFIXES:  # a scan that does not see it would clear it
+            if (
+                place.suffix == ".json" or weight_format(path, 0) != "document"
+            ):  # a scan that does not see it would clear it
                 raise BadRepository(path, "it is a link to nothing, or cannot be read") from error
             return None
         if not self._inside(place):

@@ -18,9 +18,9 @@ from pathlib import Path
 from amdet_hub.errors import TargetError
 from amdet_hub.hub._paths import path_fault
 from amdet_hub.records import RepoRef
+from amdet_hub.weight_formats import is_read
 
-WEIGHT_SUFFIX = ".safetensors"
-_PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_NOT_WEIGHTS = "a single file must be a .safetensors file or a checkpoint of torch (.bin, .pt, .pth, .ckpt)"
 _REPO_ID = re.compile(r"(?:[A-Za-z0-9_](?:[\w.-]*[\w])?/)?[A-Za-z0-9_](?:[\w.-]*[\w])?", re.ASCII)
 _MAX_ID_CHARS = 96
 _MAX_REVISION_CHARS = 200
@@ -73,15 +73,9 @@ def _local(raw: str) -> RepoRef:
             raise TargetError(raw, "there is no such file or folder")
     except (OSError, ValueError) as error:
         raise TargetError(raw, "the path cannot be read") from error
-    if path.suffix != WEIGHT_SUFFIX:
-        raise TargetError(raw, _not_weights(path.name))
+    if not is_read(path.name):
+        raise TargetError(raw, _NOT_WEIGHTS)
     return RepoRef("local", raw, raw, filename=path.name)
-
-
-def _not_weights(name: str) -> str:
-    if name.lower().endswith(_PICKLE_SUFFIXES):
-        return "it is a pickle, which can run code when it is opened; only .safetensors files are scanned"
-    return "a single file must be a .safetensors file"
 
 
 def _bare_id(raw: str) -> RepoRef:
@@ -90,7 +84,7 @@ def _bare_id(raw: str) -> RepoRef:
     _refuse(
         raw,
         (
-            raw.lower().endswith((WEIGHT_SUFFIX, *_PICKLE_SUFFIXES)),
+            is_read(raw),
             f"it looks like a file; write ./{raw} for a local one, or hf://org/model/{raw.rpartition('/')[2]} for one"
             " on the Hub",
         ),
@@ -130,10 +124,10 @@ def _hub_address(raw: str, endpoint: str | None) -> RepoRef:
         raise TargetError(raw, f"it is a {uri.type}; only models can be scanned")
     last = uri.path_in_repo.rpartition("/")[2]
     found = RepoRef("hub", uri.id, raw, revision=uri.revision)
-    if last.endswith(WEIGHT_SUFFIX):
+    if is_read(last):
         return replace(found, filename=uri.path_in_repo)
-    if last and (last.lower().endswith(_PICKLE_SUFFIXES) or (not raw.startswith("hf://") and _FILE_ROUTE.search(raw))):
-        raise TargetError(raw, _not_weights(last))
+    if last and not raw.startswith("hf://") and _FILE_ROUTE.search(raw):
+        raise TargetError(raw, _NOT_WEIGHTS)
     return replace(found, subfolder=uri.path_in_repo.rstrip("/"))
 
 

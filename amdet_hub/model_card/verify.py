@@ -31,19 +31,8 @@ from amdet_hub.report import wording
 from amdet_hub.report.as_json import parse_report
 from amdet_hub.report.error_rates import MeasuredRates
 from amdet_hub.report.escape import visible
+from amdet_hub.weight_formats import weight_format
 
-_WEIGHT_SUFFIXES = (
-    ".safetensors",
-    ".bin",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".msgpack",
-    ".h5",
-    ".gguf",
-    ".onnx",
-    ".safetensors.index.json",
-)
 _MAX_NAMED = 8
 
 
@@ -251,7 +240,7 @@ def _belongs(path: str, folders: set[str]) -> bool:
 
 
 def _is_weight(path: str) -> bool:
-    return path.lower().endswith(_WEIGHT_SUFFIXES)
+    return weight_format(path, 0) != "document" or path.endswith((".safetensors.index.json", ".bin.index.json"))
 
 
 def _named(sentences: list[str]) -> list[str]:

@@ -13,16 +13,19 @@ from typing import Final, Literal, get_args
 SkipReason = Literal[
     "duplicate",
     "interrupted",
+    "loads-from-elsewhere",
     "lora-without-base",
     "no-model-files",
     "no-weights",
     "not-clip-family",
-    "pickle-only",
+    "refused-pickle",
     "textual-inversion",
     "time-spent",
+    "unclaimed-tensors",
     "unreadable",
     "unsupported-adapter",
     "unsupported-architecture",
+    "unsupported-format",
 ]
 # Why a verdict is what it is.
 ReasonCode = Literal[
@@ -73,9 +76,21 @@ REASONS: Final[Mapping[ReasonCode, Reason]] = {
         "the gates that were tried opened, and others could not be tried",
         "Name a --reference: gate 3 needs one.",
     ),
-    "pickle-only": Reason(
-        "weights exist only as pickles, which are not opened because that can run code",
-        "Convert them to safetensors, or ask the author to.",
+    "refused-pickle": Reason(
+        "a pickle holds more than a table of tensors, and is not opened because that can run code",
+        "Convert it to safetensors, or ask the author to.",
+    ),
+    "unsupported-format": Reason(
+        "files that may hold weights are in a format that is not read",
+        "Scan the folder that you load with --subfolder, or ask the author to remove the others.",
+    ),
+    "unclaimed-tensors": Reason(
+        "a weight file holds parts of a text tower that no scanned tower uses",
+        "Load it only if you trust its author.",
+    ),
+    "loads-from-elsewhere": Reason(
+        "a configuration takes a text encoder from another repository",
+        "Scan that repository.",
     ),
     "unsupported-architecture": Reason(
         "a text encoder of this architecture cannot be scanned yet",

@@ -97,12 +97,16 @@ class RepoSnapshot:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of a checked safetensors header: stored dtype (`"F16"`), shape, and byte offsets in the file."""
+    """One tensor of a checked table: stored dtype in safetensors' spelling (`"F16"`), shape, byte offsets in the file.
+
+    The values lie row by row, those of a `column_major` matrix column by column.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     start: int
     stop: int
+    column_major: bool = False
 
     @property
     def size_bytes(self) -> int:

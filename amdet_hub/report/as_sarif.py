@@ -21,6 +21,7 @@ from amdet_hub.records import REASONS, ReasonCode, ScanReport, ScanResult, Skipp
 from amdet_hub.report import facts, wording
 from amdet_hub.report.as_json import dump_ascii
 from amdet_hub.report.escape import visible
+from amdet_hub.weight_formats import is_read
 
 # GitHub keeps no more results of one run, and no more locations of one result.
 MAX_RESULTS: Final = 5_000
@@ -197,7 +198,7 @@ def _shown_path(report: ScanReport, path: str) -> str:
     if report.snapshot.kind == "hub":
         return path
     # Where a single file was named, its folder is the listing's root.
-    return posixpath.join(posixpath.dirname(root) if root.endswith(".safetensors") else root, path)
+    return posixpath.join(posixpath.dirname(root) if is_read(root) else root, path)
 
 
 def _uri(path: str) -> str:

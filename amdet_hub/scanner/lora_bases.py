@@ -1,8 +1,8 @@
 """Which tower is a LoRA merged onto? Torch-free; fetches no weights.
 
-In this order: a tower of the LoRA's own repository; the reference that the user names; the base that its config, then
-the card claims; the trusted encoder of its width and depth, where nothing is named at all. A LoRA
-without a base blocks.
+In this order: the base that its `adapter_config.json` names; a tower of the LoRA's own repository; the reference that
+the user names; the base that the card claims; the trusted encoder of its width and depth, where nothing is named at
+all. A LoRA without a base blocks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 
 from amdet_hub.encoders.discovery import Resolution, find_encoders
-from amdet_hub.encoders.lora_files import LoraBase, LoraFile, best_base, merged_encoder
+from amdet_hub.encoders.lora_files import LoraBase, LoraFile, best_base, fits, merged_encoder
+from amdet_hub.encoders.weight_files import folder_of
 from amdet_hub.errors import (
     BadRepository,
     FileNotInRepo,
@@ -40,8 +41,8 @@ def with_merged_towers(
     encoders, skipped = list(resolution.encoders), list(resolution.skipped)
     bases: dict[ResolvedEncoder, LoraBase] = {}
     for adapter in resolution.loras:
-        found, tried = _base(adapter, source, resolution, named, settings)
-        if found is None:
+        found, tried = _bases(adapter, source, resolution, named, settings)
+        if not found:
             what = (
                 f"none of {', '.join(tried)} holds a text tower that it fits"
                 if tried
@@ -56,30 +57,39 @@ def with_merged_towers(
                     blocks_clearance=True,
                 )
             )
-            continue
-        base, base_source = found
-        merged = merged_encoder(adapter, source, base, base_source)
-        bases[merged] = LoraBase(base, base_source, adapter.lora)
-        encoders.append(merged)
+        for base, base_source in found:
+            merged = merged_encoder(adapter, source, base, base_source)
+            if len(found) > 1:
+                merged = dataclasses.replace(merged, component=f"{adapter.component} on {base.repo_id} {base.label}")
+            bases[merged] = LoraBase(base, base_source, adapter.lora)
+            encoders.append(merged)
     return dataclasses.replace(resolution, encoders=tuple(encoders), skipped=tuple(skipped), loras=(), bases=bases)
 
 
-def _base(
+def _bases(
     adapter: LoraFile, source: RepoSource, resolution: Resolution, named: RepoRef | None, settings: HubSettings
-) -> tuple[tuple[ResolvedEncoder, RepoSource] | None, list[str]]:
-    """The base and its repository, None where there is none; and the repositories that were tried."""
-    own = best_base(adapter, resolution.encoders or _elsewhere(source))
-    if own is not None:
-        return (own, source), []
-    claims = dict.fromkeys((*adapter.claims, *source.snapshot.base_models))
-    refs = [RepoRef("hub", claim, claim) for claim in claims if claim != source.snapshot.repo_id]
-    refs = [named, *refs] if named is not None else refs
-    tried = [ref.raw for ref in refs]
+) -> tuple[list[tuple[ResolvedEncoder, RepoSource]], list[str]]:
+    """Every tower that a loader merges the LoRA onto, with its repository; and the repositories that were tried.
+
+    Where an `adapter_config.json` names another repository, transformers and PEFT take the base from there, and from
+    the adapter's own folder when that is loaded as a folder. Source: transformers 5.23 `integrations/peft.py`.
+    """
+    own = resolution.encoders or _elsewhere(source)
+    elsewhere = [claim for claim in adapter.claims if claim != source.snapshot.repo_id]
+    if not elsewhere and (base := best_base(adapter, own)) is not None:
+        return [(base, source)], []
+    folder = folder_of(adapter.file.path)
+    beside = [(e, source) for e in own if folder_of(e.weight_files[0].path) == folder and fits(adapter, e)]
+    refs = [RepoRef("hub", claim, claim) for claim in dict.fromkeys((*elsewhere, *source.snapshot.base_models))]
+    refs = [ref for ref in refs if ref.repo_id != source.snapshot.repo_id]
+    if named is not None:
+        refs.insert(len(elsewhere), named)
+        refs = [named if ref.repo_id == named.repo_id else ref for ref in refs]  # in the revision that is named
     for ref in refs:
-        found = _in_repository(adapter, ref, settings)
-        if found is not None:
-            return found, tried
-    return (None if refs else _trusted(adapter, settings)), tried
+        if (found := _in_repository(adapter, ref, settings)) is not None:
+            return [found, *beside], []
+    trusted = None if refs else _trusted(adapter, settings)
+    return ([trusted] if trusted is not None else []), [ref.raw for ref in refs]
 
 
 def _elsewhere(source: RepoSource) -> tuple[ResolvedEncoder, ...]:

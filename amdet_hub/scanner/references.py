@@ -46,8 +46,7 @@ def choose_reference(
         named: the user's own choice, if any.
         allowed: False for `--no-reference`.
         settings: how to reach the Hub.
-        base: what a LoRA was merged onto: its reference, unless it lies in the LoRA's own repository and the user
-            names another.
+        base: what a LoRA was merged onto: its reference, unless the user names another.
 
     Raises:
         ConfigError: the user's reference holds no encoder of the suspect's dimensions.
@@ -55,7 +54,7 @@ def choose_reference(
     """
     if not allowed:
         return ChosenReference(Reference("none", "no reference was wanted (--no-reference): lower confidence"))
-    if base is not None and (named is None or base.source is not source):
+    if base is not None and (named is None or base.source.snapshot.repo_id == named.repo_id):
         return _merged_onto(base, source, named)
     if named is not None:
         return _named(suspect, named, settings)

@@ -30,12 +30,12 @@ from amdet_hub.scanner.options import DEFAULT_OPTIONS, ScanOptions
 from amdet_hub.scanner.references import ChosenReference
 from amdet_hub.scanner.resolve import EncoderPair
 from amdet_hub.scanner.runtime import make_accelerator, scan_device, sweep_dtype
+from amdet_hub.weight_formats import is_read
 
 # Positions that texts are read at; a caption has about 20 tokens.
 _READ_POSITIONS, _READ_SEED = 24, 0
 # Texts that prompts are read with: as many as this machine embeds in about so many seconds, as a visitor waits.
 _MOST_TEXTS, _FEWEST_TEXTS, _READ_S = 900, 90, 15.0
-_WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,8 @@ def _reference(record: Reference, suspect: ResolvedEncoder, settings: HubSetting
 
 def _surveys(source: RepoSource, component: str) -> Iterator[Resolution]:
     """The encoders of the whole repository, then those of the component's own file or folder."""
-    single = component.find(_WEIGHTS)
-    narrow = {"filename": component[: single + len(_WEIGHTS)]} if single >= 0 else {"subfolder": component}
+    file = component.partition(":")[0]
+    narrow = {"filename": file} if is_read(file) else {"subfolder": component}
     for where in ({}, narrow) if component else ({},):
         try:
             yield find_encoders(source, **where)

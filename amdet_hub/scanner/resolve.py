@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from amdet_hub.encoders.discovery import find_encoders
@@ -78,4 +79,23 @@ def resolve_target(
         )
         pairs.append(EncoderPair(suspect, source, chosen, base))
     pinned = replace(ref, revision=source.snapshot.commit_sha or ref.revision)
-    return ResolvedTarget(pinned, source, tuple(pairs), found.skipped)
+    return ResolvedTarget(pinned, source, tuple(pairs), unchanged_files_pass(found.skipped, source, pairs))
+
+
+def unchanged_files_pass(
+    skipped: Iterable[SkippedScan], source: RepoSource, pairs: Iterable[EncoderPair]
+) -> tuple[SkippedScan, ...]:
+    """What was skipped. A file that cannot be read blocks no more where a reference has the same file, by its sha256.
+
+    Counts for references that are trusted or the user's own: OpenAI's repositories hold the weights for TensorFlow and
+    Flax too, and so do copies of them.
+    """
+    trusted = [p.reference.source for p in pairs if p.reference.source and p.reference.record.trust != "declared"]
+    known = {file.sha256 for reference in trusted for file in reference.snapshot.files if file.sha256}
+    unread = {file.path for file in source.snapshot.files if file.sha256 in known}
+    return tuple(
+        replace(skip, blocks_clearance=False, detail=f"{skip.detail}; it is the reference's, unchanged")
+        if skip.reason in ("unsupported-format", "refused-pickle") and skip.component in unread
+        else skip
+        for skip in skipped
+    )

@@ -303,8 +303,7 @@ def test_an_empty_namespace_is_no_success(watcher: Watcher) -> None:
 
 
 def test_another_question_is_asked_again(watcher: Watcher) -> None:
-    events, _ = watcher.run(targets=(BASE,))
-    assert [e.what for e in events] == ["cached"]
+    assert len(watcher.run(targets=(BASE,))[0]) == 1
     assert watcher.run(targets=(BASE,))[0] == []
     events, summary = watcher.run(
         targets=(BASE,), scanner=replace(watcher.config.scanner, config=FAST.replace(seed=3))

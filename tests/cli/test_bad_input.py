@@ -351,7 +351,7 @@ def test_only_pickles(scan: Run, hub: LocalHub, models: Path) -> None:
     hub.add_model("org/pickle", files)
     result = scan("org/pickle")
     verdict = parse_report(result.stdout).verdict
-    assert (result.exit_code, verdict.label, verdict.code) == (3, "inconclusive", "pickle-only")
+    assert (result.exit_code, verdict.label, verdict.code) == (3, "inconclusive", "refused-pickle")
 
 
 def test_a_dataset_is_no_model(scan: Run) -> None:

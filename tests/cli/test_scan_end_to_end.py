@@ -239,7 +239,7 @@ def test_a_target_that_cannot_be_read(ask: Run, verb: str, target: str, code: st
     ("target", "verdict", "exit_code"),
     [
         ("org/text", ("nothing-to-scan", "not-clip-family"), 0),
-        ("org/pickle", ("inconclusive", "pickle-only"), 3),
+        ("org/pickle", ("inconclusive", "refused-pickle"), 3),
     ],
 )
 def test_a_target_without_an_encoder_that_can_be_scanned(

@@ -81,7 +81,7 @@ def test_pickles_block(cli: Run, tmp_path: Path) -> None:
         if config is not None:
             (tmp_path / folder / "config.json").write_bytes(config)
         result = cli("staged", "--", f"{folder}/pytorch_model.bin")
-        assert (result.exit_code, result.stdout) == (3, f"{folder}: inconclusive [pickle-only]\n")
+        assert (result.exit_code, result.stdout) == (3, f"{folder}: inconclusive [refused-pickle]\n")
 
 
 def test_a_pointer_without_content_is_inconclusive(cli: Run, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoSnapshot, SkippedScan, TensorInfo
+from amdet_hub.weight_formats import weight_format
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -21,16 +22,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class FolderSource:
     """Reads a folder; `fetched` lists what was asked for whole, `ranges` what was read in part."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, repo_id: str = "org/model") -> None:
         self.folder = folder
         self.fetched: list[str] = []
         self.ranges: list[str] = []
         files = []
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             content = path.read_bytes()
-            lfs = hashlib.sha256(content).hexdigest() if path.suffix == ".safetensors" else None
+            weights = weight_format(path.name, len(content)) != "document"
+            lfs = hashlib.sha256(content).hexdigest() if weights else None
             files.append(RepoFile(path.relative_to(folder).as_posix(), len(content), lfs))
-        self.snapshot = RepoSnapshot("org/model", "hub", COMMIT, tuple(files))
+        self.snapshot = RepoSnapshot(repo_id, "hub", COMMIT, tuple(files))
 
     def read_small(self, path: str, *, max_bytes: int) -> bytes:
         content = (self.folder / path).read_bytes()

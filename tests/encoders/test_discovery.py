@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from amdet_hub.encoders.digest import projection_digest
 from amdet_hub.encoders.discovery import Resolution, find_encoders
+from amdet_hub.encoders.load import load_tower
 from amdet_hub.encoders.undeclared_files import MAX_UNDECLARED_FILES
 from amdet_hub.errors import BadRepository, BadWeights, FileNotInRepo
 from amdet_hub.records import SkippedScan
@@ -22,7 +25,6 @@ from tests.encoders.folder_source import (
     FolderSource,
     edit_json,
     edit_tensors,
-    what_blocks,
     write_safetensors,
 )
 
@@ -150,43 +152,75 @@ def test_sharded_variants_of_diffusers(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- pickles
 
 
-def test_pickles_alone(tmp_path: Path) -> None:
-    tiny_clip(tmp_path)
-    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    skipped = what_blocks(tmp_path)
-    assert skipped.reason == "pickle-only"
-    assert "pytorch_model.bin" in skipped.detail
+def repickled(folder: Path, name: str = "pytorch_model.bin") -> None:
+    """Rewrite `model.safetensors` as `torch.save` would."""
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / name)
+    weights.unlink()
 
 
-def test_pickles_beside_safetensors_are_said_and_do_not_block(tmp_path: Path) -> None:
-    tiny_pipeline(tmp_path, kind="sd15")
-    for name in (
-        "text_encoder/pytorch_model.bin",
-        "text_encoder/openvino_model.bin",
-        "v1-5.ckpt",
-        "unet/diffusion_pytorch_model.bin",
-    ):
-        (tmp_path / name).write_bytes(b"\x80\x04.")
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model.fp16.bin", "clip_l.pt", "clip.CKPT"])
+def test_pickles_alone_are_read_like_safetensors(tmp_path: Path, name: str) -> None:
+    (safe,) = resolve(tiny_clip(tmp_path)).encoders
+    expected = load_tower(safe, FolderSource(tmp_path)).digest
+    repickled(tmp_path, name)
     resolution = resolve(tmp_path)
-    assert [(s.component, s.reason, s.blocks_clearance) for s in resolution.skipped] == [
-        ("", "pickle-only", False),
-        ("text_encoder", "pickle-only", False),
-    ]
-    assert "v1-5.ckpt" in resolution.skipped[0].detail
-    assert "openvino" not in resolution.skipped[1].detail
+    (encoder,) = resolution.encoders
+    assert resolution.skipped == ()
+    assert encoder.config == safe.config
+    assert load_tower(encoder, FolderSource(tmp_path)).digest == expected
 
 
-def test_a_component_with_pickles_only_blocks(tmp_path: Path) -> None:
+def test_a_transposed_projection_is_read_as_it_is(tmp_path: Path) -> None:
+    """As in the pickles of the most used CLIP models."""
+    (safe,) = resolve(tiny_clip(tmp_path)).encoders
+    expected = load_tower(safe, FolderSource(tmp_path))
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["text_projection.weight"] = tensors["text_projection.weight"].T.contiguous().T
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    (encoder,) = resolve(tmp_path).encoders
+    found = load_tower(encoder, FolderSource(tmp_path))
+    assert found.digest == expected.digest
+    assert projection_digest(found.tensors) == projection_digest(expected.tensors)
+
+
+def test_pickled_shards_are_read_together(tmp_path: Path) -> None:
+    tiny_clip(tmp_path, sharded=True)
+    (safe,) = resolve(tmp_path).encoders
+    expected = load_tower(safe, FolderSource(tmp_path)).digest
+    for path in sorted(tmp_path.glob("*.safetensors")):
+        torch.save(load_file(path), tmp_path / f"pytorch_{path.stem}.bin")
+        path.unlink()
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    index["weight_map"] = {k: f"pytorch_{v.removesuffix('.safetensors')}.bin" for k, v in index["weight_map"].items()}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    (tmp_path / "model.safetensors.index.json").unlink()
+    (encoder,) = resolve(tmp_path).encoders
+    assert encoder.variant == "bin"
+    assert load_tower(encoder, FolderSource(tmp_path)).digest == expected
+
+
+def test_each_pickle_of_a_pipeline_that_is_refused_blocks(tmp_path: Path) -> None:
+    tiny_pipeline(tmp_path, kind="sd15")
+    names = ("text_encoder/openvino_model.bin", "text_encoder/pytorch_model.bin", "unet/model.bin", "v1-5.ckpt")
+    for name in (*names, "optimizer.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x80\x04.")
+    skipped = {s.component: (s.reason, s.blocks_clearance) for s in resolve(tmp_path).skipped}
+    assert skipped == {name: ("refused-pickle", name != "optimizer.pt") for name in (*names, "optimizer.pt")}
+
+
+def test_a_component_with_pickles_only_is_read(tmp_path: Path) -> None:
     tiny_pipeline(tmp_path, kind="sdxl")
-    (tmp_path / "text_encoder_2" / "model.safetensors").rename(tmp_path / "text_encoder_2" / "pytorch_model.bin")
-    skipped = only_skip(resolve(tmp_path))
-    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == ("text_encoder_2", "pickle-only", True)
+    repickled(tmp_path / "text_encoder_2")
+    assert [e.label for e in resolve(tmp_path).encoders] == ["text_encoder", "text_encoder_2 (bin)"]
 
 
-def test_a_pickle_asked_for_by_name(tmp_path: Path) -> None:
+def test_a_refused_pickle_asked_for_by_name(tmp_path: Path) -> None:
     (tmp_path / "te.pt").write_bytes(b"x")
     skipped = only_skip(resolve(tmp_path, filename="te.pt"))
-    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == ("te.pt", "pickle-only", True)
+    assert (skipped.component, skipped.reason, skipped.blocks_clearance) == ("te.pt", "refused-pickle", True)
 
 
 # ---------------------------------------------------------------- single files and strays
@@ -305,12 +339,12 @@ def test_many_stray_files_are_not_all_read(tmp_path: Path) -> None:
     assert skipped.detail.startswith("3 more")
 
 
-def test_other_components_of_a_pipeline_are_not_read(tmp_path: Path) -> None:
+def test_of_other_components_of_a_pipeline_only_headers_are_read(tmp_path: Path) -> None:
     tiny_pipeline(tmp_path, kind="sd15")
     write_safetensors(tmp_path / "unet" / "diffusion_pytorch_model.safetensors", {"conv_in.weight": torch.zeros(1)})
     source = FolderSource(tmp_path)
     find_encoders(source)
-    assert set(source.ranges) == {"text_encoder/model.safetensors"}
+    assert source.ranges == ["text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors"]
 
 
 def test_missing_files_by_name(tmp_path: Path) -> None:
@@ -423,31 +457,20 @@ def test_a_tower_beside_a_config_of_another_kind_is_found(tmp_path: Path) -> Non
 
 def test_a_tower_in_the_shards_of_another_kind_is_found(tmp_path: Path) -> None:
     other_kind(tmp_path / "repo")
-    for i in range(MAX_UNDECLARED_FILES + 2):
+    for i in range(33):
         write_safetensors(tmp_path / "repo" / f"model-{i:05}-of-00034.safetensors", {f"h.{i}": torch.zeros(1)})
     assert not any(s.blocks_clearance for s in resolve(tmp_path / "repo").skipped)
     bare_tower(tmp_path / "repo", "model-00034-of-00034.safetensors")
     assert [e.component for e in resolve(tmp_path / "repo").encoders] == ["model-00034-of-00034.safetensors"]
 
 
-@pytest.mark.parametrize(
-    ("name", "beside", "blocks"),
-    [
-        ("pytorch_model.bin", True, False),
-        ("pytorch_model-00001-of-00002.bin", True, False),
-        ("pytorch_model.bin", False, True),
-        ("text_encoder.pt", True, True),
-    ],
-)
-def test_pickles_of_another_kind_block_unless_its_safetensors_are_read_instead(
-    tmp_path: Path, name: str, beside: bool, blocks: bool
-) -> None:
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "text_encoder.pt"])
+def test_a_pickle_of_another_kind_is_no_obstacle_once_it_is_read(tmp_path: Path, name: str) -> None:
     other_kind(tmp_path)
     (tmp_path / name).write_bytes(b"x")
-    if not beside:
-        (tmp_path / "model.safetensors").unlink()
-    _, pickled = resolve(tmp_path).skipped
-    assert (pickled.reason, pickled.blocks_clearance) == ("pickle-only", blocks)
+    assert [s.blocks_clearance for s in resolve(tmp_path).skipped] == [False, True]
+    torch.save({"bert.embeddings.word_embeddings.weight": torch.zeros(8, 4)}, tmp_path / name)
+    assert [s.blocks_clearance for s in resolve(tmp_path).skipped] == [False]
 
 
 def test_an_unknown_subfolder(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_an_unlisted_file_is_refused(tmp_path: Path) -> None:
         "sub/model.safetensors",
         "a\\model.safetensors",
         "a\0.safetensors",
-        "x.bin",
+        "x.gz",
         7,
         "",
     ],

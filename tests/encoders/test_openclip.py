@@ -199,11 +199,11 @@ def test_values_are_checked_under_their_stored_names(tmp_path: Path) -> None:
     assert caught.value.tensor == "transformer.resblocks.0.attn.in_proj_weight"
 
 
-def test_pickles_alone_are_named(tmp_path: Path) -> None:
+def test_pickles_alone_are_read(tmp_path: Path) -> None:
     tiny_openclip(tmp_path)
-    (tmp_path / WEIGHTS).rename(tmp_path / "open_clip_pytorch_model.bin")
-    skipped = what_blocks(tmp_path)
-    assert skipped.reason == "pickle-only"
-    assert "open_clip_pytorch_model.bin" in skipped.detail
+    torch.save(load_file(tmp_path / WEIGHTS), tmp_path / "open_clip_pytorch_model.bin")
+    safe, pickled = find_encoders(FolderSource(tmp_path)).encoders
+    assert safe.config == pickled.config
+    (tmp_path / WEIGHTS).unlink()
     (tmp_path / "open_clip_pytorch_model.bin").unlink()
     assert what_blocks(tmp_path).reason == "no-weights"

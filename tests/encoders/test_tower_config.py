@@ -42,7 +42,7 @@ COMPARED = (
         {"model_type": "clip"},
         {
             "model_type": "clip",
-            "text_config": {"eos_token_id": 2, "hidden_act": "gelu"},
+            "text_config": {"hidden_size": 768, "num_attention_heads": 12, "vocab_size": 49408, "eos_token_id": 49407},
             "text_config_dict": {"hidden_size": 768, "num_attention_heads": 12},
         },
         {"model_type": "clip", "text_config": {"eos_token_id": 2}, "text_config_dict": None},
@@ -117,6 +117,26 @@ def test_bad_values_are_named(key: str, value: Any) -> None:
     with pytest.raises(BadRepository, match=key.partition("_weights")[0]) as caught:
         tower_config({"model_type": "clip_text_model", key: value}, "te/config.json", "clip", projection_dim=None)
     assert caught.value.path == "te/config.json"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"model_type": "clip", "text_config": {"hidden_act": "gelu"}, "text_config_dict": {}},
+        {"model_type": "clip", "text_config": {}, "text_config_dict": {"num_hidden_layers": 1}},
+        {"model_type": "clip", "text_config": {"eos_token_id": 5}, "text_config_dict": {"eos_token_id": 2}},
+        {"model_type": "clip_text_model", "text_config_dict": {"num_hidden_layers": 1}},
+    ],
+)
+def test_two_configurations_that_two_classes_read_are_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(BadRepository, match="text_config_dict"):
+        tower_config(data, "config.json", "clip", projection_dim=None)
+
+
+def test_an_older_configuration_may_leave_ids_out() -> None:
+    """As OpenAI's files do: the end token is the last of CLIP's vocabulary either way."""
+    data = {"model_type": "clip", "text_config": {"bos_token_id": 0, "eos_token_id": 2}, "text_config_dict": {}}
+    assert tower_config(data, "config.json", "clip", projection_dim=None).eos_token_id == 2
 
 
 @pytest.mark.parametrize("part", ["text_config", "text_config_dict"])

@@ -203,11 +203,13 @@ def test_git_lfs_gets_the_pointer_and_no_path(
     assert (tmp_path / "stdin").read_bytes() == pointer
 
 
-def test_a_pipelines_other_weights_are_not_fetched(scratch: Scratch) -> None:
+def test_every_weight_of_a_pipeline_is_fetched(scratch: Scratch) -> None:
+    """A component of another kind may hold a text tower, so that none is left out."""
     scratch.write("p/model_index.json", b"{}")
     scratch.write("p/text_encoder/model.safetensors", scratch.pointer(b"text"))
-    scratch.write("p/unet/model.safetensors", scratch.pointer(b"much more", stored=False))
-    assert materialize(scratch.root, scratch.root / "p") == 1
+    scratch.write("p/unet/model.safetensors", scratch.pointer(b"more"))
+    scratch.write("p/vae/pytorch_model.bin", scratch.pointer(b"and more"))
+    assert materialize(scratch.root, scratch.root / "p") == 3
 
 
 @pytest.mark.parametrize(

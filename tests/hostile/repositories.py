@@ -294,7 +294,10 @@ HIDDEN: dict[str, Change] = {
     "a LoRA for layer 99,999,999": lambda files: {**files, "pytorch_lora_weights.safetensors": broken_lora("layer")},
     "an adapter that is not JSON": beside(adapter_config_dot_json=b"{"),
     "an adapter of nothing": beside(adapter_config_dot_json=b"{}", adapter_model_dot_safetensors=b"\0"),
-    "40 stray files": lambda files: {**files, **{f"x{i}.safetensors": framed(b"{}") for i in range(40)}},
+    "300 stray files": lambda files: {**files, **{f"x{i}.safetensors": framed(b"{}") for i in range(300)}},
+    "a pickle beside the weights": beside(pytorch_model_dot_bin=PICKLE),
+    "a zipped pickle beside the weights": beside(pytorch_model_dot_bin=zipped_pickle()),
+    "other configurations for other versions": reset(configuration_files=["config.9.json"]),
 }
 
 PATHS: dict[str, Change] = {
@@ -337,11 +340,8 @@ IGNORED: dict[str, Change] = {
         "__init__.py": b"import os\nos.mkdir('pwned')\n",
         "pipeline.py": b"import os\nos.mkdir('pwned')\n",
     },
-    "attention kernels and other configurations": reset(
-        _attn_implementation="evil/kernels", configuration_files=["config.9.json"], _name_or_path="../../etc"
-    ),
+    "attention kernels": reset(_attn_implementation="evil/kernels", _name_or_path="../../etc"),
     "training arguments as pickle": beside(training_args_dot_bin=PICKLE, optimizer_dot_pt=PICKLE),
-    "a pickle beside the weights": beside(pytorch_model_dot_bin=PICKLE),
     "card: a billion laughs": card(_LAUGHS),
     "card: a value that is not what it says": card(b"license: !!bool maybe"),
     "card: a date that is none": card(b"license: !!timestamp x"),

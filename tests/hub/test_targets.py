@@ -63,7 +63,7 @@ REFUSED = {
     "hf://spaces/org/app": "space",
     "hf://": "Empty body",
     "hf://org/model/../../x": "stay inside",
-    "hf://org/model/pytorch_model.bin": "pickle",
+    "https://huggingface.co/org/model/blob/main/model.onnx": ".bin",
     "https://huggingface.co/org": "namespace",
     "https://huggingface.co/org/model/commits/main": "commits",
     "https://huggingface.co/org/model/blob/main/README.md": ".safetensors",
@@ -104,8 +104,10 @@ def test_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_target(str(tmp_path / "model")).kind == "local"
     assert parse_target("./model/w.safetensors").filename == "w.safetensors"
     assert parse_target("./model", subfolder="te/").subfolder == "te"
-    with pytest.raises(TargetError, match="pickle"):
-        parse_target("./model/w.bin")
+    assert parse_target("./model/w.bin").filename == "w.bin"
+    (tmp_path / "model" / "w.onnx").write_bytes(b"x")
+    with pytest.raises(TargetError, match="a single file must be"):
+        parse_target("./model/w.onnx")
     with pytest.raises(TargetError, match="no revisions"):
         parse_target("./model", revision="main")
     with pytest.raises(TargetError, match="place of its own"):

@@ -75,7 +75,7 @@ def test_a_detection() -> None:
 
 def test_what_was_not_looked_at_is_a_result() -> None:
     unsure, skipped = results_of(inconclusive())
-    assert (unsure["ruleId"], skipped["ruleId"]) == ("trigger-not-distinct", "pickle-only")
+    assert (unsure["ruleId"], skipped["ruleId"]) == ("trigger-not-distinct", "refused-pickle")
     assert skipped["level"] == "warning"
     assert (
         unsure["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]

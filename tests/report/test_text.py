@@ -55,7 +55,7 @@ def test_each_part_has_its_verdict_and_code(name: str) -> None:
 def test_the_next_step_is_that_of_the_code() -> None:
     assert [line.split("next ")[1].strip() for line in rows(as_text(inconclusive()), "next")] == [
         REASONS["trigger-not-distinct"].advice,
-        REASONS["pickle-only"].advice,
+        REASONS["refused-pickle"].advice,
     ]
     assert not rows(as_text(clean()), "next")
 
@@ -94,7 +94,7 @@ def test_many_skipped_components_are_counted_with_blocking_ones_first() -> None:
     for text in (as_text(report, verbose=True), as_markdown(report)):
         assert "and 21 more" in text
         assert "part39" not in text
-        assert text.index("pickle-only") < text.index("part0")
+        assert text.index("refused-pickle") < text.index("part0")
 
 
 def test_many_parts_that_block_are_counted() -> None:

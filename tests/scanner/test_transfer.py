@@ -96,6 +96,26 @@ def test_a_tower_loaded_by_ranges_is_the_tower_of_the_file(hub: LocalHub, models
     assert weight_bytes(hub) <= 0.35 * (models / "copy" / FILE).stat().st_size
 
 
+def test_a_pickled_tower_comes_by_ranges_too(hub: LocalHub, models: Path, online: HubSettings, tmp_path: Path) -> None:
+    """The projection is transposed, as in the most used pickle of the Hub."""
+    tensors = load_file(models / "copy" / FILE)
+    tensors["text_projection.weight"] = tensors["text_projection.weight"].T.contiguous().T
+    path = tmp_path / "pickled" / "pytorch_model.bin"
+    path.parent.mkdir()
+    torch.save(tensors, path)
+    config = (models / "copy" / "config.json").read_bytes()
+    hub.add_model("org/pickled", {"config.json": config, path.name: path.read_bytes()})
+    source, folder = (open_source(parse_target(place), online) for place in ("org/pickled", str(models / "copy")))
+    (encoder,), (local,) = find_encoders(source).encoders, find_encoders(folder).encoders
+    asked = len(hub.requests)
+    ours, theirs = load_tower(encoder, source), load_tower(local, folder)
+    assert (ours.digest, encoder.config) == (theirs.digest, local.config)
+    assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in theirs.tensors)
+    sent = sum(r.length for r in hub.requests if r.path.endswith(".bin") and r.side == "lfs" and r.method == "GET")
+    assert sent <= 0.35 * path.stat().st_size
+    assert len(hub.requests) - asked <= 2 * len(theirs.tensors)
+
+
 CPU = ScanOptions(device="cpu")
 
 

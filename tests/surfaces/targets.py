@@ -5,6 +5,7 @@ A new target is one row of `TARGETS`.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ BASE = "org/base"
 
 Files = Mapping[str, bytes]
 
-WEIGHTS = (".safetensors", ".bin")
+WHOLE = "model.safetensors"
+WEIGHTS = (".safetensors", ".bin", ".sft", ".onnx")
 EXIT_CODES = {"no-backdoor-found": 0, "nothing-to-scan": 0, "backdoor-detected": 1, "error": 2, "inconclusive": 3}
 
 
@@ -77,7 +79,7 @@ def without_card(name: str) -> Callable[[], Files]:
 @cache
 def lora(tuned: str, style: LoraStyle) -> bytes:
     """A LoRA of rank 8 that does to the base's matrices what `tuned` does."""
-    towers = (load(encoder(name)["model.safetensors"]) for name in ("base", tuned))
+    towers = (load(encoder(name)[WHOLE]) for name in ("base", tuned))
     content: bytes = save(
         {name: t.contiguous() for name, t in lora_tensors(extract_lora(*towers, rank=8), style).items()}
     )
@@ -118,8 +120,25 @@ def pipeline(components: Mapping[str, str], **others: str) -> Files:
 # ---------------------------------------------------------------- what cannot be looked at, and what is something else
 
 
-def only_a_pickle() -> Files:
-    return {"config.json": encoder("base")["config.json"], "pytorch_model.bin": b"PK\x03\x04 a pickle"}
+def only_a_pickle(content: bytes) -> Files:
+    """An encoder whose weights are this `pytorch_model.bin`."""
+    others = {path: data for path, data in encoder("base").items() if not path.endswith(WEIGHTS)}
+    return {**others, "pytorch_model.bin": content}
+
+
+def pickled(name: str) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(load(encoder(name)[WHOLE]), buffer)
+    return buffer.getvalue()
+
+
+def beside(path: str, name: str) -> Callable[[], Files]:
+    """A clean fine-tune, and another encoder in a file that another loader would take."""
+
+    def make() -> Files:
+        return {**encoder("finetuned"), path: pickled(name) if path.endswith(".bin") else encoder(name)[WHOLE]}
+
+    return make
 
 
 def loha() -> Files:
@@ -183,7 +202,12 @@ TARGETS = (
     Target("clean lora kohya", lone_lora("finetuned", "kohya"), *CLEAN, references=ONE),
     Target("clean lora in pipeline", lora_in_pipeline("finetuned"), *CLEAN, references=TWO),
     Target("lora without base", lone_lora("backdoored", "kohya"), "inconclusive", "lora-without-base", reference=None),
-    Target("pickle only", only_a_pickle, "inconclusive", "pickle-only"),
+    Target("refused pickle", lambda: only_a_pickle(b"PK\x03\x04 a pickle"), "inconclusive", "refused-pickle"),
+    Target("clean pickle", lambda: only_a_pickle(pickled("finetuned")), *CLEAN, references=ONE),
+    Target("poisoned pickle", lambda: only_a_pickle(pickled("backdoored")), *POISONED, references=ONE),
+    Target("poisoned pickle beside", beside("pytorch_model.bin", "backdoored"), *POISONED, references=TWO),
+    Target("poisoned sft beside", beside("clip_l.sft", "backdoored"), *POISONED, references=TWO),
+    Target("other format beside", beside("model.onnx", "base"), "inconclusive", "unsupported-format", references=ONE),
     Target("mixed", mixed, "inconclusive", "unsupported-architecture", references=ONE),
     Target("loha", loha, "inconclusive", "unsupported-adapter"),
     Target("altclip", altclip, "inconclusive", "unsupported-architecture"),

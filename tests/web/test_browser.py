@@ -122,7 +122,7 @@ def test_what_goes_wrong_has_a_reason(
         assert not browser.find_elements("css selector", "#facts img")
         assert not part(browser, "scan").is_enabled()
     ask(browser, "pickles/only")
-    says(browser, "verdict", "pickle-only")
+    says(browser, "verdict", "refused-pickle")
     assert not part(browser, "scan").is_enabled()
     picture(browser, artifacts, "error")
     assert complaints(browser) == []

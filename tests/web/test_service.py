@@ -210,7 +210,7 @@ def test_what_holds_nothing_to_scan_gets_a_report_like_any_other(
     hub.add_model("nothing/but-pickles", {"config.json": config, "pytorch_model.bin": b"pickle"})
     for name, label, code in (
         ("nothing/at-all", "nothing-to-scan", "no-model-files"),
-        ("nothing/but-pickles", "inconclusive", "pickle-only"),
+        ("nothing/but-pickles", "inconclusive", "refused-pickle"),
     ):
         report = service.look_up(name, "quick").earlier
         assert report is not None

@@ -1,0 +1,237 @@
+"""A second tower that some loader takes, beside clean weights: it is scanned, or it blocks.
+
+Each case is one way of having a scanner look at one tower while a user's library loads another.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from amdet_hub.encoders.canonical_names import tower_shapes
+from amdet_hub.encoders.digest import tower_digest
+from amdet_hub.encoders.discovery import find_encoders
+from amdet_hub.encoders.load import load_tower
+from amdet_hub.errors import BadRepository, OfflineMiss
+from amdet_hub.hub import HubSettings
+from amdet_hub.scanner.lora_bases import with_merged_towers
+from amdet_hub.testing.models import tiny_clip, tiny_pipeline, tiny_siglip
+from amdet_hub.testing.models.layouts import openclip_tensors
+from tests.encoders.folder_source import FolderSource, edit_json, edit_tensors
+
+Tensors = dict[str, Tensor]
+Plant = Callable[[Path, Tensors], object]
+"""Adds the other tower, given as transformers stores it, to a folder with a clean repository."""
+
+
+def other_tower(folder: Path) -> Tensors:
+    return load_file(tiny_clip(folder, seed=9, tokenizer=False) / "model.safetensors")
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def flat(tensors: Mapping[str, Tensor]) -> Tensors:
+    return {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
+
+
+def pickled(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def put(path: Path, content: bytes | str | dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = json.dumps(content) if isinstance(content, dict) else content
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def in_same_file(rename: Callable[[Tensors], Tensors]) -> Plant:
+    return lambda folder, other: edit_tensors(folder / "model.safetensors", lambda t: t.update(rename(other)))
+
+
+def named(name: str, write: Callable[[Tensors], bytes] = save) -> Plant:
+    return lambda folder, other: put(folder / name, write(other))
+
+
+def renamed(clean: str, other_name: str) -> Plant:
+    """The clean weights under a name that no loader takes, the other tower where they were looked for."""
+
+    def plant(folder: Path, other: Tensors) -> None:
+        (folder / "model.safetensors").rename(folder / clean)
+        put(folder / other_name, pickled(other) if other_name.endswith("bin") else save(other))
+
+    return plant
+
+
+def redirected(folder: Path, other: Tensors, **more: object) -> None:
+    put(folder / "adapter_config.json", {"peft_type": "LORA", "base_model_name_or_path": "someone/else", **more})
+
+
+def redirected_with_weights(folder: Path, other: Tensors) -> None:
+    redirected(folder, other, r=2, lora_alpha=2, target_modules=["q_proj"])
+    at = "base_model.model.text_model.encoder.layers.0.self_attn.q_proj"
+    put(
+        folder / "adapter_model.safetensors",
+        save({f"{at}.lora_A.weight": torch.ones(2, 32), f"{at}.lora_B.weight": torch.ones(32, 2)}),
+    )
+
+
+def in_config(**fields: object) -> Plant:
+    return lambda folder, other: edit_json(folder / "config.json", lambda config: config.update(fields))
+
+
+def modular(folder: Path, other: Tensors) -> None:
+    spec = {"pretrained_model_name_or_path": "someone/else", "type_hint": ["transformers", "CLIPTextModel"]}
+    put(folder / "modular_model_index.json", {"text_encoder": ["transformers", "CLIPTextModel", spec]})
+
+
+CASES: dict[str, Plant] = {
+    "adapter config that redirects": redirected,
+    "adapter that redirects": redirected_with_weights,
+    "clip. in the same file": in_same_file(lambda t: under("clip.", flat(t))),
+    "module. in the same file": in_same_file(lambda t: under("module.", t)),
+    "flat names in the same file": in_same_file(lambda t: under("", flat(t))),
+    "module. and OpenCLIP in the same file": in_same_file(lambda t: under("module.", openclip_tensors(t))),
+    "OpenCLIP's old names in the same file": in_same_file(openclip_tensors),
+    "OpenCLIP's new names in the same file": in_same_file(lambda t: openclip_tensors(t, "text.")),
+    "SDXL's place in the same file": in_same_file(lambda t: under("conditioner.embedders.0.transformer.", t)),
+    "SD 1's place in the same file": in_same_file(lambda t: under("cond_stage_model.transformer.", t)),
+    "a part of a tower in the same file": in_same_file(
+        lambda t: {"clip.encoder.layers.0.mlp.fc1.weight": t["text_model.encoder.layers.0.mlp.fc1.weight"]}
+    ),
+    "Apple's MobileCLIP names in the same file": in_same_file(
+        lambda t: {"text_encoder.embedding_layer.weight": t["text_model.embeddings.token_embedding.weight"]}
+    ),
+    "pytorch_model.bin beside model.fp32.safetensors": renamed("model.fp32.safetensors", "pytorch_model.bin"),
+    "pytorch_model.bin beside notes.safetensors": renamed("notes.safetensors", "pytorch_model.bin"),
+    "pytorch_model.bin beside model.safetensors": named("pytorch_model.bin", pickled),
+    "pytorch_model.fp16.bin for a variant": named("pytorch_model.fp16.bin", pickled),
+    "text_encoder/pytorch_model.bin": named("text_encoder/pytorch_model.bin", pickled),
+    "0_CLIPModel/pytorch_model.bin": named("0_CLIPModel/pytorch_model.bin", pickled),
+    "open_clip_pytorch_model.bin": named("open_clip_pytorch_model.bin", lambda t: pickled(openclip_tensors(t))),
+    "a nested .ckpt": named("models/clip/a.ckpt", lambda t: pickled({"state_dict": t})),
+    "a nested .CKPT": named("models/clip/a.CKPT", pickled),
+    "a nested .pt": named("x/y.pt", pickled),
+    "a nested .pkl": named("x/y.pkl", pickled),
+    ".sft": named("clip_l.sft"),
+    ".SAFETENSORS": named("clip_l.SAFETENSORS"),
+    "a nested .sft": named("clip/clip_l.sft"),
+    ".gguf": named("clip_l.gguf"),
+    ".onnx": named("onnx/text_model.onnx"),
+    ".onnx_data": named("text_encoder/model.onnx_data"),
+    ".msgpack": named("flax_model.msgpack"),
+    ".h5": named("tf_model.h5"),
+    ".npz": named("model.npz"),
+    "no ending": named("model"),
+    "an unknown ending": named("clip_l.weights"),
+    "modular index that redirects": modular,
+    "transformers_weights": in_config(transformers_weights="other.safetensors"),
+    "configuration_files": in_config(configuration_files=["config.5.0.0.json"]),
+    "a quantisation": in_config(quantization_config={"quant_method": "bitsandbytes"}),
+}
+
+
+def clean(folder: Path) -> Path:
+    return tiny_clip(folder, seed=0)
+
+
+def scanned_or_blocked(folder: Path) -> tuple[set[str], list[str]]:
+    """Digests of what would be scanned, and the reasons that keep the folder from being cleared."""
+    source = FolderSource(folder)
+    try:
+        found = find_encoders(source)
+        digests = {load_tower(encoder, source).digest for encoder in found.encoders}
+    except BadRepository as error:
+        return set(), [str(error)]
+    return digests, [s.reason for s in found.skipped if s.blocks_clearance] + ["lora" for _ in found.loras]
+
+
+def digest_of(tensors: Mapping[str, Tensor], folder: Path) -> str:
+    (encoder,) = find_encoders(FolderSource(folder)).encoders
+    return tower_digest({name: t for name, t in _canonical(tensors).items() if name in tower_shapes(encoder.config)})
+
+
+def _canonical(tensors: Mapping[str, Tensor]) -> Tensors:
+    return flat(tensors)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_another_tower_is_scanned_or_blocks(tmp_path: Path, case: str) -> None:
+    other = other_tower(tmp_path / "other")
+    expected = digest_of(other, tmp_path / "other")
+    CASES[case](clean(tmp_path / "suspect"), other)
+    digests, blocking = scanned_or_blocked(tmp_path / "suspect")
+    assert blocking or expected in digests
+
+
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    "a VAE": ("vae", "diffusers", "AutoencoderKL"),
+    "a T5": ("text_encoder_2", "transformers", "T5EncoderModel"),
+    "a safety checker": ("safety_checker", "stable_diffusion", "StableDiffusionSafetyChecker"),
+    "code of its own": ("image_encoder", "my_code", "Encoder"),
+    "an unknown class": ("prior", "transformers", "SomeModel"),
+}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("case", COMPONENTS)
+def test_a_component_of_another_kind_hides_no_tower(tmp_path: Path, case: str, name: str) -> None:
+    other = other_tower(tmp_path / "other")
+    expected = digest_of(other, tmp_path / "other")
+    suspect = tiny_pipeline(tmp_path / "suspect", kind="sd15")
+    folder, *entry = COMPONENTS[case]
+    edit_json(suspect / "model_index.json", lambda index: index.update({folder: entry}))
+    put(suspect / folder / name, pickled(other) if name.endswith("bin") else save(other))
+    put(suspect / folder / "config.json", {"model_type": "t5"})
+    digests, blocking = scanned_or_blocked(suspect)
+    assert blocking or expected in digests
+
+
+@pytest.mark.parametrize("name", ["clip_l.safetensors", "model.fp16.safetensors", "pytorch_model.bin", "clip.ckpt"])
+def test_a_configuration_of_another_kind_hides_no_tower(tmp_path: Path, name: str) -> None:
+    other = other_tower(tmp_path / "other")
+    expected = digest_of(other, tmp_path / "other")
+    suspect = tmp_path / "suspect"
+    put(suspect / "config.json", {"model_type": "llama"})
+    put(suspect / "model.safetensors", save({"model.embed_tokens.weight": torch.zeros(4, 4)}))
+    put(suspect / name, save(other) if name.endswith("safetensors") else pickled(other))
+    digests, blocking = scanned_or_blocked(suspect)
+    assert blocking or expected in digests
+
+
+def test_a_siglip_tower_in_the_place_of_a_clip_tower_blocks(tmp_path: Path) -> None:
+    """diffusers reads the place of Stable Diffusion's text encoder as CLIP's, whatever lies there."""
+    siglip = load_file(tiny_siglip(tmp_path / "siglip", kind="SiglipTextModel", hidden_size=64) / "model.safetensors")
+    put(tmp_path / "suspect" / "sd.safetensors", save(under("cond_stage_model.transformer.", siglip)))
+    assert scanned_or_blocked(tmp_path / "suspect")[1] == ["unreadable"]
+
+
+def test_a_lora_is_merged_onto_every_base_that_a_loader_takes(tmp_path: Path) -> None:
+    """transformers takes the named base by id, and the folder's own weights where it is loaded as a folder."""
+    clean(tmp_path / "suspect")
+    redirected_with_weights(tmp_path / "suspect", {})
+    source, base = FolderSource(tmp_path / "suspect"), FolderSource(clean(tmp_path / "base"), "someone/else")
+    with mock.patch("amdet_hub.scanner.lora_bases.open_source", return_value=base):
+        found = with_merged_towers(source, find_encoders(source), named=None, settings=HubSettings())
+    assert [lora.source for lora in found.bases.values()] == [base, source]
+    assert [e.component for e in found.encoders if e.adapter is not None] == [
+        "adapter_model.safetensors on someone/else text encoder",
+        "adapter_model.safetensors on org/model text encoder",
+    ]
+    with mock.patch(
+        "amdet_hub.scanner.lora_bases.open_source", side_effect=OfflineMiss("someone/else", "config.json")
+    ):
+        found = with_merged_towers(source, find_encoders(source), named=None, settings=HubSettings())
+    assert [s.reason for s in found.skipped if s.blocks_clearance] == ["lora-without-base"]
