@@ -8,6 +8,8 @@ CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 # Workers of the test run. One thread for each, and for the demonstration: in matrices this small a second thread costs more than it brings.
 WORKERS ?= 2
+# open_clip and what only it needs, in a folder that only tests/differential looks into: see the extra `openclip` in pyproject.toml.
+OPENCLIP := open_clip_torch torchvision timm ftfy wcwidth
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -66,6 +68,7 @@ $(VENV)/installed-docs: $(VENV)/installed
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "Installing what the tests need"
 	@$(INSTALL) --no-build-isolation -c constraints.txt -e '.[dev]'
+	@$(INSTALL) --no-deps --upgrade --target $(VENV)/openclip -c constraints.txt $(OPENCLIP)
 	@touch $@
 
 # pip is the last thing that venv makes: a folder without it is an interrupted one, and is made again.

@@ -1,0 +1,48 @@
+"""The quick profile: what the real libraries load from 300 repositories was scanned, or the scan blocks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.differential.repositories import make_repository
+
+QUICK = 300
+# The loaders whose rules are tried, each of which must load something.
+LIBRARIES = ("transformers", "diffusers", "peft", "sentence-transformers", "open_clip")
+
+
+@pytest.mark.timeout(900)
+def test_each_tower_that_a_library_loads_was_scanned_or_the_scan_blocks(tmp_path: Path) -> None:
+    """In a process of its own: the libraries read their environment when they are imported."""
+    command = [sys.executable, "-m", "tests.differential", "--repositories", str(QUICK), "--seed", "1"]
+    finished = subprocess.run(
+        [*command, "--json", str(tmp_path / "counts.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (tmp_path / "counts.json").exists(), finished.stderr[-2000:]
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert counts["ordinary"] + counts["hostile"] == QUICK
+    assert not counts["ordinary nothing loaded"]
+    assert counts["ordinary blocked"] <= 0.15 * counts["ordinary"]
+    for library in LIBRARIES:
+        assert counts.get(f"loaded by {library}") or counts.get(f"not installed: {library}"), library
+    assert (finished.returncode, counts["mismatches"]) == (0, 0), finished.stdout[-4000:]
+
+
+def test_a_seed_makes_the_same_repository_again(tmp_path: Path) -> None:
+    for seed in (2, 3, 5):
+        made = [make_repository(tmp_path / f"{seed} {again}", seed).folder for again in (1, 2)]
+        first, second = (
+            {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for folder in made
+        )
+        assert first == second
