@@ -19,8 +19,11 @@ The help text of every verb, as `{PROGRAM} VERB --help` prints it. `make docs` w
 to the program.
 
 The report goes to standard output and nothing else does. Progress and talk go to standard error. A flag beats an
-environment variable (`AMDET_HUB_PRESET` for `--preset`, and so on), which beats `--config FILE` or `[tool.amdet-hub]`
-of `./pyproject.toml`.
+environment variable (`AMDET_HUB_PRESET` for `--preset`, and so on), which beats `--config FILE`.
+
+A `pyproject.toml` in the working directory may have come with a cloned repository. Without `--config`, its table
+`[tool.amdet-hub]` may set `device`, `format` and `progress`. Any other key there is an error, because it could weaken
+the scan or send a token elsewhere. `--config pyproject.toml` lets the whole table count.
 
 See also: [exit codes](exit-codes.md), [reason codes](reasons.md), [errors](errors.md),
 [shell completion and `hf-amdet`](../how-to/shell.md).

@@ -1,8 +1,8 @@
 """`--config FILE` and `[tool.amdet-hub]` of `./pyproject.toml`: defaults below the environment.
 
 Knows: which keys a file may hold and of what type. Refuses to know: what the settings do. A `pyproject.toml` that
-merely lies in the working directory may have come with a cloned repository, so it may say how to scan but not where a
-token is sent.
+merely lies in the working directory may have come with a cloned repository: it may set `UNNAMED_KEYS`, which change no
+verdict, and nothing else.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ KEYS: Mapping[str, type] = {
 }
 """Plain keys, named like the flags. `timeout`, `max-download` and `max-memory` may also be bare numbers."""
 
-EXPLICIT_ONLY = ("endpoint", "cache-dir", "output")
-"""Keys that only a file named by `--config` may set: they decide where a token goes and where files are written."""
+UNNAMED_KEYS = ("device", "format", "progress")
+"""Keys that a `./pyproject.toml` may set unasked. All others weaken a scan, or choose where tokens and files go."""
 
 SCAN_TABLES = tuple(
     part.name for part in dataclasses.fields(STANDARD) if dataclasses.is_dataclass(getattr(STANDARD, part.name))
@@ -74,10 +74,8 @@ class FileSettings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The settings the file makes, as people write them."""
-        return tuple(k.replace("_", "-") for k in self.defaults) + tuple(
-            k.replace("__", ".").replace("_", "-") for k in self.scan
-        )
+        """The flags that the file sets, as people write them."""
+        return tuple(k.replace("_", "-") for k in self.defaults)
 
 
 def read_config(path: Path | None) -> FileSettings:
@@ -87,7 +85,7 @@ def read_config(path: Path | None) -> FileSettings:
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or has a key or value that is not ours; names the nearest
-            key.
+            key. Or a file that `--config` does not name has a key beyond `UNNAMED_KEYS`.
     """
     if path is not None:
         data = _load(path)
@@ -125,14 +123,14 @@ def _check(path: Path, data: Mapping[str, Any], *, explicit: bool) -> FileSettin
     for raw_key, value in data.items():
         key = raw_key.replace("_", "-")
         where = f"{path}: {raw_key}"
+        if key == "token":
+            raise ConfigError(where, "a token does not belong in a file; use `hf auth login` or HF_TOKEN")
+        if key not in KEYS and key not in SCAN_TABLES:
+            raise ConfigError(where, _unknown(key, [*KEYS, *SCAN_TABLES]))
+        if not explicit and key not in UNNAMED_KEYS:
+            raise ConfigError(where, f"may only be set in a file that --config names (--config {path}) or by a flag")
         if key in SCAN_TABLES:
             scan.update(_table_overrides(where, key, value))
-        elif key == "token":
-            raise ConfigError(where, "a token does not belong in a file; use `hf auth login` or HF_TOKEN")
-        elif key not in KEYS:
-            raise ConfigError(where, _unknown(key, [*KEYS, *SCAN_TABLES]))
-        elif key in EXPLICIT_ONLY and not explicit:
-            raise ConfigError(where, f"may only be set in a file named by --config, or with --{key}")
         else:
             defaults[key.replace("-", "_")] = _plain_value(where, key, value)
     return FileSettings(None if explicit else path, defaults, scan)

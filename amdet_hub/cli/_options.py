@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from amdet_hub.cli._config_file import FileSettings, read_config
+from amdet_hub.cli._config_file import UNNAMED_KEYS, FileSettings, read_config
 from amdet_hub.cli._help import F, option, stack
 from amdet_hub.cli._output import FORMATS, set_up_logging
 from amdet_hub.cli._values import duration, output, size
@@ -57,7 +57,10 @@ config_option = option(
     is_eager=True,
     expose_value=False,
     callback=_apply_config_file,
-    help="TOML file with settings named like these flags. Default: [tool.amdet-hub] of ./pyproject.toml.",
+    help=(
+        "TOML file with settings named like these flags. Without it, [tool.amdet-hub] of ./pyproject.toml may set"
+        f" {', '.join(UNNAMED_KEYS)}."
+    ),
 )
 
 revision_option = option(

@@ -96,7 +96,6 @@ def parse_request(ctx: click.Context, targets: Sequence[str], flags: Mapping[str
     scanner, listed = build_scanner(ctx, flags), asks_for_list(flags)
     if listed:
         refs = gather(refs, flags, scanner.hub)
-    refuse_settings_from_target(ctx, refs)
     state, baseline = flags.get("state"), flags.get("baseline")
     if state and baseline:
         raise click.UsageError(
@@ -190,16 +189,3 @@ def chosen_reference(ctx: click.Context, flags: Mapping[str, Any]) -> tuple[Repo
     if none or not named:
         return None, not none
     return parse_target(named, endpoint=flags.get("endpoint")), True
-
-
-def refuse_settings_from_target(ctx: click.Context, refs: Sequence[RepoRef]) -> None:
-    """A folder that is scanned may not say how it is scanned.
-
-    Raises:
-        ConfigError: `./pyproject.toml` was read on its own and lies inside a scanned folder.
-    """
-    path = opt.file_settings(ctx).unasked
-    for ref in refs:
-        if path and ref.kind == "local" and path.resolve().is_relative_to(Path(ref.repo_id).resolve()):
-            why = f"lies in the scanned folder '{ref.repo_id}', so it may not set how that is scanned"
-            raise ConfigError(str(path), why)

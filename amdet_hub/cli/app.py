@@ -50,8 +50,9 @@ Exit codes:
   3    inconclusive: something was not, or could not be, looked at
   130  interrupted
 
-Settings: a flag beats an environment variable (AMDET_HUB_PRESET for --preset, and so on), which beats --config FILE or
-[tool.amdet-hub] of ./pyproject.toml. HF_TOKEN and HF_ENDPOINT are read as every Hub client reads them.
+Settings: a flag beats an environment variable (AMDET_HUB_PRESET for --preset, and so on), which beats --config FILE.
+Without --config, [tool.amdet-hub] of ./pyproject.toml may set device, format and progress; any other key there is an
+error. HF_TOKEN and HF_ENDPOINT are read as every Hub client reads them.
 AMDET_HUB_DEBUG=1 shows tracebacks. A scan that finds nothing is no proof that there is nothing.
 
 Shell completion: eval "$(_AMDET_HUB_COMPLETE=bash_source amdet-hub)" in ~/.bashrc; zsh_source, fish_source likewise.

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from amdet_hub.cli import _options as opt
-from amdet_hub.cli._config_file import EXPLICIT_ONLY, KEYS, FileSettings, read_config
+from amdet_hub.cli._config_file import KEYS, SCAN_TABLES, UNNAMED_KEYS, FileSettings, read_config
 from amdet_hub.cli._request import build_scanner
 from amdet_hub.cli.scan import scan as scan_command
 from amdet_hub.config import ScanConfig
@@ -69,16 +69,14 @@ def test_the_file_itself_from_the_environment() -> None:
     assert seen(env={"AMDET_HUB_CONFIG": "c.toml"})["seed"] == 5
 
 
-def test_pyproject_of_the_working_directory() -> None:
+def test_a_pyproject_that_is_named() -> None:
     write(
         "pyproject.toml",
         '[project]\nname = "x"\n[tool.amdet-hub]\npreset = "paper"\n[tool.amdet-hub.inversion]\nrestarts = 3\n',
     )
-    found = seen()
+    found = seen("--config", "pyproject.toml")
     assert found["preset"] == "paper"
     assert found["config"] == ScanConfig.for_preset("paper").replace(inversion__restarts=3)
-    assert found["file"].names == ("preset", "inversion.restarts")  # type: ignore[attr-defined]
-    assert seen("--config", "pyproject.toml")["preset"] == "paper"
 
 
 def test_numbers_of_the_scan_are_typed() -> None:
@@ -135,14 +133,41 @@ def test_a_huge_file_is_refused() -> None:
         read_config(write("c.toml", "# " + "x" * (1 << 20)))
 
 
-@pytest.mark.parametrize("key", EXPLICIT_ONLY)
-def test_a_file_nobody_named_may_not_say_where_tokens_and_files_go(key: str) -> None:
-    value = '["json=a.json"]' if key == "output" else '"http://127.0.0.1:1"'
-    write("pyproject.toml", f"[tool.amdet-hub]\n{key} = {value}\n")
-    with pytest.raises(ConfigError) as refused:
+def test_a_pyproject_that_merely_lies_here_may_set_what_changes_no_verdict() -> None:
+    write("pyproject.toml", '[tool.amdet-hub]\ndevice = "cpu"\nformat = "json"\nprogress = false\n')
+    found = seen()
+    assert (found["device"], found["format"], found["progress"]) == ("cpu", "json", False)
+    assert set(found["file"].names) == set(UNNAMED_KEYS)  # type: ignore[attr-defined]
+
+
+VALUES = {str: '"1"', int: "1", bool: "true", list: '["json=a.json"]'}
+NAMED_ONLY = {key: VALUES[kind] for key, kind in KEYS.items() if key not in UNNAMED_KEYS} | dict.fromkeys(
+    SCAN_TABLES, "{}"
+)
+
+
+def test_the_keys_that_weaken_a_scan_are_among_those_that_need_config() -> None:
+    weaken = {"preset", "seed", "dtype", "reference", "no-reference", "timeout", "max-download", "max-memory"}
+    assert weaken | {"fail-on", "offline", "endpoint", "cache-dir", "output", "sweep"} <= set(NAMED_ONLY)
+
+
+@pytest.mark.parametrize("key", NAMED_ONLY)
+def test_a_pyproject_that_merely_lies_here_may_set_nothing_else(key: str) -> None:
+    write("pyproject.toml", f"[tool.amdet-hub]\n{key} = {NAMED_ONLY[key]}\n")
+    with pytest.raises(ConfigError, match=r"--config pyproject\.toml") as refused:
         read_config(None)
-    assert key in refused.value.name
-    assert key.replace("-", "_") in read_config(Path("pyproject.toml")).defaults
+    assert refused.value.name == f"pyproject.toml: {key}"
+    named = read_config(Path("pyproject.toml"))
+    assert key in SCAN_TABLES or key.replace("-", "_") in named.defaults
+
+
+@pytest.mark.parametrize("verb", [("scan", "org/m"), ("watch", "org/...", "--once"), ("mcp",), ("staged", "x.bin")])
+def test_a_refused_key_stops_every_verb_with_one_sentence(cli: Run, verb: tuple[str, ...]) -> None:
+    write("pyproject.toml", '[tool.amdet-hub]\nfail-on = "never"\n')
+    result = cli(*verb)
+    assert (result.exit_code, error_codes(result), result.stdout) == (2, ["config-error"], "")
+    assert "fail-on" in result.stderr
+    assert "--config" in result.stderr
 
 
 def test_somebody_elses_broken_pyproject_is_not_our_business() -> None:

@@ -210,11 +210,11 @@ def test_settings_of_a_scanned_folder_are_refused(
 
 
 def test_settings_nobody_named_are_announced(ask: Run) -> None:
-    Path("pyproject.toml").write_text('[tool.amdet-hub]\nseed = 3\nreference = "org/base"\n')
-    result = ask("scan", "org/copy", "--device", "cpu", "-f", "json")
+    Path("pyproject.toml").write_text('[tool.amdet-hub]\ndevice = "cpu"\nformat = "json"\n')
+    result = ask("scan", "org/copy", "--reference", "org/base")
     assert result.exit_code == 0, result.stderr
-    assert "Settings from pyproject.toml: seed, reference." in result.stderr
-    assert parse_report(result.stdout).config["seed"] == 3
+    assert "Settings from pyproject.toml: device, format." in result.stderr
+    assert parse_report(result.stdout).environment.device == "cpu"
 
 
 # ---------------------------------------------------------------- what goes wrong, in words

@@ -5,8 +5,8 @@ must appear, in this order; `...` stands for anything, and a space for any white
 `# exit code N` where that is not 0. Commands that cannot be run here stand in `MAPPED`, with a check in their place;
 nothing is skipped. A `sh` block of README.md is parsed by `tests/test_readme.py` and not run.
 
-The commands are those of the page, unchanged. The reference and the reduced settings come from the environment and
-from a `pyproject.toml` in the working directory, as they may for anybody.
+The commands are those of the page, unchanged. The reference and a file with reduced settings are named by the
+environment.
 """
 
 from __future__ import annotations
@@ -141,8 +141,7 @@ def world(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loc
     monkeypatch.chdir(tmp_path)
     for name in [n for n in os.environ if n.startswith("AMDET_HUB_")]:
         monkeypatch.delenv(name)
-    settings = "[tool.amdet-hub]\n" + FAST_TOML.replace("[sweep]", "[tool.amdet-hub.sweep]")
-    (tmp_path / "pyproject.toml").write_text(settings)
+    (tmp_path / "fast.toml").write_text(FAST_TOML)
     for folder in ("checkpoint", "base"):
         (tmp_path / folder).mkdir()
         for path, data in files_of("base").items():
@@ -151,6 +150,7 @@ def world(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loc
         "AMDET_HUB_ENDPOINT": hub.endpoint,
         "AMDET_HUB_CACHE_DIR": str(tmp_path / "cache"),
         "AMDET_HUB_REFERENCE": "org/base",
+        "AMDET_HUB_CONFIG": str(tmp_path / "fast.toml"),
         "HF_TOKEN": TOKEN,
     }.items():
         monkeypatch.setenv(name, value)
