@@ -34,6 +34,7 @@ from amdet_hub.cli._stored import read_baseline, read_report
 from amdet_hub.cli._values import duration
 from amdet_hub.errors import AmdetError
 from amdet_hub.github_action.comment import keep_comment
+from amdet_hub.github_action.deciding_files import DecidingFiles
 from amdet_hub.github_action.job import Inputs, inside, naming_file, read_event, read_inputs, workspace
 from amdet_hub.github_action.lfs import materialize
 from amdet_hub.github_action.runner import annotation, write_outputs, write_summary
@@ -46,7 +47,7 @@ from amdet_hub.report.escape import prose
 
 _CONFIG_FLAGS = ("seed", "device", "dtype", "max_memory", "max_download")
 """Settings that the checkout's file may make. It may not say where a token goes."""
-_INPUT_FLAGS = ("preset", "revision", "subfolder", "endpoint", "reference", "fail_on")
+_INPUT_FLAGS = ("preset", "revision", "subfolder", "endpoint", "fail_on")
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,26 @@ class _Job:
     def of(cls, ctx: click.Context, flags: Mapping[str, Any]) -> _Job:
         """The job of the environment.
 
-        Settings come from the inputs; a `pyproject.toml` of the scanned checkout has no say. Raises: AmdetError.
+        Settings come from the inputs; a `pyproject.toml` of the scanned checkout has no say, and neither has the head
+        of a pull request. Raises: AmdetError; OSError.
         """
         inputs, root, chosen = read_inputs(os.environ), workspace(os.environ), dict(flags)
-        if inputs.config is not None:
-            settings = read_config(inside(root, inputs.config, "config"))
+        files = DecidingFiles(root, read_event(os.environ), Path(os.environ["AMDET_PLAN"]).with_name("base"))
+        config = files.find("config", inputs.config) if inputs.config else None
+        accepted = files.find("baseline", inputs.baseline) if inputs.baseline else None
+        if config is not None:
+            settings = read_config(config)
             flag = {param.name: param for param in ctx.command.params}
             given = {name: value for name, value in settings.defaults.items() if name in _CONFIG_FLAGS}
             chosen |= {name: flag[name].type_cast_value(ctx, value) for name, value in given.items()}
             opt.use_file_settings(ctx, settings)
         chosen |= {name: getattr(inputs, name) for name in _INPUT_FLAGS}
+        chosen["reference"] = files.reference(inputs.reference)
         if inputs.timeout is not None:
             chosen["timeout"] = duration(inputs.timeout)
-        baseline = read_baseline(inside(root, inputs.baseline, "baseline")) if inputs.baseline else NO_BASELINE
+        for sentence in files.unused:
+            emit(annotation("warning", escape(sentence)))
+        baseline = read_baseline(accepted) if accepted is not None else NO_BASELINE
         return cls(ctx, inputs, root, {**chosen, "quiet": False, "verbose": 0}, baseline)
 
     def look(self, target: str, kind: str, progress: Progress) -> TargetResult:

@@ -2,7 +2,7 @@
 
 * `job`: the inputs of `action.yml` and the event that started the job, from the environment a runner gives.
 * `git`: what changed, read with git. `lfs`: from a Git LFS pointer to the file.
-* `targets`: from changed files to what is scanned.
+* `targets`: from changed files to what is scanned. `deciding_files`: whose word counts about how.
 * `runner`: outputs, job summary and annotations, in which no text of a repository is a command.
 * `comment`: one comment on a pull request, kept up to date.
 

@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from amdet_hub.errors import ConfigError
+from amdet_hub.files import write_atomically
 
 _TIMEOUT_S = 120
+_FILE_MODES = ("100644", "100755")
 _QUIET = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "protocol.ext.allow=never", "core.quotePath=false")
 
 
@@ -48,8 +50,7 @@ def run_git(root: Path, *words: str) -> bytes:
 def changed_paths(root: Path, base: str) -> list[str] | None:
     """Paths that differ between `base` and the checked out commit, deleted ones included; None without the `base`.
 
-    A checkout of depth one does not hold the base, so it is fetched, and only it. What then cannot be compared is for
-    the caller to look at whole.
+    What cannot be compared is for the caller to look at whole.
 
     Args:
         root: the checkout.
@@ -59,11 +60,8 @@ def changed_paths(root: Path, base: str) -> list[str] | None:
         GitFailed: there is no repository here.
     """
     run_git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    if not _has(root, base):
-        with suppress(GitFailed):
-            run_git(root, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--depth=1", "origin", base)
-        if not _has(root, base):
-            return None
+    if not has_commit(root, base):
+        return None
     return _split(
         run_git(
             root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", base, "HEAD", "--"
@@ -73,7 +71,45 @@ def changed_paths(root: Path, base: str) -> list[str] | None:
 
 def all_paths(root: Path) -> list[str]:
     """Every path of the checked out commit. Raises: GitFailed."""
-    return _split(run_git(root, "ls-tree", "-r", "-z", "--name-only", "--full-tree", "HEAD"))
+    return [path for _, _, path in _tree(root, "HEAD")]
+
+
+def has_commit(root: Path, commit: str) -> bool:
+    """Whether a commit can be read. A checkout of depth one lacks it, so it is fetched, and only it."""
+    if not _has(root, commit):
+        with suppress(GitFailed):
+            run_git(root, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--depth=1", "origin", commit)
+    return _has(root, commit)
+
+
+def copy_files(root: Path, commit: str, place: str, folder: Path) -> bool:
+    """Copy what a commit holds at or below `place` to the same path below `folder`, links and submodules left out.
+
+    Args:
+        root: the checkout.
+        commit: one that `has_commit` found.
+        place: a path from the root, with `/`; "." is all of it.
+        folder: where the copies go.
+
+    Returns:
+        Whether there was a file.
+
+    Raises:
+        GitFailed: the commit cannot be read.
+        OSError: a copy cannot be written.
+    """
+    files = [(mode, sha, path) for mode, sha, path in _tree(root, commit, place) if mode in _FILE_MODES]
+    for _, sha, path in files:
+        write_atomically(folder / path, run_git(root, "cat-file", "blob", sha))
+    return bool(files)
+
+
+def _tree(root: Path, commit: str, place: str = ".") -> list[tuple[str, str, str]]:
+    """Mode, object and path of everything that a commit holds at or below `place`."""
+    below = [] if place == "." else ["--", place]
+    rows = _split(run_git(root, "ls-tree", "-r", "-z", "--full-tree", commit, *below))
+    facts = [(row.partition("\t")[0].split(" "), row.partition("\t")[2]) for row in rows]
+    return [(mode, sha, path) for (mode, _, sha), path in facts]
 
 
 def _has(root: Path, commit: str) -> bool:

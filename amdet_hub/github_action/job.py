@@ -29,6 +29,8 @@ _BASES = {
     "push": ("before",),
     "pull_request": ("pull_request", "base", "sha"),
     "pull_request_target": ("pull_request", "base", "sha"),
+    "pull_request_review": ("pull_request", "base", "sha"),
+    "pull_request_review_comment": ("pull_request", "base", "sha"),
     "merge_group": ("merge_group", "base_sha"),
 }
 _WORKFLOW = re.compile(r"[^/@\s]+/[^/@\s]+/(\.github/workflows/[A-Za-z0-9][A-Za-z0-9._-]*\.ya?ml)@.*", re.DOTALL)
@@ -139,6 +141,11 @@ class Event:
     compares: bool = False
     deletes: bool = False
     pull_request: int | None = None
+
+    @property
+    def is_proposal(self) -> bool:
+        """Whether the checkout is what somebody proposes to merge: a pull request, or a group of them in the queue."""
+        return self.compares and self.name != "push"
 
 
 def read_event(environ: Mapping[str, str]) -> Event:

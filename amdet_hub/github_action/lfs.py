@@ -51,7 +51,7 @@ def materialize(root: Path, folder: Path) -> int:
 
     Args:
         root: the checkout.
-        folder: a path in it.
+        folder: a path in it, or a copy of one.
 
     Returns:
         How many files were put.
@@ -76,7 +76,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _replace(root: Path, path: Path, pointer: Pointer) -> None:
-    shown = path.relative_to(root).as_posix()
+    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
     stored = root / ".git" / "lfs" / "objects" / pointer.sha256[:2] / pointer.sha256[2:4] / pointer.sha256
     try:
         with draft_of(path) as draft:

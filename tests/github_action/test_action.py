@@ -14,7 +14,7 @@ import pytest
 
 from amdet_hub.report import parse_report
 from amdet_hub.report.baselines import NO_BASELINE, acceptances_of, baseline_as_json
-from tests.demo_hub import BACKDOORED, BASE, demo_hub
+from tests.demo_hub import BACKDOORED, BASE, FAST_TOML, demo_hub
 from tests.github_action.harness import Job, Runner
 from tests.github_action.scratch import CONFIG, Scratch, fake_github
 from tests.report.test_sarif import VALIDATOR
@@ -191,6 +191,30 @@ def test_accepted_findings_and_a_new_branch(scratch: Scratch, start: Start, tmp_
     wrong = start("push", push("0" * 40), **SCANNING, baseline="README.md")
     assert (wrong.failed_at, wrong.outputs["verdict"], wrong.outputs["exit-code"]) == ("Scan", "error", "2")
     assert "Error" in wrong.summary
+
+
+BLIND = FAST_TOML.encode() + b"[thresholds]\nsweep_score = 1e9\n"
+
+
+@pytest.mark.parametrize("by", ["reference", "config", "baseline"])
+def test_a_pull_request_may_not_say_how_it_is_judged(scratch: Scratch, start: Start, by: str) -> None:
+    scratch.put_model("models/new", "backdoored")
+    scratch.commit("a model")
+    if by == "reference":
+        scratch.put_model("reference", "backdoored")
+    elif by == "config":
+        scratch.write(CONFIG, BLIND)
+    else:
+        before = start("push", push(scratch.first), **SCANNING, fail_on="never")
+        accepted = acceptances_of(
+            parse_report(Path(before.outputs["json"]).read_text()), reason="x", expires="2999-01-01"
+        )
+        scratch.write("baseline.json", baseline_as_json(NO_BASELINE.with_accepted(accepted)).encode())
+    scratch.commit("and what clears it")
+    named = {"baseline": "baseline.json"} if by == "baseline" else {}
+    job = start("pull_request", pull_request(scratch.first), **SCANNING, **named, path="models")
+    assert (job.outputs["verdict"], job.exit_code) == ("backdoor-detected", 1), job.log
+    assert ("::warning title=amdet-hub::'baseline' is not used" in job.log) == (by == "baseline")
 
 
 def test_push_without_checkpoints_costs_seconds(scratch: Scratch, start: Start) -> None:

@@ -14,13 +14,15 @@ import pytest
 
 from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.github_action.comment import MARKER, MAX_BODY_CHARS, CommentRefused, keep_comment
+from amdet_hub.github_action.deciding_files import DecidingFiles
 from amdet_hub.github_action.git import changed_paths
 from amdet_hub.github_action.job import Event, inside, naming_file, read_event, read_inputs
 from amdet_hub.github_action.lfs import materialize, read_pointer
 from amdet_hub.github_action.runner import MAX_SUMMARY_BYTES, annotation, write_outputs, write_summary
 from amdet_hub.github_action.targets import Plan, find_targets, make_plan
+from tests.demo_hub import files_of
 from tests.github_action.harness import read_outputs
-from tests.github_action.scratch import Scratch, fake_github
+from tests.github_action.scratch import CONFIG, Scratch, fake_github
 
 NOTHING = read_inputs({})
 
@@ -132,6 +134,11 @@ def test_a_plan_is_read_back() -> None:
             Event("pull_request", "b" * 40, True, False, 3),
         ),
         ("pull_request", {"pull_request": {"number": "3; x"}}, Event("pull_request", None, True)),
+        (
+            "pull_request_review",
+            {"pull_request": {"number": 3, "base": {"sha": "b" * 40}}},
+            Event("pull_request_review", "b" * 40, True, False, 3),
+        ),
         ("merge_group", {"merge_group": {"base_sha": "c" * 40}}, Event("merge_group", "c" * 40, True)),
         ("schedule", {}, Event("schedule")),
         ("workflow_dispatch", {"inputs": None}, Event("workflow_dispatch")),
@@ -141,6 +148,75 @@ def test_a_plan_is_read_back() -> None:
 def test_events(tmp_path: Path, name: str, payload: Any, expected: Event) -> None:
     (tmp_path / "event.json").write_text(json.dumps(payload))
     assert read_event({"GITHUB_EVENT_NAME": name, "GITHUB_EVENT_PATH": str(tmp_path / "event.json")}) == expected
+
+
+# ---------------------------------------------------------------- whose word counts
+
+
+def deciding(scratch: Scratch, event: Event) -> DecidingFiles:
+    return DecidingFiles(scratch.root, event, scratch.root.parent / "copies")
+
+
+@pytest.mark.parametrize("name", ["pull_request", "pull_request_target", "pull_request_review", "merge_group"])
+def test_a_proposal_does_not_write_what_decides_about_it(scratch: Scratch, name: str) -> None:
+    scratch.write("baseline.json", b"{}")
+    scratch.write(CONFIG, b"seed = 1\n")
+    scratch.put_model("reference", "backdoored")
+    head = scratch.commit("mine")
+    files = deciding(scratch, Event(name, scratch.first, compares=True))
+    config = files.find("config", CONFIG)
+    assert config is not None
+    assert b"max-memory" in config.read_bytes()
+    assert files.find("baseline", "baseline.json") is None
+    for named in ("./reference", str(scratch.root / "reference"), "./x/../reference/"):
+        reference = Path(files.reference(named) or "")
+        assert {path.name: path.read_bytes() for path in reference.iterdir()} == files_of("base")
+    (said,) = files.unused
+    assert "'baseline' is not used" in said
+    assert scratch.git("rev-parse", "HEAD") == head
+    assert scratch.git("status", "--porcelain") == ""
+
+
+def test_what_a_push_brings_decides(scratch: Scratch) -> None:
+    scratch.write(CONFIG, b"seed = 1\n")
+    files = deciding(scratch, Event("push", scratch.first, compares=True))
+    assert files.find("config", CONFIG) == scratch.root / CONFIG
+    assert files.reference("./reference") == "./reference"
+    assert deciding(scratch, Event("schedule")).reference("./reference") == "./reference"
+    assert files.unused == []
+
+
+@pytest.mark.parametrize("base", [None, "b" * 40])
+def test_without_the_base_commit_nothing_of_the_head_decides(scratch: Scratch, base: str | None) -> None:
+    files = deciding(scratch, Event("pull_request", base, compares=True))
+    assert (files.find("config", CONFIG), files.reference("./reference")) == (None, None)
+    assert len(files.unused) == 2
+    assert all("fetch-depth: 0" in said for said in files.unused)
+
+
+def test_a_link_of_the_head_does_not_lead_to_another_file(scratch: Scratch, tmp_path: Path) -> None:
+    (scratch.root / CONFIG).unlink()
+    (scratch.root / CONFIG).symlink_to(tmp_path / "elsewhere.toml")
+    scratch.commit("a link")
+    files = deciding(scratch, Event("pull_request", scratch.first, compares=True))
+    config = files.find("config", CONFIG)
+    assert config is not None
+    assert b"max-memory" in config.read_bytes()
+    assert files.reference("org/base") == "org/base"
+    assert files.reference(str(tmp_path)) == str(tmp_path), "made by the workflow, not by the pull request"
+    with pytest.raises(ConfigError, match="leads out"):
+        files.find("config", "../x.toml")
+
+
+def test_pointers_of_the_base_commit_become_files(scratch: Scratch) -> None:
+    scratch.put_model("stored", "base", lfs=True)
+    scratch.put_model("gone", "finetuned", lfs=True, stored=False)
+    base = scratch.commit("pointers")
+    files = deciding(scratch, Event("pull_request", base, compares=True))
+    stored = Path(files.reference("./stored") or "") / "model.safetensors"
+    assert stored.read_bytes() == files_of("base")["model.safetensors"]
+    with pytest.raises(BadRepository, match="lfs: true"):
+        files.reference("./gone")
 
 
 @pytest.mark.parametrize("value", ["x", "", "10", "1h30m", "90s", "-5m", "5m; x"])
