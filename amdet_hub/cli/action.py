@@ -32,7 +32,7 @@ from amdet_hub.cli._progress import Progress, choose_mode
 from amdet_hub.cli._request import parse_request
 from amdet_hub.cli._stored import read_baseline, read_report
 from amdet_hub.cli._values import duration
-from amdet_hub.errors import AmdetError
+from amdet_hub.errors import AmdetError, BadRepository
 from amdet_hub.github_action.comment import keep_comment
 from amdet_hub.github_action.deciding_files import DecidingFiles
 from amdet_hub.github_action.job import Inputs, inside, naming_file, read_event, read_inputs, workspace
@@ -91,7 +91,11 @@ class _Job:
         say(f"Looking at {escape(target)}")
         try:
             if kind == "local":
-                materialize(self.root, inside(self.root, target, "path"))
+                place = inside(self.root, target, "path")
+                if place.is_dir() and not any(place.iterdir()):
+                    why = "it is an empty folder, as of a submodule; check out with 'submodules: true'"
+                    raise BadRepository(target, why)
+                materialize(self.root, place)
             request = parse_request(self.ctx, [target], self.flags)
             report = request.scan(request.refs[0], progress)
         except Exception as error:  # noqa: BLE001 even our own defect

@@ -50,6 +50,8 @@ def run_git(root: Path, *words: str) -> bytes:
 def changed_paths(root: Path, base: str) -> list[str] | None:
     """Paths that differ between `base` and the checked out commit, deleted ones included; None without the `base`.
 
+    Of a submodule that differs, all its files, as in `all_paths`.
+
     What cannot be compared is for the caller to look at whole.
 
     Args:
@@ -62,16 +64,26 @@ def changed_paths(root: Path, base: str) -> list[str] | None:
     run_git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if not has_commit(root, base):
         return None
-    return _split(
-        run_git(
-            root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", base, "HEAD", "--"
-        )
-    )
+    settings = ("--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none")
+    return _entered(root, _split(run_git(root, "diff", *settings, base, "HEAD", "--")))
 
 
 def all_paths(root: Path) -> list[str]:
-    """Every path of the checked out commit. Raises: GitFailed."""
-    return [path for _, _, path in _tree(root, "HEAD")]
+    """Every path of the checked out commit. A submodule counts with its files, or, not checked out, as its folder.
+
+    Raises:
+        GitFailed: there is no repository here.
+    """
+    return _entered(root, [path for _, _, path in _tree(root, "HEAD")])
+
+
+def _entered(root: Path, paths: list[str]) -> list[str]:
+    """The paths, each submodule that is checked out replaced by its own paths."""
+    found = []
+    for path in paths:
+        inner = all_paths(root / path) if (root / path / ".git").exists() else None
+        found += [path] if inner is None else [f"{path}/{name}" for name in inner]
+    return found
 
 
 def has_commit(root: Path, commit: str) -> bool:

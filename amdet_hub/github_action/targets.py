@@ -99,7 +99,8 @@ def find_targets(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
 
     A file of a pipeline belongs to the folder with its `model_index.json`, however deep it lies; any other to its own
     folder if a configuration and weights lie there. A safetensors file elsewhere stands for itself, and weights in
-    another form for their folder. Files that are gone (deleted ones) leave their folder behind.
+    another form for their folder. A submodule that is not checked out is a target, which cannot be scanned. Files that
+    are gone (deleted ones) leave their folder behind.
 
     Args:
         root: what the paths start from.
@@ -108,6 +109,9 @@ def find_targets(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
     folders: set[PurePosixPath] = set()
     alone: set[PurePosixPath] = set()
     for path in map(PurePosixPath, paths):
+        if (root / path).is_dir() and not (root / path).is_symlink():
+            alone.add(path)
+            continue
         name, weights = path.name.lower(), _is_weights(path.name)
         if not (weights or name in _PARTS or name.endswith((".safetensors.index.json", ".bin.index.json"))):
             continue

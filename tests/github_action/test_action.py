@@ -236,6 +236,24 @@ def test_pickles_and_other_models(scratch: Scratch, start: Start) -> None:
     assert start("push", push(scratch.first), **SCANNING, fail_on="detected").exit_code == 0
 
 
+@pytest.mark.parametrize("ending", ["bin", "pt", "pkl"])
+def test_weights_that_are_no_model_are_not_cleared(scratch: Scratch, start: Start, ending: str) -> None:
+    scratch.write(f"new/encoder.{ending}", b"x" * 70_000)
+    scratch.commit("weights")
+    job = start("push", push(scratch.first), **SCANNING)
+    assert job.outputs["verdict"] in ("inconclusive", "error"), job.log
+    assert job.failed_at == "Pass or fail"
+
+
+def test_a_submodule_that_is_not_checked_out_is_not_cleared(scratch: Scratch, start: Start) -> None:
+    scratch.git("update-index", "--add", "--cacheinfo", f"160000,{scratch.first},sub")
+    scratch.git("commit", "--quiet", "-m", "a submodule")
+    (scratch.root / "sub").mkdir()
+    job = start("push", push(scratch.first), **SCANNING)
+    assert (job.outputs["verdict"], job.exit_code) == ("error", 2), job.log
+    assert "submodules: true" in job.summary
+
+
 def test_errors_are_outcomes(scratch: Scratch, start: Start) -> None:
     scratch.put_model("models/gone", "finetuned", lfs=True, stored=False)
     scratch.put_model("models/cut", "finetuned")

@@ -73,6 +73,32 @@ def test_pickles_stand_for_their_folder_and_hide_nothing_beside_them(scratch: Sc
     assert find_targets(scratch.root, ["top.ckpt", "a/clip.pt"]) == ("./", "./a")
 
 
+def with_submodule(scratch: Scratch, models: Scratch) -> str:
+    scratch.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(models.root), "sub")
+    return scratch.commit("a submodule")
+
+
+def test_a_submodule_counts_with_its_files(scratch: Scratch, tmp_path: Path) -> None:
+    models = Scratch(tmp_path / "models")
+    models.put_model("deep/er", "finetuned")
+    models.commit("a model")
+    with_submodule(scratch, models)
+    event = Event("push", scratch.first, compares=True)
+    assert make_plan(scratch.root, NOTHING, event).targets == ("./sub/deep/er", "./sub/reference")
+    assert "./sub/deep/er" in make_plan(scratch.root, NOTHING, Event("schedule")).targets
+    scratch.git("submodule", "--quiet", "deinit", "--force", "sub")
+    assert make_plan(scratch.root, NOTHING, event).targets == ("./sub",)
+    assert "./sub" in make_plan(scratch.root, NOTHING, Event("schedule")).targets
+
+
+@pytest.mark.parametrize("ending", ["sft", "bin", "pt", "pth", "gguf", "pkl", "SAFETENSORS", "ckpt", "onnx"])
+def test_weights_of_every_form_are_looked_at(scratch: Scratch, ending: str) -> None:
+    scratch.write(f"new/encoder.{ending}", b"x" * 70_000)
+    scratch.commit("weights")
+    plan = make_plan(scratch.root, NOTHING, Event("push", scratch.first, compares=True))
+    assert plan.targets in (("./new",), (f"./new/encoder.{ending}",))
+
+
 def test_what_a_deletion_leaves(scratch: Scratch) -> None:
     (scratch.root / "reference" / "tokenizer.json").unlink()
     scratch.commit("less")
