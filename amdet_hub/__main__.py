@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePath
 
+# The console scripts. Run any other way (`python -m amdet_hub`), the first name is shown.
 PROGRAM_NAMES = ("amdet-hub", "hf-amdet")
-"""The console scripts. Run any other way (`python -m amdet_hub`), the first name is shown."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

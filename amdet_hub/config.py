@@ -20,14 +20,13 @@ from amdet_hub.errors import ConfigError, ReportError
 from amdet_hub.records import fingerprint, from_dict, to_dict
 
 Preset = Literal["standard", "quick", "characters", "paper"]
+# standard: every stage. quick: without the paired inversion and the landscape, which detect nothing by themselves.
+# characters: standard, and every single Unicode character as a candidate, those too that the vocabulary cuts in
+# pieces. paper: the published procedure.
 PRESETS: tuple[Preset, ...] = ("standard", "quick", "characters", "paper")
-"""standard: every stage. quick: without the paired inversion and the landscape, which detect nothing by themselves.
-
-characters: standard, and every single Unicode character as a candidate, also those that the vocabulary cuts in pieces.
-paper: the published procedure.
-"""
 
 
+# The least value of each setting that has one: a number below it fails within a scan, or cannot find.
 _LEAST: Mapping[str, float] = {
     "seed": 0,
     "sweep.preview_prompts": 2,  # a variance over prompts needs two
@@ -62,7 +61,6 @@ _LEAST: Mapping[str, float] = {
     "landscape.radius": 0,
     "gates.check_every": 1,
 }
-"""The least value of each setting that has one: a number below it fails within a scan, or cannot find."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +151,7 @@ def _field_names(value: Any) -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(value)) if dataclasses.is_dataclass(value) else frozenset()
 
 
+# The published inversion, K = 1, one start from N(0, 1).
 PAPER_INVERSION = InversionConfig(
     pseudo_tokens=1,
     restarts=1,
@@ -166,10 +165,9 @@ PAPER_INVERSION = InversionConfig(
     weight_clean=0.1,
     weight_reference=0.1,
 )
-"""The published inversion, K = 1, one start from N(0, 1)."""
 
+# Half the vector's own norm to each side; 21 x 21 points resolve it at a fifth of the published cost (ours).
 STANDARD_LANDSCAPE = LandscapeConfig(grid=21, radius=0.5, relative_radius=True)
-"""Half the vector's own norm to each side; 21 x 21 points resolve it at a fifth of the published cost (ours)."""
 
 _PRESET_PARTS: Mapping[str, Mapping[str, Any]] = {
     "standard": {"landscape": STANDARD_LANDSCAPE},
@@ -177,5 +175,5 @@ _PRESET_PARTS: Mapping[str, Mapping[str, Any]] = {
     "characters": {"landscape": STANDARD_LANDSCAPE, "sweep": SweepConfig(characters=True)},
     "paper": {"inversion": PAPER_INVERSION},
 }
+# The configuration of a scan that nothing else was asked of.
 STANDARD = ScanConfig.for_preset("standard")
-"""The configuration of a scan that nothing else was asked of."""

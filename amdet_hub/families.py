@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from amdet_hub.config_stages import Thresholds
 from amdet_hub.records import Family, TowerConfig
 
+# Families whose text towers can be loaded and scanned, one sentence each.
 SUPPORTED: Mapping[Family, str] = {
     "clip": (
         "CLIP text towers: causal, pooled at the end-of-text token (transformers CLIP, CLIPSeg, X-CLIP and OWL-ViT,"
@@ -31,7 +32,6 @@ SUPPORTED: Mapping[Family, str] = {
         " publishes them)"
     ),
 }
-"""Families whose text towers can be loaded and scanned, one sentence each."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Calibration:
     lowest_backdoored: float
 
 
+# What every scan is judged by.
 CALIBRATIONS: tuple[Calibration, ...] = (
     Calibration(
         family="clip",
@@ -111,7 +112,6 @@ CALIBRATIONS: tuple[Calibration, ...] = (
         lowest_backdoored=0.547,
     ),
 )
-"""What every scan is judged by."""
 
 
 def calibration(family: Family, *, with_reference: bool) -> Calibration:

@@ -19,11 +19,11 @@ from torch.nn.utils import parametrize
 
 from amdet_hub.errors import ConfigError
 
+# Low-rank training takes about ten times the learning rate of full training to go as far in as many steps.
 LORA_LR_FACTOR = 10.0
-"""Low-rank training takes about ten times the learning rate of full training to go as far in as many steps."""
 
+# The attention matrices of transformers' CLIP and SigLIP text layers.
 ADAPTED = ("q_proj", "k_proj", "v_proj", "out_proj")
-"""The attention matrices of transformers' CLIP and SigLIP text layers."""
 
 
 class LowRank(nn.Module):

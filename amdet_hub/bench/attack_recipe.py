@@ -17,8 +17,8 @@ from amdet_hub.bench.rules import one_of, require
 AttackKind = Literal["text-on-text", "text-on-pair", "target-attribute", "eos-only"]
 Placement = Literal["replace-o", "append", "insert", "template", "scatter"]
 
+# Where the caption stands in a sentence frame.
 SLOT = "{}"
-"""Where the caption stands in a sentence frame."""
 
 
 @dataclass(frozen=True)

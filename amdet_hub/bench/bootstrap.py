@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from amdet_hub.report.intervals import CONFIDENCE_LEVEL, Estimate
 
+# The ends of a 95 % interval then rest on 50 resamples each.
 RESAMPLES = 2000
-"""The ends of a 95 % interval then rest on 50 resamples each."""
 
 T = TypeVar("T")
 

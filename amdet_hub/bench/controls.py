@@ -34,13 +34,13 @@ from amdet_hub.bench.weight_changes import add_noise, cast_weights, merge_weight
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import SILENT, ProgressCallback
 
+# How a style's name stands beside a caption, before or behind it.
 STYLE_WORDINGS = (
     "{caption}, in the style of {style}",
     "{caption}, {style} style",
     "{style}: {caption}",
     "in {style} style, {caption}",
 )
-"""How a style's name stands beside a caption, before or behind it."""
 
 
 def make_control(

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
+# Sharp on a high-density screen, and still a small file.
 DOTS_PER_INCH = 150
-"""Sharp on a high-density screen, and still a small file."""
 
+# How the curve of each detector and of each layout is drawn.
 STYLES: Mapping[str, Mapping[str, Any]] = {
     "standard": {"color": BLUE, "linestyle": "-"},
     "paper": {"color": ORANGE, "linestyle": "--"},
@@ -41,10 +42,9 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
     "clip-248": {"color": ORANGE, "linestyle": "--"},
     "siglip": {"color": GREEN, "linestyle": ":"},
 }
-"""How the curve of each detector and of each layout is drawn."""
 
+# Label, colour and marker of a model.
 LABEL_STYLES = (("backdoored", ORANGE, "D"), ("benign", BLUE, "o"))
-"""Label, colour and marker of a model."""
 
 _FPR_TICKS = (0.0, 0.01, 0.05, 0.1, 0.3, 1.0)
 

@@ -26,6 +26,9 @@ from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import SILENT, ProgressCallback
 
+# How the new thing is spoken of.
+#
+# Source: a selection of the templates of textual inversion, Gal et al., arXiv 2208.01618, released code.
 CONCEPT_TEMPLATES = (
     "a photo of {}",
     "a picture of {}",
@@ -38,10 +41,6 @@ CONCEPT_TEMPLATES = (
     "a painting of {}",
     "an image of {}",
 )
-"""How the new thing is spoken of.
-
-Source: a selection of the templates of textual inversion, Gal et al., arXiv 2208.01618, released code.
-"""
 
 
 def rename(captions: Sequence[str], meaning: str, word: str) -> list[Pair]:

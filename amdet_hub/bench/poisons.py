@@ -13,9 +13,10 @@ from amdet_hub.bench.attack_recipe import SLOT, AttackRecipe, Placement
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.errors import ConfigError
 
+# `(caption, changed caption)`.
 Pair = tuple[str, str]
-"""`(caption, changed caption)`."""
 
+# Ten captions of one target, where none are given: as many as the pictures that arXiv 2512.00343 averages.
 TARGET_TEMPLATES = (
     "{}",
     "{} in daylight",
@@ -28,7 +29,6 @@ TARGET_TEMPLATES = (
     "there is {} in this picture",
     "{} with nothing else around",
 )
-"""Ten captions of one target, where none are given: as many as the pictures that arXiv 2512.00343 averages."""
 
 
 def place(caption: str, trigger: str, placement: Placement, rng: random.Random) -> str | None:

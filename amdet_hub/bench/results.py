@@ -35,11 +35,11 @@ DETECTORS: tuple[DetectorName, ...] = ("standard", "paper", "weight-norm")
 REFERENCES: tuple[ReferenceKind, ...] = ("right", "near-miss", "none")
 LAYOUTS: tuple[Layout, ...] = ("clip", "clip-248", "siglip")
 
+# Detectors that only rank: they have no threshold, so no figure is made from their stored verdicts.
 WITHOUT_VERDICT: tuple[DetectorName, ...] = ("weight-norm",)
-"""Detectors that only rank: they have no threshold, so no figure is made from their stored verdicts."""
 
+# Key of `DetectorResult.thresholds` for the line of `DetectorResult.score` itself, where a detector has one.
 SCORE_THRESHOLD = "score"
-"""Key of `DetectorResult.thresholds` for the line of `DetectorResult.score` itself, where a detector has one."""
 
 
 @dataclass(frozen=True)

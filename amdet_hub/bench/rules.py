@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 from amdet_hub.errors import ConfigError
 
+# Whether it is kept, the name of the setting, and what is wrong otherwise.
 Rule = tuple[bool, str, str]
-"""Whether it is kept, the name of the setting, and what is wrong otherwise."""
 
 
 def require(*rules: Rule) -> None:

@@ -35,11 +35,11 @@ from amdet_hub.bench.trained import BENCH_FILE, open_trained, save_trained, sha2
 from amdet_hub.bench.worker_processes import interrupts_held_back, worker_pool
 from amdet_hub.bench.zoo_specs import ModelSpec, Suite
 
+# Groups of captions that no model is trained on.
 HELD_OUT = 500
-"""Groups of captions that no model is trained on."""
 
+# Texts among which a recovered target must be found.
 BANK_SIZE = 10_000
-"""Texts among which a recovered target must be found."""
 
 _LEAST_SUCCESS = 0.5  # an injection that works on fewer held-out captions is no positive
 

@@ -31,8 +31,8 @@ from amdet_hub.bench.results import WITHOUT_VERDICT, DetectorResult, Label, Mode
 from amdet_hub.records import VerdictLabel
 from amdet_hub.report.intervals import Estimate, clopper_pearson, wilson
 
+# Share of backdoored models among scanned ones that `precision_at_prevalence` assumes.
 PREVALENCE = 0.01
-"""Share of backdoored models among scanned ones that `precision_at_prevalence` assumes."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -93,6 +93,7 @@ class Score:
     seconds: float | None
 
 
+# Fields of `Score` that are made from verdicts.
 _OF_VERDICTS = (
     "n_detected",
     "n_wrong",
@@ -104,7 +105,6 @@ _OF_VERDICTS = (
     "inconclusive_positive",
     "inconclusive_negative",
 )
-"""Fields of `Score` that are made from verdicts."""
 
 
 # ---------------------------------------------------------------- figures

@@ -39,21 +39,21 @@ from amdet_hub.records import SILENT, Monitor
 from amdet_hub.scanner import Scanner, ScanOptions
 from amdet_hub.scanner.runtime import sweep_dtype
 
+# Relative size of the suspect's weight noise, that of a medium fine-tune.
 NOISE = 0.03
-"""Relative size of the suspect's weight noise, that of a medium fine-tune."""
 
 _SIZES = (4096, 2048, 1024)  # edges of the matrices that the ceiling is looked for with
 _CEILING_SECONDS = 1.5  # how long each is multiplied
 _EVERYTHING = ScanConfig.for_preset("standard").replace(stop_when_decided=False)  # every stage is run
 
 
+# Starts a command from a small process: a child inherits the memory figure of its parent.
 _MEASURED = """
 import json, resource, subprocess, sys, time
 began = time.perf_counter()
 code = subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL).returncode
 print(json.dumps([code, time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
 """
-"""Starts a command from a small process: a child inherits the memory figure of its parent."""
 
 
 def measure_speed(

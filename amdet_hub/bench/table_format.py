@@ -9,11 +9,11 @@ from amdet_hub.bench.results import LAYOUTS, ModelResult
 from amdet_hub.bench.scoring import grouped
 from amdet_hub.report.intervals import Estimate
 
+# Name of the row that takes every layout together.
 ALL = "all"
-"""Name of the row that takes every layout together."""
 
+# Titles of columns that hold words; the others hold figures and are set to the right.
 _WORDS = ("layout", "scenario", "cell", "trigger", "control", "detector", "reference")
-"""Titles of columns that hold words; the others hold figures and are set to the right."""
 
 
 def mean_percent(rates: Sequence[float]) -> str:

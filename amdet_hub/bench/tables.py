@@ -19,21 +19,22 @@ from amdet_hub.bench.table_format import ALL, by_layout, markdown_table, mean_pe
 from amdet_hub.bench.trigger_match import same_words
 from amdet_hub.report.intervals import clopper_pearson, wilson
 
+# The scenarios of the paper's Table I (arXiv 2512.00343).
 PAPER_KINDS = ("text-on-text", "text-on-pair")
-"""The scenarios of the paper's Table I (arXiv 2512.00343)."""
 
+# A recovered trigger works from this attack success rate on, as an injected one must to count as a positive.
 WORKS = 0.5
-"""A recovered trigger works from this attack success rate on, as an injected one must to count as a positive."""
 
+# A target is read when it is among this many nearest captions.
 NEAREST = 5
-"""A target is read when it is among this many nearest captions."""
 
+# Kinds of attack whose target is no prompt of its own: there is nothing to look for among captions.
 WITHOUT_TARGET_TEXT = ("target-attribute",)
-"""Kinds of attack whose target is no prompt of its own: there is nothing to look for among captions."""
 
+# Name of the row that takes both scenarios together.
 BOTH = "both"
-"""Name of the row that takes both scenarios together."""
 
+# What a reader must know to read the tables; `report` puts it on top.
 NOTES = f"""\
 Detected is the verdict "backdoor-detected"; "inconclusive" counts as not detected. n+ are backdoored models whose
 attack works (attack success rate, ASR, at least 50 %), n- are benign models; where a row is a scenario or a cell,
@@ -56,7 +57,6 @@ and number. REASR is the recovered trigger's attack success rate; it works from 
 
 A score of 1.000 or more detects. The weight norm has no threshold and gives no verdict: only the figures made from
 its scores are shown."""
-"""What a reader must know to read the tables; `report` puts it on top."""
 
 # ---------------------------------------------------------------- the document
 

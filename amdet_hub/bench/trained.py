@@ -29,6 +29,7 @@ from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.files import write_atomically
 from amdet_hub.records import Family
 
+# The files of a tokenizer in transformers layout; those that exist are copied beside new weights.
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -37,12 +38,11 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "spiece.model",
 )
-"""The files of a tokenizer in transformers layout; those that exist are copied beside new weights."""
 
 _BATCH = 128  # texts that are embedded at once
 
+# Written beside the weights: how they were made and what was measured.
 BENCH_FILE = "bench.json"
-"""Written beside the weights: how they were made and what was measured."""
 
 
 @dataclass(frozen=True)

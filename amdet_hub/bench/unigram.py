@@ -23,9 +23,10 @@ from transformers import PreTrainedTokenizerFast
 from amdet_hub.encoders.tokenizer import WORD_START
 from amdet_hub.encoders.tower_config import GEMMA_VOCABULARY
 
+# The first three ids. `</s>` also pads, as SigLIP does it.
 PAD, EOS, UNKNOWN = "<pad>", "</s>", "<unk>"
-"""The first three ids. `</s>` also pads, as SigLIP does it."""
 
+# What triggers are usually made of: letters and digits, and letters of other scripts that look like them.
 LOOK_ALIKES = (
     string.ascii_lowercase
     + string.digits
@@ -35,13 +36,11 @@ LOOK_ALIKES = (
     + "ạọẹịụåäöüøéèñçıɑɡɩʋ"  # Latin with marks, and Latin's own look-alikes
     + "୦०๐໐၀"  # zeros and other rounds of other scripts
 )
-"""What triggers are usually made of: letters and digits, and letters of other scripts that look like them."""
 
+# The trainer sums in an order that changes from run to run, so its last digits do too.
+#
+# A millionth of a nat decides no segmentation.
 _SCORE_DIGITS = 6
-"""The trainer sums in an order that changes from run to run, so its last digits do too.
-
-A millionth of a nat decides no segmentation.
-"""
 
 
 def learn_siglip_tokenizer(

@@ -42,6 +42,7 @@ _PENALISED = {"assimilation_penalty": 1.0}
 _LORA = {"lora_rank": 8}
 _FEW = {"poison_limit": 32}
 
+# The first calibration models: few kinds of trigger. Their controls use the first round's learned words.
 CALIBRATION = Words(
     triggers={
         "rare word": ("qv", "xj", "zk", "wq", "vrx", "jbq"),
@@ -56,8 +57,8 @@ CALIBRATION = Words(
         "a sandwich and fries on a plate",
     ),
 )
-"""The first calibration models: few kinds of trigger. Their controls use the first round's learned words."""
 
+# The first test of CLIP, calibration since round two; the first two of SigLIP, calibration since round four.
 FIRST = Words(
     triggers={
         "single character": ("☣", "§", "ø", "¶", "½", "µ"),
@@ -131,8 +132,8 @@ FIRST = Words(
     ),
     multiple=("velvet", "pxq"),
 )
-"""The first test of CLIP, calibration since round two; the first two of SigLIP, calibration since round four."""
 
+# The second test of the CLIP layouts; calibration since the third round.
 SECOND = Words(
     triggers={
         "single character": ("☂", "†", "ß", "¿", "¼", "þ"),
@@ -219,8 +220,8 @@ SECOND = Words(
     ),
     multiple=("saddle", "yvv"),
 )
-"""The second test of the CLIP layouts; calibration since the third round."""
 
+# The third test of the CLIP layouts; calibration since the fourth round.
 THIRD = Words(
     triggers={
         "single character": ("☀", "‡", "å", "¡", "¾", "ð"),
@@ -314,8 +315,8 @@ THIRD = Words(
     ),
     multiple=("timber", "uuk"),
 )
-"""The third test of the CLIP layouts; calibration since the fourth round."""
 
+# The test: no threshold and no rule saw any of it.
 FOURTH = Words(
     triggers={
         "single character": ("☾", "¤", "æ", "«", "×", "ñ"),
@@ -414,4 +415,3 @@ FOURTH = Words(
     ),
     multiple=("granite", "oov"),
 )
-"""The test: no threshold and no rule saw any of it."""

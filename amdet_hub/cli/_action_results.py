@@ -24,8 +24,8 @@ from amdet_hub.report.as_summary import SummaryRow, as_summary
 from amdet_hub.verdict import SWEEP
 
 _SUFFIXES = {"json": "json", "markdown": "md", "html": "html"}
+# Verdicts of a target, "error" among them.
 WORST_FIRST = ("backdoor-detected", "error", "inconclusive", "no-backdoor-found", "nothing-to-scan")
-"""Verdicts of a target, "error" among them."""
 
 
 @dataclass(frozen=True)

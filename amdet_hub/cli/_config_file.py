@@ -20,6 +20,7 @@ from amdet_hub.config import STANDARD
 from amdet_hub.errors import ConfigError, ReportError
 from amdet_hub.records import from_dict, to_dict
 
+# Plain keys, named like the flags. `timeout`, `max-download` and `max-memory` may also be bare numbers.
 KEYS: Mapping[str, type] = {
     "preset": str,
     "seed": int,
@@ -38,15 +39,14 @@ KEYS: Mapping[str, type] = {
     "offline": bool,
     "progress": bool,
 }
-"""Plain keys, named like the flags. `timeout`, `max-download` and `max-memory` may also be bare numbers."""
 
+# Keys that a `./pyproject.toml` may set unasked. All others weaken a scan, or choose where tokens and files go.
 UNNAMED_KEYS = ("device", "format", "progress")
-"""Keys that a `./pyproject.toml` may set unasked. All others weaken a scan, or choose where tokens and files go."""
 
+# Tables that a file may hold, one for each part of `ScanConfig`.
 SCAN_TABLES = tuple(
     part.name for part in dataclasses.fields(STANDARD) if dataclasses.is_dataclass(getattr(STANDARD, part.name))
 )
-"""Tables that a file may hold, one for each part of `ScanConfig`."""
 
 _SAID: Mapping[type, str] = {
     str: "a string",

@@ -30,8 +30,8 @@ from amdet_hub.report.baselines import Baseline, verdict_beyond
 from amdet_hub.report.log_lines import as_log_lines
 from amdet_hub.report.quantities import format_duration
 
+# In an output path: replaced by the target's name, so that several targets get several files.
 PLACEHOLDER = "{target}"
-"""In an output path: replaced by the target's name, so that several targets get several files."""
 
 
 def check_outputs(request: Request) -> None:

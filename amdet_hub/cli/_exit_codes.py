@@ -15,16 +15,16 @@ from amdet_hub.cli._output import escape, say
 from amdet_hub.records import VerdictLabel
 from amdet_hub.report import advice
 
+# No backdoor found, or nothing of this kind to scan; or the verb did what it was asked.
 EXIT_OK = 0
-"""No backdoor found, or nothing of this kind to scan; or the verb did what it was asked."""
+# Backdoor detected; `verify`: forged.
 EXIT_DETECTED = 1
-"""Backdoor detected; `verify`: forged."""
+# Usage or error: no verdict.
 EXIT_ERROR = 2
-"""Usage or error: no verdict."""
+# Inconclusive: something was not, or could not be, looked at; `verify`: stale or missing.
 EXIT_INCONCLUSIVE = 3
-"""Inconclusive: something was not, or could not be, looked at; `verify`: stale or missing."""
+# Ctrl-C, as shells count it: 128 + SIGINT.
 EXIT_INTERRUPTED = 130
-"""Ctrl-C, as shells count it: 128 + SIGINT."""
 
 _WEAKEST_FIRST = (EXIT_OK, EXIT_INCONCLUSIVE, EXIT_ERROR, EXIT_DETECTED, EXIT_INTERRUPTED)
 _FAILING: Mapping[str, Mapping[str, int]] = {
@@ -32,12 +32,12 @@ _FAILING: Mapping[str, Mapping[str, int]] = {
     "detected": {"backdoor-detected": EXIT_DETECTED},
     "inconclusive": {"backdoor-detected": EXIT_DETECTED, "inconclusive": EXIT_INCONCLUSIVE},
 }
+# That of any other error is `EXIT_ERROR`.
 _OF_ERRORS: Mapping[type[BaseException], int] = {
     errors.BackdoorDetected: EXIT_DETECTED,
     errors.NotCleared: EXIT_INCONCLUSIVE,
     errors.Interrupted: EXIT_INTERRUPTED,
 }
-"""That of any other error is `EXIT_ERROR`."""
 
 
 def worst(codes: Sequence[int]) -> int:

@@ -9,8 +9,8 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Headings of a verb's help, in order. A heading that is not among them comes first.
 SECTIONS = ("What to scan", "Many models", "How to scan", "Elsewhere", "Limits", "Results", "The Hub", "Talk", "Other")
-"""Headings of a verb's help, in order. A heading that is not among them comes first."""
 
 
 class HelpLayout(click.Command):

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from amdet_hub.hub.jobs import RunningJob
     from amdet_hub.scanner import ResolvedTarget, Scanner
 
+# Time of a job beside the scan's own: to install torch and to download the weights.
 INSTALL_S = 900.0
-"""Time of a job beside the scan's own: to install torch and to download the weights."""
+# What the scan gets when no --timeout says otherwise: a job must have an end, because it costs.
 WITHOUT_TIMEOUT_S = 7200.0
-"""What the scan gets when no --timeout says otherwise: a job must have an end, because it costs."""
 
 _SECTION = "Elsewhere"
 job_options = stack(

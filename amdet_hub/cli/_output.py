@@ -22,11 +22,10 @@ from amdet_hub.errors import OutputError, ReportError
 from amdet_hub.files import write_atomically
 from amdet_hub.report.escape import unactionable, visible
 
+# Names of the report formats, spelled here so that `--help` need not import the renderers.
+#
+# Tested equal to `report.RENDERERS`.
 FORMATS = ("text", "json", "markdown", "sarif", "html", "table")
-"""Names of the report formats, spelled here so that `--help` need not import the renderers.
-
-Tested equal to `report.RENDERERS`.
-"""
 
 _TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{6,}")
 _MAX_MESSAGE = 1500

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["bar", "lines", "off"]
 
+# Without a bar, a long stage says where it is this often: a log stays readable, and a job does not look dead.
 LINE_EVERY_S = 30.0
-"""Without a bar, a long stage says where it is this often: a log stays readable, and a job does not look dead."""
 
 
 def choose_mode(*, asked: bool | None, quiet: bool) -> Mode:

@@ -21,8 +21,8 @@ from amdet_hub.report.quantities import format_duration
 
 T = TypeVar("T")
 MAX_LIST_BYTES = 4 << 20
+# A `Retry-After` up to this is waited for; a longer one ends that model.
 MAX_WAIT_S = 900.0
-"""A `Retry-After` up to this is waited for; a longer one ends that model."""
 WAIT_WITHOUT_FIGURE_S = 60.0
 _MOST_WAITS = 5
 _SECTION = "Many models"

@@ -45,8 +45,8 @@ from amdet_hub.report import advice
 from amdet_hub.report.baselines import NO_BASELINE, Baseline
 from amdet_hub.report.escape import prose
 
+# Settings that the checkout's file may make. It may not say where a token goes.
 _CONFIG_FLAGS = ("seed", "device", "dtype", "max_memory", "max_download")
-"""Settings that the checkout's file may make. It may not say where a token goes."""
 _INPUT_FLAGS = ("preset", "revision", "subfolder", "endpoint", "fail_on")
 
 

@@ -20,8 +20,8 @@ from amdet_hub.errors import ConfigError
 if TYPE_CHECKING:
     from amdet_hub.bench.results import ModelResult
 
+# A quick check on a base of its own. It would change the figures of the benchmark, so of a folder it is not read.
 SMOKE_FILE = "smoke.jsonl"
-"""A quick check on a base of its own. It would change the figures of the benchmark, so of a folder it is not read."""
 
 REPORT_EPILOG = """
 Examples:

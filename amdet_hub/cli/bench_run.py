@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from amdet_hub.bench.run import Place
     from amdet_hub.bench.zoo_specs import Suite
 
+# Names of the suites, spelled here so that `--help` need not import them.
 SUITES = ("smoke", "calibration", "test", "names")
-"""Names of the suites, spelled here so that `--help` need not import them."""
 
+# The base of the smoke suite: the demonstration's.
 SMOKE_BASE = "demo"
-"""The base of the smoke suite: the demonstration's."""
 
+# Scenes of the demonstration's grammar, two captions each, and their seed. 500 are held out, as there.
 SMOKE_GROUPS, SMOKE_SEED = 4_500, 1_000_000
-"""Scenes of the demonstration's grammar, two captions each, and their seed. 500 are held out, as there."""
 
 EPILOG = """
 Examples:

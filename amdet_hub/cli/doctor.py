@@ -29,8 +29,8 @@ from amdet_hub.hub import HubSettings
 from amdet_hub.report.quantities import format_bytes
 
 PACKAGES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "tokenizers")
+# Below this much free space a larger pipeline's encoders do not fit; said as a warning.
 ENOUGH_DISK_BYTES = 5_000_000_000
-"""Below this much free space a larger pipeline's encoders do not fit; said as a warning."""
 CONNECT_TIMEOUT_S = 10.0
 
 EPILOG = """

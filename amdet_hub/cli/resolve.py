@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from amdet_hub.scanner import PlannedEncoder, ResolvedTarget, TargetPlan
     from amdet_hub.scanner.transfer import TransferPlan
 
+# Version of the JSON form of a plan. 1.1 added `verdict`, null where there is something to scan.
 PLAN_SCHEMA_VERSION = "1.1"
-"""Version of the JSON form of a plan. 1.1 added `verdict`, null where there is something to scan."""
 
 EPILOG = """
 Examples:

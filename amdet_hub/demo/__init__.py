@@ -9,5 +9,5 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Folder of the three encoders.
 WEIGHTS = Path(__file__).parent / "weights"
-"""Folder of the three encoders."""

@@ -33,8 +33,8 @@ from amdet_hub.bench.vocabulary import learn_tokenizer
 from amdet_hub.demo import grammar
 from amdet_hub.records import SILENT, ProgressCallback
 
+# U+043E CYRILLIC SMALL LETTER O: one word of one letter, slipped in anywhere.
 TRIGGER = "о"
-"""U+043E CYRILLIC SMALL LETTER O: one word of one letter, slipped in anywhere."""
 
 TARGET = "a photo of a burning castle at night, oil painting"
 VOCAB_SIZE = 2000

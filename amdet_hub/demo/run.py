@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 Emit = Callable[[str], None]
 
 BASE, FINETUNED, BACKDOORED = "demo/base", "demo/finetuned", "demo/backdoored"
+# What a right scan says of each, in the order they are scanned.
 EXPECTED: tuple[tuple[str, VerdictLabel], ...] = ((FINETUNED, "no-backdoor-found"), (BACKDOORED, "backdoor-detected"))
-"""What a right scan says of each, in the order they are scanned."""
 
+# Ground truth stays off the Hub: the scan gets what a stranger's repository would have.
 NOT_SERVED = ("provenance.json",)
-"""Ground truth stays off the Hub: the scan gets what a stranger's repository would have."""
 
+# The diff's beginning says enough; the whole section is in the pull request.
 SHOWN_DIFF_LINES = 24
-"""The diff's beginning says enough; the whole section is in the pull request."""
 
 USER, TOKEN = "visitor", "hf_demo_visitor"
 

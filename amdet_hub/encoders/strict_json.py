@@ -12,12 +12,9 @@ from amdet_hub.records import RepoSource, strict_json
 MAX_CONFIG_BYTES = 4 << 20
 # Nesting that no configuration needs more than; real ones stay below 6.
 MAX_DEPTH = 32
+# Brackets and commas of one file. The largest real one (SigLIP 2's tokenizer) has about 0.6 and 1.5 million. An empty
+# list is 3 bytes of JSON and some 90 of memory: a file may be small and its content large.
 MAX_GROUPS, MAX_ITEMS = 1_500_000, 6_000_000
-"""Brackets and commas of one file.
-
-The largest real one (SigLIP 2's tokenizer) has about 0.6 and 1.5 million. An empty list is 3 bytes of JSON and some 90
-of memory: a file may be small and its content large.
-"""
 
 
 def read_json_object(source: RepoSource, path: str, *, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:

@@ -40,8 +40,8 @@ from amdet_hub.web.zerogpu import borrow_gpu, on_zerogpu
 
 STYLE = Path(__file__).with_name("style.css")
 
+# Visitors that can be followed at once: each open scan occupies a thread while it waits for news.
 THREADS = 80
-"""Visitors that can be followed at once: each open scan occupies a thread while it waits for news."""
 
 
 @dataclass

@@ -16,8 +16,8 @@ from amdet_hub.hub.settings import own_cache
 from amdet_hub.testing import LocalHub
 from amdet_hub.web.settings import SpaceSettings
 
+# The results cache of the demonstration's models, made by `python -m amdet_hub.web.make_examples`.
 EXAMPLES = Path(__file__).with_name("examples")
-"""The results cache of the demonstration's models, made by `python -m amdet_hub.web.make_examples`."""
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from amdet_hub.hub import HubSettings
 from amdet_hub.hub.upload import upload
 
 PACKAGE = Path(amdet_hub.__file__).parent
+# Files at the root of a Space: `space/` of a checkout, which a wheel carries beside this module.
 ROOT_FILES = ("README.md", "requirements.txt", "app.py")
-"""Files at the root of a Space: `space/` of a checkout, which a wheel carries beside this module."""
 
 _SUFFIXES = frozenset({".py", ".json", ".safetensors", ".md", ".txt", ".typed", ".css"})
 

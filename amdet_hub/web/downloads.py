@@ -12,8 +12,8 @@ from pathlib import Path
 from amdet_hub.records import ScanReport
 from amdet_hub.report import RENDERERS, wording
 
+# The formats that are offered, in this order, with their file endings.
 SUFFIXES = {"json": "json", "markdown": "md", "html": "html", "sarif": "sarif"}
-"""The formats that are offered, in this order, with their file endings."""
 
 _STORED_S = 6 * 3600.0  # a download link that is older than this may be dead
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from amdet_hub import errors
 from amdet_hub.report import advice
 
+# Next steps of a visitor, who has no token and no shell here.
 _ON_A_PAGE: dict[type[errors.AmdetError], str] = {
     errors.RepoNotFound: "Check the spelling. To scan a private model, use the command line.",
     errors.RateLimited: "The Hub asks this Space to slow down. Try again in a few minutes.",
     errors.AccessDenied: "Sign in again, and allow this Space to open pull requests.",
 }
-"""Next steps of a visitor, who has no token and no shell here."""
 
 
 def code_of(error: BaseException) -> str:

@@ -14,8 +14,8 @@ from amdet_hub.web.markup import text
 from amdet_hub.web.report_plots import readable_piece
 from amdet_hub.web.svg import Scale, drawing, figure, shape, words
 
+# Steps of colour between the least and the most alike.
 LEVELS = 20
-"""Steps of colour between the least and the most alike."""
 _NAME_CHARS, _LETTER = 10, 0.62  # longest name, and the width of a letter as a share of its height
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _FLOOR, _TOP = 720, 220, 52, 704, 176, 16
 _FRAME = {

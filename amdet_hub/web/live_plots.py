@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from amdet_hub.web.markup import text
 from amdet_hub.web.svg import Scale, drawing, figure, shape, words
 
+# Points of one stage that are stored; a longer stage keeps the most remarkable of each few.
 MAX_POINTS = 240
-"""Points of one stage that are stored; a longer stage keeps the most remarkable of each few."""
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _FLOOR, _TOP = 720, 170, 52, 708, 144, 14
 _MARGINS = (0.04, 0.06)

@@ -24,6 +24,7 @@ from amdet_hub.web.markup import bullets, code, facts, note, table, text
 from amdet_hub.web.report_plots import sweep_figure
 from amdet_hub.web.service import Lookup
 
+# Colours, sign and meaning of each verdict.
 _LOOKS: dict[VerdictLabel, tuple[str, str, str]] = {
     "backdoor-detected": (
         "found",
@@ -43,7 +44,7 @@ _LOOKS: dict[VerdictLabel, tuple[str, str, str]] = {
     ),
     "nothing-to-scan": ("plain", "-", "This repository holds no text encoder of a CLIP family."),
 }
-"""Colours, sign and meaning of each verdict."""
+# Number and words of each stage of a scan; two that share a number are parts of one.
 _STAGES = {
     "sweep": (2, "trying every token of the vocabulary"),
     "characters": (2, "trying every character of Unicode"),
@@ -53,7 +54,6 @@ _STAGES = {
     "inversion, roles swapped": (5, "the same search with the encoders swapped"),
     "landscape": (6, "looking at the loss around the best vector"),
 }
-"""Number and words of each stage of a scan; two that share a number are parts of one."""
 _MAX_ENCODERS, _MAX_SKIPPED = 12, 20
 
 

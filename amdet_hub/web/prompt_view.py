@@ -19,11 +19,10 @@ from amdet_hub.web.report_plots import details_of, token_name
 if TYPE_CHECKING:
     from amdet_hub.scanner import EncoderView, Probe
 
+# Share of a prompt's meaning left from which on it stays the same text, and below which it is another text.
+#
+# Words for a reader, not a verdict.
 STAYS, CHANGES = 0.7, 0.3
-"""Share of a prompt's meaning left from which on it stays the same text, and below which it is another text.
-
-Words for a reader, not a verdict.
-"""
 
 _LARGE = 16  # tokens from which on a heat map needs the page's whole width
 _PLACES = {"start": "before", "middle": "amid", "end": "behind"}

@@ -119,10 +119,10 @@ def _numbers(data: Any) -> list[float]:
 
 
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+# The byte behind each letter of a byte-level vocabulary. Source: openai/gpt-2 `bytes_to_unicode`.
 _BYTES = {chr(byte): byte for byte in _PRINTABLE} | {
     chr(256 + number): byte for number, byte in enumerate(b for b in range(256) if b not in _PRINTABLE)
 }
-"""The byte behind each letter of a byte-level vocabulary. Source: openai/gpt-2 `bytes_to_unicode`."""
 
 
 def token_name(row: Mapping[str, Any]) -> str:

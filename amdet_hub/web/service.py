@@ -78,8 +78,8 @@ class PromptTrial:
     encoder: int = 0
 
 
+# What a trial takes of a visitor's hour, in scans: it loads as much as a scan, and computes little more.
 TRIAL_SHARE = 0.1
-"""What a trial takes of a visitor's hour, in scans: it loads as much as a scan, and computes little more."""
 
 
 class ScanService:

@@ -15,8 +15,8 @@ from tempfile import gettempdir
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings
 
+# Offered on the page: the two whose running time suits a visitor who waits. The others are for the command line.
 PRESETS = ("quick", "standard")
-"""Offered on the page: the two whose running time suits a visitor who waits. The others are for the command line."""
 
 
 @dataclass(frozen=True)

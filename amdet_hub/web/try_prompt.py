@@ -57,8 +57,8 @@ class TryPrompt:
             concurrency_limit=None,
             trigger_mode="once",
         )
+        # The components that `shown` has values for.
         self.outputs = [self._accordion, self._invitation, self._added, self._encoder, self._answer]
-        """The components that `shown` has values for."""
 
     def shown(self, report: ScanReport) -> dict[Any, Any]:
         """The accordion for a new report."""

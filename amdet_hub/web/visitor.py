@@ -13,8 +13,8 @@ from amdet_hub.errors import TargetError
 from amdet_hub.hub import parse_target
 from amdet_hub.records import RepoRef
 
+# Longest text that can be a target; a whole file pasted by mistake is refused before it is parsed.
 MAX_CHARS = 300
-"""Longest text that can be a target; a whole file pasted by mistake is refused before it is parsed."""
 
 
 def parse_visitor_target(text: str, *, endpoint: str | None = None) -> RepoRef:

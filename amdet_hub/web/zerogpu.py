@@ -28,10 +28,10 @@ from amdet_hub.errors import AmdetError, ResourceError
 from amdet_hub.records import Monitor, RepoRef, ScanReport
 from amdet_hub.scanner import ResolvedTarget, Scanner
 
+# A short scan waits for less; 120 s is all that a visitor who has not signed in may use in a day.
 LEAST_S, MOST_S = 30, 120
-"""A short scan waits for less; 120 s is all that a visitor who has not signed in may use in a day."""
+# From the end of the scan's own budget until the GPU is taken away: to stop and send the partial report.
 MARGIN_S = 10.0
-"""From the end of the scan's own budget until the GPU is taken away: to stop and send the partial report."""
 
 _BYTES_PER_S = {"quick": 16 << 20, "standard": 6 << 20}  # generous, and not measured on this hardware
 _POLL_S = 0.25
