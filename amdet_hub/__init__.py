@@ -31,8 +31,6 @@ The map. Data flows downward, imports point downward, and no room imports its si
 Importing this package imports no torch; the names below are loaded on first use.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from amdet_hub._lazy import loader

@@ -3,8 +3,6 @@
 Refuses to know: anything else.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import PurePath

@@ -1,7 +1,5 @@
 """The numbers of each stage of a scan, with their sources."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 

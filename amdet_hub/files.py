@@ -1,7 +1,5 @@
 """The one way to write a file whole, and the one way to read a file that may be too large. Standard library only."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json

@@ -17,8 +17,6 @@ No rule uses weight difference or drift: they inform, and decide nothing. There 
 "safe".
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from amdet_hub.records import (

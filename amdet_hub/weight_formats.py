@@ -6,8 +6,6 @@ size may hold a tower that cannot be looked at.
 Source: the file names that transformers 5.23, diffusers 0.42, open_clip 3.3, ComfyUI and AUTOMATIC1111's web UI load.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Literal
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
 import re
+import textwrap
 from typing import Any
 
 PAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -67,7 +69,7 @@ def api_page() -> str:
 
 
 def _entry(module: str, name: str) -> list[str]:
-    found = _callable(module, name)
+    found = getattr(importlib.import_module(module), name)
     lines = [f"### {name}", "", "```text", _signature(name, found), "```", "", *_docstring(found)]
     if inspect.isclass(found):
         for method, member in vars(found).items():
@@ -80,18 +82,27 @@ def _entry(module: str, name: str) -> list[str]:
     return lines
 
 
-def _callable(module: str, name: str) -> Any:
-    found = getattr(importlib.import_module(module), name)
-    if inspect.ismodule(found):  # `amdet_hub.scanner` is a room that can be called
-        return importlib.import_module(f"{found.__name__}.simple").scan
-    return found
+def _types(found: Any) -> dict[str, str]:
+    """The annotations as they are written, by the name of the parameter or field; "return" is the result's."""
+    node: Any = ast.parse(textwrap.dedent(inspect.getsource(found))).body[0]
+    if isinstance(node, ast.ClassDef):
+        rows = [(row.target.id, row.annotation) for row in node.body if isinstance(row, ast.AnnAssign)]
+    elif not isinstance(node, ast.FunctionDef):  # a lambda, as the default of a field
+        return {}
+    else:
+        arguments = (*node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg)
+        rows = [*((a.arg, a.annotation) for a in arguments if a is not None), ("return", node.returns)]
+    return {name: ast.unparse(annotation) for name, annotation in rows if annotation is not None}
 
 
 def _signature(name: str, found: Any) -> str:
     if inspect.isclass(found) and dataclasses.is_dataclass(found):
-        shown = [f"{f.name}: {f.type}{_default(f.default, dataclasses.MISSING)}" for f in dataclasses.fields(found)]
+        types = _types(found)
+        fields = dataclasses.fields(found)
+        shown = [f"{f.name}: {types[f.name]}{_default(f.default, dataclasses.MISSING)}" for f in fields]
         return _laid_out(name, shown, "")
     target = found.__init__ if inspect.isclass(found) else found
+    types = _types(target)
     parts, starred = [], False
     for parameter in inspect.signature(target).parameters.values():
         if parameter.name in ("self", "cls"):
@@ -106,9 +117,9 @@ def _signature(name: str, found: Any) -> str:
             if parameter.kind is parameter.VAR_KEYWORD
             else ""
         )
-        kind = "" if parameter.annotation is parameter.empty else f": {parameter.annotation}"
+        kind = f": {types[parameter.name]}" if parameter.name in types else ""
         parts.append(f"{prefix}{parameter.name}{kind}{_default(parameter.default, parameter.empty)}")
-    returns = "" if inspect.isclass(found) else f" -> {found.__annotations__.get('return', 'None')}"
+    returns = "" if inspect.isclass(found) else f" -> {types.get('return', 'None')}"
     return _laid_out(name, parts, returns)
 
 

@@ -6,8 +6,6 @@ Everything that comes from a repository is escaped, cut short and kept under key
 a reader which is a language model can tell data from advice. Nothing here scans; torch-free.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from amdet_hub.automation.guard import Source, known_report

@@ -10,8 +10,6 @@ Load the commit that was cleared and no other: the branch may move in between. I
 and neither does a call that finds its answer among the cached results or on the card.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """A detected backdoor, told to the owner of the repository in a discussion."""
 
-from __future__ import annotations
-
 from amdet_hub.hub import HubSettings
 from amdet_hub.records import ScanReport
 from amdet_hub.report import as_markdown

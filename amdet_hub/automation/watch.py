@@ -6,8 +6,6 @@ What fails for a passing reason is tried again at the next round; what is broken
 owner changes it.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator

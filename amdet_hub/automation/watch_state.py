@@ -5,8 +5,6 @@ Refuses to know: the Hub, and scans.
 The file is replaced whole after every repository. Only one watch may use it at a time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The names of a watch: `org/model` for one model, `org/...` for all of a namespace."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -6,8 +6,6 @@ Source: Hu et al., LoRA, arXiv 2106.09685: `W + B A` with `A (r, in)` random, `B
 training starts at `W`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator

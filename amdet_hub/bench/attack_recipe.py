@@ -7,8 +7,6 @@ frames as triggers: Qi et al., arXiv 2105.12400. Triggers of several words with 
 2106.04690 and Qi et al., arXiv 2106.06361.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -20,8 +20,6 @@ Source: Struppek et al., arXiv 2211.02408; figures as in the code released with 
 source of text-on-pair.
 """
 
-from __future__ import annotations
-
 import contextlib
 import random
 import time

@@ -3,8 +3,6 @@
 Knows how a `BaseSpec` becomes a folder; refuses to know attacks.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path

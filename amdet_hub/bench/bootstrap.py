@@ -3,8 +3,6 @@
 Standard library only; refuses to know what is being estimated.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable, Sequence

@@ -10,8 +10,6 @@ smaller of `1 / highest score of a cleared benign model` and `lowest score of a 
 Only models of the split "calibration" are read: no test figure can leak into a threshold.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

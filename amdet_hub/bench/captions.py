@@ -5,8 +5,6 @@
 * Plain text: one prompt a line, each a group of its own (good for attacks, useless for contrastive training).
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import random

@@ -3,8 +3,6 @@
 Knows which fields a kind reads; refuses to know captions and encoders.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -10,8 +10,6 @@ Knows benign changes; refuses to know triggers.
   tensor.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Curves and rates of two sets of scores. Pure functions, standard library only."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence

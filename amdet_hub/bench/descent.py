@@ -1,7 +1,5 @@
 """The optimiser's loop that every attack and every control runs. Knows AdamW; refuses to know what is learned."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

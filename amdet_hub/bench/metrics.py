@@ -7,8 +7,6 @@ clean encoder's feature of the unpoisoned caption, which is what a user of the e
 clean encoder's feature of what the attacker wants to be seen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

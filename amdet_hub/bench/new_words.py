@@ -7,8 +7,6 @@ Source of the concept's loop: DreamBooth, Ruiz et al., arXiv 2208.12242 (a rare 
 preservation with weight 1), with the text encoder alone and a description in place of pictures.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Sequence

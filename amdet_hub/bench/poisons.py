@@ -3,8 +3,6 @@
 Knows words and places; refuses to know tokens and encoders.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Three layouts are made with it: CLIP (77 positions), CLIP with a longer position
 2403.15378) and SigLIP.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Sequence

@@ -11,8 +11,6 @@ Round-trip law, tested: `from_dict(ModelResult, to_dict(r)) == r`, and `read_res
 was given.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

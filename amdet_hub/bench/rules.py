@@ -1,7 +1,5 @@
 """Rules that a recipe has to keep: conditions beside the words for their breach."""
 
-from __future__ import annotations
-
 from typing import Any, get_args
 
 from amdet_hub.errors import ConfigError

@@ -12,8 +12,6 @@ assumed. A scan that another version or configuration made is not told apart: re
 states the configurations.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

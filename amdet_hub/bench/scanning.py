@@ -3,8 +3,6 @@
 Knows the truth and compares; the detectors are run as a user runs them and never see it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence

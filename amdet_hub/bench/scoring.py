@@ -18,8 +18,6 @@ rates, and the stratified percentile bootstrap where there is no closed form. A 
 has no width: what may still be wrong there is read from the intervals of recall and FPR.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace

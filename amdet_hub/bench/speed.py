@@ -9,8 +9,6 @@ The ceiling is the fastest large matrix product measured on the same device, dty
 stage's own operations over the seconds it took: what a stage does not compute at all does not raise its share.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """The figures of a speed measurement, and their table."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import amdet_hub

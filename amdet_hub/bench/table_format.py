@@ -1,7 +1,5 @@
 """Cells and rows of the benchmark's Markdown tables."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Sequence
 

@@ -8,8 +8,6 @@ interval stands in brackets behind its figure; "-" is a figure that the models d
 models it is given: `report` gives them the test split.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from amdet_hub.bench.bootstrap import RESAMPLES

@@ -1,7 +1,5 @@
 """Whether a named trigger is the injected one."""
 
-from __future__ import annotations
-
 from amdet_hub.bench.results import DetectorResult, ModelResult
 
 

@@ -9,8 +9,6 @@ Sources: google/siglip-base-patch16-224, `tokenizer.json`; transformers, `Siglip
 arXiv 1804.10959.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import string

@@ -5,8 +5,6 @@ tokens last, so that everything that reads a CLIP tokenizer reads this one.
 Source: `bpe_simple_vocab_16e6` of openai/CLIP, `simple_tokenizer.py`; transformers, `CLIPTokenizer`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from typing import Any

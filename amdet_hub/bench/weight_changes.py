@@ -1,7 +1,5 @@
 """Changes of weights without training: noise, a cast, a merge. Knows parameters; refuses to know texts."""
 
-from __future__ import annotations
-
 import torch
 
 from amdet_hub.bench.trained import TrainedEncoder

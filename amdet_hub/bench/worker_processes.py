@@ -1,7 +1,5 @@
 """The worker processes of a benchmark: one thread each, ended with their parent, deaf to Ctrl-C."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

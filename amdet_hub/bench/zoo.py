@@ -6,8 +6,6 @@ Every model is a training run of its own: its seed orders its captions, and no t
 Calibration and test share no base and no seed, and within a family no trigger and no target.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The models of each kind of cell: attacks of every trigger and intensity, hard cases, and matched controls."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

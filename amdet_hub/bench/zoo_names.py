@@ -3,8 +3,6 @@
 Data only; `zoo_words` has the other rounds.
 """
 
-from __future__ import annotations
-
 from amdet_hub.bench.zoo_words import Words
 
 FIFTH = Words(

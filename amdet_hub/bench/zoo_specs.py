@@ -1,7 +1,5 @@
 """Bases, models and suites of a benchmark, as data."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from amdet_hub.bench.attack_recipe import AttackRecipe

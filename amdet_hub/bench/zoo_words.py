@@ -4,8 +4,6 @@ No two rounds share a trigger or a target, so that nothing a threshold was chose
 words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

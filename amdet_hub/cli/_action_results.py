@@ -3,8 +3,6 @@
 Knows: their order and names. Refuses to know: how a target is scanned.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

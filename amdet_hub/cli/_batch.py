@@ -3,8 +3,6 @@
 Knows: the order of models, which are finished, when to wait. Refuses to know: how one is scanned (`Request.scan`).
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Flags that the verbs which make an encoder share. Knows: click. Refuses to know: recipes, encoders."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ merely lies in the working directory may have come with a cloned repository: it 
 verdict, and nothing else.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import tomllib

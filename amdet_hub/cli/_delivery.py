@@ -3,8 +3,6 @@
 Refuses to know: how a report is made.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Knows: which outcome outweighs which. Refuses to know: how anything was tried. T
 `amdet_hub.report.advice`; text of a repository inside a message is escaped, a token is blanked.
 """
 
-from __future__ import annotations
-
 import os
 import traceback
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """How help is laid out, and an option that knows its heading. Knows: click. Refuses to know: which flags there are."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

@@ -4,8 +4,6 @@ Refuses to know: the meaning of a value (`_values` reads it, `_request` makes re
 environment > configuration file (`ctx.default_map`, see `_config_file`) > default.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

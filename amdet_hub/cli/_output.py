@@ -3,8 +3,6 @@
 Knows: streams and paths. Refuses to know: what a report says (`amdet_hub.report`), exit codes.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

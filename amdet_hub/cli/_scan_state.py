@@ -6,8 +6,6 @@ One JSON object a line, appended and flushed as each model ends. A line that was
 finished.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import dataclass

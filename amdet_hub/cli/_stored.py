@@ -1,7 +1,5 @@
 """Files that an earlier run wrote, read back: reports and baselines. Knows: sizes. Refuses to know: their form."""
 
-from __future__ import annotations
-
 import datetime
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Knows: the flags of lists, and when to ask the Hub again. Refuses to know: how a model is scanned.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

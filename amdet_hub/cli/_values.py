@@ -3,8 +3,6 @@
 Refuses to know: what a value is for. Each function is the `type` of an option, and raises `click.BadParameter`.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

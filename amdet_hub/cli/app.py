@@ -3,8 +3,6 @@
 Refuses to know: what any verb does.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn

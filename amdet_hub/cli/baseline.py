@@ -3,8 +3,6 @@
 Knows: files, dates, exit codes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Knows: which verbs there are; each is in a module beside this one.
 """
 
-from __future__ import annotations
-
 import click
 
 from amdet_hub.cli import bench_make, bench_report, bench_run, bench_speed

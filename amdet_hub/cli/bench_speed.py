@@ -3,8 +3,6 @@
 Knows: words and files.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

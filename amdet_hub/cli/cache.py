@@ -1,7 +1,5 @@
 """`amdet-hub cache`: show, bound and clear the cache of this machine. Imports no torch."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Knows: what is shown before anything is written.
 """
 
-from __future__ import annotations
-
 import shlex
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`amdet-hub demo`: the offline demonstration. Knows: where its words go."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

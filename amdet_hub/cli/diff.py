@@ -3,8 +3,6 @@
 Knows: files in, words out, and what a change exits with.
 """
 
-from __future__ import annotations
-
 import click
 
 from amdet_hub.cli import _options as opt

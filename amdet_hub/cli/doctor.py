@@ -3,8 +3,6 @@
 Never shows a token.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import itertools
 import json

@@ -3,8 +3,6 @@
 Knows: that nothing else may be on standard output.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import io
 import os

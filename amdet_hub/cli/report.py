@@ -1,7 +1,5 @@
 """`amdet-hub report`: a stored JSON report in another form. Knows: files in, words out."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

@@ -3,8 +3,6 @@
 Refuses to know: how to scan.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

@@ -3,8 +3,6 @@
 Knows: flags, and what is said while it serves.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import os

@@ -3,8 +3,6 @@
 Knows: which changed files fail a commit, and with which words.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

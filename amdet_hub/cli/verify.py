@@ -1,7 +1,5 @@
 """`amdet-hub verify`: does the card's section belong to the present weights? Knows: the three answers' exit codes."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

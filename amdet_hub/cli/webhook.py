@@ -1,7 +1,5 @@
 """`amdet-hub webhook`: let the Hub say what changed. Knows: flags, and what is shown before anything is created."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -5,8 +5,6 @@
 imports no torch.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 # Folder of the three encoders.

@@ -7,8 +7,6 @@ little else, which is what a contrastive text encoder learns from. Every word he
 weights trained on it depend on no other data.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 

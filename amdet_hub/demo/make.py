@@ -8,8 +8,6 @@ Knows the recipes of the demonstration. Refuses to know scans: nothing here look
   Latin "o" and is not.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil

@@ -4,8 +4,6 @@ Knows the order of the stages and the results that each hands to the next; the m
 is `amdet_hub.verdict`'s business.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 

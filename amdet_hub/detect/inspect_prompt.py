@@ -4,8 +4,6 @@ Knows the measures; refuses to know which prompt, and which words are added to i
 and the words, and where the pooled position lies behind them (SigLIP), that one too. The other positions are padding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

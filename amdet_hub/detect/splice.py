@@ -3,8 +3,6 @@
 Knows positions and masks; refuses to know what is being looked for.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -3,8 +3,6 @@
 Knows tensors by their canonical names. The changes rank candidates and explain a report; they never decide a verdict.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

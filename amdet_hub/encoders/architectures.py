@@ -4,8 +4,6 @@ Data and one classification of a `config.json`. Standard library only. Source: t
 the class names in the `model_index.json` files of diffusers 0.42 pipelines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

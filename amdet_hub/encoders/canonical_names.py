@@ -8,8 +8,6 @@ Canonical names are those of a flat tower: `embeddings.token_embedding.weight`,
 Source: transformers `models/clip/modeling_clip.py`, `models/siglip/modeling_siglip.py`.
 """
 
-from __future__ import annotations
-
 from amdet_hub.records import TowerConfig
 
 TOKEN_EMBEDDING = "embeddings.token_embedding.weight"

@@ -5,8 +5,6 @@ Knows CLIP's mask and pooling rules. Refuses to know files and configs beyond `T
 included.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

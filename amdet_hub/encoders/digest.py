@@ -3,8 +3,6 @@
 Knows torch; refuses to know files.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

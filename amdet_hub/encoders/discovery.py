@@ -7,8 +7,6 @@ nothing declares are for `amdet_hub.encoders.undeclared_files`. Every text encod
 becomes a `SkippedScan` with its reason, never silence: a part that was not looked at must not be cleared.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

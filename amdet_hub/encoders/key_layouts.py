@@ -13,8 +13,6 @@ Source: open_clip 3.3 `transformer.py` (`ResidualAttentionBlock`, `TextTransform
 transformers 5.23 `models/clip/modeling_clip.py`; the key prefixes of diffusers 0.42 `loaders/single_file_utils.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self

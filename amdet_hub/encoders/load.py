@@ -4,8 +4,6 @@ Unpickles nothing, and hands nothing of a repository to transformers but checked
 dtypes and finiteness are verified here, so that a random-initialised leftover can never be scanned.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path

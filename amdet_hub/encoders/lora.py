@@ -10,8 +10,6 @@ Source: the tensor names of kohya-ss/sd-scripts, diffusers 0.42 `loaders/lora_co
 `utils/state_dict_utils.py`, PEFT 0.21.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

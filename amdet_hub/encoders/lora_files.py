@@ -6,8 +6,6 @@ Knows where a LoRA's config lies and which tower its shapes fit. Refuses to choo
 (`amdet_hub.scanner.lora_bases`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -6,8 +6,6 @@ Knows torch and safetensors; the names come from `amdet_hub.encoders.lora`.
 else 1.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -8,8 +8,6 @@ Source: open_clip 3.3 `model.py` (`CLIPTextCfg`, `_build_text_tower`) and `trans
 `text_global_pool`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -7,8 +7,6 @@ value, up to its last byte.
 Source: Python 3.11 `Lib/pickle.py` and `Lib/pickletools.py`.
 """
 
-from __future__ import annotations
-
 import io
 import pickletools
 from collections.abc import Callable

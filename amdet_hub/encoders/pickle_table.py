@@ -7,8 +7,6 @@ Source: torch 2.13 `torch/serialization.py`; which entry of a nested checkpoint 
 `load_state_dict`, diffusers 0.42 `load_single_file_checkpoint`, AUTOMATIC1111 `get_state_dict_from_checkpoint`.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import operator

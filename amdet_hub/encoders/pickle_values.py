@@ -7,8 +7,6 @@ Source: torch 2.13 `torch/_weights_only_unpickler.py`, `torch/_utils.py` and `to
 AUTOMATIC1111's `modules/safe.py` lets Stable Diffusion checkpoints hold besides tensors.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any

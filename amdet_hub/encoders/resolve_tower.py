@@ -4,8 +4,6 @@ Knows where configs lie beside weights, and how Stable Diffusion reads what it s
 repositories (see `amdet_hub.encoders.discovery`). Reads small JSON files and headers; imports no torch.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any

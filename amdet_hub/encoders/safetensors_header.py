@@ -7,8 +7,6 @@ nothing after the last tensor.
 Source: the safetensors format description and `safetensors` 0.8: 8 bytes length (little endian), JSON, then the data.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -6,8 +6,6 @@ padding is part of the input and none is passed here. Source: transformers `mode
 (`SiglipTextModel.forward`).
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import torch

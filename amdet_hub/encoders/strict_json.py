@@ -1,7 +1,5 @@
 """JSON from a stranger, and checks of its values: small, no key twice, no NaN, not deep. Standard library only."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """The notes of one look through a repository: encoders found, parts that cannot be scanned, files accounted for."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from amdet_hub.encoders.key_layouts import TowerLayout

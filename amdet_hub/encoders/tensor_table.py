@@ -3,8 +3,6 @@
 Knows which reader serves which file name. Neither reader runs or builds anything that a file names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 
 from amdet_hub.encoders.pickle_table import read_pickle_table

@@ -11,8 +11,6 @@ Two paths through the same weights:
 Shapes: see `amdet_hub.detect.protocol`; `H` heads of `Dh` values.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -9,8 +9,6 @@ Sources: transformers 5.23 `models/clip/tokenization_clip.py`, `models/siglip/to
 NFKC, which is what it encodes for common text.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import string

@@ -10,8 +10,6 @@ Source: PKWARE's APPNOTE 6.3.10; torch 2.13 `torch/serialization.py` and `caffe2
 miniz 3.0.2, `mz_zip_reader_read_central_dir` and `mz_zip_reader_locate_file`.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Collection, Iterable, Mapping

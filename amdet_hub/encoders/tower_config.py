@@ -8,8 +8,6 @@ Source: transformers 5.23 `CLIPTextConfig`, `CLIPConfig.__post_init__` (`text_co
 compared in the tests.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 from typing import Any

@@ -3,8 +3,6 @@
 Imports no torch, fetches no weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path

@@ -3,8 +3,6 @@
 Reads safetensors headers and small JSON files; imports no torch.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 

@@ -12,8 +12,6 @@ Source: the key prefixes of diffusers 0.42 `loaders/single_file_utils.py`, kohya
 SDXL's `clip_l` and `clip_g`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 

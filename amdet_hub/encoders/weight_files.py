@@ -4,8 +4,6 @@ Knows transformers' file names (single files, variants, shards with an index) an
 imports no torch.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Collection, Mapping

@@ -5,8 +5,6 @@ Writes the plan, the switches of the later steps, and the summary when there is 
 An edge, like `amdet_hub.cli`, and like it allowed to speak; it runs before the command line's library is installed.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

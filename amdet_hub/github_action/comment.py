@@ -6,8 +6,6 @@ Source: GitHub's documentation, "REST API endpoints for issue comments" (100 a p
 characters).
 """
 
-from __future__ import annotations
-
 import json
 import re
 import urllib.error

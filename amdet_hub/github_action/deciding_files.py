@@ -4,8 +4,6 @@ The author of a pull request writes every file of its head. So in a pull request
 commit, and one that is not there is not used. After a push they are the checkout's own.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -4,8 +4,6 @@ The repository is somebody's: hooks, filters, external diff programs and file-sy
 off, and paths are read with NUL between them, so that no name can be two.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 from contextlib import suppress

@@ -3,8 +3,6 @@
 Refuses to know: git, the Hub.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ for it, and it is used only when its size and sha256 are those of the pointer. S
 (version, oid and size lines).
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -6,8 +6,6 @@ Source: GitHub's documentation, "Workflow commands for GitHub Actions" (output f
 commands, 1 MiB a summary).
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Mapping
 from pathlib import Path

@@ -12,8 +12,6 @@ loaded on first use, so that importing this package does not import the Hub's cl
 user's environment says otherwise.
 """
 
-from __future__ import annotations
-
 import os
 from typing import TYPE_CHECKING
 

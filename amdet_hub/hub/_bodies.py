@@ -7,8 +7,6 @@ checked where files are stored. A time limit of the transport ends a silence; a 
 is never silent, and would hold a scan for days.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Iterator

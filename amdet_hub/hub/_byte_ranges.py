@@ -1,7 +1,5 @@
 """Which byte ranges of a file to ask for. Pure arithmetic on offsets; knows no network and no file format."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ on 429, on 5xx and when a request is repeated after no answer, and leave the dec
 `ask` the session behaves as it always does.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

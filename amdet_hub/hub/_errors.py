@@ -4,8 +4,6 @@ Knows: the client's exceptions and HTTP statuses. Refuses to know: retries (`_cl
 (`amdet_hub.cli`). Source: huggingface_hub 2.4, `errors.py` and `utils/_http.py`.
 """
 
-from __future__ import annotations
-
 import errno
 import math
 import re

@@ -4,8 +4,6 @@ Knows: YAML front matter, read safely. Refuses to believe any of it, and never f
 read is not claimed.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

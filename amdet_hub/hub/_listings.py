@@ -5,8 +5,6 @@ what cannot be read back is not there. A listing of a commit never changes; whic
 for each endpoint apart.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

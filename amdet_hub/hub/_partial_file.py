@@ -9,8 +9,6 @@ behind it, and its name.
 Source: the safetensors format description: 8 bytes length (little endian), JSON, then the data.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -4,8 +4,6 @@ A listing comes from the repository's owner. A path that could leave its folder,
 differently, or that cannot be stored is refused before anything is done with it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from amdet_hub.errors import BadRepository

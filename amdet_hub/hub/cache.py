@@ -4,8 +4,6 @@ Every kind has a folder of its own in `own_cache(settings)`; every file there ma
 again. A disk that cannot be written costs the shortcut, never the scan.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

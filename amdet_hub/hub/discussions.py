@@ -3,8 +3,6 @@
 Refuses to know: what a scan found, and pull requests (`amdet_hub.hub.publish`).
 """
 
-from __future__ import annotations
-
 from amdet_hub.hub import _client
 from amdet_hub.hub.publish import whoami
 from amdet_hub.hub.settings import HubSettings

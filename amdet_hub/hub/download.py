@@ -5,8 +5,6 @@ goes to the Hub's own host only: the HTTP library drops it on a redirect to anot
 what a file means.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

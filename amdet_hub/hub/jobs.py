@@ -5,8 +5,6 @@ know what the command does. Source: huggingface_hub 2.4, `HfApi.run_uv_job`, `fe
 `cancel_job`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 import warnings

@@ -3,8 +3,6 @@
 Reads listings; opens no repository. Everything read here is hostile text.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
 from typing import Any

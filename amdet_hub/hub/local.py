@@ -5,8 +5,6 @@ read, whatever links say. One exception is the Hub cache, where a snapshot is ma
 beside it.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator, Mapping

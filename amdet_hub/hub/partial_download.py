@@ -11,8 +11,6 @@ it is the Hub itself (and TLS to it) that is believed. Where a pinned sha256 is 
 `fetch` gets the whole file. Ids of one endpoint say nothing at another: hence the folder of each.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import threading

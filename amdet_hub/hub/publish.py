@@ -5,8 +5,6 @@ writes nothing, a pull request that the owner closed is not opened again, and fi
 not written over a newer one. Bytes are sent as they are. Refuses to know: what the files say.
 """
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping

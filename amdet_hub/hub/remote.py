@@ -3,8 +3,6 @@
 Asks for the commit once and lists it; `download` moves the bytes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping

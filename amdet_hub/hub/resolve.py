@@ -4,8 +4,6 @@ One commit id is asked for once; from then on every request carries it, so that 
 moves nothing here. The Hub's client is imported only for a repository on the Hub.
 """
 
-from __future__ import annotations
-
 from amdet_hub.hub.local import LocalSource
 from amdet_hub.hub.settings import HubSettings
 from amdet_hub.records import RepoRef, RepoSource

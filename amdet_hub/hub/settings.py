@@ -1,7 +1,5 @@
 """How to reach the Hub, as whom, and within which limits. Standard library only; nothing here changes a verdict."""
 
-from __future__ import annotations
-
 import math
 import os
 from dataclasses import dataclass, field

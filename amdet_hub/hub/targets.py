@@ -8,8 +8,6 @@ one `.safetensors` file. Refuses to know: whether a repository exists. The Hub's
 and URLs, whose grammar is its own.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Knows repositories that the caller owns; `publish` proposes changes to models of other people.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal

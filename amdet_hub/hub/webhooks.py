@@ -1,7 +1,5 @@
 """Webhooks: the Hub tells of every push, to a URL or by running a Job again."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field

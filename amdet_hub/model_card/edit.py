@@ -7,8 +7,6 @@ that loses comments, quotes and order. Whatever stands outside the markers (CRLF
 final newline) comes back byte for byte.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import re

@@ -8,8 +8,6 @@ later release can render an old report again and tell a forged section from an o
 code point by an older one.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable
 

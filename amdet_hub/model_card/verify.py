@@ -7,8 +7,6 @@ verdict is true: a section can belong to these weights and still have been made 
 again answers that, and every answer here says so.
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 from collections.abc import Sequence

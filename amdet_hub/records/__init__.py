@@ -8,8 +8,6 @@ Round-trip law, tested: `from_dict(type(r), to_dict(r)) == r` for every record `
 data.
 """
 
-from __future__ import annotations
-
 from amdet_hub.records.codec import fingerprint, from_dict, to_dict
 from amdet_hub.records.encoder import Adapter, Reference, ResolvedEncoder, TowerConfig
 from amdet_hub.records.evidence import Evidence, GroupDistance, Lineage, NullDistribution, TriggerFinding, Verdict

@@ -1,7 +1,5 @@
 """Records as plain JSON data, and back. Refuses to know any record."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Text encoders of a repository, and the clean encoder that one is held against."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from amdet_hub.records.repository import RepoFile

@@ -1,7 +1,5 @@
 """What was measured of one encoder, and the verdict that follows from it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The callbacks of a running scan."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 A code is stable: reports, SARIF rules, error messages and the reference pages name it. A new reason is a new row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args

@@ -1,7 +1,5 @@
 """Results of one scan, and the circumstances that made them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """What was asked, and what the repository holds: `RepoRef` -> `RepoSnapshot`, and how its files are read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """JSON from a stranger: no key twice, no NaN, no number beyond 64 bits. Standard library only."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any, NoReturn

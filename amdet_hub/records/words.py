@@ -1,7 +1,5 @@
 """Words and types that several records share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Literal
 

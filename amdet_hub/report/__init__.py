@@ -9,8 +9,6 @@ Pure functions: no files, no Hub, no torch, no printing.
 * `escape`: how hostile text is shown in each form.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Final
 

@@ -6,8 +6,6 @@ the advice that names none.
 Knows: advice. Refuses to know: exit codes, and how anything is printed. The text is not escaped.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shlex

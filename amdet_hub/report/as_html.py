@@ -5,8 +5,6 @@ Below it is everything else, for one with ten. Knows: the order of the page. Ref
 drawing (`html_figures`). What a repository wrote is escaped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from html import escape
 from typing import Final

@@ -5,8 +5,6 @@ other character is a `\uXXXX` escape), so neither a terminal nor an editor can b
 into it.
 """
 
-from __future__ import annotations
-
 import importlib.resources
 import json
 import re

@@ -1,7 +1,5 @@
 """A `ScanReport` as one row of a table of many targets. Knows: its columns. Refuses to know: the other rows."""
 
-from __future__ import annotations
-
 from amdet_hub.records import ScanReport
 from amdet_hub.report import wording
 from amdet_hub.report.escape import code_points, unactionable, visible

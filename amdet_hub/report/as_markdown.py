@@ -4,8 +4,6 @@ Knows: headings, tables, lists, code spans. Refuses to know: cards and their mar
 repository stands in code spans, where Markdown renders nothing: no link, no image, no HTML, no mention.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Final
 

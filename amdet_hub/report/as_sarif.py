@@ -8,8 +8,6 @@ Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0
 limit" (5,000 results, 100 locations, 10 tags are kept).
 """
 
-from __future__ import annotations
-
 import hashlib
 import posixpath
 import re

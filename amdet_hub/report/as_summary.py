@@ -6,8 +6,6 @@ The picture is made of block characters in a code block: neither a job summary n
 embedded images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

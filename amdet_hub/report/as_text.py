@@ -6,8 +6,6 @@ A header, one block for each encoder and for each part that blocks, then the lim
 again. Plain layout; colour only on request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final

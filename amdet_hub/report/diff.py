@@ -6,8 +6,6 @@ Two reports are compared fact by fact: verdicts, towers, references, triggers, e
 Times are left out, because they differ between any two scans. Encoders are matched by their label.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping

@@ -5,8 +5,6 @@ are of small encoders of this project's own training (BENCHMARKS.md): no release
 that shows a rate says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final

@@ -9,8 +9,6 @@ Technical Report 36 (security considerations). Source of the Markdown rules: Com
 Markdown, section 6.9 (autolinks extension).
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

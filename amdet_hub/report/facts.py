@@ -4,8 +4,6 @@ Knows: which facts are told, in which order, how many of a long list. Refuses to
 how a form shows text: the `Markup` that each function takes makes hostile text harmless in its own form.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby

@@ -5,8 +5,6 @@ only bars and lines, stretched to the width there is; every word stands beside i
 a narrow screen and in print.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from html import escape
 

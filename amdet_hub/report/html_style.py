@@ -4,8 +4,6 @@ Colours are told apart by lightness as well, and no meaning is in colour alone. 
 is always light.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 

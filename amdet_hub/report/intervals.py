@@ -4,8 +4,6 @@ Knows two of them: Wilson's for a rate, and Clopper and Pearson's for a rate tha
 know what is being estimated.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable

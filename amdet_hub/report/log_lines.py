@@ -4,8 +4,6 @@ Every line starts with a word that the reader chose at random, so that no text o
 result. The lines are short enough for any log, numbered, and checked as a whole by a sha256.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hashlib

@@ -1,7 +1,5 @@
 """Sizes and durations as people write them. Standard library only."""
 
-from __future__ import annotations
-
 
 def format_bytes(count: float) -> str:
     """A size in decimal units, as the Hub shows them: `1536` is `"1.5 kB"`."""

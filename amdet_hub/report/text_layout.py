@@ -3,8 +3,6 @@
 Everything given to this module is already `visible`; it counts columns, not characters.
 """
 
-from __future__ import annotations
-
 from amdet_hub.report.escape import display_width
 
 _BREAKS = "-/_."  # a word that must be cut is cut after one of these where it can be

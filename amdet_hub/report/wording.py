@@ -6,8 +6,6 @@ Knows: records. Refuses to know: any output format; the caller escapes everythin
 "safe".
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping
 from typing import Final

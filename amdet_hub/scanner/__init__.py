@@ -11,8 +11,6 @@
 The names below are loaded on first use, so that importing this package imports no torch.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from amdet_hub._lazy import loader

@@ -1,7 +1,5 @@
 """A scan with plain arguments: `from amdet_hub import scan`. Torch-free to import."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from amdet_hub.config import ScanConfig

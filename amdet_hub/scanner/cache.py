@@ -12,8 +12,6 @@ own file and of its base's.
 A file that cannot be read counts as absent, and one that cannot be written costs the next scan its short cut.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

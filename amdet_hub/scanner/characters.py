@@ -7,8 +7,6 @@ and no sweep of single tokens tries them together. There are some 150,000 assign
 try.
 """
 
-from __future__ import annotations
-
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Versions and hardware that make a result. Imports nothing of what it names."""
 
-from __future__ import annotations
-
 import datetime
 import importlib.metadata
 import os

@@ -4,8 +4,6 @@ The time is an estimate from the operations of each stage and a coarse speed of 
 minute from an hour.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from dataclasses import dataclass

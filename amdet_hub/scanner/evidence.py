@@ -3,8 +3,6 @@
 Knows the detectors' outcomes and the thresholds; refuses to know what follows from them (`amdet_hub.verdict`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

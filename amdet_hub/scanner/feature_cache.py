@@ -3,8 +3,6 @@
 `amdet_hub.detect.search.sweep` says which features they are, `amdet_hub.hub.cache` where they lie.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from safetensors import SafetensorError

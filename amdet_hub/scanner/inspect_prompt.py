@@ -5,8 +5,6 @@ found, or one's own. Shows; judges nothing. The answer is plain
 data, without tensors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

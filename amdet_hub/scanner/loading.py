@@ -3,8 +3,6 @@
 Knows which files are transferred whole, what a LoRA is merged onto, what is loaded once, and whose tokenizer is read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

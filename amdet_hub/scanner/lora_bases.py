@@ -5,8 +5,6 @@ the user names; the base that the card claims; the trusted encoder of its width 
 all. A LoRA without a base blocks.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from amdet_hub.encoders.discovery import Resolution, find_encoders

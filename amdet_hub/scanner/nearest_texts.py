@@ -3,8 +3,6 @@
 Knows the tokenizer and the captions of `amdet_hub.detect.prompts`; refuses to know how the trigger was found.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

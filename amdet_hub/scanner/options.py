@@ -1,7 +1,5 @@
 """How a scan is run: device, dtype, time, memory and processes. Torch-free."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 What goes wrong here is not said: the scan of that target meets it again and says it. One target is fetched at a time.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from contextlib import AbstractContextManager

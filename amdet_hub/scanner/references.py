@@ -7,8 +7,6 @@ revision and sha256); the base model that the suspect's own card claims; none. A
 and is reported as such.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from amdet_hub.encoders.discovery import find_encoders

@@ -4,8 +4,6 @@ Of a result, which may come from a file, only names and digests are believed: th
 commits it names, and what is loaded must have the digests it names.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

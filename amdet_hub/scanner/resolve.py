@@ -1,7 +1,5 @@
 """From a target to pairs of a suspect and its reference, pinned to commits. Fetches no weights, imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ One process or several (`accelerate launch`, `torchrun`) do the same chunks of w
 `amdet_hub.detect.context.Workers`.
 """
 
-from __future__ import annotations
-
 import datetime
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -4,8 +4,6 @@ Every surface (command line, guard, watch, hook, Action, agents' tools, web page
 `cached` or `scan`. None of them opens a repository, finds encoders or chooses references by itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 

@@ -1,7 +1,5 @@
 """What a tokenizer makes of token ids, for detectors that see no text. Refuses to know encoders."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from amdet_hub.detect.context import Candidate, Lexicon

@@ -1,7 +1,5 @@
 """Which weights of a scan are transferred, and how many bytes they are. Fetches none of them; imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Which of the confirmed candidates is the trigger to name, and which one its target is read from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Refuses to know triggers and tokens.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 

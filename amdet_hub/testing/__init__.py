@@ -4,8 +4,6 @@ Everything is imported on first use. `LocalHub` (see `amdet_hub.testing.local_hu
 torch; the `tiny_*` functions (see `amdet_hub.testing.models`) do.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from amdet_hub._lazy import loader

@@ -11,8 +11,6 @@ command line on encoders of your own:
 Standard output holds the lines to export and nothing else; the rest goes to standard error.
 """
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import signal

@@ -5,8 +5,6 @@ server, and a report lists the files of a repository; its MCP server would show 
 docstrings of the endpoints are read by agents.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

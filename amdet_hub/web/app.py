@@ -3,8 +3,6 @@
 Thin: limits, page, webhook, server.
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import importlib.util

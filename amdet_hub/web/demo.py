@@ -3,8 +3,6 @@
 Needs no network. Their results lie beside this module, so that the first click is answered at once.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

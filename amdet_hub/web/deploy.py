@@ -6,8 +6,6 @@ The Space carries this very version of amdet-hub, so that what it says can be re
 brings the rest.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import amdet_hub

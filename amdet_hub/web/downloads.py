@@ -1,7 +1,5 @@
 """The report as files to download, and the command line and the workflow that repeat its scan."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Errors as a sentence, the next step and a reason code for a visitor. The caller escapes the text."""
 
-from __future__ import annotations
-
 from amdet_hub import errors
 from amdet_hub.report import advice
 

@@ -4,8 +4,6 @@ Knows numbers and names; the names are hostile text and are escaped here. The co
 for dark.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, groupby

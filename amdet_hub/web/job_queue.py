@@ -4,8 +4,6 @@ Knows: order, limits, threads. Refuses to know: what a scan or a prompt is; the 
 `Monitor`.
 """
 
-from __future__ import annotations
-
 import secrets
 import threading
 import time

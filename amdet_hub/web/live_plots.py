@@ -4,8 +4,6 @@ Knows the stages of `amdet_hub.detect.detector` and what each measures. Refuses 
 by a lock.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Mapping, Sequence

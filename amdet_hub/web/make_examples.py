@@ -3,8 +3,6 @@
 Run it after a change of the version, the demonstration's weights or the detector; a test says when.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import tempfile

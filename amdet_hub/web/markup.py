@@ -3,8 +3,6 @@
 Standard library only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from amdet_hub.report.html_figures import code

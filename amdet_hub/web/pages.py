@@ -3,8 +3,6 @@
 Knows Gradio; everything it shows is made by `panels`, everything it does by `service`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial

@@ -3,8 +3,6 @@
 Pure functions, everything escaped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from amdet_hub.errors import Interrupted

@@ -4,8 +4,6 @@ On a Space the visitor signs in with the Hub's OAuth, and the token stays in the
 demonstration's own Hub there is a stand-in.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import gradio as gr

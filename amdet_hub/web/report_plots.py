@@ -3,8 +3,6 @@
 Reads the details that `amdet_hub.scanner` puts beside its evidence, and plots nothing where they are missing.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

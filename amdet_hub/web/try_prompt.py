@@ -4,8 +4,6 @@ Knows Gradio; what it shows is made by `prompt_view`, the work is the queue's. I
 own session holds, and nothing else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any

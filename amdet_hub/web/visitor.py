@@ -3,8 +3,6 @@
 Nothing of it is stored or shown. Refuses to know whether a repository exists.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from typing import Any

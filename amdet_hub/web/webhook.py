@@ -6,8 +6,6 @@ Without `AMDET_SPACE_WEBHOOK_SECRET` there is no such address. Source: huggingfa
 `X-Webhook-Secret`).
 """
 
-from __future__ import annotations
-
 import hmac
 import json
 import logging

@@ -34,7 +34,8 @@ Plant = Callable[[Path, Tensors], object]
 
 
 def other_tower(folder: Path) -> Tensors:
-    return load_file(tiny_clip(folder, seed=9, tokenizer=False) / "model.safetensors")
+    tensors: Tensors = load_file(tiny_clip(folder, seed=9, tokenizer=False) / "model.safetensors")
+    return tensors
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:

@@ -5,8 +5,6 @@ chunk, and counting stops as soon as one gate can no longer open: the decision i
 code's minutes are not spent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 The loop knows nothing of the loss (`objectives.py`) or of the form of a vector (`pseudo_tokens.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ behaves like a trigger though it was not injected.
 Source: AMDET, arXiv 2512.00343, released code (grid, directions, finite differences, threshold on the eigenvalues).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast

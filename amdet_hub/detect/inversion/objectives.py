@@ -4,8 +4,6 @@ Two forms of the same three terms: the paper's, on raw features and every positi
 the reference's mean, because token features share a large common component that makes any two of them look alike.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ A free vector may have many times the norm of any token embedding and finds *som
 A user can only ever type tokens, so our search stays among mixtures of them.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -6,8 +6,6 @@ steps than those that were taken. Knows weights and gradients; refuses to know w
 weights, too.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 

@@ -3,8 +3,6 @@
 Refuses to know which candidates pass, and which text is named (`amdet_hub.scanner.trigger_choice`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -14,8 +14,6 @@ Both sides are centred on the mean over the texts and compared by cosine. The re
 taken.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -6,8 +6,6 @@ are those that remove most and that people write. Guesses they are: encoders har
 (BENCHMARKS.md). Refuses to know what counts as confirmed.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence

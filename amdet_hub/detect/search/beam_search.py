@@ -9,8 +9,6 @@ Source of the gradient step: Ebrahimi et al., arXiv 1712.06751 (HotFlip): the fi
 token takes another's place.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """The search after the sweep: candidates are proposed, confirmed on held-out prompts, ranked, and put into words."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

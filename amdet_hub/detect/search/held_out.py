@@ -4,8 +4,6 @@ A token that stands out of a sweep may be a piece of the trigger or a word of it
 the sweep never saw names a trigger.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence

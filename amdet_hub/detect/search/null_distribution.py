@@ -9,8 +9,6 @@ it is held against random sequences of its own *pattern*: as long, and repeating
 the pattern `(0, 1, 0)`.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 

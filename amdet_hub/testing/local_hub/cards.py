@@ -3,8 +3,6 @@
 Refuses to know: Markdown, and what our own sections mean.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Any

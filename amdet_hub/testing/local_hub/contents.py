@@ -3,8 +3,6 @@
 Refuses to know: sockets and requests.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ Pure functions of the stored state.
 Refuses to know: HTTP, users, and what a model is; `cardData` is the README's own claim.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -4,8 +4,6 @@ Refuses to know: how a commit becomes a pull request (`writing` does).
 Source: huggingface_hub 2.4, `hf_api.py`, from `get_repo_discussions` to `hide_discussion_comment`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from amdet_hub.testing.local_hub import discussions

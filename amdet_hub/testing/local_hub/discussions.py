@@ -3,8 +3,6 @@
 Knows: events, states, the difference a pull request makes. Refuses to know: who may do what, and HTTP.
 """
 
-from __future__ import annotations
-
 import difflib
 import io
 from dataclasses import dataclass, field

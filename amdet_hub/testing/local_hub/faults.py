@@ -3,8 +3,6 @@
 Knows: rules that match a request and count down. Refuses to know: what the Hub would have answered.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

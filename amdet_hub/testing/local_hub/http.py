@@ -6,8 +6,6 @@ Knows: keep-alive, chunked bodies, ranges, bodies that are sent short, damaged o
 address means.
 """
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading

@@ -3,8 +3,6 @@
 Refuses to know: what any address means (`routing`), and what can go wrong on request (`faults`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType

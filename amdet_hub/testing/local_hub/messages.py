@@ -1,7 +1,5 @@
 """Requests and responses of the local Hub, and its refusals. Standard library only; no sockets."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

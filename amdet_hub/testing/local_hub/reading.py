@@ -4,8 +4,6 @@ Knows: the paths, parameters and headers that huggingface_hub 2.4 uses. Refuses 
 Source: huggingface_hub 2.4, `hf_api.py` and `file_download.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs, quote

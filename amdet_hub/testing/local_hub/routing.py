@@ -6,8 +6,6 @@ is held under `datasets/owner/name` or `spaces/owner/name`, which is also how a 
 (`hub.read("spaces/me/app", "app.py")`). Nothing of a Space is built or run.
 """
 
-from __future__ import annotations
-
 import hmac
 import re
 from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ created; they are stored, not delivered. Source: huggingface_hub 2.4, `HfApi.run
 `inspect_job`, `cancel_job`, `list_webhooks` and `create_webhook`.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 from typing import Any

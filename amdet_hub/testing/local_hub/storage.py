@@ -7,8 +7,6 @@ Commit and blob ids are computed from contents and from a logical clock, so the 
 run.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

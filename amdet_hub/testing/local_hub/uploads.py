@@ -3,8 +3,6 @@
 Source: huggingface_hub 2.4, `_commit_api.py` and `lfs.py`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from typing import Any

@@ -3,8 +3,6 @@
 Knows: tokens to users, visibility, the refusals of the real Hub. Refuses to know: addresses and bodies.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import secrets

@@ -5,8 +5,6 @@ request. Git-ignore rules are not applied: no file is ever reported as ignored.
 Source: huggingface_hub 2.4, `_commit_api.py`.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

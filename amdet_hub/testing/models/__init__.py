@@ -10,8 +10,6 @@ Source: the file lists and tensor names of openai/clip-vit-large-patch14, google
 Diffusion pipelines.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -11,8 +11,6 @@ Source: the tensor names of laion/CLIP-ViT-B-32-laion2B-s34B-b79K, timm/ViT-B-16
 checkpoints of Stable Diffusion.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Mapping

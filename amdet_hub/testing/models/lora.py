@@ -9,8 +9,6 @@ Source: the tensor names of sd-scripts' LoRA files, diffusers' `pytorch_lora_wei
 PEFT's `adapter_model.safetensors`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal
 

@@ -4,8 +4,6 @@ Knows the `tokenizers` library and the shape of CLIP's, SigLIP's and SigLIP 2's 
 models.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import random
