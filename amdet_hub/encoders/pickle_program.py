@@ -45,17 +45,18 @@ def interpret(data: bytes) -> Any:
     Raises:
         PickleRefused: an opcode, a global or a use of one that is not on the list, or the stream is broken.
     """
-    stream = io.BytesIO(data)
-    machine = _Machine(stream)
+    machine = _Machine(io.BytesIO(data))
     for number in range(MAX_OPCODES):
-        code = stream.read(1)
+        code = machine.stream.read(1)
         need(code != b"", "it ends before its last opcode")
         name = _NAMES.get(code, f"0x{code.hex()}")
-        listed = name in _STEPS and (name == "PROTO") == (number == 0)
-        need(listed, f"it holds the opcode {name}, which torch.save never writes there")
+        need(
+            name in _STEPS and (name == "PROTO") == (number == 0),
+            f"it holds the opcode {name}, which torch.save never writes there",
+        )
         read = _READERS.get(name)
         try:
-            _STEPS[name](machine, read(stream) if read else None)
+            _STEPS[name](machine, read(machine.stream) if read else None)
         except (LookupError, ValueError) as error:
             raise PickleRefused(f"the opcode {name} ends early or finds too few values") from error
         if name == "STOP":
@@ -63,7 +64,8 @@ def interpret(data: bytes) -> Any:
         need(len(machine.stack) <= MAX_STACK, "it has too many values at once")
     else:
         raise PickleRefused(f"it has more than {MAX_OPCODES:,} opcodes")
-    need(not stream.read(1) and not machine.marks and len(machine.stack) == 1, "something lies behind its value")
+    whole = not machine.stream.read(1) and not machine.marks and len(machine.stack) == 1
+    need(whole, "something lies behind its value")
     return machine.stack[0]
 
 

@@ -55,8 +55,7 @@ def read_pickle_table(
     tensors = _state_dict(value, path)
     views = {name: _view(name, tensor, archive, path) for name, tensor in tensors.items()}
     records = {name: f"data/{tensor.storage.key}" for name, tensor in tensors.items()}
-    starts = {record: archive.entries[record].latest_start for record in records.values()}
-    starts |= archive.starts({records[name] for name in placed(tensors.keys())})
+    starts = archive.starts({records[name] for name in placed(tensors.keys())})
     infos = {}
     for name, view in views.items():
         start = starts[records[name]]
@@ -86,8 +85,11 @@ def _view(name: str, tensor: Tensor, archive: TorchZip, path: str) -> TensorInfo
     said, storage = f"tensor '{printable(name)}'", tensor.storage
     entry = archive.entries.get(f"data/{storage.key}")
     bytes_stated = storage.count * DTYPE_BITS[storage.dtype or "U8"] // 8
-    stored = entry is not None and entry.size_bytes == bytes_stated
-    require(stored, path, f"{said} has a storage that is not stored in its size of {bytes_stated} bytes")
+    require(
+        entry is not None and entry.size_bytes == bytes_stated,
+        path,
+        f"{said} has a storage that is not stored in its size of {bytes_stated} bytes",
+    )
     start = tensor.offset * DTYPE_BITS[tensor.dtype] // 8
     stop = start + math.prod(tensor.shape) * DTYPE_BITS[tensor.dtype] // 8
     require(stop <= bytes_stated, path, f"{said} ends after its storage")

@@ -131,8 +131,10 @@ def need(ok: bool, reason: str) -> None:
 def find_global(module: Any, name: Any) -> Global:
     """The listed global of this name. Raises: PickleRefused."""
     need(type(module) is str and type(name) is str, "it names a global by what is no text")
-    listed = (module, name) in _GLOBALS
-    need(listed, f"it names '{printable(f'{module[:60]}.{name}')}', which is no part of a state dict")
+    need(
+        (module, name) in _GLOBALS,
+        f"it names '{printable(f'{module[:60]}.{name}')}', which is no part of a state dict",
+    )
     return _GLOBALS[module, name]
 
 
@@ -200,14 +202,18 @@ def build(target: Any, state: Any) -> Any:
     # versions of modules; any other attribute could stand in for a method of the mapping
     versions = isinstance(target, Ordered) and isinstance(state, dict) and list(state) == ["_metadata"]
     plain = type(state) is tuple and {type(value) for value in state} <= {int, str, type(None)}
-    usual = versions or (plain and target == Opaque("numpy.dtype"))
-    need(usual, "it sets the state of an object (BUILD) otherwise than torch.save does")
+    need(
+        versions or (plain and target == Opaque("numpy.dtype")),
+        "it sets the state of an object (BUILD) otherwise than torch.save does",
+    )
     return target
 
 
 def _tensor(storage: Storage, dtype: str, offset: Any, shape: Any, stride: Any) -> Tensor:
-    numbers = _numbers((offset,)) and _numbers(shape) and _numbers(stride) and len(shape) == len(stride)
-    need(bool(dtype) and numbers, "it describes a tensor otherwise than torch.save does")
+    need(
+        bool(dtype) and all(map(_numbers, ((offset,), shape, stride))) and len(shape) == len(stride),
+        "it describes a tensor otherwise than torch.save does",
+    )
     return Tensor(storage, dtype, offset, shape, stride)
 
 

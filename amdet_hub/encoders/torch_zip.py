@@ -37,8 +37,8 @@ _NAME = re.compile(
 )
 _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q4sIQI")  # the zip64 end record and its locator
-_CENTRAL = struct.Struct("<4s6H3I5H2I")
-_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s4x2H8x2I4H2x2I")  # without versions, time, CRC and internal attributes
+_LOCAL = struct.Struct("<4s2x2H8x2I2H")
 _MARK16, _MARK32 = 0xFFFF, 0xFFFFFFFF  # "the zip64 record has the value", which needs as much or more
 _SIZES_FOLLOW, _UTF8 = 1 << 3, 1 << 11  # the only flags that torch sets
 _DOS_FOLDER = 0x10  # an attribute: miniz does not read the content of such an entry
@@ -105,11 +105,15 @@ class TorchZip:
         return self._bytes(start, start + size)
 
     def starts(self, names: Collection[str]) -> Mapping[str, int]:
-        """Name -> offset of its first byte in the whole file, from the local headers, which are checked.
+        """Name of every stored file -> offset of its first byte in the whole file.
 
-        `names` are stored files. Raises: BadRepository: a local header is not what the directory says.
+        Those of `names` come from their local headers, which are checked; the others are where they begin if nothing
+        lies between them and what is stored next.
+
+        Raises:
+            BadRepository: a local header is not what the directory says.
         """
-        found = {}
+        found = {name: entry.latest_start for name, entry in self.entries.items()}
         for group in _groups([entry for name, entry in self.entries.items() if name in names]):
             base = group[0].header
             heads = self._bytes(base, group[-1].head_stop)
@@ -118,7 +122,7 @@ class TorchZip:
         return found
 
     def _start(self, entry: Entry, head: bytes) -> int:
-        magic, _, flags, method, _, _, _, *sizes, name_bytes, extra_bytes = _LOCAL.unpack_from(head)
+        magic, flags, method, *sizes, name_bytes, extra_bytes = _LOCAL.unpack_from(head)
         require(
             (magic, flags, method, name_bytes) == (b"PK\3\4", entry.flags, 0, len(entry.full))
             and head[_LOCAL.size :] == entry.full
@@ -132,9 +136,8 @@ class TorchZip:
 
     def _directory(self) -> tuple[int, int, int]:
         """Start and stop of the central directory, and the number of its entries."""
-        path = self._path
         stop = self._size - _END.size
-        require(stop >= 0, path, "its zip archive ends early")
+        require(stop >= 0, self._path, "its zip archive ends early")
         end = _END.unpack(self._bytes(stop, self._size))
         *_, count, size, start, _ = end
         tail = self._bytes(max(0, stop - _END64.size), stop)
@@ -142,15 +145,18 @@ class TorchZip:
             stop -= _END64.size
             end64 = _END64.unpack(tail)
             count, size, start = end64[7:10]
-            here = (b"PK\6\6", 44, *end64[2:4], 0, 0, count, count, size, start, b"PK\6\7", 0, stop, 1)
-            require(end64 == here, path, "its zip64 records disagree")
+            stated = (b"PK\6\6", 44, *end64[2:4], 0, 0, count, count, size, start, b"PK\6\7", 0, stop, 1)
+            require(end64 == stated, self._path, "its zip64 records disagree")
         else:
-            require(count < _MARK16 and max(size, start) < _MARK32, path, "its zip64 records are missing")
+            require(count < _MARK16 and max(size, start) < _MARK32, self._path, "its zip64 records are missing")
         shorts = (min(count, _MARK16), min(count, _MARK16), min(size, _MARK32), min(start, _MARK32))
-        whole = end == (b"PK\5\6", 0, 0, *shorts, 0)
-        require(whole, path, "no zip archive of one part and without a comment ends where the file ends")
-        require(start + size == stop, path, "its zip directory does not end where the end record begins")
-        require(count <= MAX_ENTRIES and size <= MAX_DIRECTORY_BYTES, path, f"its zip archive lists {count:,} files")
+        require(
+            end == (b"PK\5\6", 0, 0, *shorts, 0), self._path, "no zip archive of one part ends where the file ends"
+        )
+        require(start + size == stop, self._path, "its zip directory does not end where the end record begins")
+        require(
+            count <= MAX_ENTRIES and size <= MAX_DIRECTORY_BYTES, self._path, f"its zip archive lists {count:,} files"
+        )
         return start, stop, count
 
     def _bytes(self, start: int, stop: int) -> bytes:
@@ -183,12 +189,13 @@ def _parse_directory(raw: bytes, count: int, start: int, path: str) -> dict[str,
     at = 0
     for _ in range(count):
         require(at + _CENTRAL.size <= len(raw), path, "its zip directory ends early")
-        magic, _, _, flags, method, _, _, _, packed, size, *more, header = _CENTRAL.unpack_from(raw, at)
-        name_bytes, extra_bytes, comment_bytes, disk, _, attributes = more
+        magic, flags, method, packed, size, name_bytes, extra_bytes, *comment_disk, attributes, header = (
+            _CENTRAL.unpack_from(raw, at)
+        )
         name_stop = at + _CENTRAL.size + name_bytes
         full, extra = raw[at + _CENTRAL.size : name_stop], raw[name_stop : name_stop + extra_bytes]
         at = name_stop + extra_bytes
-        broken = magic != b"PK\1\2" or comment_bytes or disk or attributes & _DOS_FOLDER or at > len(raw)
+        broken = magic != b"PK\1\2" or any(comment_disk) or attributes & _DOS_FOLDER or at > len(raw)
         require(not broken, path, "its zip directory is broken")
         name = _short_name(full, path)
         size, packed, header = _widened((size, packed, header), extra, path)
@@ -197,8 +204,8 @@ def _parse_directory(raw: bytes, count: int, start: int, path: str) -> dict[str,
         require(name not in found, path, f"its zip archive holds '{name}' twice")
         found[name] = Entry(name, full, flags, size, header)
     require(at == len(raw), path, "its zip directory is longer than its entries")
-    one_folder = len({entry.full.partition(b"/")[0] for entry in found.values()}) == 1
-    require(one_folder, path, "its zip archive has files outside its one folder")
+    roots = {entry.full.partition(b"/")[0] for entry in found.values()}
+    require(len(roots) == 1, path, "its zip archive has files outside its one folder")
     ordered = sorted(found.values(), key=lambda entry: entry.header)
     require(ordered[0].header == 0, path, "its zip archive does not start with a stored file")
     stops = [*(entry.header for entry in ordered[1:]), start]
@@ -211,8 +218,11 @@ def _parse_directory(raw: bytes, count: int, start: int, path: str) -> dict[str,
 def _short_name(full: bytes, path: str) -> str:
     """A name without its root, which is one of those that `torch.save` writes."""
     said = printable(full.decode("utf-8", "replace"))
-    script = re.match(rb"[^/]*/(code/|constants\.pkl)", full) is not None
-    require(not script, path, f"it is a TorchScript archive ('{said}'), which holds a program and is not read")
+    require(
+        re.match(rb"[^/]*/(code/|constants\.pkl)", full) is None,
+        path,
+        f"it is a TorchScript archive ('{said}'), which holds a program and is not read",
+    )
     require(_NAME.fullmatch(full) is not None, path, f"its zip archive holds '{said}', which torch.save never writes")
     return full.partition(b"/")[2].decode()
 
@@ -222,6 +232,6 @@ def _widened(fields: tuple[int, int, int], extra: bytes, path: str) -> Iterable[
     marked = fields.count(_MARK32)
     head = struct.pack("<2H", 1, 8 * marked) if marked else b""
     fits = extra.startswith(head) and len(extra) == len(head) + 8 * marked
-    require(fits, path, "an extra field of its zip directory is not as torch.save writes it")
+    require(fits, path, "its zip directory has extra fields that torch.save never writes")
     large = iter(struct.unpack(f"<{marked}Q", extra[len(head) :]))
     return [next(large) if field == _MARK32 else field for field in fields]
