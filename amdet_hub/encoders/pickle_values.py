@@ -30,6 +30,9 @@ class Global:
 
     name: str
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True)
 class Storage:

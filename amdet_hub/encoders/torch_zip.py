@@ -199,8 +199,11 @@ def _parse_directory(raw: bytes, count: int, start: int, path: str) -> dict[str,
         require(not broken, path, "its zip directory is broken")
         name = _short_name(full, path)
         size, packed, header = _widened((size, packed, header), extra, path)
-        stored = method == 0 and packed == size and not flags & ~(_SIZES_FOLLOW | _UTF8)
-        require(stored, path, f"'{name}' is compressed or encrypted")
+        require(
+            method == 0 and packed == size and not flags & ~(_SIZES_FOLLOW | _UTF8),
+            path,
+            f"'{name}' is compressed or encrypted",
+        )
         require(name not in found, path, f"its zip archive holds '{name}' twice")
         found[name] = Entry(name, full, flags, size, header)
     require(at == len(raw), path, "its zip directory is longer than its entries")
@@ -231,7 +234,6 @@ def _widened(fields: tuple[int, int, int], extra: bytes, path: str) -> Iterable[
     """These fields of an entry, those that are marked taken from its zip64 extra field, which is all of `extra`."""
     marked = fields.count(_MARK32)
     head = struct.pack("<2H", 1, 8 * marked) if marked else b""
-    fits = extra.startswith(head) and len(extra) == len(head) + 8 * marked
-    require(fits, path, "its zip directory has extra fields that torch.save never writes")
+    require(extra.startswith(head) and len(extra) == len(head) + 8 * marked, path, "its zip directory is broken")
     large = iter(struct.unpack(f"<{marked}Q", extra[len(head) :]))
     return [next(large) if field == _MARK32 else field for field in fields]

@@ -153,7 +153,9 @@ def test_lightning_callbacks_are_only_names() -> None:
     model_checkpoint = pickles.named("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint")
     inner = b"}" + pickles.text("a") + pickles.tensor() + b"s"
     callbacks = b"}" + model_checkpoint + b"}" + pickles.text("best_model_score") + b"G" + bytes(8) + b"ss"
-    assert set(table(around(stream(("state_dict", inner), ("callbacks", callbacks))))) == {"a"}
+    with EVENTS.none():
+        found = table(around(stream(("state_dict", inner), ("callbacks", callbacks))))
+    assert set(found) == {"a"}
     assert "ModelCheckpoint" in refused(around(stream(("state_dict", inner), ("c", model_checkpoint + b")R"))))
 
 
