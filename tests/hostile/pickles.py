@@ -43,7 +43,7 @@ class Events:
             yield
         finally:
             self.on = False
-        assert self.seen == [], self.seen
+            assert self.seen == [], self.seen  # of a refused file too
 
 
 EVENTS = Events()
