@@ -359,6 +359,15 @@ def test_archives_that_disagree_with_themselves_are_refused(monkeypatch: pytest.
     refused(whole[:-22] + bytes(8) + whole[-22:])  # a hole before the end record
     fewer = (len(good)).to_bytes(2, "little")
     refused(whole[:-14] + fewer + fewer + whole[-10:])  # an entry that the end record does not count
+    more = (len(good) + 2).to_bytes(2, "little")
+    refused(whole[:-14] + more + more + whole[-10:])  # an entry that is not there
+    larger = (int.from_bytes(whole[-10:-6], "little") + 1).to_bytes(4, "little")
+    refused(whole[:-10] + larger + whole[-6:])  # a directory that goes on into the end record
+    twice = archive_of({**good, "data/1": pickles.DATA})
+    assert "twice" in refused(twice.replace(b"archive/data/1", b"archive/data/0"))  # of one size
+    overlapping = bytearray(whole)
+    struct.pack_into("<2I", overlapping, whole.rindex(b"archive/data/1") - 46 + 20, 1000, 1000)
+    refused(bytes(overlapping))  # a storage that no tensor uses goes on into the directory
     encrypted = bytearray(GOOD)
     struct.pack_into("<H", encrypted, places(GOOD)["entry"] + 8, 0x809)
     struct.pack_into("<H", encrypted, places(GOOD)["local"] + 6, 0x809)
