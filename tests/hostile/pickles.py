@@ -355,6 +355,9 @@ _WHOLE = {
     "a state_dict in a state_dict": stream(
         ("state_dict", b"}(" + text("a") + tensor() + text("state_dict") + b"}" + text("b") + tensor() + b"su")
     ),
+    "deep tuples beside a state_dict": stream(
+        ("state_dict", b"}" + text("a") + tensor() + b"s"), ("b", b"(" * 1000 + b"t" * 1000)
+    ),
     "tensors under another name": stream(("model", b"}" + text("a") + tensor() + b"s")),
     "an entry that is a mapping": beside(b"}" + text("c") + tensor() + b"s"),
     "an entry that is a list": beside(b"]"),
