@@ -207,7 +207,7 @@ TARGETS = (
     Target("poisoned pickle", lambda: only_a_pickle(pickled("backdoored")), *POISONED, references=ONE),
     Target("poisoned pickle beside", beside("pytorch_model.bin", "backdoored"), *POISONED, references=TWO),
     Target("poisoned sft beside", beside("clip_l.sft", "backdoored"), *POISONED, references=TWO),
-    Target("other format beside", beside("model.onnx", "backdoored"), "inconclusive", "unsupported-format", references=ONE),
+    Target("onnx beside", beside("model.onnx", "backdoored"), "inconclusive", "unsupported-format", references=ONE),
     Target("mixed", mixed, "inconclusive", "unsupported-architecture", references=ONE),
     Target("loha", loha, "inconclusive", "unsupported-adapter"),
     Target("altclip", altclip, "inconclusive", "unsupported-architecture"),
