@@ -14,17 +14,16 @@ A file that cannot be read counts as absent, and one that cannot be written cost
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from amdet_hub import __version__
 from amdet_hub.config import ScanConfig
+from amdet_hub.encoders.file_identity import file_identity
 from amdet_hub.errors import ReportError
 from amdet_hub.families import CALIBRATIONS
 from amdet_hub.files import read_json_object
@@ -33,10 +32,8 @@ from amdet_hub.hub.settings import HubSettings, own_cache
 from amdet_hub.records import Environment, RepoSource, ResolvedEncoder, ScanResult, fingerprint, from_dict, to_dict
 from amdet_hub.scanner.resolve import EncoderPair
 
-ENTRY_VERSION = 2
+ENTRY_VERSION = 3
 MAX_ENTRY_BYTES = 64 << 20
-# Files of a folder state no digest, and one scan asks for that of each up to four times: it is read once a source.
-_HASHED: WeakKeyDictionary[RepoSource, dict[tuple[object, ...], str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,9 @@ def _key(pair: EncoderPair, digests: TowerDigests, config: ScanConfig) -> dict[s
         "config_fingerprint": config.fingerprint(),
         "judged_by": judged_by(),
         "tower": to_dict(pair.suspect.config),
-        "tokenizer": [_content(path, pair.source) for path in pair.suspect.tokenizer_files],
+        "tokenizer": [
+            [path.rpartition("/")[2], file_identity(path, pair.source)] for path in pair.suspect.tokenizer_files
+        ],
         "reference": against,
     }
 
@@ -142,24 +141,7 @@ def _contents(encoder: ResolvedEncoder, source: RepoSource) -> dict[str, Any]:
     if data["adapter"] is not None:
         del data["adapter"]["base_repo_id"], data["adapter"]["base_commit_sha"]
     paths = (*(f.path for f in encoder.weight_files), *encoder.tokenizer_files)
-    return {**data, "contents": [_content(path, source) for path in paths]}
-
-
-def _content(path: str, source: RepoSource) -> str:
-    """The sha256 of a file, which the Hub states of LFS files, or git's id of a small file at a pinned commit."""
-    file = source.snapshot.file(path)
-    if file is not None and file.sha256:
-        return f"sha256:{file.sha256}"
-    if file is not None and file.blob_id and source.snapshot.commit_sha is not None:
-        return f"git:{file.blob_id}"
-    place = source.fetch(path)
-    facts = place.stat()
-    # The time of change cannot be set back: a file that was exchanged within a scan is read again.
-    version, known = (path, facts.st_ino, facts.st_size, facts.st_ctime_ns), _HASHED.setdefault(source, {})
-    if version not in known:
-        with place.open("rb") as stream:
-            known[version] = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
-    return known[version]
+    return {**data, "contents": [file_identity(path, source) for path in paths]}
 
 
 def _is_digest(value: Any) -> bool:
