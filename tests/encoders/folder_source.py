@@ -58,6 +58,9 @@ class FolderSource:
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
         return FetchPlan(0, 0, whole=True)
 
+    def check_unchanged(self) -> None:
+        pass
+
 
 def what_blocks(folder: Path) -> SkippedScan:
     """The one thing in a folder without a text encoder that keeps it from being cleared."""
