@@ -222,7 +222,7 @@ def _text_values(data: Mapping[str, Any], path: str, family: Family) -> dict[str
         # CLIPModel reads it as a whole, its own defaults included (CLIPConfig.__post_init__); CLIPTextModel does not.
         # OpenAI's files leave the ids out of it: their end token is CLIP's last one in either form.
         read = {key: older.get(key, default) for key, default in defaults.items()}
-        ends = read["eos_token_id"], values["eos_token_id"]
+        ends = read.get("eos_token_id"), values.get("eos_token_id")  # SigLIP has none
         same_end = ends == (defaults.get("eos_token_id"), LEGACY_EOS) and read["vocab_size"] == defaults["vocab_size"]
         framing = ("bos_token_id", "pad_token_id", *(["eos_token_id"] if same_end else []))
         differing = [key for key in defaults if read[key] != values[key] and key not in framing]

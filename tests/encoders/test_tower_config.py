@@ -131,6 +131,10 @@ def test_bad_values_are_named(key: str, value: Any) -> None:
 def test_two_configurations_that_two_classes_read_are_refused(data: dict[str, Any]) -> None:
     with pytest.raises(BadRepository, match="text_config_dict"):
         tower_config(data, "config.json", "clip", projection_dim=None)
+    with pytest.raises(BadRepository, match="text_config_dict"):
+        tower_config(
+            {"model_type": "siglip", "text_config_dict": {"num_hidden_layers": 1}}, "c", "siglip", projection_dim=None
+        )
 
 
 def test_an_older_configuration_may_leave_ids_out() -> None:
