@@ -56,6 +56,8 @@ def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> 
         towers = towers_in(weights)
         for layout in towers:
             _note_tower(survey, weights, layout)
+        if towers and _is_adapter(path):  # PEFT puts them in the place of the base's
+            survey.skip(path, "unsupported-adapter", f"'{path}' holds a whole text tower")
         if _note_loras(survey, weights, towers) or towers:
             return note_left_over(survey, weights, towers)
     except BadRepository as error:

@@ -89,6 +89,11 @@ def redirected_with_weights(folder: Path, other: Tensors) -> None:
     )
 
 
+def adapter_with_a_tower(folder: Path, other: Tensors) -> None:
+    redirected_with_weights(folder, other)
+    edit_tensors(folder / "adapter_model.safetensors", lambda t: t.update(under("base_model.model.", other)))
+
+
 def in_config(**fields: object) -> Plant:
     return lambda folder, other: edit_json(folder / "config.json", lambda config: config.update(fields))
 
@@ -101,6 +106,7 @@ def modular(folder: Path, other: Tensors) -> None:
 CASES: dict[str, Plant] = {
     "adapter config that redirects": redirected,
     "adapter that redirects": redirected_with_weights,
+    "adapter with a tower in it": adapter_with_a_tower,
     "clip. in the same file": in_same_file(lambda t: under("clip.", flat(t))),
     "module. in the same file": in_same_file(lambda t: under("module.", t)),
     "flat names in the same file": in_same_file(lambda t: under("", flat(t))),
