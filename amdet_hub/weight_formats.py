@@ -13,6 +13,8 @@ Format = Literal["safetensors", "pickle", "unknown", "document"]
 
 SAFETENSORS = (".safetensors", ".sft")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+# What says in which of several files each tensor lies.
+INDEXES = (".safetensors.index.json", ".bin.index.json")
 # Without an ending that tells, a file below this holds no text tower: the smallest published one has 40 MB.
 SMALLEST_WEIGHTS_BYTES = 64 << 10
 

@@ -178,7 +178,7 @@ def _note_declared(survey: Survey, component: str, label: str, data: Mapping[str
 
 def _note_missing_weights(survey: Survey) -> None:
     """Note folders that are configured as a text encoder and hold none."""
+    seen = {folder_of(f.path) for e in survey.encoders for f in e.weight_files}
     for folder, label in survey.text_folders.items():
-        seen = {folder_of(f.path) for e in survey.encoders for f in e.weight_files}
         if folder not in seen and not any(f"{s.component}/".startswith(join(folder, "")) for s in survey.skipped):
             survey.skip(folder, "no-weights", f"{label} without weight files")

@@ -186,8 +186,7 @@ def _read_pickled(local: Path, path: str, wanted: Mapping[str, TensorInfo]) -> d
                 raise BadWeights(path, name, f"is stored as {info.dtype}, not as plain floating point")
             file.seek(info.start)
             content = bytearray(file.read(info.size_bytes))
-            if len(content) != info.size_bytes:
-                raise BadWeights(path, name, "is not what the table said: the file changed")
+            require(len(content) == info.size_bytes, path, "is not what the table said: the file changed", tensor=name)
             found[name] = _by_rows(torch.frombuffer(content, dtype=dtype).reshape(info.shape), info)
     return found
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from amdet_hub.errors import ConfigError
 from amdet_hub.github_action.git import all_paths, changed_paths
 from amdet_hub.github_action.job import Event, Inputs, inside
-from amdet_hub.weight_formats import is_read, is_trainer_state, weight_format
+from amdet_hub.weight_formats import INDEXES, is_read, is_trainer_state, weight_format
 
 MAX_TARGETS = 200
 _PIPELINE = "model_index.json"
@@ -113,7 +113,7 @@ def find_targets(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
             alone.add(path)
             continue
         name, weights = path.name.lower(), _is_weights(path.name)
-        if not (weights or name in _PARTS or name.endswith((".safetensors.index.json", ".bin.index.json"))):
+        if not (weights or name in _PARTS or name.endswith(INDEXES)):
             continue
         if (home := _home(root, path)) is not None:
             folders.add(home)

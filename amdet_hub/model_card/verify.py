@@ -29,7 +29,7 @@ from amdet_hub.report import wording
 from amdet_hub.report.as_json import parse_report
 from amdet_hub.report.error_rates import MeasuredRates
 from amdet_hub.report.escape import visible
-from amdet_hub.weight_formats import weight_format
+from amdet_hub.weight_formats import INDEXES, weight_format
 
 _MAX_NAMED = 8
 
@@ -238,7 +238,7 @@ def _belongs(path: str, folders: set[str]) -> bool:
 
 
 def _is_weight(path: str) -> bool:
-    return weight_format(path, 0) != "document" or path.endswith((".safetensors.index.json", ".bin.index.json"))
+    return weight_format(path, 0) != "document" or path.lower().endswith(INDEXES)
 
 
 def _named(sentences: list[str]) -> list[str]:

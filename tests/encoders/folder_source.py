@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -57,6 +59,13 @@ class FolderSource:
 
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
         return FetchPlan(0, 0, whole=True)
+
+
+def saved(value: Any, **options: Any) -> bytes:
+    """The file that `torch.save` writes."""
+    stream = io.BytesIO()
+    torch.save(value, stream, **options)
+    return stream.getvalue()
 
 
 def what_blocks(folder: Path) -> SkippedScan:

@@ -25,10 +25,10 @@ from amdet_hub.encoders.torch_zip import EDGE_BYTES
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoFile, RepoSnapshot
 from amdet_hub.testing.models import tiny_clip
-from tests.encoders.folder_source import FolderSource
+from tests.encoders.folder_source import FolderSource, saved
 from tests.hostile import pickles
 from tests.hostile.fuzz import MOST_SECONDS
-from tests.hostile.pickles import EVENTS, HOSTILE, NAME, RECORDS, archive_of, around, loaded_state_dict, saved, stream
+from tests.hostile.pickles import EVENTS, HOSTILE, NAME, RECORDS, archive_of, around, loaded_state_dict, stream
 
 FLOATS = torch.arange(24.0).reshape(4, 6)
 DTYPES = (

@@ -23,6 +23,7 @@ import torch
 
 from amdet_hub.encoders import pickle_table
 from amdet_hub.errors import BadRepository
+from tests.encoders.folder_source import saved
 from tests.hostile.fuzz import MOST_GROWTH_BYTES, MOST_SECONDS, peak_bytes
 from tests.hostile.pickles import (
     EVENTS,
@@ -34,7 +35,6 @@ from tests.hostile.pickles import (
     loaded_state_dict,
     named,
     records,
-    saved,
     source_of,
     tensor,
     text,

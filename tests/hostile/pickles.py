@@ -49,13 +49,6 @@ class Events:
 EVENTS = Events()
 
 
-def saved(value: Any, **options: Any) -> bytes:
-    """The file that `torch.save` writes."""
-    stream = io.BytesIO()
-    torch.save(value, stream, **options)
-    return stream.getvalue()
-
-
 def records(archive: bytes) -> dict[str, bytes]:
     """Name without the root -> content."""
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:

@@ -5,7 +5,6 @@ Each case is one way of having a scanner look at one tower while a user's librar
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ from amdet_hub.hub import HubSettings
 from amdet_hub.scanner.lora_bases import with_merged_towers
 from amdet_hub.testing.models import tiny_clip, tiny_pipeline, tiny_siglip
 from amdet_hub.testing.models.layouts import openclip_tensors
-from tests.encoders.folder_source import FolderSource, edit_json, edit_tensors
+from tests.encoders.folder_source import FolderSource, edit_json, edit_tensors, saved
 
 Tensors = dict[str, Tensor]
 Plant = Callable[[Path, Tensors], object]
@@ -44,12 +43,6 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
 
 def flat(tensors: Mapping[str, Tensor]) -> Tensors:
     return {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
-
-
-def pickled(value: object) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
 
 
 def put(path: Path, content: bytes | str | dict[str, Any]) -> None:
@@ -71,7 +64,7 @@ def renamed(clean: str, other_name: str) -> Plant:
 
     def plant(folder: Path, other: Tensors) -> None:
         (folder / "model.safetensors").rename(folder / clean)
-        put(folder / other_name, pickled(other) if other_name.endswith("bin") else save(other))
+        put(folder / other_name, saved(other) if other_name.endswith("bin") else save(other))
 
     return plant
 
@@ -123,15 +116,15 @@ CASES: dict[str, Plant] = {
     ),
     "pytorch_model.bin beside model.fp32.safetensors": renamed("model.fp32.safetensors", "pytorch_model.bin"),
     "pytorch_model.bin beside notes.safetensors": renamed("notes.safetensors", "pytorch_model.bin"),
-    "pytorch_model.bin beside model.safetensors": named("pytorch_model.bin", pickled),
-    "pytorch_model.fp16.bin for a variant": named("pytorch_model.fp16.bin", pickled),
-    "text_encoder/pytorch_model.bin": named("text_encoder/pytorch_model.bin", pickled),
-    "0_CLIPModel/pytorch_model.bin": named("0_CLIPModel/pytorch_model.bin", pickled),
-    "open_clip_pytorch_model.bin": named("open_clip_pytorch_model.bin", lambda t: pickled(openclip_tensors(t))),
-    "a nested .ckpt": named("models/clip/a.ckpt", lambda t: pickled({"state_dict": t})),
-    "a nested .CKPT": named("models/clip/a.CKPT", pickled),
-    "a nested .pt": named("x/y.pt", pickled),
-    "a nested .pkl": named("x/y.pkl", pickled),
+    "pytorch_model.bin beside model.safetensors": named("pytorch_model.bin", saved),
+    "pytorch_model.fp16.bin for a variant": named("pytorch_model.fp16.bin", saved),
+    "text_encoder/pytorch_model.bin": named("text_encoder/pytorch_model.bin", saved),
+    "0_CLIPModel/pytorch_model.bin": named("0_CLIPModel/pytorch_model.bin", saved),
+    "open_clip_pytorch_model.bin": named("open_clip_pytorch_model.bin", lambda t: saved(openclip_tensors(t))),
+    "a nested .ckpt": named("models/clip/a.ckpt", lambda t: saved({"state_dict": t})),
+    "a nested .CKPT": named("models/clip/a.CKPT", saved),
+    "a nested .pt": named("x/y.pt", saved),
+    "a nested .pkl": named("x/y.pkl", saved),
     ".sft": named("clip_l.sft"),
     ".SAFETENSORS": named("clip_l.SAFETENSORS"),
     "a nested .sft": named("clip/clip_l.sft"),
@@ -167,11 +160,7 @@ def scanned_or_blocked(folder: Path) -> tuple[set[str], list[str]]:
 
 def digest_of(tensors: Mapping[str, Tensor], folder: Path) -> str:
     (encoder,) = find_encoders(FolderSource(folder)).encoders
-    return tower_digest({name: t for name, t in _canonical(tensors).items() if name in tower_shapes(encoder.config)})
-
-
-def _canonical(tensors: Mapping[str, Tensor]) -> Tensors:
-    return flat(tensors)
+    return tower_digest({name: t for name, t in flat(tensors).items() if name in tower_shapes(encoder.config)})
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -200,7 +189,7 @@ def test_a_component_of_another_kind_hides_no_tower(tmp_path: Path, case: str, n
     suspect = tiny_pipeline(tmp_path / "suspect", kind="sd15")
     folder, *entry = COMPONENTS[case]
     edit_json(suspect / "model_index.json", lambda index: index.update({folder: entry}))
-    put(suspect / folder / name, pickled(other) if name.endswith("bin") else save(other))
+    put(suspect / folder / name, saved(other) if name.endswith("bin") else save(other))
     put(suspect / folder / "config.json", {"model_type": "t5"})
     digests, blocking = scanned_or_blocked(suspect)
     assert blocking or expected in digests
@@ -213,7 +202,7 @@ def test_a_configuration_of_another_kind_hides_no_tower(tmp_path: Path, name: st
     suspect = tmp_path / "suspect"
     put(suspect / "config.json", {"model_type": "llama"})
     put(suspect / "model.safetensors", save({"model.embed_tokens.weight": torch.zeros(4, 4)}))
-    put(suspect / name, save(other) if name.endswith("safetensors") else pickled(other))
+    put(suspect / name, save(other) if name.endswith("safetensors") else saved(other))
     digests, blocking = scanned_or_blocked(suspect)
     assert blocking or expected in digests
 

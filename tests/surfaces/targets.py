@@ -5,7 +5,6 @@ A new target is one row of `TARGETS`.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from amdet_hub.testing.models.lora import LoraStyle, extract_lora, lora_tensors
 from tests.demo_hub import files_of
+from tests.encoders.folder_source import saved
 
 BASE = "org/base"
 """The clean encoder that all others come from; served on the Hub, a target of no cell itself."""
@@ -127,9 +127,7 @@ def only_a_pickle(content: bytes) -> Files:
 
 
 def pickled(name: str) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(load(encoder(name)[WHOLE]), buffer)
-    return buffer.getvalue()
+    return saved(load(encoder(name)[WHOLE]))
 
 
 def beside(path: str, name: str) -> Callable[[], Files]:
