@@ -89,7 +89,7 @@ TABLE: Mapping[type[errors.AmdetError], Row] = {
     errors.AmdetError: Row("Set AMDET_HUB_DEBUG=1 to see where it happened.", ""),
     errors.TargetError: Row(
         "Write org/model, org/model@revision, hf://org/model, a Hub URL, or a path that starts with ./ or / (a folder"
-        " or one .safetensors file).",
+        " or one weight file).",
         "An id looks like org/model or org/model@revision. The address of a model page works too.",
     ),
     errors.ConfigError: Row("`--help` lists the settings and their values.", ""),
