@@ -39,6 +39,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def create_private(path: Path, content: bytes) -> None:
+    """Create a file whole that only its owner can read; one that is there stays. Makes the folder. Raises: OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def read_at_most(path: Path, max_bytes: int) -> bytes:
     """The content of a file, of which never more than `max_bytes` and one are read.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from amdet_hub.files import draft_of, read_at_most, read_json_object, write_atomically
+from amdet_hub.files import create_private, draft_of, read_at_most, read_json_object, write_atomically
 
 
 def test_a_write_makes_its_folder_and_keeps_the_mode(tmp_path: Path) -> None:
@@ -33,6 +33,17 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"):
         write_half()
     assert (path.read_bytes(), os.listdir(tmp_path)) == (b"old", ["a"])
+
+
+def test_a_private_file_is_its_owners_alone_and_is_made_once(tmp_path: Path) -> None:
+    path, umask = tmp_path / "a" / "key", os.umask(0)
+    try:
+        create_private(path, b"first")
+    finally:
+        os.umask(umask)
+    create_private(path, b"second")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"first", 0o600)
+    assert os.listdir(path.parent) == ["key"]
 
 
 def test_a_draft_that_was_never_written_replaces_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from amdet_hub.errors import AmdetError
 from amdet_hub.files import write_atomically
-from amdet_hub.github_action.job import read_event, read_inputs, workspace
+from amdet_hub.github_action.job import may_use_cache, read_event, read_inputs, workspace
 from amdet_hub.github_action.runner import annotation, write_outputs, write_summary
 from amdet_hub.github_action.targets import make_plan
 
@@ -21,12 +21,14 @@ NOTHING = "No checkpoint changed, so there was nothing to scan."
 def main() -> int:
     """Returns 0, or 2 with one annotation that says what is wrong."""
     try:
-        plan = make_plan(workspace(os.environ), read_inputs(os.environ), read_event(os.environ))
+        event = read_event(os.environ)
+        plan = make_plan(workspace(os.environ), read_inputs(os.environ), event)
         write_atomically(Path(os.environ.get("AMDET_PLAN") or "amdet-hub-plan.json"), plan.to_json().encode())
     except AmdetError as error:
         sys.stdout.write(annotation("error", f"{error} [{error.code}]") + "\n")
         return 2
-    write_outputs(os.environ, {"needed": "true" if plan.needed else "false"})
+    switches = {"needed": plan.needed, "trusted": may_use_cache(os.environ, event)}
+    write_outputs(os.environ, {name: "true" if on else "false" for name, on in switches.items()})
     if not plan.needed:
         write_outputs(
             os.environ,

@@ -166,6 +166,16 @@ def read_event(environ: Mapping[str, str]) -> Event:
     )
 
 
+def may_use_cache(environ: Mapping[str, str], event: Event) -> bool:
+    """Whether this job may read earlier verdicts and keep its own: one of a protected branch, and no proposal.
+
+    Elsewhere the author of a change could keep a forged verdict by a first version of the workflow, and show only a
+    second one. A protected branch reads its own entries and the default branch's. Source: GitHub's documentation,
+    "Caching dependencies to speed up workflows" (restrictions for accessing a cache).
+    """
+    return environ.get("GITHUB_REF_PROTECTED") == "true" and not event.is_proposal
+
+
 def _at(data: Any, *path: str) -> Any:
     for key in path:
         data = data.get(key) if isinstance(data, dict) else None

@@ -67,10 +67,22 @@ def own_cache(settings: HubSettings) -> Path:
     """
     if named := os.environ.get("AMDET_HUB_CACHE"):
         return Path(os.path.abspath(Path(named).expanduser()))
-    if settings.cache_dir is not None:
-        return settings.cache_dir / "amdet-hub"
+    return (_hub_home() if settings.cache_dir is None else settings.cache_dir) / "amdet-hub"
+
+
+def cache_key_file() -> Path:
+    """The file of the key that signs this user's cached results: `AMDET_HUB_CACHE_KEY`, else in `HF_HOME`.
+
+    The Hub's client keeps the user's token in that folder too.
+    """
+    if named := os.environ.get("AMDET_HUB_CACHE_KEY"):
+        return Path(os.path.abspath(Path(named).expanduser()))
+    return _hub_home() / "amdet-hub-key"
+
+
+def _hub_home() -> Path:
     home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(os.path.abspath(os.path.expandvars(os.path.expanduser(home)))) / "amdet-hub"
+    return Path(os.path.abspath(os.path.expandvars(os.path.expanduser(home))))
 
 
 def _checked_endpoint(endpoint: str) -> str:

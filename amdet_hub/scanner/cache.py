@@ -9,14 +9,17 @@ own file and of its base's.
     results/<tower digest>/<sha256 of the key>.json    one result
     results/files/<identity of the files>.json         the digests that such files hold
 
-A file that cannot be read counts as absent, and one that cannot be written costs the next scan its short cut.
+Each file is signed with the user's key for its place. One that was not, or that cannot be read, is ignored, and a log
+line says so; one that cannot be written costs the next scan its short cut.
 """
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,10 +32,12 @@ from amdet_hub.files import read_json_object
 from amdet_hub.hub import cache as files
 from amdet_hub.hub.settings import HubSettings, own_cache
 from amdet_hub.records import Environment, RepoSource, ResolvedEncoder, ScanResult, fingerprint, from_dict, to_dict
+from amdet_hub.scanner.cache_key import is_signed, read_key, signature
 from amdet_hub.scanner.resolve import EncoderPair
 
 ENTRY_VERSION = 2
 MAX_ENTRY_BYTES = 64 << 20
+_log = logging.getLogger(__name__)
 # Files of a folder state no digest, and one scan asks for that of each up to four times: it is read once a source.
 _HASHED: WeakKeyDictionary[RepoSource, dict[tuple[object, ...], str]] = WeakKeyDictionary()
 
@@ -69,7 +74,7 @@ class ResultsCache:
 
     def remember(self, pair: EncoderPair, digests: TowerDigests) -> None:
         """Note which tower the suspect's files hold."""
-        self._write(f"files/{_identity(pair)}.json", to_dict(digests))
+        self.write(f"files/{_identity(pair)}.json", to_dict(digests))
 
     def find(self, pair: EncoderPair, digests: TowerDigests, config: ScanConfig) -> CachedResult | None:
         """The result of an earlier scan of the same tower in the same context, None when there is none to be read."""
@@ -89,15 +94,32 @@ class ResultsCache:
             raise ValueError("the result is of another tower than the digests")
         self.remember(pair, digests)
         key = _key(pair, digests, config)
-        self._write(_place(digests, key), {"v": ENTRY_VERSION, "key": key, "cached": to_dict(found)})
+        self.write(_place(digests, key), {"v": ENTRY_VERSION, "key": key, "cached": to_dict(found)})
 
-    def _read(self, name: str) -> dict[str, Any]:
-        """The JSON object in a file of ours; an empty one when it is absent, too large, damaged or something else."""
-        return read_json_object(own_cache(self._settings) / "results" / name, MAX_ENTRY_BYTES)
-
-    def _write(self, name: str, data: Mapping[str, Any]) -> None:
+    def write(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Cache an entry of our own making, signed with the user's key; nothing where there is no key."""
+        if (key := read_key()) is None:
+            return
+        data = {"mac": signature(key, name, entry), "entry": entry}
         content = json.dumps(data, ensure_ascii=True, allow_nan=False).encode()
         files.store(self._settings, "results", name, lambda path: path.write_bytes(content))
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """A signed entry; an empty one where there is none."""
+        path = own_cache(self._settings) / "results" / name
+        data = read_json_object(path, MAX_ENTRY_BYTES)
+        entry: dict[str, Any] = data.get("entry", {})
+        if is_signed(name, entry, data.get("mac")):
+            return entry
+        if path.exists():
+            _say_ignored(path)
+        return {}
+
+
+@cache
+def _say_ignored(path: Path) -> None:
+    """Once for each file."""
+    _log.warning("A cached entry was ignored, because it is not signed with this user's key: %s", path)
 
 
 def judged_by() -> str:

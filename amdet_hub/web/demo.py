@@ -3,18 +3,18 @@
 Needs no network. Their results lie beside this module, so that the first click is answered at once.
 """
 
-import shutil
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from amdet_hub.demo import WEIGHTS
 from amdet_hub.demo.run import BACKDOORED, BASE, FINETUNED, NOT_SERVED, TOKEN, USER
-from amdet_hub.hub.settings import own_cache
+from amdet_hub.scanner.cache import ResultsCache
 from amdet_hub.testing import LocalHub
 from amdet_hub.web.settings import SpaceSettings
 
-# The results cache of the demonstration's models, made by `python -m amdet_hub.web.make_examples`.
+# Entries of the results cache, unsigned, made by `python -m amdet_hub.web.make_examples`.
 EXAMPLES = Path(__file__).with_name("examples")
 
 
@@ -41,5 +41,7 @@ def demo_settings(data_dir: Path) -> Iterator[tuple[SpaceSettings, LocalHub]]:
 
 
 def copy_examples(settings: SpaceSettings) -> None:
-    """Put the shipped results into the results cache of these settings."""
-    shutil.copytree(EXAMPLES, own_cache(settings.hub()) / "results", dirs_exist_ok=True)
+    """Put the shipped results, which are ours, into the results cache of these settings under this user's key."""
+    cache = ResultsCache(settings.hub())
+    for path in EXAMPLES.rglob("*.json"):
+        cache.write(path.relative_to(EXAMPLES).as_posix(), json.loads(path.read_bytes()))

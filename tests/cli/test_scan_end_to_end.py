@@ -325,6 +325,19 @@ def test_a_second_scan_is_answered_from_the_cache_and_says_so(ask: Run) -> None:
     assert not parse_report(ask(*args, "--rescan").stdout).cached
 
 
+def test_a_cached_verdict_that_was_edited_does_not_answer(
+    ask: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    args = ("scan", "org/copy", "--reference", "org/base", "--device", "cpu", "-f", "json")
+    first = parse_report(ask(*args).stdout)
+    (path,) = (p for p in tmp_path.rglob("*.json") if '"cached"' in p.read_text(errors="replace"))
+    path.write_text(path.read_text().replace("identical", "detected?"))
+    again = parse_report(ask(*args).stdout)
+    assert (again.cached, again.verdict) == (False, first.verdict)
+    assert caplog.text.count("A cached entry was ignored") == 1
+    assert parse_report(ask(*args).stdout).cached
+
+
 def test_a_table_is_one_line_a_target(ask: Run) -> None:
     result = ask("scan", "org/copy", "org/text", "--reference", "org/base", "--device", "cpu", "-f", "table")
     assert result.exit_code == 0, result.stderr

@@ -124,6 +124,7 @@ class Runner:
             "GITHUB_STEP_SUMMARY": str(files["summary"]),
             "GITHUB_REPOSITORY": "owner/repo",
             "GITHUB_SHA": "c" * 40,
+            "GITHUB_REF_PROTECTED": "false" if "pull_request" in self.payload else "true",
             "GITHUB_WORKFLOW_REF": "owner/repo/.github/workflows/scan.yml@refs/heads/main",
             "RUNNER_TEMP": str(self.temp),
             "RUNNER_OS": "Linux",
@@ -132,10 +133,14 @@ class Runner:
 
     def _cached(self, step: Mapping[str, Any], contexts: dict[str, Any]) -> None:
         assert re.fullmatch(r"actions/cache/(restore|save)@[0-9a-f]{40}", step["uses"]), step["uses"]
-        path = Path(fill(step["with"]["path"], contexts))
-        source, target = (self.cache, path) if "/restore@" in step["uses"] else (path, self.cache)
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
+        for path in map(Path, fill(step["with"]["path"], contexts).split()):
+            kept = self.cache / path.name
+            source, target = (kept, path) if "/restore@" in step["uses"] else (path, kept)
+            if source.is_dir():
+                shutil.copytree(source, target, dirs_exist_ok=True)
+            elif source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
 
 
 def read_outputs(path: Path) -> dict[str, str]:

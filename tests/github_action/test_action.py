@@ -101,6 +101,33 @@ def test_push_of_a_poisoned_checkpoint(scratch: Scratch, start: Start) -> None:
     assert (shown.outputs["verdict"], shown.exit_code) == ("backdoor-detected", 0)
 
 
+def test_a_verdict_counts_later_only_from_a_protected_branch(
+    scratch: Scratch, start: Start, cache: Path, tmp_path: Path
+) -> None:
+    scratch.put_model("models/new", "finetuned")
+    scratch.commit("a model")
+    own = {"path": "models", **SCANNING, "timeout": "1h"}
+    unprotected = {"GITHUB_REF_PROTECTED": "false"}
+    shutil.rmtree(cache / "results", ignore_errors=True)
+    for event, payload, environ in (
+        ("pull_request", pull_request(scratch.first), None),
+        ("merge_group", {"merge_group": {"base_sha": scratch.first}}, None),
+        ("push", push(scratch.first), unprotected),
+    ):
+        job = start(event, payload, environ=environ, **own)
+        assert (job.outputs["verdict"], job.outputs["scanned"]) == ("no-backdoor-found", "true"), job.log
+        assert not {"Restore earlier verdicts", "Keep the verdicts"} & set(job.ran)
+    first, again = (start("push", push(scratch.first), **own) for _ in range(2))
+    assert [job.outputs["scanned"] for job in (first, again)] == ["true", "false"], (
+        "the key was kept with the verdicts"
+    )
+    assert start("push", push(scratch.first), environ=unprotected, **own).outputs["scanned"] == "true"
+    (cache / "key").unlink()
+    forged = start("push", push(scratch.first), **own)
+    assert forged.outputs["scanned"] == "true"
+    assert "cached entry was ignored" in forged.log
+
+
 def test_pull_request_with_a_clean_checkpoint_and_a_comment(scratch: Scratch, start: Start) -> None:
     scratch.put_model("models/ft", "finetuned")
     scratch.commit("a model")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from amdet_hub.records import Reference
 from amdet_hub.scanner import EncoderPair, Scanner
 from amdet_hub.scanner import cache as results_cache
 from amdet_hub.scanner.cache import CachedResult, ResultsCache, TowerDigests
+from amdet_hub.scanner.cache_key import read_key, signature
 from tests.report import examples
 from tests.scanner.conftest import BASE, FINETUNED
 
@@ -115,25 +118,136 @@ def test_a_damaged_file_counts_as_absent_and_is_replaced(
     assert cache.find(pair, DIGESTS, CONFIG) == FOUND
 
 
-@pytest.mark.parametrize("damage", [{}, {"tower": "x"}, {"projection": 7}, {"more": 1}])
+@pytest.mark.parametrize("damage", [{"tower": "x"}, {"projection": 7}, {"tower": "0" * 64}, {"more": 1}])
 def test_damaged_digests_count_as_absent(
     cache: ResultsCache, pair: EncoderPair, folder: Path, damage: dict[str, object]
 ) -> None:
     cache.remember(pair, DIGESTS)
     assert cache.digests(pair) == DIGESTS
     (path,) = (folder / "files").glob("*.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), **damage} if damage else {}))
-    assert cache.digests(pair) == (DIGESTS if "more" in damage else None)
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "entry": {**data["entry"], **damage}}))
+    assert cache.digests(pair) is None
+    cache.write(f"files/{path.name}", {**data["entry"], **damage})  # with our own signature
+    assert (cache.digests(pair) is None) == ("more" not in damage and damage.get("tower") != "0" * 64)
 
 
 def test_an_entry_moved_to_another_towers_place_is_no_answer(
     cache: ResultsCache, pair: EncoderPair, folder: Path
 ) -> None:
     (path,) = (folder / DIGESTS.tower).glob("*.json")
-    entry = json.loads(path.read_text())
+    entry = json.loads(path.read_text())["entry"]
     entry["cached"]["result"]["tower_digest"] = "0" * 64
-    path.write_text(json.dumps(entry))
+    cache.write(f"{DIGESTS.tower}/{path.name}", entry)
     assert cache.find(pair, DIGESTS, CONFIG) is None
+
+
+# ---------------------------------------------------------------- whose entries count
+
+
+def edited(path: Path, key: bytes) -> None:
+    data = json.loads(path.read_text())
+    data["entry"]["cached"]["result"]["verdict"]["confidence"] = "none"
+    path.write_text(json.dumps(data))
+
+
+def unsigned(path: Path, key: bytes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text())["entry"]))
+
+
+def signed_by_another(path: Path, key: bytes) -> None:
+    entry, name = json.loads(path.read_text())["entry"], f"{DIGESTS.tower}/{path.name}"
+    path.write_text(json.dumps({"mac": signature(bytes(32), name, entry), "entry": entry}))
+
+
+def signed_for_another_place(path: Path, key: bytes) -> None:
+    entry = json.loads(path.read_text())["entry"]
+    path.write_text(json.dumps({"mac": signature(key, "files/x.json", entry), "entry": entry}))
+
+
+def odd_mac(path: Path, key: bytes) -> None:
+    path.write_text(json.dumps({"mac": "\ud800", "entry": json.loads(path.read_text())["entry"]}))
+
+
+def no_number(path: Path, key: bytes) -> None:
+    path.write_text('{"mac": "00", "entry": {"v": NaN}}')
+
+
+FORGERIES = (edited, unsigned, signed_by_another, signed_for_another_place, odd_mac, no_number)
+
+
+@pytest.mark.parametrize("forge", FORGERIES)
+def test_an_entry_that_is_not_signed_for_its_place_is_ignored_and_said_once(
+    cache: ResultsCache,
+    pair: EncoderPair,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    forge: Callable[[Path, bytes], None],
+) -> None:
+    key = read_key()
+    assert key is not None
+    (path,) = (folder / DIGESTS.tower).glob("*.json")
+    forge(path, key)
+    assert [cache.find(pair, DIGESTS, CONFIG) for _ in range(3)] == [None] * 3
+    (said,) = [record.getMessage() for record in caplog.records if record.name == results_cache.__name__]
+    assert str(path) in said
+    assert key.hex() not in caplog.text
+    cache.store(pair, DIGESTS, CONFIG, FOUND)
+    assert cache.find(pair, DIGESTS, CONFIG) == FOUND
+
+
+def test_another_users_results_do_not_count(
+    cache: ResultsCache, pair: EncoderPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMDET_HUB_CACHE_KEY", str(tmp_path / "other" / "key"))
+    assert (cache.digests(pair), cache.find(pair, DIGESTS, CONFIG)) == (None, None)
+    cache.store(pair, DIGESTS, CONFIG, FOUND)
+    assert cache.find(pair, DIGESTS, CONFIG) == FOUND
+    facts = (tmp_path / "other" / "key").stat()
+    assert (stat.S_IMODE(facts.st_mode), facts.st_size) == (0o600, 32)
+    assert os.listdir(tmp_path / "other") == ["key"]
+
+
+@pytest.mark.parametrize("fault", ["open to others", "short", "long", "a folder", "in a folder that is a file"])
+def test_without_a_key_of_ones_own_there_is_no_cache(
+    cache: ResultsCache, pair: EncoderPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    place = tmp_path / "key"
+    monkeypatch.setenv("AMDET_HUB_CACHE_KEY", str(place))
+    if fault == "a folder":
+        place.mkdir()
+    elif fault == "in a folder that is a file":
+        place.write_bytes(b"")
+        monkeypatch.setenv("AMDET_HUB_CACHE_KEY", str(place / "key"))
+    else:
+        place.write_bytes(bytes({"short": 31, "long": 33}.get(fault, 32)))
+        place.chmod(0o644 if fault == "open to others" else 0o600)
+    cache.store(pair, DIGESTS, CONFIG, FOUND)
+    assert (read_key(), cache.digests(pair), cache.find(pair, DIGESTS, CONFIG)) == (None, None, None)
+
+
+def test_processes_that_make_the_key_at_once_have_one(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from amdet_hub.scanner.cache_key import read_key\n"
+        "print('ready', flush=True); sys.stdin.readline(); print(read_key().hex())\n"
+    )
+    environment = {**os.environ, "AMDET_HUB_CACHE_KEY": str(tmp_path / "key")}
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for maker in makers:
+        assert maker.stdout is not None
+        assert maker.stdout.readline() == "ready\n"
+    for maker in makers:
+        assert maker.stdin is not None
+        maker.stdin.write("\n")
+        maker.stdin.flush()
+    keys = {maker.communicate(timeout=60)[0] for maker in makers}
+    assert keys == {f"{(tmp_path / 'key').read_bytes().hex()}\n"}
+    assert os.listdir(tmp_path) == ["key"]
 
 
 def test_the_identity_is_of_the_content(
