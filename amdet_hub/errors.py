@@ -36,8 +36,7 @@ class AmdetError(Exception):
         cls.code = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The default calls the class with the sentence alone, which most of these do not take: one raised in a worker
-        # would break the pool.
+        # The default calls the class with the sentence alone: one raised in a worker would break the pool.
         return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
@@ -219,14 +218,18 @@ class BadRepository(AmdetError):
 
 
 class BadWeights(BadRepository):
-    """The tensors do not make the encoder its config describes: missing, extra, misshapen or non-finite.
-
-    `tensor` names the first.
-    """
+    """The tensors do not make the encoder its config describes; `tensor` is the first missing, extra or odd one."""
 
     def __init__(self, path: str, tensor: str, reason: str) -> None:
         super().__init__(path, f"tensor '{tensor}' {reason}")
         self.tensor = tensor
+
+
+class FileChanged(BadRepository):
+    """A local file is another one than when its scan began."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "it changed while it was being scanned")
 
 
 class CardError(AmdetError):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 
-from amdet_hub.errors import BadRepository, FileNotInRepo, TargetError
+from amdet_hub.errors import BadRepository, FileChanged, FileNotInRepo, TargetError
 from amdet_hub.hub._front_matter import MAX_CARD_BYTES, claims_of
 from amdet_hub.hub._paths import MAX_FILES, path_fault
 from amdet_hub.records import FetchPlan, ProgressCallback, RepoFile, RepoRef, RepoSnapshot, TensorInfo
@@ -41,6 +41,8 @@ class LocalSource:
             if not self._root.is_dir():
                 raise TargetError(ref.raw, "there is no such file or folder")
             self._allowed = (self._root, *_cache_blobs(self._root))
+            self._versions: dict[str, tuple[int, int, int]] = {}
+            self._read: set[str] = set()
             files = tuple(sorted(self._listed(deep=not single), key=lambda file: file.path))
         except OSError as error:
             raise TargetError(ref.raw, f"it cannot be read ({error.strerror or 'system error'})") from error
@@ -54,6 +56,7 @@ class LocalSource:
         Raises:
             FileNotInRepo: it is not listed, or gone.
             BadRepository: it is larger than `max_bytes`, or now a link out of the folder.
+            FileChanged: it is another file than the listed one.
         """
         with self._open(path) as stream:
             data = stream.read(max_bytes + 1)
@@ -67,6 +70,7 @@ class LocalSource:
         Raises:
             FileNotInRepo: it is not listed, or gone.
             BadRepository: it is now a link out of the folder.
+            FileChanged: it is another file than the listed one.
         """
         with self._open(path) as stream:
             stream.seek(max(start, 0))
@@ -77,14 +81,12 @@ class LocalSource:
 
         Raises:
             FileNotInRepo: it is not listed, or gone.
-            BadRepository: it is now a link out of the folder, or its size changed since it was listed.
+            BadRepository: it is now a link out of the folder.
+            FileChanged: it is another file than the listed one.
         """
         place = self._place(path)
-        listed = self.snapshot.file(path)
-        size_bytes = place.stat().st_size
-        if listed is not None and size_bytes != listed.size_bytes:
-            raise BadRepository(path, "it changed while it was being scanned")
         if progress is not None:
+            size_bytes = place.stat().st_size
             progress("download", size_bytes, size_bytes)
         return place
 
@@ -98,6 +100,19 @@ class LocalSource:
         """Nothing is transferred. Raises: as `fetch`."""
         self._place(path)
         return FetchPlan(0, 0, whole=True)
+
+    def check_unchanged(self) -> None:
+        """Compare every file that was read with its listing, also one that was exchanged and put back.
+
+        Raises:
+            BadRepository: one is now a link out of the folder.
+            FileChanged: one is another file now, or gone.
+        """
+        for path in sorted(self._read):
+            try:
+                self._place(path)
+            except FileNotInRepo as error:
+                raise FileChanged(path) from error
 
     def _listed(self, *, deep: bool) -> Iterator[RepoFile]:
         count = 0
@@ -139,6 +154,7 @@ class LocalSource:
             return None
         if not self._inside(place):
             raise BadRepository(path, "it is a link that leads out of the folder")
+        self._versions[path] = _version(facts)
         return RepoFile(path, facts.st_size) if stat.S_ISREG(facts.st_mode) else None
 
     def _inside(self, place: Path) -> bool:
@@ -156,6 +172,9 @@ class LocalSource:
             raise BadRepository(path, "it is a link that leads out of the folder")
         if not place.is_file():
             raise FileNotInRepo(self.snapshot.repo_id, path)
+        self._read.add(path)
+        if _version(place.stat()) != self._versions[path]:
+            raise FileChanged(path)
         return place
 
     def _open(self, path: str) -> BufferedReader:
@@ -165,6 +184,11 @@ class LocalSource:
             raise FileNotInRepo(self.snapshot.repo_id, path) from error
         except OSError as error:
             raise BadRepository(path, f"it cannot be read ({error.strerror or 'system error'})") from error
+
+
+def _version(facts: os.stat_result) -> tuple[int, int, int]:
+    """What tells a file from another in its place. The time of change, unlike that of modification, cannot be set."""
+    return facts.st_ino, facts.st_size, facts.st_ctime_ns
 
 
 def _cache_blobs(root: Path) -> tuple[Path, ...]:

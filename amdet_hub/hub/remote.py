@@ -90,6 +90,9 @@ class HubSource:
         """What fetching these tensors, or the whole file for None, would transfer now. Raises: FileNotInRepo."""
         return self._tensors.plan(self._listed(path), tensors)
 
+    def check_unchanged(self) -> None:
+        """Nothing: a commit stays what it is, and downloads are checked against it."""
+
     def _listed(self, path: str) -> RepoFile:
         file = self.snapshot.file(path)
         if file is None:

@@ -162,3 +162,6 @@ class RepoSource(Protocol):
 
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
         """What `fetch_tensors` (`fetch` for None) would transfer now; asks nothing. Raises: FileNotInRepo."""
+
+    def check_unchanged(self) -> None:
+        """Raise FileChanged if a file that was read is another one now."""

@@ -134,6 +134,7 @@ TABLE: Mapping[type[errors.AmdetError], Row] = {
     errors.OutputError: Row("Choose another path with -o FORMAT=PATH. What stood there before is unchanged.", ""),
     errors.BadRepository: Row("No verdict is given for a broken repository. Its owner has to mend the file."),
     errors.BadWeights: Row("No verdict is given for a broken checkpoint. Its owner has to upload it again."),
+    errors.FileChanged: Row("Scan it again when nothing else writes to the folder."),
     errors.CardError: Row(
         "Mend README.md first: UTF-8, valid YAML at its top if any, at most one pair of amdet-hub markers. Nothing was"
         " written."

@@ -13,7 +13,6 @@ Each file is signed with the user's key for its place. One that was not, or that
 line says so; one that cannot be written costs the next scan its short cut.
 """
 
-import hashlib
 import json
 import logging
 import re
@@ -22,7 +21,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from amdet_hub import __version__
 from amdet_hub.config import ScanConfig
@@ -33,13 +31,12 @@ from amdet_hub.hub import cache as files
 from amdet_hub.hub.settings import HubSettings, own_cache
 from amdet_hub.records import Environment, RepoSource, ResolvedEncoder, ScanResult, fingerprint, from_dict, to_dict
 from amdet_hub.scanner.cache_key import is_signed, read_key, signature
+from amdet_hub.scanner.file_contents import content, paths_of
 from amdet_hub.scanner.resolve import EncoderPair
 
 ENTRY_VERSION = 2
 MAX_ENTRY_BYTES = 64 << 20
 _log = logging.getLogger(__name__)
-# Files of a folder state no digest, and one scan asks for that of each up to four times: it is read once a source.
-_HASHED: WeakKeyDictionary[RepoSource, dict[tuple[object, ...], str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -101,8 +98,8 @@ class ResultsCache:
         if (key := read_key()) is None:
             return
         data = {"mac": signature(key, name, entry), "entry": entry}
-        content = json.dumps(data, ensure_ascii=True, allow_nan=False).encode()
-        files.store(self._settings, "results", name, lambda path: path.write_bytes(content))
+        written = json.dumps(data, ensure_ascii=True, allow_nan=False).encode()
+        files.store(self._settings, "results", name, lambda path: path.write_bytes(written))
 
     def _read(self, name: str) -> dict[str, Any]:
         """A signed entry; an empty one where there is none."""
@@ -143,7 +140,7 @@ def _key(pair: EncoderPair, digests: TowerDigests, config: ScanConfig) -> dict[s
         "config_fingerprint": config.fingerprint(),
         "judged_by": judged_by(),
         "tower": to_dict(pair.suspect.config),
-        "tokenizer": [_content(path, pair.source) for path in pair.suspect.tokenizer_files],
+        "tokenizer": [content(path, pair.source) for path in pair.suspect.tokenizer_files],
         "reference": against,
     }
 
@@ -161,25 +158,7 @@ def _contents(encoder: ResolvedEncoder, source: RepoSource) -> dict[str, Any]:
     del data["repo_id"], data["commit_sha"], data["weight_files"]
     if data["adapter"] is not None:
         del data["adapter"]["base_repo_id"], data["adapter"]["base_commit_sha"]
-    paths = (*(f.path for f in encoder.weight_files), *encoder.tokenizer_files)
-    return {**data, "contents": [_content(path, source) for path in paths]}
-
-
-def _content(path: str, source: RepoSource) -> str:
-    """The sha256 of a file, which the Hub states of LFS files, or git's id of a small file at a pinned commit."""
-    file = source.snapshot.file(path)
-    if file is not None and file.sha256:
-        return f"sha256:{file.sha256}"
-    if file is not None and file.blob_id and source.snapshot.commit_sha is not None:
-        return f"git:{file.blob_id}"
-    place = source.fetch(path)
-    facts = place.stat()
-    # The time of change cannot be set back: a file that was exchanged within a scan is read again.
-    version, known = (path, facts.st_ino, facts.st_size, facts.st_ctime_ns), _HASHED.setdefault(source, {})
-    if version not in known:
-        with place.open("rb") as stream:
-            known[version] = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
-    return known[version]
+    return {**data, "contents": [content(path, source) for path in paths_of(encoder)]}
 
 
 def _is_digest(value: Any) -> bool:

@@ -68,6 +68,7 @@ class Scanner:
             seen[digests.tower] = pair.suspect
             found.append(one)
             outcomes.append(one.result)
+        target.source.check_unchanged()
         oldest = min(found, key=lambda one: one.created, default=None)
         return self.report(target, outcomes, oldest.environment if oldest is not None else describe_environment())
 

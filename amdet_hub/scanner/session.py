@@ -16,6 +16,7 @@ from amdet_hub.records import Environment, Monitor, ScanOutcome, ScanReport, Sca
 from amdet_hub.scanner.cache import CachedResult, ResultsCache, TowerDigests
 from amdet_hub.scanner.deduplicate import TowerDeduplicator
 from amdet_hub.scanner.environment import describe_environment, utc_now
+from amdet_hub.scanner.file_contents import unchanged
 from amdet_hub.scanner.pair_scan import PairScan
 from amdet_hub.scanner.resolve import EncoderPair, ResolvedTarget
 from amdet_hub.scanner.runtime import AcceleratedWorkers, TimeSpent, make_accelerator, scan_device, sweep_dtype
@@ -109,17 +110,18 @@ class ScanSession:
 
     def _scan_pair(self, pair: EncoderPair, to_come: tuple[EncoderPair, ...]) -> ScanOutcome:
         scan = PairScan(self, pair)
-        suspect = scan.load_suspect()
-        digests = TowerDigests(suspect.digest, projection_digest(suspect.tensors))
-        if (duplicate := self._duplicates.duplicate_of(pair.suspect, suspect)) is not None:
+        with unchanged(pair):
+            suspect = scan.load_suspect()
+            digests = TowerDigests(suspect.digest, projection_digest(suspect.tensors))
+            duplicate = self._duplicates.duplicate_of(pair.suspect, suspect)
+            outcome = duplicate or self.cached(pair, digests) or scan.scan(suspect)
+        if isinstance(outcome, SkippedScan):
             self._store(pair, digests, None)
-            return duplicate
-        cached = self.cached(pair, digests)
-        result = cached or scan.scan(suspect)
+            return outcome
         # A result that other files led to: these are remembered too, so that the next scan need not load them.
-        self._store(pair, digests, None if cached else result)
+        self._store(pair, digests, outcome if outcome.cached_at is None else None)
         self._duplicates.add(pair.suspect, suspect, [later.suspect for later in to_come])
-        return result
+        return outcome
 
     def _store(self, pair: EncoderPair, digests: TowerDigests, result: ScanResult | None) -> None:
         if not self.accelerator.is_main_process:

@@ -60,6 +60,9 @@ class FolderSource:
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
         return FetchPlan(0, 0, whole=True)
 
+    def check_unchanged(self) -> None:
+        pass
+
 
 def saved(value: Any, **options: Any) -> bytes:
     """The file that `torch.save` writes."""

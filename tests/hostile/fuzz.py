@@ -101,6 +101,9 @@ class MemorySource:
     def plan_fetch(self, path: str, tensors: Mapping[str, TensorInfo] | None) -> FetchPlan:
         return FetchPlan(0, 0, whole=True)
 
+    def check_unchanged(self) -> None:
+        pass
+
 
 # ---------------------------------------------------------------- damage
 

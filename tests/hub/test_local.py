@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from amdet_hub.errors import BadRepository, FileNotInRepo, TargetError
+from amdet_hub.errors import BadRepository, FileChanged, FileNotInRepo, TargetError
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import RepoRef, RepoSource
 
@@ -109,11 +110,40 @@ def test_a_link_to_nothing_is_not_passed_over_where_weights_should_be(folder: Pa
         open_path(folder)
 
 
+def rewritten(path: Path) -> None:
+    """Another content of the same size, with the time of modification set back."""
+    before = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def exchanged_and_put_back(path: Path) -> None:
+    kept = path.with_name("kept")
+    path.rename(kept)
+    path.write_bytes(b"another")
+    path.unlink()
+    kept.rename(path)
+
+
+@pytest.mark.parametrize("change", [rewritten, exchanged_and_put_back, Path.unlink])
+def test_a_file_that_was_read_stays_what_it_is(folder: Path, change: Callable[[Path], None]) -> None:
+    source, path = open_path(folder), "text_encoder/model.safetensors"
+    source.check_unchanged()
+    source.read_range(path, 0, 3)
+    (folder / "trainer.log").write_text("what was not read")
+    source.check_unchanged()
+    change(folder / path)
+    with pytest.raises(FileChanged):
+        source.check_unchanged()
+    with pytest.raises(FileNotInRepo if change is Path.unlink else FileChanged):
+        source.read_range(path, 0, 3)
+
+
 def test_a_file_swapped_after_listing_is_noticed(folder: Path) -> None:
     source = open_path(folder)
     weights = folder / "text_encoder/model.safetensors"
     weights.write_bytes(b"grown beyond its size")
-    with pytest.raises(BadRepository, match="changed while"):
+    with pytest.raises(FileChanged):
         source.fetch("text_encoder/model.safetensors")
     weights.unlink()
     with pytest.raises(FileNotInRepo):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from amdet_hub.errors import FileChanged
 from amdet_hub.families import CALIBRATIONS
 from amdet_hub.hub import HubSettings, parse_target
 from amdet_hub.records import Reference
@@ -261,7 +262,7 @@ def test_the_identity_is_of_the_content(
     assert cache.digests(pair) is None
 
 
-def test_a_file_that_is_exchanged_within_a_scan_is_another_identity(
+def test_a_file_that_is_exchanged_within_a_scan_is_no_answer(
     cache: ResultsCache, settings: HubSettings, tmp_path: Path
 ) -> None:
     folder = tmp_path / "exchanged"
@@ -273,7 +274,9 @@ def test_a_file_that_is_exchanged_within_a_scan_is_another_identity(
     content[-1] ^= 1
     (folder / "model.safetensors").write_bytes(content)
     os.utime(folder / "model.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert cache.digests(pair) is None, "the same source, size and time of modification"
+    with pytest.raises(FileChanged):
+        cache.digests(pair)
+    assert cache.digests(pair_of(folder, settings)) is None, "the same size and time of modification"
 
 
 def test_a_result_of_another_tower_is_refused(cache: ResultsCache, pair: EncoderPair) -> None:
