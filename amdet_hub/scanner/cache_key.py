@@ -4,8 +4,6 @@ Another user who can write to the cache (a shared disk, an unpacked archive) can
 that takes the key: HMAC-SHA256 (RFC 2104). The key never leaves its file.
 """
 
-from __future__ import annotations
-
 import hmac
 import os
 import secrets

@@ -1,7 +1,5 @@
 """What the files of an encoder hold, as digests, and whether it stays the same during a scan. Torch-free."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A local folder whose weights are exchanged while it is scanned: exit code 2 wherever local files are scanned."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

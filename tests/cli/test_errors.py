@@ -37,6 +37,7 @@ CASES: list[tuple[errors.AmdetError, int, tuple[str, ...]]] = [
     (errors.OutputError("a.json", "it is a directory"), 2, ("a.json", "-o FORMAT=PATH")),
     (errors.BadRepository("config.json", "is not JSON"), 2, ("config.json", "is not JSON")),
     (errors.BadWeights("m.safetensors", "a.weight", "holds NaN"), 2, ("a.weight", "holds NaN")),
+    (errors.FileChanged("m.safetensors"), 2, ("m.safetensors", "Scan it again")),
     (errors.CardError("two begin markers"), 2, ("two begin markers",)),
     (errors.PushRefused("the report is of a local folder"), 2, ("amdet-hub scan org/model -o json=report.json",)),
     (errors.ReportError("not JSON"), 2, ("not JSON",)),

@@ -1,7 +1,5 @@
 """Files that change while they are scanned: an error on every surface, and no result that is remembered."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
