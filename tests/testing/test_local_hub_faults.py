@@ -239,3 +239,44 @@ def test_headers_that_say_something_else(hub: LocalHub) -> None:
     assert "x-repo-commit" not in first.headers
     assert second.headers["x-linked-etag"] != '"other"'
     assert "x-repo-commit" in second.headers
+
+
+@pytest.mark.parametrize(
+    ("fault", "opening"),
+    [
+        ("drip_headers", b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Long: xxx"),
+        (
+            "drip_chunks",
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1;xxx",
+        ),
+        ("endless_continue", b"HTTP/1.1 100 Continue\r\n\r\n" * 3),
+    ],
+)
+def test_an_answer_that_does_not_come(fault: str, opening: bytes) -> None:
+    """Seen on the socket: the client would wait for its end. Closing the Hub does not."""
+    with LocalHub() as hub:
+        getattr(hub, fault)("/api/", every_s=0.02)
+        with socket.create_connection(("127.0.0.1", int(hub.endpoint.rpartition(":")[2]))) as client:
+            client.sendall(b"GET /api/models/org/m HTTP/1.1\r\nHost: h\r\n\r\n")
+            came = b""
+            while len(came) < len(opening):
+                came += client.recv(1000)
+            assert came.startswith(opening)
+        started = time.monotonic()
+    assert time.monotonic() - started < 1.0
+
+
+def test_pages_without_end(hub: LocalHub) -> None:
+    hub.endless_pages(
+        "/tree/", lambda page: [{"type": "directory", "oid": "0", "path": f"{page}/{i}"} for i in range(2)]
+    )
+    rows = HfApi(endpoint=hub.endpoint, token=False).list_repo_tree("org/m")
+    assert [next(iter(rows)).path for _ in range(5)] == ["0/0", "0/1", "1/0", "1/1", "2/0"]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_huge_listing(hub: LocalHub, packed: bool) -> None:
+    hub.huge_listing("/tree/", b'{"a":1}', size_bytes=800_000, packed=packed)
+    answer = get_session().get(f"{hub.endpoint}/api/models/org/m/tree/main")
+    assert answer.json() == [{"a": 1}] * 100_001
+    assert (hub.requests[-1].length < 20_000) is packed

@@ -1,17 +1,23 @@
-"""What can go wrong with the local Hub on purpose: errors, rate limits, dropped, short, damaged and slow answers.
+"""What can go wrong with the local Hub on purpose: errors, and answers that are damaged, slow, endless or huge.
 
 Knows: rules that match a request and count down. Refuses to know: what the Hub would have answered.
 """
 
+import gzip
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from amdet_hub.testing.local_hub.messages import HubRefusal, HubRequest, HubResponse
+from amdet_hub.testing.local_hub.messages import HubRefusal, HubRequest, HubResponse, Stall, json_response
 
+# Makes the answer that is given in place of the Hub's own.
+Answer = Callable[[HubRequest], HubResponse]
 # Changes an answer in place. Returns whether it had anything to change, which is when a use is counted.
 Change = Callable[[HubResponse], bool]
+
+# The header of an answer whose body is JSON.
+_JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
 @dataclass
@@ -24,7 +30,7 @@ class _Rule:
     text: str
     times: int | None
     method: str | None = None
-    instead: HubResponse | None = None
+    instead: Answer | None = None
     change: Change = lambda response: False
     any_answer: bool = False
 
@@ -72,7 +78,7 @@ class FaultControls:
             for rule in self._rules:
                 if rule.instead is not None and rule.matches(request):
                     rule.count()
-                    return replace(rule.instead)
+                    return rule.instead(request)
         return None
 
     def _distort(self, request: HubRequest, response: HubResponse) -> None:
@@ -102,7 +108,8 @@ class FaultControls:
             message: `X-Error-Message`, and the body's `error`.
             method: only requests of this method (`"HEAD"`, `"POST"`).
         """
-        self._add(_Rule(text, times, method, HubRefusal(status, message, headers=headers).response()))
+        refusal = HubRefusal(status, message, headers=headers)
+        self._add(_Rule(text, times, method, lambda request: refusal.response()))
 
     def rate_limit(
         self, text: str, *, retry_after_s: int, times: int | None = None, method: str | None = None
@@ -122,7 +129,7 @@ class FaultControls:
 
     def drop(self, text: str, *, times: int | None = 1, method: str | None = None) -> None:
         """Hang up without an answer."""
-        self._add(_Rule(text, times, method, HubResponse(0, dropped=True)))
+        self._add(_Rule(text, times, method, lambda request: HubResponse(0, dropped=True)))
 
     def relabel(
         self, text: str, headers: Mapping[str, str | None], *, times: int | None = None, method: str | None = None
@@ -188,3 +195,39 @@ class FaultControls:
     def never_end(self, text: str, *, times: int | None = 1) -> None:
         """Send bodies of files over and over, with no length declared, until the client hangs up."""
         self._add(_Rule(text, times, change=_setting(endless=True)))
+
+    def drip_headers(self, text: str, *, every_s: float, times: int | None = None) -> None:
+        """Send the header of an answer one byte at a time, and never its end."""
+        self._stall(text, Stall(_JSON + b"X-Long: ", b"x", every_s), times)
+
+    def drip_chunks(self, text: str, *, every_s: float, times: int | None = None) -> None:
+        """Send a header, and then the announcement of a body's first chunk, one byte at a time, and never its end."""
+        self._stall(text, Stall(_JSON + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x", every_s), times)
+
+    def endless_continue(self, text: str, *, every_s: float, times: int | None = None) -> None:
+        """Send `100 Continue` again and again, and never an answer."""
+        self._stall(text, Stall(b"", b"HTTP/1.1 100 Continue\r\n\r\n", every_s), times)
+
+    def _stall(self, text: str, stall: Stall, times: int | None) -> None:
+        self._add(_Rule(text, times, None, lambda request: HubResponse(0, stall=stall)))
+
+    def endless_pages(
+        self, text: str, rows: Callable[[int], Sequence[Mapping[str, Any]]], *, times: int | None = None
+    ) -> None:
+        """Answer with page after page of a listing: `rows` of 0, 1, 2, ..., each of which names the next page."""
+
+        def page(request: HubRequest) -> HubResponse:
+            number = request.number("cursor", 0)
+            following = f"http://{request.headers['Host']}{request.raw_path}?cursor={number + 1}"
+            return json_response(list(rows(number)), headers={"Link": f'<{following}>; rel="next"'})
+
+        self._add(_Rule(text, times, None, page))
+
+    def huge_listing(
+        self, text: str, piece: bytes, *, size_bytes: int, packed: bool = False, times: int | None = None
+    ) -> None:
+        """Answer with a JSON list of `piece` that takes `size_bytes`; `packed` sends it as gzip."""
+        body = b"[" + (piece + b",") * (size_bytes // (len(piece) + 1)) + piece + b"]"
+        headers = {"Content-Type": "application/json", **({"Content-Encoding": "gzip"} if packed else {})}
+        sent = gzip.compress(body, 1) if packed else body
+        self._add(_Rule(text, times, None, lambda request: HubResponse(200, dict(headers), sent)))

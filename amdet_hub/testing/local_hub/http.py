@@ -2,8 +2,8 @@
 
 Standard library only.
 
-Knows: keep-alive, chunked bodies, ranges, bodies that are sent short, damaged or slowly. Refuses to know: what any
-address means.
+Knows: keep-alive, chunked bodies, ranges, answers that are sent short, damaged, slowly or never. Refuses to know: what
+any address means.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from amdet_hub.testing.local_hub.messages import HubRequest, HubResponse, Side
+from amdet_hub.testing.local_hub.messages import HubRequest, HubResponse, Side, Stall
 
 
 class HubServer(ThreadingHTTPServer):
@@ -76,6 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
         if response.dropped:
             self.close_connection = True
             return
+        if response.stall is not None:
+            self._stall(response.stall)
+            return
         self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
@@ -103,6 +106,12 @@ class _Handler(BaseHTTPRequestHandler):
                 sent += self.wfile.write(chunk[at : at + step])
         if sent < response.length:  # the client sees the end before the declared length
             self.close_connection = True
+
+    def _stall(self, stall: Stall) -> None:
+        self.close_connection = True
+        self.wfile.write(stall.opening)
+        while not self.server.stopping.wait(stall.every_s):
+            self.wfile.write(stall.repeated)
 
     def _body(self) -> bytes:
         if "chunked" in (self.headers.get("Transfer-Encoding") or "").lower():

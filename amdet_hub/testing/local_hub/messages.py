@@ -116,13 +116,23 @@ class HubRequest:
         return rows
 
 
+@dataclass(frozen=True)
+class Stall:
+    """Bytes in place of an answer: `opening`, then `repeated` every `every_s` seconds until the client hangs up."""
+
+    opening: bytes
+    repeated: bytes
+    every_s: float
+
+
 @dataclass
 class HubResponse:
     """One answer. `content` marks the bytes of a repository's file: only those are truncated, damaged or slowed.
 
     `stop_after` sends that many bytes of the declared length and hangs up; `damaged` flips one bit; `bytes_per_s`
-    limits the speed; `dropped` hangs up without a word; `endless` declares no length and repeats the body until the
-    client hangs up. `changed` says that the request changed the state of the Hub.
+    limits the speed; `dropped` hangs up without a word; `stall` is sent in place of everything; `endless` declares no
+    length and repeats the body until the client hangs up. `changed` says that the request changed the state of the
+    Hub.
     """
 
     status: int = 200
@@ -137,6 +147,7 @@ class HubResponse:
     endless: bool = False
     stop_after: int | None = None
     bytes_per_s: float | None = None
+    stall: Stall | None = None
 
     @property
     def length(self) -> int:
