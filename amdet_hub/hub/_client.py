@@ -1,9 +1,9 @@
 """The Hub's client under our rules: requests have a time limit, waits and errors are ours.
 
 Left alone, the client waits without limit for an answer, sleeps through a `Retry-After` of any length, and tries five
-times with pauses of its own. Inside `ask`, hooks on its session give every request `timeout_s`, end an attempt at once
-on 429, on 5xx and when a request is repeated after no answer, and leave the decision to the one loop here. Outside
-`ask` the session behaves as it always does.
+times with pauses of its own. Inside `ask`, hooks on its session and on its sockets hold every request to the limits of
+`_exchange`, end an attempt at once on 429, on 5xx and when a request is repeated after no answer, and leave the
+decision to the one loop here. Outside `ask` the session behaves as it always does.
 """
 
 import contextlib
@@ -11,8 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +20,11 @@ from tqdm import tqdm
 
 from amdet_hub import __version__
 from amdet_hub.errors import DownloadCorrupt, HubUnavailable, OfflineMiss, RateLimited
-from amdet_hub.hub._bodies import check_names, guard
 from amdet_hub.hub._errors import Question, status_error, translate
+from amdet_hub.hub._exchange import Exchange, current
+from amdet_hub.hub._sockets import hold_sockets
 from amdet_hub.hub.settings import HubSettings
+from amdet_hub.hub.time_limit import time_left_s
 
 if os.environ.get("HF_HUB_DISABLE_TELEMETRY", "").upper() in constants.ENV_VARS_TRUE_VALUES:
     # The package's `__init__` sets the variable, which comes too late where the client was imported before us.
@@ -44,19 +44,9 @@ FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 4.0
 
 
-@dataclass
-class _Attempt:
-    question: Question
-    timeout_s: float
-    unanswered: tuple[str, str] | None = None
-
-
-_attempt: ContextVar[_Attempt | None] = ContextVar("amdet_hub_attempt", default=None)
-
-
 def _is_for_people(record: logging.LogRecord) -> bool:
     """Drops the client's own warnings about our attempts: they show signed addresses, and our errors say the same."""
-    return _attempt.get() is None or record.levelno >= logging.ERROR
+    return current.get() is None or record.levelno >= logging.ERROR
 
 
 for _handler in logging.getLogger("huggingface_hub").handlers:
@@ -108,11 +98,14 @@ def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, 
         DownloadCorrupt: a body that ended early, after every attempt.
         HubError: any other refusal.
         ResourceError: the disk is full or cannot be written.
+        TimeSpent: the scan's time budget ended first.
     """
     retries, pause_s, waited = 0 if writes else settings.max_retries, FIRST_PAUSE_S, False
+    exchange = Exchange(question, settings.timeout_s)
     while True:
+        time_left_s()
         try:
-            with _policed(question, settings):
+            with _under_way(exchange):
                 return request()
         # every error of the client is translated here, and any other is raised again
         except Exception as error:
@@ -128,48 +121,52 @@ def ask(question: Question, settings: HubSettings, request: Callable[[], T], *, 
                 waited, wait_s = True, known.retry_after_s
             # What may be gone at the next attempt: no answer, an ailing server, a body that ended early. A wrong hash
             # is found later, not here.
-            elif isinstance(known, HubUnavailable | DownloadCorrupt) and retries > 0:
+            elif isinstance(known, HubUnavailable | DownloadCorrupt) and retries > 0 and not exchange.spent:
                 retries, wait_s, pause_s = retries - 1, pause_s, min(2 * pause_s, MAX_PAUSE_S)
             elif known is error:
                 raise
             else:
                 raise known from error
-        time.sleep(wait_s)
+        time.sleep(min(wait_s, time_left_s()))
 
 
 @contextlib.contextmanager
-def _policed(question: Question, settings: HubSettings) -> Iterator[None]:
-    hooks = get_session().event_hooks
+def _under_way(exchange: Exchange) -> Iterator[None]:
+    session = get_session()
+    hold_sockets(session)
+    hooks = session.event_hooks
     for kind, hook in (("request", _on_request), ("response", _on_response)):
         if hook not in hooks[kind]:  # the session is shared and may have been replaced since the last time
             hooks[kind].append(hook)
-    token = _attempt.set(_Attempt(question, settings.timeout_s))
+    exchange.unanswered = None
+    token = current.set(exchange)
     try:
         yield
     finally:
-        _attempt.reset(token)
+        exchange.came()
+        current.reset(token)
 
 
 def _on_request(request: httpx.Request) -> None:
-    attempt = _attempt.get()
-    if attempt is None:
+    exchange = current.get()
+    if exchange is None:
         return
-    request.extensions["timeout"] = httpx.Timeout(attempt.timeout_s).as_dict()
+    request.extensions["timeout"] = httpx.Timeout(exchange.timeout_s).as_dict()
     this = (request.method, str(request.url))
-    if attempt.unanswered == this:  # the client tries again by itself; it would do so for half a minute
-        raise HubUnavailable(f"{request.url.host} does not answer", **attempt.question.place)
-    attempt.unanswered = this
+    if exchange.unanswered == this:  # the client tries again by itself; it would do so for half a minute
+        raise HubUnavailable(f"{request.url.host} does not answer", **exchange.question.place)
+    exchange.unanswered = this
+    exchange.count_request()
+    request.headers["accept-encoding"] = "identity"
 
 
 def _on_response(response: httpx.Response) -> None:
-    attempt = _attempt.get()
-    if attempt is None:
+    exchange = current.get()
+    if exchange is None:
         return
-    attempt.unanswered = None
-    if (error := status_error(response.status_code, response.headers, attempt.question)) is not None:
+    if (error := status_error(response.status_code, response.headers, exchange.question)) is not None:
         raise error
-    check_names(response, attempt.question)
-    guard(response, attempt.question, attempt.timeout_s)
+    exchange.check(response)
 
 
 def silent_progress(callback: Callable[[int], None]) -> type[Any]:

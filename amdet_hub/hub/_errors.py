@@ -147,12 +147,12 @@ def _status(error: Any, question: Question) -> AmdetError:
         return _no_entry(error, question)
     if status == 404 and question.kind != "repository":  # the Hub has an error code for repositories only
         return _not_found(error, question)
-    said = _one_line(headers.get("X-Error-Message") or getattr(error, "server_message", None) or "")
+    said = one_line(headers.get("X-Error-Message") or getattr(error, "server_message", None) or "")
     return question.unusable(f"HTTP {status}{f': {said}' if said else ''}")
 
 
 def _no_answer(error: Any, question: Question) -> AmdetError:
-    said = _one_line(str(error)) or type(error).__name__
+    said = one_line(str(error)) or type(error).__name__
     if question.path is not None and "complete message body" in said:
         return _ended_early(question, re.search(r"received (\d+) bytes", said))
     return HubUnavailable(said, **question.place)
@@ -187,10 +187,11 @@ def _ended_early(question: Question, received: re.Match[str] | None) -> AmdetErr
 
 
 def _malformed(error: Exception, question: Question) -> AmdetError:
-    return question.unusable(f"{type(error).__name__}: {_one_line(str(error))}")
+    return question.unusable(f"{type(error).__name__}: {one_line(str(error))}")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The start of an error's words, without line ends."""
     return " ".join(text.split())[:_MAX_REASON_CHARS].rstrip(".")
 
 

@@ -38,7 +38,7 @@ def list_models(
         HubError: the listing could not be read.
     """
     rows = _models(author, settings, {"filter": list(filters) or None, "sort": "downloads", "limit": limit})
-    return _checked((row.id for row in rows), author or "the Hub")
+    return _checked((name for name, _ in rows), author or "the Hub")
 
 
 def model_commits(author: str, settings: HubSettings) -> dict[str, str]:
@@ -51,12 +51,12 @@ def model_commits(author: str, settings: HubSettings) -> dict[str, str]:
         HubError: the listing could not be read.
     """
     rows = _models(author, settings, {"expand": ["sha"]})
-    for name in _checked((row.id for row in rows), author):
+    for name in _checked((name for name, _ in rows), author):
         if name.partition("/")[0].lower() != author.lower():
             raise BadRepository(name, f"it is no model of '{author}'")
     place = Question("", _client.endpoint_of(settings))
     # a repository without a commit holds nothing yet
-    return {row.id: commit_in(row, place) for row in sorted(rows, key=lambda row: row.id) if row.sha is not None}
+    return {name: checked_commit(sha, place) for name, sha in sorted(rows) if sha is not None}
 
 
 def list_collection(slug: str, settings: HubSettings) -> tuple[str, ...]:
@@ -80,22 +80,24 @@ def commit_of(repo_id: str, revision: str | None, settings: HubSettings) -> str:
     info = _client.ask(
         question, settings, lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s)
     )
-    return commit_in(info, question)
+    return checked_commit(info.sha, question)
 
 
-def commit_in(info: Any, question: Question) -> str:
+def checked_commit(sha: object, question: Question) -> str:
     """The commit (40 hex digits) that an answer about a model names. Raises: HubError."""
-    if not isinstance(info.sha, str) or not is_commit_sha(info.sha):
+    if not isinstance(sha, str) or not is_commit_sha(sha):
         raise HubError("the Hub's answer names no commit", **question.place)
-    return str(info.sha)
+    return sha
 
 
-def _models(author: str | None, settings: HubSettings, asked: dict[str, Any]) -> list[Any]:
+def _models(author: str | None, settings: HubSettings, asked: dict[str, Any]) -> list[tuple[str, object]]:
+    """Id and commit of each model: all that is kept of a row, which may hold anything."""
     about: dict[str, Any] = {"name": author, "kind": "user or organisation"} if author else {}
     api, question = _client.prepare(f"list the models of {author or 'the Hub'}", settings, **about)
 
-    def request() -> list[Any]:
-        return list(itertools.islice(api.list_models(author=author, **asked), MAX_MODELS + 1))
+    def request() -> list[tuple[str, object]]:
+        listed = itertools.islice(api.list_models(author=author, **asked), MAX_MODELS + 1)
+        return [(row.id, row.sha) for row in listed]
 
     rows = _client.ask(question, settings, request)
     if not rows and author is not None:  # the Hub lists no models of an owner that there is not

@@ -16,7 +16,7 @@ from amdet_hub.hub import _client, _listings
 from amdet_hub.hub._front_matter import claims_of
 from amdet_hub.hub._paths import MAX_FILES, checked_listing
 from amdet_hub.hub.download import Downloads
-from amdet_hub.hub.listing import commit_in
+from amdet_hub.hub.listing import checked_commit
 from amdet_hub.hub.partial_download import TensorDownloads
 from amdet_hub.hub.settings import HubSettings
 from amdet_hub.records import FetchPlan, FileIssue, HubSecurity, ProgressCallback, RepoFile, RepoSnapshot, TensorInfo
@@ -107,15 +107,15 @@ def _pinned(repo_id: str, revision: str | None, settings: HubSettings) -> RepoSn
         settings,
         lambda: api.model_info(repo_id, revision=revision, timeout=settings.timeout_s, securityStatus=True),
     )
-    sha = commit_in(info, question)
-    listing = _client.ask(
-        question, settings, lambda: list(_listed(api.list_repo_tree(repo_id, recursive=True, revision=sha)))
+    sha = checked_commit(info.sha, question)
+    files = _client.ask(
+        question, settings, lambda: checked_listing(_listed(api.list_repo_tree(repo_id, recursive=True, revision=sha)))
     )
     return RepoSnapshot(
         repo_id,
         "hub",
         sha,
-        checked_listing(listing),
+        files,
         gated=bool(info.gated),
         private=bool(info.private),
         security=_security(info.security_repo_status),
@@ -139,13 +139,15 @@ def _security(stated: Any) -> HubSecurity | None:
 
 
 def _listed(rows: Any) -> Iterator[RepoFile]:
-    for count, row in enumerate(row for row in rows if isinstance(row, ClientFile)):
+    for count, row in enumerate(rows):
+        if count >= MAX_FILES:
+            raise BadRepository(row.path, f"the repository lists more than {MAX_FILES:,} files and folders")
+        if not isinstance(row, ClientFile):
+            continue
         path, size_bytes = row.path, row.size
         if not isinstance(path, str) or not isinstance(size_bytes, int) or size_bytes < 0:
             raise BadRepository(str(path), "its row in the listing cannot be read")
         sha256 = row.lfs.sha256 if row.lfs is not None else None
         if sha256 is not None and (not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None):
             raise BadRepository(path, "the sha256 that the listing states is none")
-        if count >= MAX_FILES:
-            raise BadRepository(path, f"the repository lists more than {MAX_FILES:,} files")
         yield RepoFile(path, size_bytes, sha256, row.blob_id if isinstance(row.blob_id, str) else None)

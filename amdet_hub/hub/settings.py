@@ -18,7 +18,8 @@ class HubSettings:
         token: access token; None means the one the Hub's client finds (environment, `hf auth login`), if any.
         cache_dir: the Hub's cache folder; None means the client's own.
         offline: use the cache only. Also on when `HF_HUB_OFFLINE` is set.
-        timeout_s: longest silence of the server that one request endures, in seconds.
+        timeout_s: how long the header of an answer, and each silence in its body, is waited for, in seconds. A
+            question of several requests, retries among them, may wait ten times as long, a file longer by its size.
         max_download_bytes: most bytes that one repository may cost, files already in the cache aside; None means no
             limit.
         max_retries: how often a request that failed for a passing reason (no answer, 5xx) is tried again.

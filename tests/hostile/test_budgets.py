@@ -81,7 +81,7 @@ sys.exit(3)
 """
 
 
-_MEASURED = f"""
+MEASURED = f"""
 import json, resource, subprocess, sys
 resource.setrlimit(resource.RLIMIT_AS, ({ADDRESS_SPACE_BYTES}, {ADDRESS_SPACE_BYTES}))
 resource.setrlimit(resource.RLIMIT_CPU, ({PROCESSOR_S}, {PROCESSOR_S}))
@@ -109,7 +109,7 @@ def test_a_small_file_costs_little(clean: Files, tmp_path: Path, bomb: str) -> N
     )
     with (tmp_path / "said").open("w+b") as said:
         measured = subprocess.run(
-            [sys.executable, "-c", _MEASURED, *command], stdout=subprocess.PIPE, stderr=said, check=True
+            [sys.executable, "-c", MEASURED, *command], stdout=subprocess.PIPE, stderr=said, check=True
         )
         code, resident_bytes, processor_s = json.loads(measured.stdout)
         words = (tmp_path / "said").read_text()

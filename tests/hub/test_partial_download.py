@@ -424,11 +424,10 @@ def test_two_at_once_fetch_it_once(hub: LocalHub, clip: RepoSource, settle: Sett
         "no range",
         "other commit",
         "other file",
-        "packed",
     ]
 )
 def lie(request: pytest.FixtureRequest, hub: LocalHub) -> Iterator[tuple[str, str]]:
-    size, sha256 = len(CLIP), hashlib.sha256(CLIP).hexdigest()
+    size = len(CLIP)
 
     def endless() -> None:
         hub.never_end(PATH, times=None)
@@ -449,7 +448,6 @@ def lie(request: pytest.FixtureRequest, hub: LocalHub) -> Iterator[tuple[str, st
             lambda: hub.relabel("/resolve/", {"X-Linked-ETag": '"' + "e" * 64 + '"'}, times=None),
             "got etag eee",
         ),
-        "packed": (lambda: hub.relabel(sha256, {"Content-Encoding": "gzip"}, times=None), "content-encoding gzip"),
     }
     make, words = lies[request.param]
     make()

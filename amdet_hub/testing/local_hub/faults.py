@@ -200,16 +200,16 @@ class FaultControls:
         """Send the header of an answer one byte at a time, and never its end."""
         self._stall(text, Stall(_JSON + b"X-Long: ", b"x", every_s), times)
 
-    def drip_chunks(self, text: str, *, every_s: float, times: int | None = None) -> None:
+    def drip_chunks(self, text: str, *, every_s: float, times: int | None = None, method: str | None = None) -> None:
         """Send a header, and then the announcement of a body's first chunk, one byte at a time, and never its end."""
-        self._stall(text, Stall(_JSON + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x", every_s), times)
+        self._stall(text, Stall(_JSON + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x", every_s), times, method)
 
     def endless_continue(self, text: str, *, every_s: float, times: int | None = None) -> None:
         """Send `100 Continue` again and again, and never an answer."""
         self._stall(text, Stall(b"", b"HTTP/1.1 100 Continue\r\n\r\n", every_s), times)
 
-    def _stall(self, text: str, stall: Stall, times: int | None) -> None:
-        self._add(_Rule(text, times, None, lambda request: HubResponse(0, stall=stall)))
+    def _stall(self, text: str, stall: Stall, times: int | None, method: str | None = None) -> None:
+        self._add(_Rule(text, times, method, lambda request: HubResponse(0, stall=stall)))
 
     def endless_pages(
         self, text: str, rows: Callable[[int], Sequence[Mapping[str, Any]]], *, times: int | None = None
