@@ -100,7 +100,8 @@ def known_report(
     published = published_report(scanner, target) if report is None else None
     if published is not None and (trust_card or published.verdict.label == "backdoor-detected"):
         return published, "card"
-    return report, "cache"
+    # a target without encoders is answered without a scan, and not from the cache either
+    return report, "cache" if report is not None and report.cached else "scan"
 
 
 def published_report(scanner: Scanner, target: ResolvedTarget) -> ScanReport | None:
@@ -114,7 +115,7 @@ def published_report(scanner: Scanner, target: ResolvedTarget) -> ScanReport | N
     try:
         if verify_card(target.ref, scanner.hub).state != "fresh":
             return None
-        stored = read_optional(target.source, REPORT_JSON)
+        stored = read_optional(target.pairs[0].source, REPORT_JSON)
         if stored is None:
             return None
         report = parse_report(stored.decode("utf-8"))

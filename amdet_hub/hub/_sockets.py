@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 from amdet_hub.errors import HubUnavailable
 from amdet_hub.hub._errors import one_line
 from amdet_hub.hub._exchange import current
-from amdet_hub.hub.time_limit import TimeSpent
 
 T = TypeVar("T")
 _lock = threading.Lock()
+_TICK_S = 0.5  # how often a wait looks whether it was ended meanwhile
 
 
 def hold_sockets(session: Any) -> None:
@@ -57,9 +57,15 @@ class _Stream(_Held):
     """One connection."""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Bytes as they come. Raises: HubUnavailable; TimeSpent; a time limit of the HTTP library."""
-        data: bytes = _limited(lambda limit: self._held.read(max_bytes, limit), timeout)
-        return data
+        """Bytes as they come. Raises: HubUnavailable; TimeSpent."""
+        if (exchange := current.get()) is None:
+            return bytes(self._held.read(max_bytes, timeout))
+        while True:
+            try:
+                return bytes(self._held.read(max_bytes, min(exchange.left_s(), _TICK_S)))
+            except Exception as error:
+                if type(error).__name__ != "ReadTimeout":  # of one of two HTTP libraries, neither of which we import
+                    raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send bytes; an answer is waited for from now on. Raises: a time limit of the HTTP library."""
@@ -72,26 +78,17 @@ class _Stream(_Held):
         return _Stream(_connected(lambda limit: self._held.start_tls(timeout=limit, **more), timeout))
 
 
-def _limited(call: Callable[[float | None], T], timeout: float | None) -> T:
-    """The result of `call`, which gets the shorter one of `timeout` and what the exchange has left."""
-    exchange = current.get()
-    if exchange is None:
-        return call(timeout)
-    left_s = exchange.left_s()
-    try:
-        return call(left_s if timeout is None else min(left_s, timeout))
-    except Exception:
-        exchange.left_s()  # says so where it was the exchange's own limit
-        raise
-
-
 def _connected(call: Callable[[float | None], T], timeout: float | None) -> T:
-    """The result of `call`. After an error that it knows, the client would make a new session without our hooks."""
+    """The result of `call`, which gets the seconds that are left.
+
+    After an error that it knows, the client would make a new session without our hooks.
+    """
+    if (exchange := current.get()) is None:
+        return call(timeout)
     try:
-        return _limited(call, timeout)
-    except (HubUnavailable, TimeSpent):
+        return call(exchange.left_s())
+    except HubUnavailable:
         raise
     except Exception as error:
-        if (exchange := current.get()) is None:
-            raise
+        exchange.left_s()  # says so where it was the limit
         raise HubUnavailable(one_line(str(error)) or type(error).__name__, **exchange.question.place) from error

@@ -12,6 +12,7 @@ it is the Hub itself (and TLS to it) that is believed. Where a pinned sha256 is 
 """
 
 import contextlib
+import contextvars
 import hashlib
 import threading
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from amdet_hub.hub._errors import disk_error
 from amdet_hub.hub._partial_file import Growing, PartialFile, tensors_digest
 from amdet_hub.hub.download import Downloads, RangesNotServed
 from amdet_hub.hub.settings import HubSettings, own_cache
+from amdet_hub.hub.time_limit import time_limit
 from amdet_hub.records import SILENT, FetchPlan, ProgressCallback, RepoFile, TensorInfo
 
 # A whole file can be checked against its sha256; less than this saved is not worth giving that up.
@@ -197,7 +199,6 @@ class _Transfer:
     ) -> None:
         self._downloads, self._file, self._growing, self._needed = downloads, file, growing, needed
         self._report = report
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self.received = 0
 
@@ -206,8 +207,10 @@ class _Transfer:
 
         Progress is said on this thread.
         """
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="amdet-hub-range") as pool:
-            pending: set[Future[None]] = {pool.submit(self._fetch, part) for part in parts}
+        with time_limit(None) as limit, ThreadPoolExecutor(_THREADS, thread_name_prefix="amdet-hub-range") as pool:
+            pending: set[Future[None]] = {
+                pool.submit(contextvars.copy_context().run, self._fetch, part) for part in parts
+            }
             try:
                 while pending:
                     finished, pending = wait(pending, timeout=_TICK_S, return_when=FIRST_COMPLETED)
@@ -215,7 +218,7 @@ class _Transfer:
                     for future in finished:
                         future.result()
             except BaseException:
-                self._stop.set()
+                limit.end()
                 for future in pending:
                     future.cancel()
                 raise
@@ -224,17 +227,11 @@ class _Transfer:
         with self._growing.writing(part) as write:
 
             def take(chunk: bytes) -> None:
-                if self._stop.is_set():
-                    raise _Stopped
                 write(chunk)
                 with self._lock:
                     self.received += len(chunk)
 
             self._downloads.stream_range(self._file, part, take)
-
-
-class _Stopped(Exception):
-    """Another part failed, or the user stopped the scan."""
 
 
 def _parts(partial: PartialFile, done: list[Span]) -> list[Span]:

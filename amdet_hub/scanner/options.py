@@ -14,7 +14,8 @@ class ScanOptions:
         device: "auto", "cpu", "cuda" or "cuda:N".
         dtype: of the sweep's and the inversion's matrix products: "auto" (bfloat16 where the machine multiplies it
             faster), "float32", "bfloat16".
-        timeout_s: time budget in seconds; when it is spent, the partial report is inconclusive.
+        timeout_s: time budget in seconds, for resolving, downloads and the scan together; when it is spent, the
+            partial report is inconclusive.
         max_memory_bytes: memory the batches may take; they start smaller to stay below it.
         use_reference: False for `--no-reference`.
         rescan: True scans again what an earlier scan has answered.

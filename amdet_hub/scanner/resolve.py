@@ -1,13 +1,16 @@
 """From a target to pairs of a suspect and its reference, pinned to commits. Fetches no weights, imports no torch."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.lora_files import LoraBase
 from amdet_hub.hub import HubSettings, open_source
+from amdet_hub.hub.time_limit import TimeSpent, time_limit
 from amdet_hub.records import RepoRef, RepoSnapshot, RepoSource, ResolvedEncoder, SkippedScan
 from amdet_hub.scanner.lora_bases import with_merged_towers
+from amdet_hub.scanner.options import ScanOptions
 from amdet_hub.scanner.references import ChosenReference, choose_reference
 
 
@@ -34,50 +37,55 @@ class ResolvedTarget:
 
     Attributes:
         ref: the target, its revision replaced by the commit.
-        source: the pinned repository.
+        snapshot: the pinned listing; empty and without a commit where the time budget ended before it was there.
         pairs: what is scanned.
         skipped: what is not, each part with its reason.
+        resolve_s: seconds of the time budget that are spent.
     """
 
     ref: RepoRef
-    source: RepoSource
+    snapshot: RepoSnapshot
     pairs: tuple[EncoderPair, ...]
     skipped: tuple[SkippedScan, ...]
-
-    @property
-    def snapshot(self) -> RepoSnapshot:
-        """The pinned listing."""
-        return self.source.snapshot
+    resolve_s: float = 0.0
 
 
 def resolve_target(
-    ref: RepoRef, settings: HubSettings, *, reference: RepoRef | None = None, use_reference: bool = True
+    ref: RepoRef, settings: HubSettings, options: ScanOptions, *, named: RepoRef | None
 ) -> ResolvedTarget:
     """Pin a target, find its encoders, LoRAs merged onto their bases among them, and choose their references.
 
     Args:
         ref: the target.
         settings: how to reach the Hub.
-        reference: the clean encoder that the user names, also the first base that a LoRA is tried on.
-        use_reference: False compares with nothing.
+        options: the time budget, and whether to compare with anything.
+        named: the clean encoder that the user names, also the first base that a LoRA is tried on.
 
     Raises:
         BadRepository: a configuration, index or header is broken or hostile.
         ConfigError: the reference does not fit.
         HubError: something could not be read.
     """
-    source = open_source(ref, settings)
-    found = find_encoders(source, subfolder=ref.subfolder, filename=ref.filename)
-    found = with_merged_towers(source, found, named=reference, settings=settings)
-    pairs = []
-    for suspect in found.encoders:
-        base = found.bases.get(suspect)
-        chosen = choose_reference(
-            suspect, source, named=reference, allowed=use_reference, settings=settings, base=base
-        )
-        pairs.append(EncoderPair(suspect, source, chosen, base))
-    pinned = replace(ref, revision=source.snapshot.commit_sha or ref.revision)
-    return ResolvedTarget(pinned, source, tuple(pairs), unchanged_files_pass(found.skipped, source, pairs))
+    began, snapshot = time.monotonic(), RepoSnapshot(ref.repo_id, ref.kind, None, ())
+    pairs: list[EncoderPair] = []
+    try:
+        with time_limit(options.timeout_s):
+            source = open_source(ref, settings)
+            snapshot = source.snapshot
+            found = find_encoders(source, subfolder=ref.subfolder, filename=ref.filename)
+            found = with_merged_towers(source, found, named=named, settings=settings)
+            for suspect in found.encoders:
+                base = found.bases.get(suspect)
+                chosen = choose_reference(
+                    suspect, source, named=named, allowed=options.use_reference, settings=settings, base=base
+                )
+                pairs.append(EncoderPair(suspect, source, chosen, base))
+        skipped = unchanged_files_pass(found.skipped, source, pairs)
+    except TimeSpent:
+        said = "the time budget ended before its encoders and their references were found"
+        pairs, skipped = [], (SkippedScan(ref.repo_id, "", "time-spent", said, blocks_clearance=True),)
+    pinned = replace(ref, revision=snapshot.commit_sha or ref.revision)
+    return ResolvedTarget(pinned, snapshot, tuple(pairs), skipped, time.monotonic() - began)
 
 
 def unchanged_files_pass(

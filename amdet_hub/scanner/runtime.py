@@ -17,6 +17,7 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 from accelerate.utils.memory import should_reduce_batch_size
 
 from amdet_hub.errors import ConfigError, ResourceError
+from amdet_hub.hub.time_limit import TimeSpent
 from amdet_hub.scanner.options import ScanOptions, several_processes
 
 T = TypeVar("T")
@@ -30,10 +31,6 @@ _BYTES_A_ROW = 40
 # How long a process waits for the others. The backends' own 10 to 30 minutes are less than a stage may take on a small
 # machine. The launcher notices at once when a process dies.
 _PATIENCE = datetime.timedelta(days=1)
-
-
-class TimeSpent(Exception):
-    """The scan's time budget is spent."""
 
 
 def make_accelerator(device: str) -> Accelerator:

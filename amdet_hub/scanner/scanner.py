@@ -40,12 +40,14 @@ class Scanner:
     def resolve(self, ref: RepoRef) -> ResolvedTarget:
         """The target pinned to a commit, its encoders and their references. Fetches no weights.
 
+        When the time budget ends first, there are no encoders, and what was skipped says so.
+
         Raises:
             BadRepository: a configuration, index or header is broken or hostile.
             ConfigError: the reference does not fit.
             HubError: something could not be read.
         """
-        return resolve_target(ref, self.hub, reference=self.reference, use_reference=self.options.use_reference)
+        return resolve_target(ref, self.hub, self.options, named=self.reference)
 
     def cached(self, target: ResolvedTarget) -> ScanReport | None:
         """The report that earlier scans of these very weights make, None when one of the results is missing.
@@ -124,5 +126,5 @@ class Scanner:
             config_fingerprint=self.config.fingerprint(),
             environment=environment,
             created=min(cached, default=now),
-            complete=complete,
+            complete=complete and all(skipped.reason != "time-spent" for skipped in target.skipped),
         )

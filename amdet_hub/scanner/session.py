@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 from amdet_hub.encoders.digest import projection_digest
 from amdet_hub.encoders.load import LoadedTower
 from amdet_hub.errors import AmdetError, BadRepository, HubError, Interrupted, ResourceError
+from amdet_hub.hub.time_limit import TimeSpent, time_limit
 from amdet_hub.records import Environment, Monitor, ScanOutcome, ScanReport, ScanResult, SkippedScan, SkipReason
 from amdet_hub.scanner.cache import CachedResult, ResultsCache, TowerDigests
 from amdet_hub.scanner.deduplicate import TowerDeduplicator
@@ -19,7 +20,7 @@ from amdet_hub.scanner.environment import describe_environment, utc_now
 from amdet_hub.scanner.file_contents import unchanged
 from amdet_hub.scanner.pair_scan import PairScan
 from amdet_hub.scanner.resolve import EncoderPair, ResolvedTarget
-from amdet_hub.scanner.runtime import AcceleratedWorkers, TimeSpent, make_accelerator, scan_device, sweep_dtype
+from amdet_hub.scanner.runtime import AcceleratedWorkers, make_accelerator, scan_device, sweep_dtype
 
 if TYPE_CHECKING:
     from amdet_hub.scanner.scanner import Scanner
@@ -35,7 +36,7 @@ class ScanSession:
     """
 
     def __init__(self, scanner: Scanner, target: ResolvedTarget, monitor: Monitor) -> None:
-        self._started = time.monotonic()
+        self._started = time.monotonic() - target.resolve_s
         self.scanner, self.target, self.monitor = scanner, target, monitor
         self.accelerator = make_accelerator(scanner.options.device)
         self.device = scan_device(self.accelerator, scanner.options.device)
@@ -47,8 +48,10 @@ class ScanSession:
 
     def run(self) -> ScanReport:
         """Scan the pairs in order. Raises: as `Scanner.scan`."""
+        budget_s = self.scanner.options.timeout_s
         try:
-            self._scan_pairs()
+            with time_limit(None if budget_s is None else budget_s - (time.monotonic() - self._started)):
+                self._scan_pairs()
         except TimeSpent:
             self._stop("time-spent")
         except KeyboardInterrupt:
@@ -80,8 +83,9 @@ class ScanSession:
         with self.accelerator.local_main_process_first():
             try:
                 return load()
-            except AmdetError as error:
-                problem = error  # raised below: accelerate's context lets the others in only when its body ends well
+            except (AmdetError, TimeSpent) as error:
+                # raised below: accelerate's context lets the others in only when its body ends well
+                problem: Exception = error
         raise problem
 
     def cached(self, pair: EncoderPair, digests: TowerDigests) -> ScanResult | None:

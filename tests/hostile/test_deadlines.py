@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from amdet_hub.cli.app import app
+from amdet_hub.encoders.safetensors_header import read_header
 from amdet_hub.errors import BadRepository, HubError, HubUnavailable
-from amdet_hub.hub import HubSettings, _client, _exchange, open_source, parse_target
+from amdet_hub.hub import HubSettings, _client, _exchange, open_source, parse_target, partial_download
 from amdet_hub.hub.listing import list_models, model_commits
+from amdet_hub.hub.time_limit import TimeSpent, time_limit
 from amdet_hub.records import RepoSource
+from amdet_hub.report import parse_report
 from amdet_hub.testing import LocalHub
-from tests.hostile.conftest import LIMIT_S, TOKEN
-from tests.hostile.forge import CONFIG, WEIGHTS
+from tests.hostile.conftest import LIMIT_S, TOKEN, Attack
+from tests.hostile.forge import CONFIG, WEIGHTS, Files
 from tests.hostile.test_budgets import MEASURED
 
 TIMEOUT_S = 0.4
@@ -180,3 +187,125 @@ def test_a_packed_file_is_not_unpacked(hub: LocalHub, tmp_path: Path, at: str) -
     hub.relabel(at, {"Content-Encoding": "gzip"})
     with pytest.raises(HubError, match="content-encoding gzip"):
         READS[at](source)
+
+
+BUDGET_S = 1.0
+PLACES = {
+    "the commit": "/api/models/org/",
+    "the listing": "/tree/",
+    "the configuration": f"/{CONFIG}",
+    "the weights": f"/{WEIGHTS}",
+    "the reference": "/api/models/org/base",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_time_budget_covers_every_wait(hub: LocalHub, attack: Attack, clean: Files, place: str) -> None:
+    """Each request alone may take 30 seconds."""
+    hub.drip_headers(PLACES[place], every_s=0.1)
+    began = time.monotonic()
+    result = attack({**clean, "README.md": b"# Another"}, "--timeout", f"{BUDGET_S}s")
+    assert time.monotonic() - began < BUDGET_S + SOON_S
+    report = parse_report(result.stdout)
+    assert result.exit_code == 3, result.output
+    assert (report.verdict.label, report.verdict.code, report.complete) == ("inconclusive", "time-spent", False)
+    assert [(s.reason, s.blocks_clearance) for s in report.skipped] == [("time-spent", True)]
+    assert (report.snapshot.commit_sha is None) is (place in ("the commit", "the listing"))
+
+
+def test_the_time_budget_covers_a_download_that_is_slow_but_not_too_slow(
+    hub: LocalHub, attack: Attack, clean: Files
+) -> None:
+    hub.slow(WEIGHTS, bytes_per_s=2000)
+    began = time.monotonic()
+    result = attack({**clean, "README.md": b"# Another"}, "--timeout", f"{BUDGET_S}s", reference=False)
+    assert time.monotonic() - began < BUDGET_S + SOON_S
+    assert result.exit_code == 3, result.output
+    assert parse_report(result.stdout).verdict.code == "time-spent"
+
+
+def test_the_time_budget_covers_ranges_that_are_fetched_side_by_side(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial_download, "LEAST_SAVING_BYTES", 1)
+    source = opened(hub, tmp_path, timeout_s=30.0)
+    tensors = read_header(source, WEIGHTS)
+    hub.drip_headers(f"/{WEIGHTS}", every_s=0.1)
+    began = time.monotonic()
+    with pytest.raises(TimeSpent), time_limit(BUDGET_S):
+        source.fetch_tensors(WEIGHTS, dict(list(tensors.items())[:3]))
+    assert time.monotonic() - began < BUDGET_S + SOON_S
+
+
+def test_a_plan_is_held_to_the_time_budget(hub: LocalHub, tmp_path: Path) -> None:
+    hub.drip_headers("/tree/", every_s=0.1)
+    where = ("--endpoint", hub.endpoint, "--cache-dir", str(tmp_path))
+    result = CliRunner().invoke(app, ["resolve", "org/base", "--timeout", "1s", "-f", "json", *where])
+    assert result.exit_code == 3, result.output
+    plan = json.loads(result.stdout)
+    assert (plan["verdict"]["code"], plan["encoders"]) == ("time-spent", [])
+
+
+@pytest.mark.parametrize("at", ["/tree/", f"/{WEIGHTS}"])
+@pytest.mark.parametrize("every_s", [0.1, 3600.0], ids=["drips", "silent"])
+def test_ctrl_c_ends_a_wait(hub: LocalHub, tmp_path: Path, at: str, every_s: float) -> None:
+    hub.drip_headers(at, every_s=every_s)
+    asked = threading.Event()
+    hub.on_request(lambda request: asked.set() if at in request.path else None)
+    where = ("--endpoint", hub.endpoint, "--cache-dir", str(tmp_path), "--no-reference")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "amdet_hub", "scan", "org/base", *where],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert asked.wait(LIMIT_S)
+    said = interrupted(process)
+    assert process.returncode == 130, said
+    assert "Interrupted" in said
+    assert "Traceback" not in said
+
+
+FETCH = f"""
+import sys; from pathlib import Path
+from amdet_hub.encoders.safetensors_header import read_header
+from amdet_hub.hub import HubSettings, open_source, parse_target, partial_download
+partial_download.LEAST_SAVING_BYTES, partial_download._spans.SMALL_GAP_BYTES = 1, 0
+source = open_source(parse_target("org/base"), HubSettings(endpoint=sys.argv[1], cache_dir=Path(sys.argv[2])))
+tensors = list(read_header(source, "{WEIGHTS}").items())
+print("ready", flush=True); input()
+source.fetch_tensors("{WEIGHTS}", dict(tensors[::5]))
+"""
+
+
+def test_ctrl_c_ends_ranges_that_are_fetched_side_by_side(hub: LocalHub, tmp_path: Path) -> None:
+    """Their threads wait for a silent server; each alone would do so for 30 seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FETCH, hub.endpoint, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    asked = threading.Semaphore(0)
+    hub.drip_headers(f"/{WEIGHTS}", every_s=3600.0)
+    hub.on_request(lambda request: asked.release())
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert all(asked.acquire(timeout=LIMIT_S) for _ in range(3)), "three at once"
+    said = interrupted(process)
+    assert "KeyboardInterrupt" in said
+    assert process.returncode == -signal.SIGINT
+
+
+def interrupted(process: subprocess.Popen[str]) -> str:
+    """What a process says that is interrupted, and ends soon."""
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, said = process.communicate(timeout=LIMIT_S)
+    assert time.monotonic() - began < SOON_S
+    return said

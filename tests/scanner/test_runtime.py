@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from amdet_hub.errors import ConfigError, ResourceError
+from amdet_hub.hub.time_limit import TimeSpent
 from amdet_hub.scanner import ScanOptions, is_main_process
-from amdet_hub.scanner.runtime import AcceleratedWorkers, TimeSpent, make_accelerator, scan_device, sweep_dtype
+from amdet_hub.scanner.runtime import AcceleratedWorkers, make_accelerator, scan_device, sweep_dtype
 
 
 def workers(**options: object) -> AcceleratedWorkers:
