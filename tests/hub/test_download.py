@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils._runtime import is_xet_available
 
 from amdet_hub.errors import DownloadCorrupt, OfflineMiss, ResourceError
 from amdet_hub.hub import open_at
@@ -243,3 +245,15 @@ def test_several_threads_share_a_source(source: RepoSource) -> None:
     for thread in threads:
         thread.join()
     assert got == [True] * 4
+
+
+def test_files_come_over_connections_that_are_held(
+    hub: LocalHub, settle: Settle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Xet has a client of its own, without our limits, and gets its token where the answer says."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    assert is_xet_available()
+    source = open_at("org/m", None, settle())
+    hub.relabel("/resolve/", {"X-Xet-Hash": "0" * 64, "X-Xet-Refresh-Route": f"{hub.endpoint}/api/xet-token"})
+    assert source.fetch("text_encoder/model.safetensors").read_bytes() == WEIGHTS
+    assert not [request for request in hub.requests if "xet" in request.path]
