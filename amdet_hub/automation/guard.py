@@ -87,7 +87,8 @@ def guard(
         raise NotCleared(target, "there is no answer yet, and scanning was not allowed")
     if report.verdict.label == "backdoor-detected":
         raise BackdoorDetected(target, report, source)
-    if report.verdict.label == "inconclusive" and on_inconclusive == "raise":
+    unknown = ref.kind == "hub" and resolved.snapshot.commit_sha is None  # without it, another commit could be loaded
+    if report.verdict.label == "inconclusive" and (on_inconclusive == "raise" or unknown):
         raise NotCleared(target, f"inconclusive ({report.verdict.reasons[0]})", report)
     return Clearance(target, resolved.snapshot.commit_sha, report.verdict, source, report)
 

@@ -8,8 +8,6 @@ whatever comes meanwhile: the HTTP library's own time limits begin anew with eve
 one now and then would hold a scan for days.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The time budget of a scan, as far as a Hub is waited for. Standard library only."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator

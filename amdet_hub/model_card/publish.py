@@ -99,10 +99,10 @@ def check_pushable(report: ScanReport) -> None:
         PushRefused: the report is of a local folder, unfinished, or without a scanned encoder.
     """
     name = report.snapshot.repo_id
-    if report.snapshot.kind != "hub" or report.snapshot.commit_sha is None:
-        raise PushRefused(f"the report is of the local folder '{name}', which has no card on the Hub")
     if not report.complete:
         raise PushRefused(f"the scan of '{name}' was not finished, and a card needs a whole one")
+    if report.snapshot.kind != "hub" or report.snapshot.commit_sha is None:
+        raise PushRefused(f"the report is of the local folder '{name}', which has no card on the Hub")
     if not report.results:
         raise PushRefused(f"nothing of '{name}' was scanned, so there is nothing to say on its card")
 

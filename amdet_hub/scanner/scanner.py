@@ -70,7 +70,8 @@ class Scanner:
             seen[digests.tower] = pair.suspect
             found.append(one)
             outcomes.append(one.result)
-        target.source.check_unchanged()
+        for pair in target.pairs[:1]:  # all are of one repository
+            pair.source.check_unchanged()
         oldest = min(found, key=lambda one: one.created, default=None)
         return self.report(target, outcomes, oldest.environment if oldest is not None else describe_environment())
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +161,21 @@ def test_a_published_detection_counts_and_a_published_clearance_only_if_trusted(
 
 def test_inconclusive_raises_unless_allowed_and_is_not_kept(world: World) -> None:
     spent = {"options": ScanOptions(device="cpu", timeout_s=0.0), "config": FAST.replace(seed=7)}
+    offline = replace(world.settings, offline=True)  # resolves without a wait for the Hub
     with pytest.raises(NotCleared) as found:
-        ask(BASE, world.settings, **spent)
+        ask(BASE, offline, **spent)
     assert found.value.report is not None
     assert not found.value.report.complete
-    cleared = ask(BASE, world.settings, on_inconclusive="allow", **spent)
+    cleared = ask(BASE, offline, on_inconclusive="allow", **spent)
     assert (cleared.verdict.label, cleared.source) == ("inconclusive", "scan")
+
+
+def test_a_target_whose_commit_is_not_known_in_time_is_not_allowed(world: World) -> None:
+    """Without the commit, the caller would load whatever is there by then."""
+    with pytest.raises(NotCleared) as found:
+        ask(BASE, world.settings, on_inconclusive="allow", options=ScanOptions(device="cpu", timeout_s=0.0))
+    assert found.value.report is not None
+    assert found.value.report.verdict.code == "time-spent"
 
 
 def test_a_model_of_another_kind_passes_and_a_broken_target_raises(world: World) -> None:

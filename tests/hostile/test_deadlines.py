@@ -1,7 +1,5 @@
 """A Hub that is never silent and never ready: every question to it ends, soon and with little memory."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Every connection of the client is held to the time of the question, however it was made."""
 
-from __future__ import annotations
-
 import datetime
 import ipaddress
 import socket
