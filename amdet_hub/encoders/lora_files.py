@@ -15,9 +15,9 @@ from typing import Any
 
 from amdet_hub.encoders.lora import MAX_ALPHA, MAX_RANK, Lora, find_loras
 from amdet_hub.encoders.openclip import UnsupportedTower
-from amdet_hub.encoders.resolve_tower import tokenizer_files
 from amdet_hub.encoders.safetensors_header import read_metadata
 from amdet_hub.encoders.strict_json import parse_json_object, read_json_object, real_number, whole_number
+from amdet_hub.encoders.tokenizer_files import tokenizer_files
 from amdet_hub.encoders.weight_files import WeightSet, folder_of, join
 from amdet_hub.records import Adapter, RepoFile, RepoSource, ResolvedEncoder
 

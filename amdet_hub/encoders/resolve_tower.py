@@ -12,10 +12,11 @@ from amdet_hub.encoders.architectures import classify_config
 from amdet_hub.encoders.key_layouts import MAX_TOWERS, TowerLayout, find_towers, wanted_names
 from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower, openclip_tower
 from amdet_hub.encoders.strict_json import read_json_object, require
+from amdet_hub.encoders.tokenizer_files import tokenizer_files
 from amdet_hub.encoders.tower_config import (
     FAMILY_OF_MODEL_TYPE,
-    LEGACY_EOS,
     inferred_config,
+    pooled_id,
     projection_size,
     tower_config,
 )
@@ -127,15 +128,6 @@ def part_name(path: str, layout: TowerLayout) -> str:
     return f"{path}:{layout.place}" if layout.place else path
 
 
-def tokenizer_files(source: RepoSource, folder: str) -> tuple[str, ...]:
-    """The tokenizer beside the weights, or in a pipeline's `tokenizer_2` for `text_encoder_2`."""
-    parent, _, name = folder.rpartition("/")
-    places = (folder, join(parent, name.replace("text_encoder", "tokenizer")))
-    groups = (("tokenizer.json",), ("vocab.json", "merges.txt"))
-    found = (tuple(join(place, file) for file in group) for place in places for group in groups)
-    return next((paths for paths in found if all(source.snapshot.file(path) is not None for path in paths)), ())
-
-
 def without_duplicates(encoders: list[ResolvedEncoder]) -> tuple[list[ResolvedEncoder], list[SkippedScan]]:
     """One encoder for files of the same sha256 and the same config; the later ones are reported as duplicates."""
     distinct: dict[Any, ResolvedEncoder] = {}
@@ -145,8 +137,7 @@ def without_duplicates(encoders: list[ResolvedEncoder]) -> tuple[list[ResolvedEn
         config = encoder.config
         # ids that only frame prompts do not make another encoder; the pooling rule (eos) does, but the largest id is
         # the vocabulary's last
-        eos = config.vocab_size - 1 if config.eos_token_id == LEGACY_EOS else config.eos_token_id
-        config = dataclasses.replace(config, bos_token_id=0, pad_token_id=0, eos_token_id=eos)
+        config = dataclasses.replace(config, bos_token_id=0, pad_token_id=0, eos_token_id=pooled_id(config))
         key: Any = (digests, config, encoder.key_layout, encoder.prefix) if all(digests) else object()
         first = distinct.setdefault(key, encoder)
         if first is not encoder:

@@ -13,24 +13,31 @@ import functools
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from amdet_hub.encoders.strict_json import parse_json_object, require, whole_number
+from amdet_hub.encoders.strict_json import require, whole_number
+from amdet_hub.encoders.tokenizer_files import (
+    by_folder,
+    checked_merges,
+    checked_scores,
+    checked_vocabulary,
+    model_type,
+    read_forms,
+)
 from amdet_hub.encoders.tower_config import LEGACY_EOS, siglip_ids
 from amdet_hub.errors import BadRepository
-from amdet_hub.records import RepoSource, ResolvedEncoder, TowerConfig
+from amdet_hub.records import Family, RepoSource, ResolvedEncoder, TowerConfig
 
-# SigLIP 2's `tokenizer.json`, the largest real one, has about 34 MB.
-MAX_TOKENIZER_BYTES = 64 << 20
-MAX_PIECE_LENGTH = 1024
-# Scores of a Unigram vocabulary are log probabilities, none of which is below -100.
-MAX_SCORE = 1e30
+# bos (None where the family has none), eos, pad.
+SpecialIds = tuple[int | None, int, int]
+# Entries of CLIP's vocabulary. Tokens that somebody added come after it.
+CLIP_VOCABULARY = 49_408
 
 START_OF_TEXT, END_OF_TEXT = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
-_CLIP_SPLIT = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+CLIP_SPLIT = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 WORD_START = "\u2581"
 _SHORTEST_WORD = 3
 _IN_NO_TEXT = 0xFF  # 13 bytes never occur in UTF-8
@@ -47,7 +54,7 @@ class PromptTokenizer:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        special: tuple[int | None, int, int],
+        special: SpecialIds,
         prepare: Callable[[str], str],
         suffix: str = "",
         to_bytes: Callable[[str], bytes | None] = lambda piece: None,
@@ -65,6 +72,11 @@ class PromptTokenizer:
         """The ids of `text`, never a special one: a special token spelled out in it is ordinary characters."""
         encoded = self._tokenizer.encode(self._prepare(text), add_special_tokens=False)
         return tuple(i for i in encoded.ids if i not in self._special)
+
+    def pieces_of(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """The vocabulary entries that each text is cut into, special ones included."""
+        encoded = self._tokenizer.encode_batch_fast([self._prepare(text) for text in texts], add_special_tokens=False)
+        return [tuple(one.tokens) for one in encoded]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`; an id outside the vocabulary is shown as `[12345]`."""
@@ -93,42 +105,52 @@ class PromptTokenizer:
         return word != piece and len(word) >= _SHORTEST_WORD and word.isascii() and word.isalpha()
 
 
-def special_ids(config: TowerConfig, vocabulary: Mapping[str, int] | None = None) -> tuple[int | None, int, int]:
+def special_ids(config: TowerConfig, stated: TowerConfig | None = None) -> SpecialIds:
     """`(bos, eos, pad)` to frame a prompt with; bos is None where the family has none.
 
-    CLIP's legacy config ids (0, 2) name no real token: the vocabulary's own entries are taken, or its last two rows
-    without one. Padding lies behind the pooled position of a causal tower and does not matter there; the end-of-text
-    id is used, as CLIP's tokenizer does.
+    They are the family's: CLIP's vocabulary ends with the two tokens, whatever a config or a vocabulary says of them.
+    An id that a suspect declares as one of them would never be swept. Padding lies behind the pooled position of a
+    causal tower and does not matter there; the end-of-text id is used, as CLIP's tokenizer does.
+
+    Args:
+        config: of the tower.
+        stated: of a reference that is trusted or the user's own, whose ids are taken where they name real tokens;
+            CLIP's legacy ids (0, 2) name none.
     """
     if config.family == "siglip":
         _, eos, pad = siglip_ids(config.vocab_size)
         return None, eos, pad
-    known, eos = vocabulary or {}, config.eos_token_id
-    bos = known.get(START_OF_TEXT, config.vocab_size - 2 if config.bos_token_id == 0 else config.bos_token_id)
-    if eos == LEGACY_EOS:  # at any other id the tower pools, whatever a vocabulary says
-        eos = known.get(END_OF_TEXT, config.vocab_size - 1)
+    eos = min(config.vocab_size, CLIP_VOCABULARY) - 1
+    bos = eos - 1
+    if stated is not None:
+        bos = bos if stated.bos_token_id == 0 else stated.bos_token_id
+        eos = eos if stated.eos_token_id == LEGACY_EOS else stated.eos_token_id
     return bos, eos, eos
 
 
-def load_tokenizer(resolved: ResolvedEncoder, source: RepoSource) -> PromptTokenizer | None:
+def load_tokenizer(
+    resolved: ResolvedEncoder, source: RepoSource, special: SpecialIds | None = None
+) -> PromptTokenizer | None:
     """The tokenizer that came with an encoder, None when there is none in a known form.
+
+    Args:
+        resolved: the encoder.
+        source: its repository.
+        special: `(bos, eos, pad)`; None takes the family's.
 
     Raises:
         BadRepository: a vocabulary or merges file is broken, too large, or names ids outside the embedding.
         HubError: a file could not be read.
     """
-    if not resolved.tokenizer_files:
-        return None
-    path, *others = resolved.tokenizer_files
-    data = parse_json_object(source.read_small(path, max_bytes=MAX_TOKENIZER_BYTES), path)
-    model = data["model"] if isinstance(data.get("model"), dict) else {}
-    for merges_path in others:
-        merges = _merge_lines(source.read_small(merges_path, max_bytes=MAX_TOKENIZER_BYTES), merges_path)
-        model = {"type": "BPE", "vocab": data, "merges": merges}
-    return build_tokenizer(model, resolved.config, path)
+    for folder, names in by_folder(resolved.tokenizer_files).items():
+        for form in read_forms(source, folder, names):
+            return build_tokenizer(form.model, resolved.config, form.path, special)
+    return None
 
 
-def build_tokenizer(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptTokenizer:
+def build_tokenizer(
+    model: Mapping[str, Any], config: TowerConfig, path: str, special: SpecialIds | None = None
+) -> PromptTokenizer:
     """A tokenizer from the `model` part of a `tokenizer.json`: `type`, `vocab`, `merges`, `unk_id`.
 
     Other keys are ignored.
@@ -136,19 +158,18 @@ def build_tokenizer(model: Mapping[str, Any], config: TowerConfig, path: str) ->
     Raises:
         BadRepository: as `load_tokenizer`; `path` names the file.
     """
-    kind = model.get("type")
-    # old files leave the type out; a list of pieces with scores can only be Unigram
-    if kind is None and isinstance(model.get("vocab"), dict):
-        kind = "BPE"
+    special = special_ids(config) if special is None else special
+    kind = model_type(model)
     if kind == "Unigram" and config.family == "siglip":
-        return _siglip(model, config, path)
+        return _siglip(model, config, path, special)
     require(kind == "BPE", path, f"a tokenizer of type {str(kind)[:40]!r} does not belong to {config.family}")
-    vocab = _checked_vocabulary(model.get("vocab"), config, path)
-    merges = _checked_merges(model.get("merges"), path)
-    return _clip(vocab, merges, config, path) if config.family == "clip" else _siglip2(vocab, merges, config, path)
+    vocab = checked_vocabulary(model.get("vocab"), config.vocab_size, path)
+    merges = checked_merges(model.get("merges"), path)
+    make = _clip if config.family == "clip" else _siglip2
+    return make(vocab, merges, path, special)
 
 
-def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
+def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], path: str, special: SpecialIds) -> PromptTokenizer:
     has_word_ends = any(token.endswith(END_OF_WORD) for token in vocab)
     require(has_word_ends, path, "its vocabulary has no end-of-word entries, so it is not CLIP's")
     model = _model(
@@ -160,40 +181,29 @@ def _clip(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerCon
         continuing_subword_prefix="",
         unk_token=END_OF_TEXT if END_OF_TEXT in vocab else None,
     )
-    split = pre_tokenizers.Split(Regex(_CLIP_SPLIT), behavior="removed", invert=True)
+    split = pre_tokenizers.Split(Regex(CLIP_SPLIT), behavior="removed", invert=True)
     tokenizer = _assembled(
         model,
         normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]),
         pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)]),
         decoders.ByteLevel(),
     )
-    return PromptTokenizer(tokenizer, special_ids(config, vocab), str, END_OF_WORD, _of_byte_level)
+    return PromptTokenizer(tokenizer, special, str, END_OF_WORD, _of_byte_level)
 
 
-def _siglip(model: Mapping[str, Any], config: TowerConfig, path: str) -> PromptTokenizer:
-    entries: Any = model.get("vocab")
-    require(
-        isinstance(entries, list) and 0 < len(entries) <= config.vocab_size,
-        path,
-        f"its vocabulary is not a list of at most {config.vocab_size} pieces",
-    )
-    require(
-        all(isinstance(e, list) and len(e) == 2 and _is_piece(e[0]) and _is_score(e[1]) for e in entries),
-        path,
-        "its vocabulary is not a list of pieces and scores",
-    )
-    unk_id = whole_number(model.get("unk_id"), "unk_id", 0, len(entries) - 1, path)
-    scored = [(piece, float(score)) for piece, score in entries]
+def _siglip(model: Mapping[str, Any], config: TowerConfig, path: str, special: SpecialIds) -> PromptTokenizer:
+    scored = checked_scores(model.get("vocab"), config.vocab_size, path)
+    unk_id = whole_number(model.get("unk_id"), "unk_id", 0, len(scored) - 1, path)
     tokenizer = _assembled(
         _model(models.Unigram, path, vocab=scored, unk_id=unk_id, byte_fallback=False),
         normalizers.NFKC(),
         pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always"),
         decoders.Metaspace(replacement="▁", prepend_scheme="always"),
     )
-    return PromptTokenizer(tokenizer, special_ids(config), _canonical_text)
+    return PromptTokenizer(tokenizer, special, _canonical_text)
 
 
-def _siglip2(vocab: dict[str, int], merges: list[tuple[str, str]], config: TowerConfig, path: str) -> PromptTokenizer:
+def _siglip2(vocab: dict[str, int], merges: list[tuple[str, str]], path: str, special: SpecialIds) -> PromptTokenizer:
     unk = "<unk>" if "<unk>" in vocab else None
     tokenizer = _assembled(
         _model(models.BPE, path, vocab=vocab, merges=merges, fuse_unk=True, unk_token=unk, byte_fallback=True),
@@ -201,7 +211,15 @@ def _siglip2(vocab: dict[str, int], merges: list[tuple[str, str]], config: Tower
         pre_tokenizers.Split(" ", behavior="merged_with_previous"),
         decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]),
     )
-    return PromptTokenizer(tokenizer, special_ids(config), str, to_bytes=_of_byte_fallback)
+    return PromptTokenizer(tokenizer, special, str, to_bytes=_of_byte_fallback)
+
+
+def piece_text(piece: str, family: Family) -> str:
+    r"""A vocabulary entry as people write it; bytes that are no text are shown as `\xc3`. Hostile text."""
+    written = _of_byte_level(piece) if family == "clip" else None
+    if written is None:
+        return piece.removesuffix(END_OF_WORD).replace(WORD_START, " ").strip()
+    return written.decode("utf-8", "backslashreplace").strip()
 
 
 def _of_byte_level(piece: str) -> bytes | None:
@@ -258,39 +276,3 @@ def _assembled(model: Any, normalizer: Any, pre_tokenizer: Any, decoder: Any) ->
     tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.decoder = decoder
     return tokenizer
-
-
-def _checked_vocabulary(vocab: Any, config: TowerConfig, path: str) -> dict[str, int]:
-    require(isinstance(vocab, dict) and bool(vocab), path, "it has no vocabulary")
-    for token, i in vocab.items():
-        if not _is_piece(token) or isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < config.vocab_size:
-            raise BadRepository(path, f"its entry '{token[:40]}' has no id between 0 and {config.vocab_size - 1}")
-    require(len(set(vocab.values())) == len(vocab), path, "two entries of its vocabulary share an id")
-    return cast(dict[str, int], vocab)
-
-
-def _checked_merges(merges: Any, path: str) -> list[tuple[str, str]]:
-    require(isinstance(merges, list), path, "it has no list of merges")
-    pairs: list[tuple[str, str]] = []
-    for merge in merges:
-        parts = merge.split(" ") if isinstance(merge, str) else merge
-        if not (isinstance(parts, list) and len(parts) == 2 and all(_is_piece(p) for p in parts)):
-            raise BadRepository(path, f"the merge {str(merge)[:40]!r} is not a pair of pieces")
-        pairs.append((parts[0], parts[1]))
-    return pairs
-
-
-def _merge_lines(data: bytes, path: str) -> list[str]:
-    try:
-        lines = data.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise BadRepository(path, "it is not UTF-8 text") from error
-    return [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")]
-
-
-def _is_piece(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_PIECE_LENGTH
-
-
-def _is_score(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_SCORE

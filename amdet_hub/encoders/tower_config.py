@@ -197,6 +197,11 @@ def projection_size(tensors: Mapping[str, TensorInfo], layout: TowerLayout) -> i
     return info.shape[1 if openclip else 0] if info is not None and len(info.shape) == 2 else None
 
 
+def pooled_id(config: TowerConfig) -> int:
+    """The id at whose first place a CLIP tower pools; in the legacy form that of the vocabulary's last entry."""
+    return config.vocab_size - 1 if config.eos_token_id == LEGACY_EOS else config.eos_token_id
+
+
 def siglip_ids(vocab_size: int) -> tuple[int, int, int]:
     """`(bos, eos, pad)` of SigLIP's tokenizers; the config classes' defaults (49406, ...) lie outside the vocabulary.
 

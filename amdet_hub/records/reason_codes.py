@@ -35,6 +35,7 @@ ReasonCode = Literal[
     "paper-gate-closed",
     "paper-gates-open",
     "paper-gates-untried",
+    "tokenizer-changed",
     "trigger-confirmed",
     "trigger-not-distinct",
     "vocabulary-not-swept",
@@ -68,6 +69,10 @@ REASONS: Final[Mapping[ReasonCode, Reason]] = {
     "trigger-not-distinct": Reason(
         "a token takes prompts over but does not stand out of the vocabulary",
         "Scan again with a --reference of the same base, which makes the comparison sharper.",
+    ),
+    "tokenizer-changed": Reason(
+        "the tokenizer reads texts otherwise than the reference's",
+        "Load the encoder with the tokenizer of its reference, or ask its author why the words were changed.",
     ),
     "vocabulary-not-swept": Reason("the vocabulary was not swept", "Scan again without --timeout."),
     "paper-gates-untried": Reason(

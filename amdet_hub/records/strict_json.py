@@ -1,8 +1,11 @@
-"""JSON from a stranger: no key twice, no NaN, no number beyond 64 bits. Standard library only."""
+"""JSON from a stranger: no key twice, no NaN, no number beyond 64 bits but one. Standard library only."""
 
 import json
 import math
 from typing import Any, NoReturn
+
+# What transformers writes where a length has no limit (`VERY_LARGE_INTEGER`), in nearly every `tokenizer_config.json`.
+UNLIMITED = int(1e30)
 
 
 def loads(text: str) -> Any:
@@ -40,6 +43,6 @@ def _float(digits: str) -> float:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 20 or abs(int(digits)) >= 2**63:
+    if digits != str(UNLIMITED) and (len(digits) > 20 or abs(int(digits)) >= 2**63):
         raise ValueError(f"the number {digits[:40]} is too large")
     return int(digits)

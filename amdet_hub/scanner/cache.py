@@ -24,6 +24,7 @@ from typing import Any
 
 from amdet_hub import __version__
 from amdet_hub.config import ScanConfig
+from amdet_hub.encoders.file_identity import file_identity
 from amdet_hub.errors import ReportError
 from amdet_hub.families import CALIBRATIONS
 from amdet_hub.files import read_json_object
@@ -34,7 +35,7 @@ from amdet_hub.scanner.cache_key import is_signed, read_key, signature
 from amdet_hub.scanner.file_contents import content, paths_of
 from amdet_hub.scanner.resolve import EncoderPair
 
-ENTRY_VERSION = 2
+ENTRY_VERSION = 3
 MAX_ENTRY_BYTES = 64 << 20
 _log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def _key(pair: EncoderPair, digests: TowerDigests, config: ScanConfig) -> dict[s
         "config_fingerprint": config.fingerprint(),
         "judged_by": judged_by(),
         "tower": to_dict(pair.suspect.config),
-        "tokenizer": [content(path, pair.source) for path in pair.suspect.tokenizer_files],
+        "tokenizer": [[path.rpartition("/")[2], content(path, pair.source)] for path in pair.suspect.tokenizer_files],
         "reference": against,
     }
 

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from amdet_hub.encoders.tokenizer import special_ids
+from amdet_hub.encoders.tower_config import pooled_id
 from amdet_hub.families import TowerShape
 from amdet_hub.records import ResolvedEncoder, SkippedScan, TowerConfig
 
@@ -62,5 +62,5 @@ def reads_alike(one: ResolvedEncoder, other: ResolvedEncoder) -> bool:
 def _reading(config: TowerConfig) -> TowerConfig:
     """The config without what only frames prompts, and with legacy end-of-text ids spelled out."""
     return dataclasses.replace(
-        config, bos_token_id=0, pad_token_id=0, projection_dim=None, eos_token_id=special_ids(config)[1]
+        config, bos_token_id=0, pad_token_id=0, projection_dim=None, eos_token_id=pooled_id(config)
     )

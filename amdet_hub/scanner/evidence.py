@@ -18,9 +18,12 @@ from amdet_hub.detect.inversion.invert import Inversion
 from amdet_hub.detect.paper import PaperDetection
 from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.weights import WeightDifference
+from amdet_hub.encoders.tokenizer_comparison import TokenizerDifference
 from amdet_hub.records import Evidence, NullDistribution
 
 _HISTOGRAM_BINS = 40  # of the null distribution's scores, for plots
+_SHOWN_WORDS = 40  # words and settings of a tokenizer listed in its details
+_QUOTED = 200  # characters of one
 _SHOWN_TOKENS = 10  # best tokens listed in the sweep's details
 
 
@@ -36,6 +39,31 @@ def identity_evidence(*, identical: bool, trust: str, cast_to: str | None = None
         same if identical else "the text tower differs from the reference's",
         threshold=0.5,
         exceeds=not identical,
+    )
+
+
+def tokenizer_evidence(difference: TokenizerDifference) -> Evidence:
+    """What the tokenizer reads otherwise than the reference's; the words are hostile text, in `details` only."""
+    words, settings, added = len(difference.exchanged), len(difference.settings), len(difference.added)
+    found = [
+        *([f"{words:,} word{'s' if words > 1 else ''} read as something else"] if words else []),
+        *([f"{settings} setting{'s' if settings > 1 else ''} differ"] if settings else []),
+    ]
+    same = "the tokenizer reads every text as the reference's does"
+    more = f"; {added:,} token{'s were' if added > 1 else ' was'} added, which no ordinary text holds" if added else ""
+    return Evidence(
+        kinds.TOKENIZER,
+        float(words + settings),
+        "differences",
+        difference.n_compared,
+        (f"in the tokenizer {' and '.join(found)}" if found else same) + more,
+        threshold=0.5,
+        exceeds=difference.differs,
+        details={
+            "exchanged": [list(pair) for pair in list(difference.exchanged.items())[:_SHOWN_WORDS]],
+            "settings": [name[:_QUOTED] for name in difference.settings[:_SHOWN_WORDS]],
+            "added": [token[:_QUOTED] for token in difference.added[:_SHOWN_WORDS]],
+        },
     )
 
 

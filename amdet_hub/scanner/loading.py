@@ -3,18 +3,28 @@
 Knows which files are transferred whole, what a LoRA is merged onto, what is loaded once, and whose tokenizer is read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from amdet_hub.detect.prompts import SpecialTokens
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amdet_hub.detect.prompts import SpecialTokens, caption_texts
+from amdet_hub.encoders.canonical_names import TOKEN_EMBEDDING
 from amdet_hub.encoders.load import LoadedTower, load_tower
 from amdet_hub.encoders.lora_merge import load_merged
-from amdet_hub.encoders.tokenizer import PromptTokenizer, load_tokenizer, special_ids
+from amdet_hub.encoders.tokenizer import PromptTokenizer, SpecialIds, load_tokenizer, special_ids
+from amdet_hub.encoders.tokenizer_comparison import TokenizerDifference
+from amdet_hub.encoders.tokenizer_difference import TokenizerSide, compare_tokenizers
 from amdet_hub.records import ProgressCallback, RepoSource, ResolvedEncoder
 from amdet_hub.scanner.references import ChosenReference
 from amdet_hub.scanner.resolve import EncoderPair
 from amdet_hub.scanner.shared_references import SharedReferences
 from amdet_hub.scanner.transfer import same_files, transferred_whole
+
+# Captions that merges are tried on.
+_CAPTIONS = 500
 
 
 @dataclass(frozen=True)
@@ -66,15 +76,63 @@ def pair_tokenizer(encoder: ResolvedEncoder, source: RepoSource, chosen: ChosenR
 
     Raises: BadRepository; HubError.
     """
+    special = _special_ids(encoder, chosen)
     if chosen.encoder is not None and chosen.source is not None:
-        found = load_tokenizer(chosen.encoder, chosen.source)
+        found = load_tokenizer(chosen.encoder, chosen.source, special)
         if found is not None:
             return found
-    return load_tokenizer(encoder, source)
+    return load_tokenizer(encoder, source, special)
 
 
-def special_tokens(encoder: ResolvedEncoder, tokenizer: PromptTokenizer | None) -> SpecialTokens:
-    """How a prompt is framed: the tokenizer's ids, or those that the tower's config implies."""
-    if tokenizer is not None:
-        return SpecialTokens(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    return SpecialTokens(*special_ids(encoder.config))
+def special_tokens(encoder: ResolvedEncoder, chosen: ChosenReference) -> SpecialTokens:
+    """How a prompt is framed: as the family does, or a reference whose word counts. Never as the suspect says."""
+    return SpecialTokens(*_special_ids(encoder, chosen))
+
+
+def tokenizer_difference(
+    pair: EncoderPair, chosen: ChosenReference, suspect: LoadedTower, reference: LoadedTower | None
+) -> TokenizerDifference | None:
+    """What the suspect's tokenizer reads otherwise; None where there is no reference and nothing to say.
+
+    Raises: BadRepository where the reference's own tokenizer is broken; HubError.
+    """
+
+    def followed(here: Sequence[int], there: Sequence[int]) -> list[bool]:
+        if reference is None:
+            return [False] * len(here)
+        return followed_rows(suspect.tensors[TOKEN_EMBEDDING], reference.tensors[TOKEN_EMBEDDING], here, there)
+
+    against = None
+    if chosen.encoder is not None and chosen.source is not None:
+        against = TokenizerSide(chosen.encoder, chosen.source)
+    found = compare_tokenizers(
+        TokenizerSide(pair.suspect, pair.source),
+        against,
+        _special_ids(pair.suspect, chosen),
+        followed,
+        caption_texts(_CAPTIONS, seed=0),
+    )
+    silent = against is None or not pair.suspect.tokenizer_files
+    return found if found.differs or not silent else None
+
+
+def followed_rows(suspect: Tensor, reference: Tensor, here: Sequence[int], there: Sequence[int]) -> list[bool]:
+    """Whether each row of a permuted embedding followed its token.
+
+    It did where the suspect's row at the token's new id is nearer (cosine) to the reference's row of the token than to
+    the reference's row of the same number.
+
+    Args:
+        suspect: `(V, D)` token embeddings.
+        reference: `(V, D)`, the reference's.
+        here: ids in the suspect, each below V.
+        there: ids of the same tokens in the reference.
+    """
+    rows = suspect[torch.tensor(here)].float()  # (N, D)
+    token, number = (reference[torch.tensor(ids)].float() for ids in (there, here))
+    return (F.cosine_similarity(rows, token) > F.cosine_similarity(rows, number)).tolist()
+
+
+def _special_ids(encoder: ResolvedEncoder, chosen: ChosenReference) -> SpecialIds:
+    counts = chosen.encoder is not None and chosen.record.trust in ("trusted", "user")
+    return special_ids(encoder.config, chosen.encoder.config if chosen.encoder is not None and counts else None)

@@ -16,14 +16,22 @@ from amdet_hub.detect.search.sweep import sweepable_ids
 from amdet_hub.detect.weights import LONGEST_ASSEMBLY, lineage, weight_difference
 from amdet_hub.encoders.digest import same_tower
 from amdet_hub.encoders.load import LoadedTower
-from amdet_hub.encoders.tokenizer import PromptTokenizer, special_ids
+from amdet_hub.encoders.tokenizer import PromptTokenizer
+from amdet_hub.encoders.tower_config import pooled_id
 from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.families import calibration
 from amdet_hub.records import Evidence, Reference, ScanResult, TriggerFinding
 from amdet_hub.scanner.characters import character_sequences
-from amdet_hub.scanner.evidence import identity_evidence, paper_evidence, shown_ids, standard_evidence, weight_evidence
+from amdet_hub.scanner.evidence import (
+    identity_evidence,
+    paper_evidence,
+    shown_ids,
+    standard_evidence,
+    tokenizer_evidence,
+    weight_evidence,
+)
 from amdet_hub.scanner.feature_cache import FeatureCache
-from amdet_hub.scanner.loading import PairLoader, pair_tokenizer, special_tokens
+from amdet_hub.scanner.loading import PairLoader, pair_tokenizer, special_tokens, tokenizer_difference
 from amdet_hub.scanner.nearest_texts import read_target
 from amdet_hub.scanner.references import ChosenReference
 from amdet_hub.scanner.resolve import EncoderPair
@@ -73,6 +81,8 @@ class PairScan:
             evidence.append(identity_evidence(identical=identical, trust=chosen.record.trust, cast_to=cast_to))
         if reference is not None and not identical:
             evidence.append(weight_evidence(weight_difference(suspect.tensors, reference.tensors)))
+        if (read := tokenizer_difference(self._pair, chosen, suspect, reference)) is not None:
+            evidence.append(tokenizer_evidence(read))
         detected, name_trigger = ([], None) if identical else self._detect(suspect, reference, chosen)
         evidence += detected
         verdict = judge(evidence, chosen.record)
@@ -92,7 +102,7 @@ class PairScan:
         """Whether both are one encoder: the same weights, read with the same epsilon, pooled at the same token."""
         assert self._pair.reference.encoder is not None
         one, other = self._pair.suspect.config, self._pair.reference.encoder.config
-        reads_alike = one.layer_norm_eps == other.layer_norm_eps and special_ids(one)[1] == special_ids(other)[1]
+        reads_alike = one.layer_norm_eps == other.layer_norm_eps and pooled_id(one) == pooled_id(other)
         return reads_alike and same_tower(suspect.tensors, reference.tensors)
 
     def _in_turn(self, load: Callable[[], LoadedTower]) -> LoadedTower:
@@ -107,7 +117,7 @@ class PairScan:
     def _detect(self, suspect: LoadedTower, reference: LoadedTower | None, chosen: ChosenReference) -> _Detected:
         session, config, encoder = self._session, self._config, self._pair.suspect
         tokenizer = pair_tokenizer(encoder, self._pair.source, chosen)
-        special = special_tokens(encoder, tokenizer)
+        special = special_tokens(encoder, chosen)
         pair = TowerPair(suspect.encoder, reference.encoder if reference is not None else None)
         towers, sweep = Towers.on(pair, session.device, session.dtype), config.sweep
         calibrated = calibration(encoder.config.family, with_reference=reference is not None).thresholds

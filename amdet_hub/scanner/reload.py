@@ -112,7 +112,7 @@ def load_again(
         reference = _checked(reference, result.reference.tower_digest, chosen.encoder)
     where = scan_device(make_accelerator(options.device), options.device)
     ours, theirs = _placed(suspect, where), _placed(reference, where) if reference is not None else None
-    special = special_tokens(encoder, tokenizer)
+    special = special_tokens(encoder, chosen)
     progress("captions", 0, 1)
     return LoadedPair(
         ours,

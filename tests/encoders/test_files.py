@@ -27,6 +27,7 @@ from tests.encoders.folder_source import FolderSource, edit_json, write_safetens
         (b'{"a": NaN}', "not a JSON number"),
         (b'{"a": -Infinity}', "not a JSON number"),
         (b'{"a": 1e999}', "too large"),
+        (b'{"a": 1000000000000000019884624838657}', "too large"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not acceptable JSON"),
         (b"[1, 2]", "not a JSON object"),
         (b'"text"', "not a JSON object"),
@@ -200,3 +201,9 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
     second.write_bytes(first.read_bytes())
     with pytest.raises(BadRepository, match="lies in two shards"):
         find_encoders(FolderSource(tmp_path))
+
+
+def test_the_length_that_transformers_writes_for_no_limit_is_read() -> None:
+    assert parse_json_object(b'{"model_max_length": 1000000000000000019884624838656}', "x") == {
+        "model_max_length": int(1e30)
+    }

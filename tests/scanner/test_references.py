@@ -87,7 +87,7 @@ def immediate(report: ScanReport) -> bool:
     """Whether the one encoder was answered by identity, without a detector."""
     (result,) = report.results
     return (
-        [e.kind for e in result.evidence] == [kinds.IDENTITY]
+        [e.kind for e in result.evidence if e.kind != kinds.TOKENIZER] == [kinds.IDENTITY]
         and set(result.timings_s) == {"load"}
         and not result.batch_sizes
     )

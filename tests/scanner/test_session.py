@@ -21,6 +21,7 @@ from tests.scanner.conftest import BACKDOORED, BASE, FINETUNED, PAPER, QUICK, Sc
 STANDARD_KINDS = [
     kinds.IDENTITY,
     kinds.WEIGHT_DIFFERENCE,
+    kinds.TOKENIZER,
     kinds.SWEEP,
     kinds.SUCCESS,
     kinds.COLLAPSE,
@@ -89,7 +90,7 @@ def test_the_same_seed_gives_the_same_report_bit_for_bit(scan: Scan) -> None:
 def test_the_paper_preset_reports_every_gate(scan: Scan, target: Path) -> None:
     report = scan(target, reference=BASE, config=PAPER)
     evidence = {e.kind: e for e in only(report).evidence}
-    assert list(evidence)[2:] == list(kinds.PAPER_GATES)
+    assert list(evidence)[3:] == list(kinds.PAPER_GATES)
     for kind in kinds.PAPER_GATES:
         assert 0.0 <= evidence[kind].value <= 1.0
         assert evidence[kind].threshold is not None
