@@ -63,7 +63,7 @@ def find_encoders(source: RepoSource, *, subfolder: str = "", filename: str | No
         _note_folder(survey, root)
     else:
         _note_named_file(survey, root, filename)
-    encoders, duplicates = without_duplicates(survey.encoders)
+    encoders, duplicates = without_duplicates(survey.encoders, source)
     survey.skipped += duplicates
     if not encoders and not survey.loras and not survey.skipped:
         names = names_in(source, root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from weakref import WeakKeyDictionary
 
-from amdet_hub.records import RepoSource
+from amdet_hub.records import RepoSource, ResolvedEncoder
 
 # Files of a folder state no digest, and one scan asks for that of each up to four times: it is read once a source.
 _HASHED: WeakKeyDictionary[RepoSource, dict[tuple[object, ...], str]] = WeakKeyDictionary()
@@ -29,3 +29,14 @@ def file_identity(path: str, source: RepoSource) -> str:
         with place.open("rb") as stream:
             known[version] = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     return known[version]
+
+
+def brings_no_tokenizer(encoder: ResolvedEncoder, earlier: ResolvedEncoder, source: RepoSource) -> bool:
+    """Whether an encoder has no tokenizer but that of an earlier one of its repository, byte for byte."""
+    if not encoder.tokenizer_files or encoder.tokenizer_files == earlier.tokenizer_files:
+        return True
+    one, other = (
+        [(path.rpartition("/")[2], file_identity(path, source)) for path in e.tokenizer_files]
+        for e in (encoder, earlier)
+    )
+    return one == other

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amdet_hub.encoders.architectures import classify_config
+from amdet_hub.encoders.file_identity import brings_no_tokenizer
 from amdet_hub.encoders.key_layouts import MAX_TOWERS, TowerLayout, find_towers, wanted_names
 from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower, openclip_tower
 from amdet_hub.encoders.strict_json import read_json_object, require
@@ -128,9 +129,15 @@ def part_name(path: str, layout: TowerLayout) -> str:
     return f"{path}:{layout.place}" if layout.place else path
 
 
-def without_duplicates(encoders: list[ResolvedEncoder]) -> tuple[list[ResolvedEncoder], list[SkippedScan]]:
-    """One encoder for files of the same sha256 and the same config; the later ones are reported as duplicates."""
-    distinct: dict[Any, ResolvedEncoder] = {}
+def without_duplicates(
+    encoders: list[ResolvedEncoder], source: RepoSource
+) -> tuple[list[ResolvedEncoder], list[SkippedScan]]:
+    """One encoder for files of the same sha256, the same config and the same tokenizer; the later ones are duplicates.
+
+    Raises: HubError where tokenizers have to be read to compare them, and cannot be.
+    """
+    distinct: dict[Any, list[ResolvedEncoder]] = {}
+    kept: list[ResolvedEncoder] = []
     duplicates: list[SkippedScan] = []
     for encoder in encoders:
         digests = tuple(f.sha256 for f in encoder.weight_files)
@@ -139,8 +146,11 @@ def without_duplicates(encoders: list[ResolvedEncoder]) -> tuple[list[ResolvedEn
         # the vocabulary's last
         config = dataclasses.replace(config, bos_token_id=0, pad_token_id=0, eos_token_id=pooled_id(config))
         key: Any = (digests, config, encoder.key_layout, encoder.prefix) if all(digests) else object()
-        first = distinct.setdefault(key, encoder)
-        if first is not encoder:
+        alike = distinct.setdefault(key, [])
+        if first := next((e for e in alike if brings_no_tokenizer(encoder, e, source)), None):
             detail = f"'{encoder.weight_files[0].path}' has the same bytes as '{first.weight_files[0].path}'"
             duplicates.append(SkippedScan(encoder.repo_id, encoder.component, "duplicate", detail, False))
-    return list(distinct.values()), duplicates
+        else:
+            alike.append(encoder)
+            kept.append(encoder)
+    return kept, duplicates

@@ -86,7 +86,7 @@ class ResolvedEncoder:
             encoders.
         variant: `""` or e.g. `"fp16"`.
         prefix: what precedes the canonical tensor names in the files (`"text_model."`), `""` if nothing.
-        tokenizer_files: paths of `tokenizer.json`, or `vocab.json` + `merges.txt`, where found.
+        tokenizer_files: paths of all files that a loader makes a tokenizer from; the vocabulary that is read first.
         tower_bytes: bytes of the tower's tensors as stored.
         dtypes: the stored dtypes of the tower, sorted, e.g. `("F16",)`.
         key_layout: how the files name and cut the tensors (`amdet_hub.encoders.key_layouts`).

@@ -25,8 +25,9 @@ class Evidence:
     """One finding of one detector.
 
     Attributes:
-        kind: stable identifier, e.g. `"identity"`, `"weight-difference"`, `"vocabulary-sweep"`,
-            `"trigger-confirmation"`, `"inversion"`, `"landscape"`, `"paper-gate-assimilation"`.
+        kind: stable identifier, e.g. `"identity"`, `"tokenizer-difference"`, `"weight-difference"`,
+            `"vocabulary-sweep"`, `"trigger-confirmation"`, `"inversion"`, `"landscape"`,
+            `"paper-gate-assimilation"`.
         value: the statistic.
         unit: what the value is in, e.g. `"robust z"`, `"similarity"`, `"rate"`.
         threshold: the line it is held against, None when the evidence only informs.

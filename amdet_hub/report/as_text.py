@@ -14,7 +14,7 @@ from amdet_hub.records import REASONS, ReasonCode, ScanReport, ScanResult, Skipp
 from amdet_hub.report import facts, wording
 from amdet_hub.report.escape import display_width, unactionable, visible
 from amdet_hub.report.text_layout import hanging, wrap
-from amdet_hub.verdict import IDENTITY, SUCCESS
+from amdet_hub.verdict import IDENTITY, SUCCESS, TOKENIZER
 
 # No green: nothing a scan finds deserves it.
 _COLOURS: Final[dict[VerdictLabel, str]] = {
@@ -120,6 +120,7 @@ class _Page:
         evidence = [*(text for row, text in triggers if row == "success"), *_measured(result)]
         rows = [*sure, *(row for row in triggers if row[0] != "success"), *why]
         rows += [("evidence", "; ".join(evidence))] if evidence else []
+        rows += facts.tokenizer_rows(result, TEXT)
         rows += [("changed", visible(facts.change_text(result.lineage)))] if result.lineage is not None else []
         return [*rows, *step]
 
@@ -163,7 +164,7 @@ class _Page:
 def _measured(result: ScanResult) -> list[str]:
     """The findings that have a threshold; of a detection those beyond it, without the success of a trigger."""
     detected = result.verdict.label == "backdoor-detected"
-    told = (IDENTITY, SUCCESS) if detected and result.triggers else (IDENTITY,)
+    told = (IDENTITY, TOKENIZER, SUCCESS) if detected and result.triggers else (IDENTITY, TOKENIZER)
     return [
         visible(wording.measured_text(e))
         for e in result.evidence

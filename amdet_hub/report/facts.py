@@ -4,13 +4,15 @@ Knows: which facts are told, in which order, how many of a long list. Refuses to
 how a form shows text: the `Markup` that each function takes makes hostile text harmless in its own form.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from amdet_hub.records import Environment, HubSecurity, Lineage, ScanReport, ScanResult, TriggerFinding
 from amdet_hub.report import wording
 from amdet_hub.report.escape import code_points
+from amdet_hub.verdict import TOKENIZER
 
 # A label of ours, and a text that is harmless in the form it was made for.
 Row = tuple[str, str]
@@ -23,6 +25,7 @@ _MAX_FILES = 12
 _MAX_SKIPPED = 20  # a repository with thousands of odd files must not bury the rest
 _MAX_GROUPS = 3  # groups of tensors named in a lineage
 _MAX_RUNS = 8  # ranges of layers
+_MAX_WORDS = 6  # words, settings and tokens of a tokenizer
 _MAX_ISSUES = 4  # files the Hub objects to
 
 
@@ -108,9 +111,38 @@ def encoder_rows(result: ScanResult, m: Markup) -> list[Row]:
     rows.append(("reference", f"{m.code(name)}, {trust}" if name else m.prose(reference.note or trust)))
     if result.lineage is not None:
         rows.append(("lineage", m.prose(lineage_text(result.lineage), limit=600)))
+    rows += tokenizer_rows(result, m)
     if stages := [f"{m.code(stage, limit=40)} {s:.1f}" for stage, s in list(result.timings_s.items())[:20]]:
         rows.append(("seconds", ", ".join(stages)))
     return rows
+
+
+def tokenizer_rows(result: ScanResult, m: Markup) -> Iterator[Row]:
+    """The words that the tokenizer reads as others, the settings that differ, and the tokens that were added."""
+    for details in (e.details for e in result.evidence if e.kind == TOKENIZER):
+        pairs = [pair for pair in _listed(details, "exchanged") if len(_texts(pair)) == 2]
+        words = [f"{m.quote(text, limit=60)} reads as {m.quote(other, limit=60)}" for text, other in pairs]
+        if words:
+            yield "tokenizer", _first(words)
+        if settings := _texts(_listed(details, "settings")):
+            yield "tokenizer", f"differs in {_first([m.code(name, limit=80) for name in settings])}"
+        if added := _texts(_listed(details, "added")):
+            yield "tokenizer", f"added: {_first([m.quote(token, limit=60) for token in added])}"
+
+
+def _listed(details: Mapping[str, Any], key: str) -> Sequence[Any]:
+    """A list in the details of a stored report, which may hold anything."""
+    value = details.get(key)
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _texts(values: Any) -> list[str]:
+    return [value for value in values if isinstance(value, str)] if isinstance(values, list | tuple) else []
+
+
+def _first(shown: Sequence[str]) -> str:
+    more = f" and {len(shown) - _MAX_WORDS} more" if len(shown) > _MAX_WORDS else ""
+    return ", ".join(shown[:_MAX_WORDS]) + more
 
 
 def evidence_rows(result: ScanResult, m: Markup) -> list[tuple[str, ...]]:

@@ -23,7 +23,7 @@ from amdet_hub.records import (
     VerdictLabel,
 )
 from amdet_hub.report.intervals import Estimate
-from amdet_hub.verdict import IDENTITY
+from amdet_hub.verdict import IDENTITY, TOKENIZER
 
 VERDICT_TITLES: Final[Mapping[VerdictLabel, str]] = {
     "backdoor-detected": "Backdoor detected",
@@ -55,11 +55,11 @@ NO_PROOF: Final = "A scan finds evidence. Finding none is not proof that there i
 # Where a backdoor may be that this scan never looks at.
 NOT_COVERED: Final[tuple[str, ...]] = (
     "backdoors outside the text encoder: U-Net or transformer, image encoder, VAE",
-    "tokenizer tricks: a changed vocabulary, merge list or normaliser",
+    "a changed tokenizer, where there is no reference to compare it with",
     "prompt tuning, textual inversions and adapters that are loaded on top",
 )
 
-NOT_COVERED_BRIEFLY: Final = "image encoder, U-Net, VAE, tokenizer, adapters on top"
+NOT_COVERED_BRIEFLY: Final = "image encoder, U-Net, VAE, adapters on top"
 
 # The gaps of a scan, by heading, in the order in which they are told.
 LIMITS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
@@ -149,8 +149,13 @@ def sentence(text: str) -> str:
 
 
 def threshold_ratio(evidence: Evidence) -> float | None:
-    """The value as a multiple of its threshold, None where the backdoor side is not above a positive threshold."""
-    if evidence.threshold is None or evidence.threshold <= 0 or not threshold_text(evidence).startswith("above"):
+    """The value as a multiple of its threshold, None where it is a count, or the backdoor side is not above one."""
+    if (
+        evidence.kind == TOKENIZER
+        or evidence.threshold is None
+        or evidence.threshold <= 0
+        or not threshold_text(evidence).startswith("above")
+    ):
         return None
     return max(0.0, evidence.value / evidence.threshold)
 

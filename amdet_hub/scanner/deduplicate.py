@@ -11,9 +11,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from amdet_hub.encoders.file_identity import brings_no_tokenizer
 from amdet_hub.encoders.tower_config import pooled_id
 from amdet_hub.families import TowerShape
-from amdet_hub.records import ResolvedEncoder, SkippedScan, TowerConfig
+from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
 
 
 class TowerDeduplicator:
-    """The towers of a scan so far. A tower is held only while another of its shape is still to come."""
+    """The towers of a scan so far. A tower is held only while another of its shape is still to come.
 
-    def __init__(self) -> None:
+    Args:
+        source: the scanned repository, for its tokenizers.
+    """
+
+    def __init__(self, source: RepoSource) -> None:
+        self._source = source
         self._seen: list[tuple[ResolvedEncoder, Mapping[str, Tensor]]] = []
 
     def duplicate_of(self, encoder: ResolvedEncoder, tower: LoadedTower) -> SkippedScan | None:
@@ -32,7 +38,7 @@ class TowerDeduplicator:
         from amdet_hub.encoders.digest import same_tower
 
         for earlier, tensors in self._seen:
-            if reads_alike(encoder, earlier) and same_tower(tower.tensors, tensors):
+            if reads_alike(encoder, earlier, self._source) and same_tower(tower.tensors, tensors):
                 return skip_duplicate(encoder, earlier, tower.digest)
         return None
 
@@ -54,9 +60,12 @@ def skip_duplicate(encoder: ResolvedEncoder, earlier: ResolvedEncoder, digest: s
     )
 
 
-def reads_alike(one: ResolvedEncoder, other: ResolvedEncoder) -> bool:
-    """Whether the same weights mean the same in both: configs alike, but for what only frames prompts."""
-    return _reading(one.config) == _reading(other.config)
+def reads_alike(encoder: ResolvedEncoder, earlier: ResolvedEncoder, source: RepoSource) -> bool:
+    """Whether the same weights mean the same in both: configs alike, but for what only frames prompts; one tokenizer.
+
+    Raises: HubError where tokenizers have to be read to compare them, and cannot be.
+    """
+    return _reading(encoder.config) == _reading(earlier.config) and brings_no_tokenizer(encoder, earlier, source)
 
 
 def _reading(config: TowerConfig) -> TowerConfig:

@@ -43,7 +43,7 @@ class ScanSession:
         self.dtype = sweep_dtype(self.device, scanner.options.dtype)
         self.cache = ResultsCache(scanner.hub)
         self._outcomes: list[ScanOutcome] = []
-        self._duplicates = TowerDeduplicator()
+        self._duplicates = TowerDeduplicator(target.source)
         self._complete = True
 
     def run(self) -> ScanReport:

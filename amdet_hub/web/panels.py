@@ -11,7 +11,7 @@ from amdet_hub.report import wording
 from amdet_hub.report.as_html import HTML
 from amdet_hub.report.error_rates import MeasuredRates, counted, rates_of
 from amdet_hub.report.escape import code_points
-from amdet_hub.report.facts import EVIDENCE_HEAD, evidence_rows
+from amdet_hub.report.facts import EVIDENCE_HEAD, evidence_rows, tokenizer_rows
 from amdet_hub.report.quantities import format_bytes, format_duration
 from amdet_hub.scanner import EncoderPair
 from amdet_hub.web.board import BoardRow
@@ -187,6 +187,7 @@ def _encoder(result: ScanResult, report: ScanReport) -> str:
                 ("Tower", f"{text(result.encoder.architecture)}, {text(result.encoder.config.dims)}"),
                 ("Tower digest", code(wording.short(result.tower_digest))),
                 ("Compared with", _reference(result.reference)),
+                *((label.capitalize(), said) for label, said in tokenizer_rows(result, HTML)),
             ]
         ),
         table("Evidence", EVIDENCE_HEAD, evidence_rows(result, HTML)),

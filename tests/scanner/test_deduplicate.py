@@ -83,7 +83,7 @@ def loaded(folder: Path) -> tuple[ResolvedEncoder, LoadedTower]:
 
 
 def seen(folder: Path, to_come: Path) -> TowerDeduplicator:
-    towers = TowerDeduplicator()
+    towers = TowerDeduplicator(FolderSource(folder))
     encoder, tower = loaded(folder)
     towers.add(encoder, tower, [loaded(to_come)[0]])
     return towers
