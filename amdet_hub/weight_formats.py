@@ -1,4 +1,4 @@
-"""The format of a file's weights by its name. Standard library only.
+"""The format of a file's weights by its name, and which files make a tokenizer. Standard library only.
 
 Loaders go by the ending, and so does this: two formats are read, documents hold no weights, and anything else of some
 size may hold a tower that cannot be looked at.
@@ -32,6 +32,12 @@ _TRAINER_STATE = re.compile(
     r"(?:training_args|optimizer|scheduler|rng_state.*|scaler|trainer_state|random_states.*)\..*"
 )
 
+# All that loaders make a tokenizer from; see `amdet_hub.encoders.tokenizer_files`.
+_TOKENIZER = re.compile(
+    r"tokenizer(?:\..+)?\.json|vocab\.json|merges\.txt|(?:tokenizer_config|special_tokens_map|added_tokens)\.json"
+    r"|(?:spiece|tokenizer|sentencepiece\.bpe)\.model"
+)
+
 
 def weight_format(path: str, size_bytes: int) -> Format:
     """The format in which loaders would read a file of this name, in any case of its letters.
@@ -57,3 +63,8 @@ def is_read(path: str) -> bool:
 def is_trainer_state(path: str) -> bool:
     """Whether a file is named as trainers name the state of theirs (`training_args.bin`, `optimizer.pt`)."""
     return _TRAINER_STATE.fullmatch(path.rpartition("/")[2].lower()) is not None
+
+
+def is_tokenizer_file(path: str) -> bool:
+    """Whether a file of this name is one that loaders make a tokenizer from."""
+    return _TOKENIZER.fullmatch(path.rpartition("/")[2]) is not None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from amdet_hub.errors import BadRepository
 from amdet_hub.files import draft_of, read_at_most
-from amdet_hub.weight_formats import is_read
+from amdet_hub.weight_formats import is_read, is_tokenizer_file
 
 # A longer file is no pointer.
 MAX_POINTER_BYTES = 1024
@@ -69,7 +69,11 @@ def _candidates(folder: Path) -> list[Path]:
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != ".git")
-        found += [Path(place, name) for name in sorted(names) if is_read(name) or name.endswith((".json", ".txt"))]
+        found += [
+            Path(place, name)
+            for name in sorted(names)
+            if is_read(name) or is_tokenizer_file(name) or name.endswith((".json", ".txt"))
+        ]
     return found
 
 

@@ -15,13 +15,11 @@ from pathlib import Path, PurePosixPath
 from amdet_hub.errors import ConfigError
 from amdet_hub.github_action.git import all_paths, changed_paths
 from amdet_hub.github_action.job import Event, Inputs, inside
-from amdet_hub.weight_formats import INDEXES, is_read, is_trainer_state, weight_format
+from amdet_hub.weight_formats import INDEXES, is_read, is_tokenizer_file, is_trainer_state, weight_format
 
 MAX_TARGETS = 200
 _PIPELINE = "model_index.json"
-_PARTS = frozenset(
-    {_PIPELINE, "config.json", "tokenizer.json", "vocab.json", "merges.txt", "modules.json", "adapter_config.json"}
-)
+_PARTS = frozenset({_PIPELINE, "config.json", "modules.json", "adapter_config.json"})
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def find_targets(root: Path, paths: Iterable[str]) -> tuple[str, ...]:
             alone.add(path)
             continue
         name, weights = path.name.lower(), _is_weights(path.name)
-        if not (weights or name in _PARTS or name.endswith(INDEXES)):
+        if not (weights or name in _PARTS or is_tokenizer_file(name) or name.endswith(INDEXES)):
             continue
         if (home := _home(root, path)) is not None:
             folders.add(home)

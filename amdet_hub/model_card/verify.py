@@ -29,7 +29,7 @@ from amdet_hub.report import wording
 from amdet_hub.report.as_json import parse_report
 from amdet_hub.report.error_rates import MeasuredRates
 from amdet_hub.report.escape import visible
-from amdet_hub.weight_formats import INDEXES, weight_format
+from amdet_hub.weight_formats import INDEXES, is_tokenizer_file, weight_format
 
 _MAX_NAMED = 8
 
@@ -217,7 +217,7 @@ def _copied_file(skip: SkippedScan, then: RepoSnapshot) -> str | None:
 def _is_other(old: RepoFile, new: RepoFile) -> bool:
     if old.size_bytes != new.size_bytes:
         return True
-    if not _is_weight(old.path) and not (old.blob_id and new.blob_id):
+    if not _is_weight(old.path) and not ((old.blob_id and new.blob_id) or (old.sha256 and new.sha256)):
         return False  # a small text file whose listing carries no id: nothing to compare
     return file_identity(old) != file_identity(new) and not _same_content(old, new)
 
@@ -225,16 +225,21 @@ def _is_other(old: RepoFile, new: RepoFile) -> bool:
 def _watched(snapshot: RepoSnapshot, folders: set[str]) -> dict[str, RepoFile]:
     """The files that decide which encoder is loaded.
 
-    They are weights and configs of the scanned folders and of any other text encoder, and the pipeline's index.
+    They are weights, configs and tokenizers of the scanned folders and of any other text encoder, and the pipeline's
+    index.
     """
     return {f.path: f for f in snapshot.files if f.path == "model_index.json" or _belongs(f.path, folders)}
 
 
 def _belongs(path: str, folders: set[str]) -> bool:
     folder, name = posixpath.split(path)
-    if folder not in folders and not posixpath.basename(folder).startswith("text_encoder"):
+    if folder not in folders and not posixpath.basename(folder).startswith(("text_encoder", "tokenizer")):
         return False
-    return name in ("config.json", "adapter_config.json", "open_clip_config.json") or _is_weight(path)
+    return (
+        is_tokenizer_file(name)
+        or name in ("config.json", "adapter_config.json", "open_clip_config.json")
+        or _is_weight(path)
+    )
 
 
 def _is_weight(path: str) -> bool:

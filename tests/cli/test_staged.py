@@ -57,16 +57,11 @@ ENDINGS = ("bin", "ckpt", "pt", "PTH", "pkl", "pickle", "sft", "gguf", "onnx", "
 OTHER_WEIGHTS = [f"a.{ending}" for ending in ENDINGS]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *OTHER_WEIGHTS,
-        "model.safetensors",
-        "model.safetensors.index.json",
-        "config.json",
-        "pytorch_model.bin.index.json",
-    ],
-)
+TOKENIZER = ("tokenizer.json", "tokenizer.4.50.0.json", "merges.txt", "added_tokens.json", "spiece.model")
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+@pytest.mark.parametrize("name", [*OTHER_WEIGHTS, *TOKENIZER, *INDEXES, "model.safetensors", "config.json"])
 def test_the_hook_is_shown_every_file_that_makes_a_checkpoint(tmp_path: Path, name: str) -> None:
     (tmp_path / "m").mkdir()
     for file in {name, "config.json", "model.safetensors"}:

@@ -224,7 +224,8 @@ def test_sdxl_pads_with_an_exclamation_mark(base: Path, copy: Path) -> None:
 
 
 def _first(data: dict[str, Any]) -> str:
-    return next(piece for piece, i in data["model"]["vocab"].items() if i == 0)
+    vocab: dict[str, int] = data["model"]["vocab"]
+    return next(piece for piece, i in vocab.items() if i == 0)
 
 
 def test_an_added_word_is_listed_and_is_no_difference(base: Path, copy: Path) -> None:

@@ -56,6 +56,8 @@ def test_a_pipeline_is_one_target(scratch: Scratch) -> None:
         "README.md",
     ]
     assert find_targets(scratch.root, paths) == ("./pipe", "./reference", "./single/encoder.safetensors")
+    for name in ("added_tokens.json", "special_tokens_map.json", "spiece.model", "tokenizer.4.50.0.json"):
+        assert find_targets(scratch.root, [f"reference/{name}"]) == ("./reference",), name
     assert find_targets(scratch.root, ["README.md", "src/config.json", "notes/model.md"]) == ()
 
 

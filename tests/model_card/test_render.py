@@ -160,7 +160,7 @@ def test_section_says_what_the_design_asks() -> None:
         "token 36107",
         "U+0585 ARMENIAN SMALL LETTER OH",
         "backdoors outside the text encoder",
-        "tokenizer tricks",
+        "a changed tokenizer",
         "prompt tuning",
         "Known to be missed",
         "not measured yet for this family and preset",

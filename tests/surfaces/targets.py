@@ -139,6 +139,14 @@ def beside(path: str, name: str) -> Callable[[], Files]:
     return make
 
 
+def exchanged_words() -> Files:
+    """The base, with two words of its vocabulary exchanged: the weights are untouched."""
+    data = json.loads(encoder("base")["tokenizer.json"])
+    vocab = data["model"]["vocab"]
+    vocab["cat</w>"], vocab["dog</w>"] = vocab["dog</w>"], vocab["cat</w>"]
+    return {**encoder("base"), "tokenizer.json": as_json(data)}
+
+
 def loha() -> Files:
     key = "lora_te_text_model_encoder_layers_0_mlp_fc1"
     return {
@@ -206,6 +214,7 @@ TARGETS = (
     Target("poisoned pickle beside", beside("pytorch_model.bin", "backdoored"), *POISONED, references=TWO),
     Target("poisoned sft beside", beside("clip_l.sft", "backdoored"), *POISONED, references=TWO),
     Target("onnx beside", beside("model.onnx", "backdoored"), "inconclusive", "unsupported-format", references=ONE),
+    Target("exchanged words", exchanged_words, "inconclusive", "tokenizer-changed", references=ONE),
     Target("mixed", mixed, "inconclusive", "unsupported-architecture", references=ONE),
     Target("loha", loha, "inconclusive", "unsupported-adapter"),
     Target("altclip", altclip, "inconclusive", "unsupported-architecture"),
