@@ -76,7 +76,8 @@ class PromptTokenizer:
     def pieces_of(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """The vocabulary entries that each text is cut into, special ones included."""
         encoded = self._tokenizer.encode_batch_fast([self._prepare(text) for text in texts], add_special_tokens=False)
-        return [tuple(one.tokens) for one in encoded]
+        pieces = {i: piece for piece, i in self._tokenizer.get_vocab().items()}
+        return [tuple(pieces[i] for i in one.ids) for one in encoded]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`; an id outside the vocabulary is shown as `[12345]`."""

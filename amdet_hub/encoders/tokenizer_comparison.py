@@ -161,9 +161,14 @@ class Baseline:
         return all(word in self._ordinary for word in token.lower().split())
 
 
+def has_clip_vocabulary(config: TowerConfig) -> bool:
+    """Whether an embedding has a row for each entry of CLIP's vocabulary, so that it is the one to expect."""
+    return config.family == "clip" and config.vocab_size >= CLIP_VOCABULARY
+
+
 def family_baseline(facts: TokenizerFacts, config: TowerConfig, captions: Sequence[str]) -> Baseline | None:
     """CLIP's own tokenizer, taken from the first of these forms that holds its very vocabulary; None without one."""
-    for form in facts.forms if config.family == "clip" and config.vocab_size >= CLIP_VOCABULARY else ():
+    for form in facts.forms if has_clip_vocabulary(config) else ():
         found = _Vocabulary.of(form, config.vocab_size)
         own = {piece: i for piece, i in found.ids.items() if i < CLIP_VOCABULARY}
         if _fingerprint(own, found.rules) == CLIP_FINGERPRINT:

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from amdet_hub.encoders.file_identity import file_identity
-from amdet_hub.encoders.tokenizer import CLIP_VOCABULARY, SpecialIds
+from amdet_hub.encoders.tokenizer import SpecialIds
 from amdet_hub.encoders.tokenizer_comparison import (
     Baseline,
     Comparison,
     FollowedRows,
     TokenizerDifference,
     family_baseline,
+    has_clip_vocabulary,
 )
 from amdet_hub.encoders.tokenizer_files import by_folder, read_facts
 from amdet_hub.encoders.tower_config import LEGACY_EOS
@@ -32,7 +33,8 @@ from amdet_hub.encoders.weight_files import join
 from amdet_hub.errors import BadRepository
 from amdet_hub.records import RepoSource, ResolvedEncoder
 
-NOT_COMPARED = "there is no tokenizer to compare with"
+# Its vocabulary is neither a reference's, for there is none, nor the family's own.
+NOT_COMPARED = "vocabulary"
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,9 @@ def compare_tokenizers(
             comparison = Comparison(facts, suspect.identities(folder), config, special)
             if against_this is not None:
                 found |= comparison.against(against_this, followed)
-            elif reference is not None or (config.vocab_size >= CLIP_VOCABULARY and config.family == "clip"):
-                found |= TokenizerDifference(settings=(NOT_COMPARED, *comparison.moved_specials()))
             else:
-                found |= TokenizerDifference(settings=tuple(comparison.moved_specials()))
+                unknown = (NOT_COMPARED,) if reference is not None or has_clip_vocabulary(config) else ()
+                found |= TokenizerDifference(settings=(*unknown, *comparison.moved_specials()))
         except BadRepository as error:
             found |= TokenizerDifference(settings=(f"{error.path}: it cannot be compared",))
     return found

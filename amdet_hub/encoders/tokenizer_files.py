@@ -30,7 +30,7 @@ MAX_PIECE_LENGTH = 1024
 # Scores of a Unigram vocabulary are log probabilities, none of which is below -100.
 MAX_SCORE = 1e30
 # Tokens added to a vocabulary; real ones have up to some hundreds.
-MAX_ADDED = 20_000
+MAX_ADDED = 5_000
 
 ONE_FILE, TWO_FILES = "tokenizer.json", ("vocab.json", "merges.txt")
 CONFIG, SPECIAL_TOKENS, ADDED_TOKENS = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"

@@ -83,7 +83,7 @@ _INERT_OPTIONS = (
     *("backend", "chat_template", "clean_up_tokenization_spaces", "errors", "from_slow", "is_local", "legacy"),
     *("local_files_only", "model_input_names", "name_or_path", "pad_to_multiple_of", "pad_token_type_id"),
     *("padding_side", "processor_class", "spaces_between_special_tokens", "special_tokens_map_file", "use_fast"),
-    *("truncation_strategy", "tokenizer_file", "return_token_type_ids"),
+    *("truncation_strategy", "tokenizer_file", "return_token_type_ids", "use_default_system_prompt"),
 )
 _KNOWN_OPTIONS: Mapping[str, tuple[Any, ...]] = {
     "add_prefix_space": (False,),
@@ -95,7 +95,14 @@ _KNOWN_OPTIONS: Mapping[str, tuple[Any, ...]] = {
 }
 _KNOWN_CLASSES: Mapping[Family, tuple[str, ...]] = {
     "clip": ("CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"),
-    "siglip": ("SiglipTokenizer", "Siglip2Tokenizer", "GemmaTokenizer", "GemmaTokenizerFast"),
+    "siglip": (
+        "SiglipTokenizer",
+        "Siglip2Tokenizer",
+        "GemmaTokenizer",
+        "GemmaTokenizerFast",
+        "T5Tokenizer",
+        "T5TokenizerFast",
+    ),
 }
 # The padding of SDXL's second tokenizer and of Stable Diffusion 2's is "!", id 0, as OpenCLIP pads.
 _KNOWN_ROLES: Mapping[Family, Mapping[str, tuple[str, ...]]] = {

@@ -76,6 +76,14 @@ def test_siglip2_equals_transformers(tmp_path: Path) -> None:
     assert ours.bos_token_id is None
 
 
+def test_the_pieces_of_texts_are_those_of_their_ids(tmp_path: Path) -> None:
+    tokenizer = load(tiny_clip(tmp_path))
+    texts = [text for text in TEXTS if "<|" not in text]
+    expected = [tuple(tokenizer.piece(i) for i in tokenizer.encode(text)) for text in texts]
+    assert tokenizer.pieces_of(texts) == expected
+    assert sum(map(len, expected)) > 100
+
+
 @pytest.mark.parametrize(
     "make", [tiny_clip, lambda folder: tiny_siglip(folder, version=2, vocab_size=700)], ids=["clip", "siglip2"]
 )

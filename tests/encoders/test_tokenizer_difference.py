@@ -111,8 +111,8 @@ def test_changed_merges_name_the_texts_that_are_cut_otherwise(base: Path, copy: 
     found = compare(copy, base)
     assert found.settings == ("merges",)
     removed = "".join(json.loads((base / "tokenizer.json").read_text())["model"]["merges"][-1]).removesuffix("</w>")
-    assert found.exchanged
     assert any(removed in text for text in found.exchanged)
+    assert all(read.replace(" ", "") == text.lower() for text, read in found.exchanged.items() if " " not in text)
 
 
 def test_a_changed_normaliser_is_named_with_its_words(base: Path, copy: Path) -> None:
