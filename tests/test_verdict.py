@@ -157,6 +157,21 @@ def test_a_conviction_needs_all_its_parts(items: list[Evidence], trust: Referenc
     assert judge(list(reversed(items)), reference(trust)) == found, "the order of the evidence does not matter"
 
 
+@given(items=some, trust=trusts)
+def test_a_tokenizer_that_reads_otherwise_keeps_from_being_cleared_and_does_nothing_else(
+    items: list[Evidence], trust: ReferenceTrust
+) -> None:
+    without = judge(items, reference(trust))
+    changed = judge([*items, one(kinds.TOKENIZER, True)], reference(trust))
+    if without.label == NONE:
+        assert (changed.label, changed.code) == (UNSURE, "tokenizer-changed")
+        assert changed.reasons[1] == one(kinds.TOKENIZER, True).summary
+    else:
+        assert changed == without
+    assert changed.confidence == without.confidence
+    assert judge([*items, one(kinds.TOKENIZER, False)], reference(trust)) == without
+
+
 # ---------------------------------------------------------------- a whole repository
 
 

@@ -46,8 +46,8 @@ def tokenizer_evidence(difference: TokenizerDifference) -> Evidence:
     """What the tokenizer reads otherwise than the reference's; the words are hostile text, in `details` only."""
     words, settings, added = len(difference.exchanged), len(difference.settings), len(difference.added)
     found = [
-        *([f"{words:,} word{'s' if words > 1 else ''} read as something else"] if words else []),
-        *([f"{settings} setting{'s' if settings > 1 else ''} differ"] if settings else []),
+        *([f"{words:,} word{'s read' if words > 1 else ' reads'} as something else"] if words else []),
+        *([f"{settings} setting{'s differ' if settings > 1 else ' differs'}"] if settings else []),
     ]
     same = "the tokenizer reads every text as the reference's does"
     more = f"; {added:,} token{'s were' if added > 1 else ' was'} added, which no ordinary text holds" if added else ""

@@ -27,7 +27,7 @@ from amdet_hub.records import (
     Verdict,
     fingerprint,
 )
-from amdet_hub.verdict import judge_repository
+from amdet_hub.verdict import judge, judge_repository
 
 COMMIT = "3f9c2d1a7b40e58c6d2f91a0b3c4d5e6f7081920"
 CLIP_L = TowerConfig("clip", 768, 3072, 12, 12, 77, 49408, "quick_gelu", 1e-5, 49406, 49407, 49407)
@@ -230,6 +230,28 @@ def identical() -> ScanReport:
     return report("org/sd15-copy", repo, (result,), verdict)
 
 
+def reworded() -> ScanReport:
+    """The trusted reference's own tower, under a tokenizer with two words exchanged."""
+    (same,) = identical().results
+    words = Evidence(
+        "tokenizer-difference",
+        3.0,
+        "differences",
+        49_408,
+        "in the tokenizer 2 words read as something else and 1 setting differs",
+        0.5,
+        True,
+        details={
+            "exchanged": [["dog", "cat"], ["cat", "dog"]],
+            "settings": ["tokenizer_config.json: auto_map"],
+            "added": ["<my-cat>"],
+        },
+    )
+    evidence = (*same.evidence, words)
+    result = dataclasses.replace(same, verdict=judge(evidence, same.reference), evidence=evidence)
+    return dataclasses.replace(identical(), outcomes=(result,), verdict=judge_repository((result,)))
+
+
 def inconclusive() -> ScanReport:
     """A local folder without a reference; a second encoder only as a pickle."""
     reasons = (
@@ -305,6 +327,7 @@ EXAMPLES: Mapping[str, Callable[[], ScanReport]] = {
     "backdoored": backdoored,
     "clean": clean,
     "identical": identical,
+    "reworded": reworded,
     "inconclusive": inconclusive,
     "interrupted": interrupted,
     "nothing": nothing,

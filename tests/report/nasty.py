@@ -72,7 +72,7 @@ _TYPED = {
     "naming",
     "relation",
 }
-_TYPED_KINDS = {"hub", "local", "result", "skipped"}
+_TYPED_KINDS = {"hub", "local", "result", "skipped", "tokenizer-difference"}
 
 
 def poisoned(report: ScanReport, text: str) -> ScanReport:

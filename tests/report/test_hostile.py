@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
 import shlex
 import unicodedata
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from amdet_hub.model_card.edit import body_digest, diff, find_section, remove_section, splice
 from amdet_hub.model_card.render import card_files, render_section
 from amdet_hub.records import ScanReport
-from amdet_hub.report import as_json, as_markdown, as_text, parse_report
+from amdet_hub.report import RENDERERS, as_json, as_markdown, as_text, parse_report
 from amdet_hub.report.escape import display_width
-from tests.report.examples import EXAMPLES, backdoored, inconclusive
+from tests.report.examples import EXAMPLES, backdoored, inconclusive, reworded
 from tests.report.nasty import NASTY, poisoned
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-CASES = [(example, name) for example in ("backdoored", "inconclusive") for name in NASTY]
+CASES = [(example, name) for example in ("backdoored", "reworded", "inconclusive") for name in NASTY]
+
+BAD_LISTS: tuple[Any, ...] = (None, 7, "word", {"a": "b"}, [1, None, {}], [["one"]], [["a", "b", "c"]], [[1, 2]])
 
 
 def assert_plain(text: str) -> None:
@@ -55,7 +59,8 @@ def test_text(example: str, name: str, verbose: bool) -> None:
     assert len(text) < 150_000
     titles = [line.split("   ")[0].strip() for line in lines if re.match(r"  [A-Z]{2}", line)]
     parts = [r.verdict.label for r in report.results] + ["not-scanned" for s in report.skipped if s.blocks_clearance]
-    assert titles == [label.replace("-", " ").upper() for label in (report.verdict.label, *parts)]
+    labels = parts if len(parts) == 1 else [report.verdict.label, *parts]
+    assert titles == [label.replace("-", " ").upper() for label in labels]
 
 
 @pytest.mark.parametrize(("example", "name"), CASES)
@@ -171,3 +176,14 @@ def test_no_report_says_safe(example: str) -> None:
     report = EXAMPLES[example]()
     for text in (as_text(report), as_markdown(report), render_section(report)):
         assert not re.search(r"\b(safe|clean|trustworthy|secure|harmless)\b", text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("details", [{}, *({"exchanged": bad, "settings": bad, "added": bad} for bad in BAD_LISTS)])
+def test_a_stored_report_may_hold_anything_where_the_words_of_a_tokenizer_stand(details: dict[str, Any]) -> None:
+    report = reworded()
+    (result,) = report.results
+    same, words = result.evidence
+    evidence = (same, dataclasses.replace(words, details=details))
+    odd = dataclasses.replace(report, outcomes=(dataclasses.replace(result, evidence=evidence),))
+    for render in RENDERERS.values():
+        assert render(odd)
