@@ -28,6 +28,7 @@ from amdet_hub.encoders.tokenizer_comparison import (
     has_clip_vocabulary,
 )
 from amdet_hub.encoders.tokenizer_files import by_folder, read_facts
+from amdet_hub.encoders.tokenizer_settings import foreign_classes
 from amdet_hub.encoders.tower_config import LEGACY_EOS
 from amdet_hub.encoders.weight_files import join
 from amdet_hub.errors import BadRepository
@@ -86,16 +87,19 @@ def compare_tokenizers(
     if differing and reference is not None and against is not None:
         facts = read_facts(reference.source, against, reference.folders[against])
         baseline = Baseline(facts, reference.encoder.config, captions, known)
-    for folder in differing:
+    for folder in suspect.folders:
         try:
-            facts = read_facts(suspect.source, folder, suspect.folders[folder])
-            against_this = baseline or family_baseline(facts, config, captions)
-            comparison = Comparison(facts, suspect.identities(folder), config, special)
-            if against_this is not None:
-                found |= comparison.against(against_this, followed)
-            else:
+            found |= TokenizerDifference(settings=tuple(foreign_classes(suspect.source, folder, config.family)))
+            if folder in differing:
+                facts = read_facts(suspect.source, folder, suspect.folders[folder])
+                comparison = Comparison(facts, suspect.identities(folder), config, special)
+                clean = baseline or family_baseline(facts, config, captions)
                 unknown = (NOT_COMPARED,) if reference is not None or has_clip_vocabulary(config) else ()
-                found |= TokenizerDifference(settings=(*unknown, *comparison.moved_specials()))
+                found |= (
+                    comparison.against(clean, followed)
+                    if clean is not None
+                    else TokenizerDifference(settings=(*unknown, *comparison.moved_specials()))
+                )
         except BadRepository as error:
             found |= TokenizerDifference(settings=(f"{error.path}: it cannot be compared",))
     return found

@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from amdet_hub.encoders.strict_json import read_json_object
 from amdet_hub.encoders.tokenizer import CLIP_SPLIT, END_OF_TEXT, END_OF_WORD, START_OF_TEXT, SpecialIds
 from amdet_hub.encoders.tokenizer_files import CONFIG, EXTRA_TOKENS, ROLES, TokenizerFacts, VocabularyForm, content_of
-from amdet_hub.records import Family, TowerConfig
+from amdet_hub.encoders.weight_files import join
+from amdet_hub.records import Family, RepoSource, TowerConfig
 
 # They say where a token lies in the text, or how text is made of ids.
 _INFORMING = ("trim_offsets", "use_regex")
@@ -183,6 +185,27 @@ def _harmless_option(key: str, value: Any, facts: TokenizerFacts, config: TowerC
     if key == "fast_tokenizer_files":  # a loader picks one by its version: each that is listed here is compared
         return isinstance(value, list) and all(name in facts.names for name in value)
     return value is None or value in _KNOWN_OPTIONS.get(key, ())
+
+
+def foreign_classes(source: RepoSource, folder: str, family: Family) -> Iterator[str]:
+    """The entries beside a tokenizer's folder by which a loader takes a class that is not the family's.
+
+    Sources: transformers 5.23 `AutoTokenizer.from_pretrained` (`config.json`), diffusers 0.42 `model_index.json`.
+
+    Raises: BadRepository; HubError.
+    """
+    known = _KNOWN_CLASSES[family]
+    if source.snapshot.file(beside := join(folder, "config.json")) is not None:
+        data = read_json_object(source, beside)
+        if data.get("tokenizer_class") not in (None, *known):
+            yield "config.json: tokenizer_class"
+        if isinstance(data.get("auto_map"), dict) and "AutoTokenizer" in data["auto_map"]:
+            yield "config.json: auto_map"
+    root, _, component = folder.rpartition("/")
+    if source.snapshot.file(index := join(root, "model_index.json")) is not None:
+        entry = read_json_object(source, index).get(component)
+        if component.startswith("tokenizer") and entry not in (None, *(["transformers", name] for name in known)):
+            yield "model_index.json: tokenizer"
 
 
 def literal_replacements(value: Any) -> Iterator[tuple[str, str]]:

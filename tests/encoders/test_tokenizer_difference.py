@@ -246,6 +246,28 @@ def test_added_words_of_the_small_files(base: Path, copy: Path, file: str) -> No
     assert found.exchanged == {"<evil>": "dog", "cat": "[701]", "a cat": "[702]", "q": "[703]"}
 
 
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("config.json: tokenizer_class", {"tokenizer_class": "BertTokenizer"}),
+        ("config.json: auto_map", {"auto_map": {"AutoTokenizer": ["x.Evil", None]}}),
+    ],
+)
+def test_another_class_by_the_configuration_is_named(base: Path, copy: Path, name: str, edit: dict[str, Any]) -> None:
+    edit_json(copy / "config.json", lambda config: config.update(tokenizer_class="CLIPTokenizer"))
+    assert compare(copy, base) == NOTHING
+    edit_json(copy / "config.json", lambda config: config.update(edit))
+    assert compare(copy, base).settings == (name,)
+
+
+@pytest.mark.parametrize("entry", [["transformers", "BertTokenizer"], ["my_tokenizer", "CLIPTokenizer"]])
+def test_another_class_in_a_pipeline_is_named(tmp_path: Path, entry: list[str]) -> None:
+    base, copy = tiny_pipeline(tmp_path / "base"), tiny_pipeline(tmp_path / "copy")
+    assert compare(copy, base) == NOTHING
+    edit_json(copy / "model_index.json", lambda index: index.update(tokenizer=entry))
+    assert compare(copy, base).settings == ("model_index.json: tokenizer",)
+
+
 def test_every_form_in_the_folder_is_compared(base: Path, copy: Path) -> None:
     write_vocab_and_merges(clip_tokenizer(SIZE), copy)
     assert not compare(copy, base).differs
