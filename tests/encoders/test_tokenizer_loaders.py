@@ -77,7 +77,7 @@ def add_token(draw: Draw, data: Data) -> None:
 def normalise(draw: Draw, data: Data) -> None:
     text = {"type": "Replace", "pattern": {"String": draw.choice(words(data))}, "content": draw.choice(words(data))}
     steps = data["normalizer"]["normalizers"]
-    draw.choice([lambda: steps.append(text), lambda: steps.pop(), lambda: steps.append({"type": "StripAccents"})])()
+    data["normalizer"]["normalizers"] = draw.choice([[*steps, text], steps[:-1], [*steps, {"type": "StripAccents"}]])
 
 
 def cut(draw: Draw, data: Data) -> None:
