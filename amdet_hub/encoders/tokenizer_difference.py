@@ -11,8 +11,6 @@ Tokens that were added, and that no ordinary text holds, are listed and are none
 Source of the attack: TFLexAttack (arXiv 2302.04116).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -12,8 +12,6 @@ Source: transformers 5.23 `tokenization_utils_base.py` (`from_pretrained`, `get_
 `tokenization_utils_tokenizers.py` (`convert_to_native_format`).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

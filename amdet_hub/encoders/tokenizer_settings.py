@@ -8,8 +8,6 @@ Sources: transformers 5.23 and 4.57 `CLIPConverter`, `CLIPTokenizer`, `Siglip2To
 `save_pretrained` of both writes into `tokenizer_config.json`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

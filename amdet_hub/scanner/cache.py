@@ -32,7 +32,7 @@ from amdet_hub.hub import cache as files
 from amdet_hub.hub.settings import HubSettings, own_cache
 from amdet_hub.records import Environment, RepoSource, ResolvedEncoder, ScanResult, fingerprint, from_dict, to_dict
 from amdet_hub.scanner.cache_key import is_signed, read_key, signature
-from amdet_hub.scanner.file_contents import content, paths_of
+from amdet_hub.scanner.file_contents import paths_of
 from amdet_hub.scanner.resolve import EncoderPair
 
 ENTRY_VERSION = 3
@@ -141,7 +141,9 @@ def _key(pair: EncoderPair, digests: TowerDigests, config: ScanConfig) -> dict[s
         "config_fingerprint": config.fingerprint(),
         "judged_by": judged_by(),
         "tower": to_dict(pair.suspect.config),
-        "tokenizer": [[path.rpartition("/")[2], content(path, pair.source)] for path in pair.suspect.tokenizer_files],
+        "tokenizer": [
+            [path.rpartition("/")[2], file_identity(path, pair.source)] for path in pair.suspect.tokenizer_files
+        ],
         "reference": against,
     }
 
@@ -159,7 +161,7 @@ def _contents(encoder: ResolvedEncoder, source: RepoSource) -> dict[str, Any]:
     del data["repo_id"], data["commit_sha"], data["weight_files"]
     if data["adapter"] is not None:
         del data["adapter"]["base_repo_id"], data["adapter"]["base_commit_sha"]
-    return {**data, "contents": [content(path, source) for path in paths_of(encoder)]}
+    return {**data, "contents": [file_identity(path, source) for path in paths_of(encoder)]}
 
 
 def _is_digest(value: Any) -> bool:

@@ -23,22 +23,17 @@ if TYPE_CHECKING:
 
 
 class TowerDeduplicator:
-    """The towers of a scan so far. A tower is held only while another of its shape is still to come.
+    """The towers of a scan so far. A tower is held only while another of its shape is still to come."""
 
-    Args:
-        source: the scanned repository, for its tokenizers.
-    """
-
-    def __init__(self, source: RepoSource) -> None:
-        self._source = source
+    def __init__(self) -> None:
         self._seen: list[tuple[ResolvedEncoder, Mapping[str, Tensor]]] = []
 
-    def duplicate_of(self, encoder: ResolvedEncoder, tower: LoadedTower) -> SkippedScan | None:
+    def duplicate_of(self, encoder: ResolvedEncoder, tower: LoadedTower, source: RepoSource) -> SkippedScan | None:
         """The skip of an encoder that is a scanned tower, or a cast of it; None where it is neither."""
         from amdet_hub.encoders.digest import same_tower
 
         for earlier, tensors in self._seen:
-            if reads_alike(encoder, earlier, self._source) and same_tower(tower.tensors, tensors):
+            if reads_alike(encoder, earlier, source) and same_tower(tower.tensors, tensors):
                 return skip_duplicate(encoder, earlier, tower.digest)
         return None
 

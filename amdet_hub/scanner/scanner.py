@@ -62,7 +62,7 @@ class Scanner:
         for pair in target.pairs:
             if (digests := cache.digests(pair)) is None:
                 return None
-            if (earlier := seen.get(digests.tower)) is not None and reads_alike(pair.suspect, earlier, target.source):
+            if (earlier := seen.get(digests.tower)) is not None and reads_alike(pair.suspect, earlier, pair.source):
                 outcomes.append(skip_duplicate(pair.suspect, earlier, digests.tower))
                 continue
             if (one := self.cached_result(pair, digests)) is None:

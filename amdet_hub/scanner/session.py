@@ -43,7 +43,7 @@ class ScanSession:
         self.dtype = sweep_dtype(self.device, scanner.options.dtype)
         self.cache = ResultsCache(scanner.hub)
         self._outcomes: list[ScanOutcome] = []
-        self._duplicates = TowerDeduplicator(target.source)
+        self._duplicates = TowerDeduplicator()
         self._complete = True
 
     def run(self) -> ScanReport:
@@ -117,7 +117,7 @@ class ScanSession:
         with unchanged(pair):
             suspect = scan.load_suspect()
             digests = TowerDigests(suspect.digest, projection_digest(suspect.tensors))
-            duplicate = self._duplicates.duplicate_of(pair.suspect, suspect)
+            duplicate = self._duplicates.duplicate_of(pair.suspect, suspect, pair.source)
             outcome = duplicate or self.cached(pair, digests) or scan.scan(suspect)
         if isinstance(outcome, SkippedScan):
             self._store(pair, digests, None)

@@ -1,7 +1,5 @@
 """Tokenizers against their reference's: what reads otherwise is named, what reads alike is no difference."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ Tokenizer files are changed at random, several at a time, in ways that an attack
 loaded by transformers' own classes. What those say of a text decides; whatever they refuse to load decides nothing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import random

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import LoadedTower, load_tower
-from amdet_hub.records import ResolvedEncoder, ScanReport
+from amdet_hub.records import RepoSource, ResolvedEncoder, ScanReport
 from amdet_hub.scanner.deduplicate import TowerDeduplicator
 from amdet_hub.testing.models import tiny_clip
 from tests.encoders.folder_source import FolderSource, edit_json, edit_tensors
@@ -76,15 +76,15 @@ def test_a_float16_cast_of_a_scanned_tower_is_recognised(scan: Scan, clean: Path
 # ---------------------------------------------------------------- without a detector
 
 
-def loaded(folder: Path) -> tuple[ResolvedEncoder, LoadedTower]:
+def loaded(folder: Path) -> tuple[ResolvedEncoder, LoadedTower, RepoSource]:
     source = FolderSource(folder)
     (encoder,) = find_encoders(source).encoders
-    return encoder, load_tower(encoder, source)
+    return encoder, load_tower(encoder, source), source
 
 
 def seen(folder: Path, to_come: Path) -> TowerDeduplicator:
-    towers = TowerDeduplicator(FolderSource(folder))
-    encoder, tower = loaded(folder)
+    towers = TowerDeduplicator()
+    encoder, tower, _ = loaded(folder)
     towers.add(encoder, tower, [loaded(to_come)[0]])
     return towers
 

@@ -1,7 +1,5 @@
 """Whole scans of encoders whose tokenizer is not their reference's: a tokenizer is a part of the encoder."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable
