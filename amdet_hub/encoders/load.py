@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.encoders.canonical_names import tower_shapes
+from amdet_hub.encoders.canonical_names import TOKEN_EMBEDDING, tower_shapes
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.digest import tower_digest
 from amdet_hub.encoders.key_layouts import Part, TowerLayout, wanted_names
@@ -46,7 +46,7 @@ class LoadedTower:
 
     Attributes:
         encoder: ready to run, float32 on the CPU; move it with `encoder.to(device, dtype)`.
-        digest: `tower_digest(tensors)`.
+        digest: `tower_digest` of the tensors as they are stored.
         tensors: the weights by canonical name, in the stored dtype.
     """
 
@@ -103,6 +103,18 @@ def load_tower(
         check_values(tensor, name, file_of[name])
     tensors = {name: _part(stored[piece.stored], piece.part) for name, piece in layout.slices(config).items()}
     return finished_tower(config, tensors, weights.path)
+
+
+def renumbered(tower: LoadedTower, config: TowerConfig, moved: Mapping[int, int]) -> LoadedTower:
+    """The tower with its token embeddings under other ids: `moved` maps ids of its own, one to one, to new ones.
+
+    Rows whose id is taken get the ids that became free, so that none is lost.
+    """
+    old, new = list(moved), list(moved.values())
+    order = torch.arange(config.vocab_size)
+    order[new + sorted({*old} - {*new})] = torch.tensor(old + sorted({*new} - {*old}))
+    tensors = {**tower.tensors, TOKEN_EMBEDDING: tower.tensors[TOKEN_EMBEDDING][order]}
+    return LoadedTower(build_encoder(config, tensors), tower.digest, tensors)
 
 
 def _part(tensor: Tensor, part: Part) -> Tensor:

@@ -55,12 +55,14 @@ class TokenizerDifference:
         exchanged: text -> what the reference calls what the suspect reads, both as people write them.
         settings: names of settings that differ, and of files that cannot be compared.
         added: tokens that the reference does not have and that no ordinary text holds.
+        moved: id here -> id in the reference, of pieces whose rows of the embedding moved along.
         n_compared: entries of vocabularies that were compared.
     """
 
     exchanged: Mapping[str, str] = field(default_factory=dict)
     settings: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    moved: Mapping[int, int] = field(default_factory=dict)
     n_compared: int = 0
 
     @property
@@ -74,6 +76,7 @@ class TokenizerDifference:
             {**self.exchanged, **other.exchanged},
             tuple(dict.fromkeys((*self.settings, *other.settings))),
             tuple(dict.fromkeys((*self.added, *other.added))),
+            {**self.moved, **other.moved},
             self.n_compared + other.n_compared,
         )
 
@@ -222,6 +225,7 @@ class Comparison:
             settings.append("vocabulary")
         exchanged: dict[str, str] = {}
         added: list[str] = []
+        moves: list[dict[int, int]] = []
         for form in self.facts.forms if clean.facts.forms else ():
             names = list(differing_settings(form, clean.form, self.config, self.special))
             own = set(literal_replacements(clean.form.settings))
@@ -229,7 +233,8 @@ class Comparison:
             exchanged |= {text: into for text, into in said if (text, into) not in own}
             settings += names
             vocabulary = _Vocabulary.of(form, self.config.vocab_size)
-            exchanged |= _moved_pieces(vocabulary, clean, followed)
+            along, stayed = _moved_pieces(vocabulary, clean, followed)
+            moves, exchanged = [*moves, along], exchanged | stayed
             settings += _missing(vocabulary, clean)
             if vocabulary.kind != clean.vocabulary.kind or vocabulary.rules != clean.vocabulary.rules:
                 settings.append("merges" if vocabulary.kind == "BPE" else "scores")
@@ -243,7 +248,9 @@ class Comparison:
             elif token not in clean.ids:
                 added.append(token)
         n = sum(len(form.model.get("vocab") or ()) for form in self.facts.forms)
-        return TokenizerDifference(exchanged, tuple(dict.fromkeys(settings)), tuple(dict.fromkeys(added)), n)
+        settings += disagreement(moves)
+        moved = moves[0] if moves else {}
+        return TokenizerDifference(exchanged, tuple(dict.fromkeys(settings)), tuple(dict.fromkeys(added)), moved, n)
 
     def _reading(self, token: str, token_id: int | None, clean: Baseline) -> str | None:
         """What an added or special token makes of the text that it is, None where it is read as before."""
@@ -257,19 +264,23 @@ class Comparison:
         return (f"[{token_id}]" if token_id is not None else "[new]") if clean.is_ordinary(token) else None
 
 
-def _moved_pieces(found: _Vocabulary, clean: Baseline, followed: FollowedRows) -> dict[str, str]:
-    """Text -> what the reference calls the id that it has here, where the row of the embedding did not follow."""
+def _moved_pieces(
+    found: _Vocabulary, clean: Baseline, followed: FollowedRows
+) -> tuple[dict[int, int], dict[str, str]]:
+    """Id here -> id in the reference where the row followed, and text -> reference text of its id where it did not."""
     theirs = clean.vocabulary.ids
     moved = [piece for piece, i in theirs.items() if found.ids.get(piece, i) != i]
     here, there = [found.ids[piece] for piece in moved], [theirs[piece] for piece in moved]
-    reads = (
-        {piece: found.ids[piece] for piece, same in zip(moved, followed(here, there), strict=True) if not same}
-        if moved
-        else {}
-    )
-    followed_ids = set(here) - set(reads.values())
-    reads |= {p: i for p, i in found.ids.items() if p not in clean.ids and i in clean.pieces and i not in followed_ids}
-    return {clean.text(piece)[:_QUOTED]: clean.name(i)[:_QUOTED] for piece, i in reads.items()}
+    same = followed(here, there) if moved else ()
+    along = {one: other for one, other, follows in zip(here, there, same, strict=True) if follows}
+    reads = {piece: one for piece, one in zip(moved, here, strict=True) if one not in along}
+    reads |= {p: i for p, i in found.ids.items() if p not in clean.ids and i in clean.pieces and i not in along}
+    return along, {clean.text(piece)[:_QUOTED]: clean.name(i)[:_QUOTED] for piece, i in reads.items()}
+
+
+def disagreement(moves: Sequence[Mapping[int, int]]) -> list[str]:
+    """The setting that differs where the rows of one embedding followed some vocabularies and not others."""
+    return ["vocabulary"] if any(one != moves[0] for one in moves) else []
 
 
 def _missing(found: _Vocabulary, clean: Baseline) -> list[str]:

@@ -22,6 +22,7 @@ from amdet_hub.encoders.tokenizer_comparison import (
     Comparison,
     FollowedRows,
     TokenizerDifference,
+    disagreement,
     family_baseline,
     has_clip_vocabulary,
 )
@@ -85,7 +86,9 @@ def compare_tokenizers(
     if differing and reference is not None and against is not None:
         facts = read_facts(reference.source, against, reference.folders[against])
         baseline = Baseline(facts, reference.encoder.config, captions, known)
+    moves = []
     for folder in suspect.folders:
+        difference = TokenizerDifference()
         try:
             found |= TokenizerDifference(settings=tuple(foreign_classes(suspect.source, folder, config.family)))
             if folder in differing:
@@ -93,11 +96,13 @@ def compare_tokenizers(
                 comparison = Comparison(facts, suspect.identities(folder), config, special)
                 clean = baseline or family_baseline(facts, config, captions)
                 unknown = (NOT_COMPARED,) if reference is not None or has_clip_vocabulary(config) else ()
-                found |= (
+                difference = (
                     comparison.against(clean, followed)
                     if clean is not None
                     else TokenizerDifference(settings=(*unknown, *comparison.moved_specials()))
                 )
         except BadRepository as error:
-            found |= TokenizerDifference(settings=(f"{error.path}: it cannot be compared",))
-    return found
+            difference = TokenizerDifference(settings=(f"{error.path}: it cannot be compared",))
+        found |= difference
+        moves.append(difference.moved)
+    return found | TokenizerDifference(settings=tuple(disagreement(moves)))

@@ -15,7 +15,7 @@ from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, t
 from amdet_hub.detect.search.sweep import sweepable_ids
 from amdet_hub.detect.weights import LONGEST_ASSEMBLY, lineage, weight_difference
 from amdet_hub.encoders.digest import same_tower
-from amdet_hub.encoders.load import LoadedTower
+from amdet_hub.encoders.load import LoadedTower, renumbered
 from amdet_hub.encoders.tokenizer import PromptTokenizer
 from amdet_hub.encoders.tower_config import pooled_id
 from amdet_hub.errors import BadRepository, ConfigError
@@ -69,11 +69,15 @@ class PairScan:
             reference = self._loader.reference(suspect)
         if reference is not None:
             chosen = replace(chosen, record=replace(chosen.record, tower_digest=reference.digest))
+        own, read = suspect, tokenizer_difference(self._pair, chosen, suspect, reference)
+        if read is not None and read.moved:
+            suspect = renumbered(suspect, encoder.config, read.moved)
         identical = reference is not None and self._is_reference(suspect, reference)
         if identical and chosen.record.trust == "declared":
             # An attacker can publish a backdoored encoder twice and call one copy the base of the other.
             note = f"the declared base model {chosen.record.repo_id} is this same tower: lower confidence"
-            chosen, reference, identical = ChosenReference(Reference("none", note)), None, False
+            suspect, chosen, reference, identical = own, ChosenReference(Reference("none", note)), None, False
+            read = tokenizer_difference(self._pair, chosen, suspect, reference)
         origin = lineage(suspect.tensors, reference.tensors, same=identical) if reference is not None else None
         evidence: list[Evidence] = []
         if reference is not None and origin is not None:
@@ -81,7 +85,7 @@ class PairScan:
             evidence.append(identity_evidence(identical=identical, trust=chosen.record.trust, cast_to=cast_to))
         if reference is not None and not identical:
             evidence.append(weight_evidence(weight_difference(suspect.tensors, reference.tensors)))
-        if (read := tokenizer_difference(self._pair, chosen, suspect, reference)) is not None:
+        if read is not None:
             evidence.append(tokenizer_evidence(read))
         detected, name_trigger = ([], None) if identical else self._detect(suspect, reference, chosen)
         evidence += detected

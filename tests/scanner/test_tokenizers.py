@@ -89,6 +89,40 @@ def test_a_vocabulary_that_was_permuted_with_its_rows_is_no_difference(scan: Sca
     assert report.verdict.label == "no-backdoor-found"
 
 
+def permuted(folder: Path, name: Path) -> Path:
+    """A copy whose words all have other ids, the rows of the embedding moved along with them."""
+    suspect, vocab = copied(folder, name), ids()
+    words = sorted(i for piece, i in vocab.items() if not piece.startswith("<|"))
+    shuffled = [words[k] for k in torch.randperm(len(words), generator=torch.Generator().manual_seed(0)).tolist()]
+    new = dict(zip(words, shuffled, strict=True))
+    edit(suspect, lambda data: data["model"].update(vocab={piece: new.get(i, i) for piece, i in vocab.items()}))
+    weights = load_file(suspect / "model.safetensors")
+    weights[ROWS][shuffled] = weights[ROWS][words]
+    save_file(weights, suspect / "model.safetensors", metadata={"format": "pt"})
+    return suspect
+
+
+def test_a_copy_whose_words_all_have_other_ids_is_still_the_reference(scan: Scan, tmp_path: Path) -> None:
+    report = scan(permuted(tmp_path / "suspect", BASE), reference=BASE)
+    assert (report.verdict.label, report.verdict.code) == ("no-backdoor-found", "identical-to-reference")
+
+
+def test_a_trigger_is_found_under_its_other_id(scan: Scan, tmp_path: Path) -> None:
+    report = scan(permuted(tmp_path / "suspect", BACKDOORED), reference=BASE)
+    (trigger,) = report.results[0].triggers
+    assert trigger.text == "\u043e"  # CYRILLIC SMALL LETTER O
+
+
+def test_rows_that_followed_one_tokenizer_of_two_are_not_cleared(scan: Scan, tmp_path: Path) -> None:
+    suspect = permuted(tmp_path / "suspect", BASE)
+    vocab = ids()
+    (suspect / "vocab.json").write_text(json.dumps(vocab))
+    merges = json.loads((BASE / "tokenizer.json").read_text())["model"]["merges"]
+    (suspect / "merges.txt").write_text("\n".join(" ".join(m) if isinstance(m, list) else m for m in merges))
+    report = scan(suspect, reference=BASE)
+    assert (report.verdict.label, report.verdict.code) == ("inconclusive", "tokenizer-changed")
+
+
 def test_rows_that_stayed_did_not_follow() -> None:
     reference = torch.eye(4)
     assert followed_rows(reference, reference, [1, 0], [0, 1]) == [False, False]
