@@ -263,7 +263,7 @@ def test_pickles_and_other_models(scratch: Scratch, start: Start) -> None:
     assert start("push", push(scratch.first), **SCANNING, fail_on="detected").exit_code == 0
 
 
-@pytest.mark.parametrize("ending", ["bin", "pt", "pkl"])
+@pytest.mark.parametrize("ending", ["bin", "pt", "pkl", "sft", "gguf"])
 def test_weights_that_are_no_model_are_not_cleared(scratch: Scratch, start: Start, ending: str) -> None:
     scratch.write(f"new/encoder.{ending}", b"x" * 70_000)
     scratch.commit("weights")
