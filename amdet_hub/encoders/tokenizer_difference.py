@@ -86,6 +86,7 @@ def compare_tokenizers(
     if differing and reference is not None and against is not None:
         facts = read_facts(reference.source, against, reference.folders[against])
         baseline = Baseline(facts, reference.encoder.config, captions, known)
+    unknown = (NOT_COMPARED,) if reference is not None or has_clip_vocabulary(config) else ()
     moves = []
     for folder in suspect.folders:
         difference = TokenizerDifference()
@@ -94,15 +95,12 @@ def compare_tokenizers(
             if folder in differing:
                 facts = read_facts(suspect.source, folder, suspect.folders[folder])
                 comparison = Comparison(facts, suspect.identities(folder), config, special)
-                clean = baseline or family_baseline(facts, config, captions)
-                unknown = (NOT_COMPARED,) if reference is not None or has_clip_vocabulary(config) else ()
-                difference = (
-                    comparison.against(clean, followed)
-                    if clean is not None
-                    else TokenizerDifference(settings=(*unknown, *comparison.moved_specials()))
-                )
+                if clean := baseline or family_baseline(facts, config, captions):
+                    difference = comparison.against(clean, followed)
+                else:
+                    difference = TokenizerDifference(settings=(*unknown, *comparison.moved_specials()))
         except BadRepository as error:
             difference = TokenizerDifference(settings=(f"{error.path}: it cannot be compared",))
-        found |= difference
         moves.append(difference.moved)
+        found |= difference
     return found | TokenizerDifference(settings=tuple(disagreement(moves)))
