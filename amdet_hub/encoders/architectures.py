@@ -23,14 +23,15 @@ _CLASS_OF_TYPE: Mapping[str, str] = {
     **{kind: f"{prefix}Model" for kind, prefix in _CLASS_PREFIX.items()},
     **{f"{kind}_text_model": f"{prefix}TextModel" for kind, prefix in _CLASS_PREFIX.items()},
 }
-# Classes whose text tower can be scanned.
-TEXT_CLASSES = (
-    *_CLASS_OF_TYPE.values(),
-    "CLIPTextModelWithProjection",
-    "CLIPSegForImageSegmentation",
-    "OwlViTForObjectDetection",
-    "Owlv2ForObjectDetection",
-)
+# Classes whose text tower can be scanned -> the `model_type` of their configuration.
+TYPE_OF_CLASS: Mapping[str, str] = {
+    **{class_name: model_type for model_type, class_name in _CLASS_OF_TYPE.items()},
+    "CLIPTextModelWithProjection": "clip_text_model",
+    "CLIPSegForImageSegmentation": "clipseg",
+    "OwlViTForObjectDetection": "owlvit",
+    "Owlv2ForObjectDetection": "owlv2",
+}
+TEXT_CLASSES = tuple(TYPE_OF_CLASS)
 
 _BERT_LIKE = "bidirectional and pooled at its first token, for which there is no detector here"
 _UNSUPPORTED = {
@@ -87,7 +88,8 @@ def classify_config(data: Mapping[str, Any], declared_class: str | None) -> tupl
             "not-clip-family",
             f"{named} is not CLIP-family, not scanned" if named else "a config.json that names no model",
         )
-    if class_name not in ("", *TEXT_CLASSES) or (model_type and not known_type):
+    own_type = TYPE_OF_CLASS.get(class_name, model_type)  # a text class reads the configuration of both towers too
+    if class_name not in ("", *TEXT_CLASSES) or model_type not in ("", own_type, own_type.removesuffix("_text_model")):
         return named, "unsupported-architecture", f"{named} with a {model_type} configuration, not supported"
     parts = (part for part in (data, data.get("text_config")) if isinstance(part, Mapping))
     if any(part.get("quantization_config") is not None for part in parts):

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from amdet_hub.encoders.architectures import classify_config
+from amdet_hub.encoders.architectures import TYPE_OF_CLASS, classify_config
 from amdet_hub.encoders.file_identity import brings_no_tokenizer
 from amdet_hub.encoders.key_layouts import MAX_TOWERS, TowerLayout, find_towers, wanted_names
 from amdet_hub.encoders.openclip import OPENCLIP_CONFIG, UnsupportedTower, openclip_tower
@@ -17,8 +17,8 @@ from amdet_hub.encoders.tokenizer_files import tokenizer_files
 from amdet_hub.encoders.tower_config import (
     FAMILY_OF_MODEL_TYPE,
     inferred_config,
-    pooled_id,
     projection_size,
+    same_if_pooled_alike,
     tower_config,
 )
 from amdet_hub.encoders.weight_files import WeightSet, check_tower, folder_of, join
@@ -50,7 +50,8 @@ def towers_in(weights: WeightSet) -> tuple[TowerLayout, ...]:
 def declared_tower(data: Mapping[str, Any], label: str, weights: WeightSet, layout: TowerLayout) -> TowerConfig:
     """The tower that the transformers `config.json` beside its weights describes. Raises: BadRepository."""
     path = join(folder_of(weights.path), "config.json")
-    family = FAMILY_OF_MODEL_TYPE.get(str(data.get("model_type")), "siglip" if label.startswith("Siglip") else "clip")
+    data = {"model_type": TYPE_OF_CLASS[label], **data}
+    family = FAMILY_OF_MODEL_TYPE[str(data["model_type"])]
     return tower_config(data, path, family, projection_dim=projection_size(weights.tensors, layout))
 
 
@@ -141,10 +142,7 @@ def without_duplicates(
     duplicates: list[SkippedScan] = []
     for encoder in encoders:
         digests = tuple(f.sha256 for f in encoder.weight_files)
-        config = encoder.config
-        # ids that only frame prompts do not make another encoder; the pooling rule (eos) does, but the largest id is
-        # the vocabulary's last
-        config = dataclasses.replace(config, bos_token_id=0, pad_token_id=0, eos_token_id=pooled_id(config))
+        config = same_if_pooled_alike(encoder.config)
         key: Any = (digests, config, encoder.key_layout, encoder.prefix) if all(digests) else object()
         alike = distinct.setdefault(key, [])
         if first := next((e for e in alike if brings_no_tokenizer(encoder, e, source)), None):

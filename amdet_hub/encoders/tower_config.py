@@ -1,13 +1,14 @@
 """From a repository's `config.json` (or tensor shapes alone) to a checked `TowerConfig`. Standard library only.
 
 Copies allow-listed keys after checking type and range, and fills in the defaults of transformers' config classes.
-Everything else is ignored (`auto_map`, `_attn_implementation`, ...) or refused (`quantization_config`,
-`transformers_weights`, `configuration_files`).
+Everything else is ignored (`auto_map`, ...) or refused (`quantization_config`, `transformers_weights`, ...). Where two
+classes that may take the file would read two towers in it, it is refused.
 
 Source: transformers 5.23 `CLIPTextConfig`, `CLIPConfig.__post_init__` (`text_config_dict`), `SiglipTextConfig`;
-compared in the tests.
+compared in tests/differential/configurations.py.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,17 @@ FAMILY_OF_MODEL_TYPE: Mapping[str, Family] = _KINDS | {f"{kind}_text_model": f f
 # `OwlViTTextTransformer` of transformers 5.23.
 _POOLED_AT_LARGEST = ("xclip", "owlvit", "owlv2")
 _SHORT_QUERIES = ("owlvit", "owlv2")
+# Models whose class of both towers lets `text_config_dict` win, its own defaults included.
+_READ_OLDER = ("clip", "clipseg", "xclip")
+# Keys that steer transformers itself, and the one value that changes nothing. `PreTrainedConfig` sets any key as an
+# attribute of itself, its own `attribute_map` of names included.
+_STEERING: Mapping[str, Any] = {
+    "attribute_map": {},
+    "configuration_files": [],
+    "fusion_config": None,
+    "per_layer_config": None,
+    "transformers_weights": "model.safetensors",
+}
 # Positions of OWL-ViT's and OWLv2's text towers where the config leaves them out. Source: `OwlViTTextConfig`.
 _SHORT_POSITIONS = 16
 
@@ -65,6 +77,7 @@ _SIGLIP_DEFAULTS: Mapping[str, Any] = {
     "layer_norm_eps": 1e-6,
     "projection_size": None,
 }
+_DEFAULTS: Mapping[Family, Mapping[str, Any]] = {"clip": _CLIP_DEFAULTS, "siglip": _SIGLIP_DEFAULTS}
 # Inclusive caps, several times the largest real tower (bigG: 1280 x 32): a config costs little before its weights.
 _RANGES: Mapping[str, tuple[int, int]] = {
     "vocab_size": (2, 2_000_000),
@@ -95,16 +108,55 @@ def tower_config(data: Mapping[str, Any], path: str, family: Family, *, projecti
             meaningless default.
 
     Raises:
-        BadRepository: a value has the wrong type or is out of range; `transformers_weights` names another weight file.
+        BadRepository: a value has the wrong type or is out of range; two classes that take the file read two towers;
+            a key steers transformers itself.
     """
-    for part in (data, data.get("text_config")):
-        if isinstance(part, Mapping) and part.get("transformers_weights") not in (None, "model.safetensors"):
-            raise BadRepository(
-                path, f"'transformers_weights' redirects loading to {str(part['transformers_weights'])[:80]!r}"
-            )
-    if data.get("configuration_files"):
-        raise BadRepository(path, "'configuration_files' has versions of transformers read other configurations")
-    values = _text_values(data, path, family)
+    readings = _readings(data, path)
+    found = [_tower(part, data, path, family, projection_dim) for part in readings]
+    for part in (data, *readings):
+        _check_steering(part, path)
+    first, *others = [same_if_pooled_alike(config) for config in found]
+    differing = {key for other in others for key, value in vars(other).items() if value != vars(first)[key]}
+    require(not differing, path, f"two classes of transformers read two text towers in it: {sorted(differing)[:3]}")
+    return found[0]
+
+
+def same_if_pooled_alike(config: TowerConfig) -> TowerConfig:
+    """The config without what changes no feature: the ids that frame prompts, and two names of one pooling rule."""
+    return dataclasses.replace(config, bos_token_id=0, pad_token_id=0, eos_token_id=pooled_id(config))
+
+
+def _readings(data: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
+    """What the text class, and the class of both towers or AutoModel, each take the text tower's values from.
+
+    Source: `PreTrainedConfig.from_pretrained` and `CLIPConfig.__post_init__` of transformers 5.23.
+    """
+    model_type = str(data.get("model_type", ""))
+    kind = model_type.removesuffix("_text_model")
+    text, older = (_object_or_none(data, key, path) for key in ("text_config", "text_config_dict"))
+    part = data if text is None else text
+    own = [v for v in part.values() if isinstance(v, Mapping) and v.get("model_type") == f"{kind}_text_model"]
+    redirected = bool(own) and part.get("model_type", f"{kind}_text_model") != f"{kind}_text_model"
+    both = older if older is not None and kind in _READ_OLDER else text or {}
+    loadable = text is not None or "text_config" not in data
+    return [
+        *([own[-1] if redirected else part] if loadable else []),
+        both if model_type in _KINDS else data,
+    ]
+
+
+def _check_steering(part: Mapping[str, Any], path: str) -> None:
+    """Refuse what makes transformers load other weights or compute otherwise than its classes do by themselves."""
+    steers = {key: part[key] for key in _STEERING if key in part and part[key] not in (None, _STEERING[key])}
+    steers |= {key: part[key] for key in ("attn_implementation", "_attn_implementation") if "/" in str(part.get(key))}
+    steers |= {"is_causal": None} if part.get("is_causal", True) is not True else {}
+    require(not steers, path, f"{str(steers)[:120]} has transformers load or compute something else")
+
+
+def _tower(
+    part: Mapping[str, Any], data: Mapping[str, Any], path: str, family: Family, projection_dim: int | None
+) -> TowerConfig:
+    values = _text_values(part, str(data.get("model_type", "")), family)
     sizes = {key: whole_number(values[key], key, low, high, path) for key, (low, high) in _RANGES.items()}
     width, heads, activation = sizes["hidden_size"], sizes["num_attention_heads"], values["hidden_act"]
     require(width % heads == 0, path, f"hidden_size {width} is not a multiple of {heads} heads")
@@ -213,25 +265,11 @@ def siglip_ids(vocab_size: int) -> tuple[int, int, int]:
     return (1, 1, 0) if vocab_size >= GEMMA_VOCABULARY else (1, 1, 1)
 
 
-def _text_values(data: Mapping[str, Any], path: str, family: Family) -> dict[str, Any]:
-    defaults = _SIGLIP_DEFAULTS if family == "siglip" else _CLIP_DEFAULTS
-    model_type = str(data.get("model_type", ""))
+def _text_values(part: Mapping[str, Any], model_type: str, family: Family) -> dict[str, Any]:
     kind = model_type.removesuffix("_text_model")
+    values = {key: part.get(key, default) for key, default in _DEFAULTS[family].items()}
     if kind in _SHORT_QUERIES:
-        defaults = {**defaults, "max_position_embeddings": _SHORT_POSITIONS}
-    nested = "text_config" in data or model_type in _KINDS  # it wins (PreTrainedConfig.from_pretrained)
-    text = (_object_or_none(data, "text_config", path) or {}) if nested else data
-    values = {key: text.get(key, default) for key, default in defaults.items()}
-    older = _object_or_none(data, "text_config_dict", path)
-    if older is not None:
-        # CLIPModel reads it as a whole, its own defaults included (CLIPConfig.__post_init__); CLIPTextModel does not.
-        # OpenAI's files leave the ids out of it: their end token is CLIP's last one in either form.
-        read = {key: older.get(key, default) for key, default in defaults.items()}
-        ends = read.get("eos_token_id"), values.get("eos_token_id")  # SigLIP has none
-        same_end = ends == (defaults.get("eos_token_id"), LEGACY_EOS) and read["vocab_size"] == defaults["vocab_size"]
-        framing = ("bos_token_id", "pad_token_id", *(["eos_token_id"] if same_end else []))
-        differing = [key for key in defaults if read[key] != values[key] and key not in framing]
-        require(not differing, path, f"'text_config_dict' states another {differing[:1]} than what it stands beside")
+        values["max_position_embeddings"] = part.get("max_position_embeddings", _SHORT_POSITIONS)
     if kind in _POOLED_AT_LARGEST:
         values["eos_token_id"] = LEGACY_EOS
     return values

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from amdet_hub.encoders.file_identity import brings_no_tokenizer
-from amdet_hub.encoders.tower_config import pooled_id
+from amdet_hub.encoders.tower_config import same_if_pooled_alike
 from amdet_hub.families import TowerShape
 from amdet_hub.records import RepoSource, ResolvedEncoder, SkippedScan, TowerConfig
 
@@ -64,7 +64,4 @@ def reads_alike(encoder: ResolvedEncoder, earlier: ResolvedEncoder, source: Repo
 
 
 def _reading(config: TowerConfig) -> TowerConfig:
-    """The config without what only frames prompts, and with legacy end-of-text ids spelled out."""
-    return dataclasses.replace(
-        config, bos_token_id=0, pad_token_id=0, projection_dim=None, eos_token_id=pooled_id(config)
-    )
+    return dataclasses.replace(same_if_pooled_alike(config), projection_dim=None)

@@ -125,16 +125,41 @@ def test_bad_values_are_named(key: str, value: Any) -> None:
         {"model_type": "clip", "text_config": {"hidden_act": "gelu"}, "text_config_dict": {}},
         {"model_type": "clip", "text_config": {}, "text_config_dict": {"num_hidden_layers": 1}},
         {"model_type": "clip", "text_config": {"eos_token_id": 5}, "text_config_dict": {"eos_token_id": 2}},
-        {"model_type": "clip_text_model", "text_config_dict": {"num_hidden_layers": 1}},
+        {"model_type": "clip", "num_attention_heads": 4},
+        {"model_type": "clip_text_model", "num_attention_heads": 4, "text_config": {}},
+        {
+            "model_type": "clip",
+            "text_config": {"model_type": "x", "y": {"model_type": "clip_text_model"}, "num_attention_heads": 4},
+        },
     ],
 )
 def test_two_configurations_that_two_classes_read_are_refused(data: dict[str, Any]) -> None:
-    with pytest.raises(BadRepository, match="text_config_dict"):
+    with pytest.raises(BadRepository, match="two classes of transformers"):
         tower_config(data, "config.json", "clip", projection_dim=None)
-    with pytest.raises(BadRepository, match="text_config_dict"):
-        tower_config(
-            {"model_type": "siglip", "text_config_dict": {"num_hidden_layers": 1}}, "c", "siglip", projection_dim=None
-        )
+
+
+@pytest.mark.parametrize(
+    "steering",
+    [
+        {"attribute_map": {"num_attention_heads": "n_heads"}, "n_heads": 4},
+        {"is_causal": False},
+        {"is_causal": None},
+        {"per_layer_config": {"0": {"layer_norm_eps": 0.5}}},
+        {"fusion_config": {"patch_embeddings": True}},
+        {"attn_implementation": "org/kernel"},
+        {"_attn_implementation": {"text_config": "org/kernel"}},
+    ],
+)
+def test_keys_that_change_how_transformers_computes_are_refused(steering: dict[str, Any]) -> None:
+    """`PreTrainedConfig` takes any key as an attribute of itself, and its models read more of them than they name."""
+    for data in ({"model_type": "clip", "text_config": steering}, {"model_type": "clip_text_model", **steering}):
+        with pytest.raises(BadRepository, match="something else"):
+            tower_config(data, "config.json", "clip", projection_dim=None)
+
+
+def test_a_causal_mask_and_an_older_configuration_that_is_not_read_change_nothing() -> None:
+    data = {"model_type": "siglip_text_model", "is_causal": True, "text_config_dict": {"num_hidden_layers": 1}}
+    assert tower_config(data, "config.json", "siglip", projection_dim=None).num_hidden_layers == 12
 
 
 def test_an_older_configuration_may_leave_ids_out() -> None:
