@@ -4,10 +4,12 @@ A row is trusted because at least three independent public projects state the sa
 revision, and because the scanner compares what it downloads with that sha256. A row says nothing of its owner's
 present `main` branch.
 
-Left out on purpose: OpenAI ViT-B/32 and B/16 (their main branches hold pickles only, and the safetensors copy of B/32
-rests on one or two sources), OpenCLIP's ViT-B/32 and CLIPSeg (their towers share a shape with others that were trained
-apart), SigLIP large and multilingual, Stable Diffusion 3.x and MetaCLIP (no digest with three sources). For those a
-scan runs with `--reference`, or without a reference and says so.
+OpenAI's ViT-B/32 and B/16 share a shape and were trained apart: a row of theirs is taken where the suspect's file or
+card names it, and not by shape alone.
+
+Left out on purpose: OpenCLIP's ViT-B/32 and CLIPSeg (their towers share a shape with others that were trained apart),
+SigLIP large and multilingual, Stable Diffusion 3.x and MetaCLIP (no digest with three sources). For those a scan runs
+with `--reference`, or without a reference and says so.
 
 Source of every row: pinned-download manifests, model registries and LFS pointer files of public projects, counted in
 `confidence`.
@@ -15,7 +17,7 @@ Source of every row: pinned-download manifests, model registries and LFS pointer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from amdet_hub.config_stages import Thresholds
@@ -156,7 +158,7 @@ class TrustedReference:
     Attributes:
         repo_id: repository on the Hub.
         revision: pinned commit, 40 hex digits.
-        path: the safetensors file.
+        path: the weight file.
         sha256: of the whole file, 64 hex digits.
         size_bytes: of the whole file.
         component: "" for a plain model, else the pipeline component or the file name, as in
@@ -166,6 +168,8 @@ class TrustedReference:
         dtype: stored dtype, "F32", "F16" or "BF16".
         confidence: how many independent public projects state this sha256.
         source: where the row was read from.
+        by_name_only: another tower of this shape was trained apart, so that the shape alone does not tell which of
+            the two a suspect comes from.
     """
 
     repo_id: str
@@ -179,6 +183,7 @@ class TrustedReference:
     dtype: str
     confidence: int
     source: str
+    by_name_only: bool = False
 
     def fits(self, config: TowerConfig) -> bool:
         """Whether shape and activation are the same; of two stored projections the sizes must be, too."""
@@ -188,6 +193,7 @@ class TrustedReference:
 
 
 _CLIP_L = TowerShape("clip", 768, 12, 12, 77, 49_408, "quick_gelu")
+_CLIP_B = TowerShape("clip", 512, 12, 8, 77, 49_408, "quick_gelu")
 _SIGLIP_BASE = TowerShape("siglip", 768, 12, 12, 64, 32_000, "gelu_pytorch_tanh")
 _SIGLIP2_BASE = TowerShape("siglip", 768, 12, 12, 64, 256_000, "gelu_pytorch_tanh")
 _SIGLIP2_SO400M = TowerShape("siglip", 1152, 27, 16, 64, 256_000, "gelu_pytorch_tanh")
@@ -207,6 +213,34 @@ _ROWS = (
         source=(
             "mteb model registry; asset audits and SHA256SUMS lists; the size equals the exact layout of 592 tensors"
         ),
+    ),
+    TrustedReference(
+        repo_id="openai/clip-vit-base-patch32",
+        revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+        path="pytorch_model.bin",
+        sha256="a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+        size_bytes=605_247_071,
+        component="",
+        shape=_CLIP_B,
+        projection_dim=512,
+        dtype="F32",
+        confidence=5,
+        source="mteb model registry; exporter evidence table with size and digest; pinned-file contract",
+        by_name_only=True,
+    ),
+    TrustedReference(
+        repo_id="openai/clip-vit-base-patch16",
+        revision="57c216476eefef5ab752ec549e440a49ae4ae5f3",
+        path="pytorch_model.bin",
+        sha256="ec89c7b09c749a60aae3c9cd910516f24b58214a7df060b48962d14c469cfbf0",
+        size_bytes=598_641_023,
+        component="",
+        shape=_CLIP_B,
+        projection_dim=512,
+        dtype="F32",
+        confidence=6,
+        source="mteb model registry; VLM training asset table with LFS digests; LTX adherence scorer pin",
+        by_name_only=True,
     ),
     TrustedReference(
         repo_id="stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -404,27 +438,31 @@ def all_trusted() -> tuple[TrustedReference, ...]:
     return _ROWS
 
 
-def trusted_reference(config: TowerConfig) -> TrustedReference | None:
+def trusted_reference(config: TowerConfig, claims: Collection[str] = ()) -> TrustedReference | None:
     """The trusted clean encoder to compare a suspect of this shape with, None when the shape is not known.
 
+    `claims` are the bases that the suspect's card names: they only choose among rows that fit and are trusted anyway.
+
     Preferred in this order: a stored projection exactly where the suspect has one, float32 (a half-precision suspect
-    can equal a float32 reference cast down, never the reverse), the smaller download in steps of 10 MB, the row with
-    more sources.
+    can equal a float32 reference cast down, never the reverse), a base that the card names, the smaller download in
+    steps of 10 MB, the row with more sources.
 
     The match is by shape: several SigLIP checkpoints share one shape and were trained apart, so that a different tower
     need not mean that someone changed it. `trusted_file` settles the case that a suspect's file is itself a trusted
     one.
     """
 
-    def preference(row: TrustedReference) -> tuple[bool, bool, int, int]:
+    def preference(row: TrustedReference) -> tuple[bool, bool, bool, int, int]:
         return (
             (row.projection_dim is None) != (config.projection_dim is None),
             row.dtype != "F32",
+            row.repo_id not in claims,
             row.size_bytes // 10_000_000,
             -row.confidence,
         )
 
-    return min((row for row in _ROWS if row.fits(config)), key=preference, default=None)
+    fitting = (r for r in _ROWS if r.fits(config) and (r.repo_id in claims or not r.by_name_only))
+    return min(fitting, key=preference, default=None)
 
 
 def trusted_file(sha256: str) -> TrustedReference | None:

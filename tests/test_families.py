@@ -31,7 +31,7 @@ def test_rows_are_well_formed() -> None:
         assert re.fullmatch(r"[0-9a-f]{40}", row.revision)
         assert re.fullmatch(r"[0-9a-f]{64}", row.sha256)
         assert re.fullmatch(r"[\w.-]+/[\w.-]+", row.repo_id)
-        assert row.path.endswith(".safetensors")
+        assert row.path.endswith((".safetensors", ".bin"))
         assert row.path.startswith(row.component)
         assert row.size_bytes > 10**8
         assert row.confidence >= 3
@@ -93,6 +93,30 @@ def test_a_suspect_gets_the_reference_of_its_shape(suspect: TowerConfig, repo_id
 )
 def test_another_shape_gets_none(change: dict[str, object]) -> None:
     assert trusted_reference(config(**change)) is None  # type: ignore[arg-type]
+
+
+OPENAI_B = [row for row in all_trusted() if row.repo_id.startswith("openai/clip-vit-base-patch")]
+
+
+def test_two_towers_of_one_shape_are_told_apart_by_the_card_and_not_by_the_shape() -> None:
+    """OpenAI's ViT-B/32 and B/16 were trained apart: the other one would be no reference at all."""
+    assert [row.repo_id[-2:] for row in OPENAI_B] == ["32", "16"]
+    assert all(row.by_name_only and row.path == "pytorch_model.bin" for row in OPENAI_B)
+    for row in OPENAI_B:
+        for projection in (512, None):
+            suspect = config(width=512, heads=8, projection=projection)
+            assert trusted_reference(suspect, [row.repo_id]) is row
+            assert trusted_reference(suspect, ["someone/else"]) is None
+
+
+def test_a_card_chooses_among_rows_that_fit_and_no_others() -> None:
+    siglip = config("siglip", positions=64, vocab=32000, act="gelu_pytorch_tanh", projection=768)
+    for repo_id in ("google/siglip-base-patch16-224", "google/siglip-base-patch16-256"):
+        row = trusted_reference(siglip, ["someone/else", repo_id])
+        assert row is not None
+        assert row.repo_id == repo_id
+    for claim in ("openai/clip-vit-base-patch32", "black-forest-labs/FLUX.1-dev"):
+        assert trusted_reference(config(projection=768), [claim]) == trusted_reference(config(projection=768))
 
 
 def test_a_projection_of_another_size_does_not_fit() -> None:

@@ -26,6 +26,8 @@ def fetch_file(
         BadRepository: the header is malformed.
         HubError: the file could not be fetched.
     """
+    if whole_files:
+        source.fetch(file.path, progress)  # first, so that the table is that of the file whose sha256 was checked
     header = read_table(source, file.path, partial(wanted_names, resolved))
     wanted = _wanted(resolved, header)
     if whole_files or not wanted:

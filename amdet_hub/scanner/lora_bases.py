@@ -111,7 +111,8 @@ def _in_repository(
 
 def _trusted(adapter: LoraFile, settings: HubSettings) -> tuple[ResolvedEncoder, RepoSource] | None:
     lora = adapter.lora
-    rows = [r for r in all_trusted() if r.shape.hidden_size == lora.width and r.shape.num_hidden_layers == lora.layers]
+    wanted = (lora.width, lora.layers, False)
+    rows = [r for r in all_trusted() if (r.shape.hidden_size, r.shape.num_hidden_layers, r.by_name_only) == wanted]
     for row in sorted(rows, key=lambda r: (r.component != lora.component, r.dtype != "F32", -r.confidence)):
         try:
             encoders, source = trusted_encoders(row, settings)

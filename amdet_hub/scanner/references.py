@@ -3,8 +3,8 @@
 Torch-free; fetches no weights.
 
 In this order: the one the user names; the trusted base of the same family and dimensions (`amdet_hub.families`, pinned
-revision and sha256); the base model that the suspect's own card claims; none. A claim is the suspect's author's word,
-and is reported as such.
+revision and sha256), of several the one that the card names; the base model that the suspect's own card claims; none.
+A claim is the suspect's author's word, and is reported as such.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def choose_reference(
         return _merged_onto(base, source, named)
     if named is not None:
         return _named(suspect, named, settings)
-    row = _trusted_itself(suspect) or trusted_reference(suspect.config)
+    row = _trusted_itself(suspect) or trusted_reference(suspect.config, source.snapshot.base_models)
     missing = "no trusted base of these dimensions is known"
     if row is not None:
         try:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load
 
 from amdet_hub import families
 from amdet_hub import verdict as kinds
 from amdet_hub.encoders.discovery import find_encoders
-from amdet_hub.errors import ConfigError, RepoNotFound
+from amdet_hub.errors import ConfigError, HubError, RepoNotFound
 from amdet_hub.families import TowerShape, TrustedReference
 from amdet_hub.hub import HubSettings, open_source, parse_target
 from amdet_hub.records import Lineage, Monitor, ScanReport
 from amdet_hub.testing import LocalHub
+from amdet_hub.testing.local_hub.faults import _Rule
+from amdet_hub.testing.local_hub.messages import HubResponse
 from amdet_hub.testing.models import tiny_clip, tiny_pipeline
 from amdet_hub.testing.models.layouts import tiny_openclip
+from tests.encoders.folder_source import saved
 from tests.scanner.conftest import Scan
 
 
@@ -125,6 +129,89 @@ def test_a_trusted_file_is_held_against_itself_and_not_against_another_of_its_sh
     assert report.results[0].reference.repo_id == "org/sibling"
     assert immediate(report)
     assert scan("org/base", settings=online).results[0].reference.repo_id == "org/base"
+
+
+@pytest.fixture
+def pickled_base(
+    hub: LocalHub, online: HubSettings, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> TrustedReference:
+    """The row of a repository that holds a pickle only, as OpenAI's ViT-B/32 does; another tower has its shape."""
+    files = {path.name: path.read_bytes() for path in (models / "clip").iterdir()}
+    weights = saved(dict(sorted(load(files.pop("model.safetensors")).items())))
+    hub.add_model("org/pickled", {**files, "pytorch_model.bin": weights})
+    row = trusted_row(hub, online, repo_id="org/pickled", path="pytorch_model.bin")
+    apart = trusted_row(hub, online, repo_id="org/base")
+    rows = (
+        dataclasses.replace(apart, sha256="0" * 64, by_name_only=True),
+        dataclasses.replace(row, by_name_only=True),
+    )
+    monkeypatch.setattr(families, "_ROWS", rows)
+    return row
+
+
+def answering(content: bytes, *, status: int) -> Callable[[HubResponse], bool]:
+    """A fault: whole files (200) or ranges (206) are those of another file."""
+
+    def change(response: HubResponse) -> bool:
+        response.body = content if response.status == status else response.body
+        return response.status == status
+
+    return change
+
+
+def test_a_pickle_is_a_trusted_reference_and_is_fetched_whole(
+    scan: Scan, hub: LocalHub, online: HubSettings, models: Path, pickled_base: TrustedReference
+) -> None:
+    report = scan(claiming(hub, models, "org/pickled"), settings=online)  # the same tower, as safetensors
+    (result,) = report.results
+    assert immediate(report)
+    assert (result.reference.trust, result.reference.repo_id) == ("trusted", "org/pickled")
+    assert result.reference.tower_digest == result.tower_digest
+    assert [r for r in hub.requests if r.path.endswith("pytorch_model.bin") and r.method == "GET" and r.range is None]
+    again = scan("org/pickled", settings=online)
+    assert immediate(again)
+    assert again.results[0].tower_digest == result.tower_digest
+
+
+def test_what_was_made_of_a_trusted_pickle_is_scanned_against_it(
+    scan: Scan, hub: LocalHub, online: HubSettings, models: Path, pickled_base: TrustedReference
+) -> None:
+    (changed,) = scan(claiming(hub, models, "org/pickled", "changed"), settings=online).results
+    assert (changed.reference.trust, changed.reference.repo_id) == ("trusted", "org/pickled")
+    assert kinds.SWEEP in {e.kind for e in changed.evidence}
+    assert changed.verdict.confidence == "normal"
+
+
+def test_a_shape_alone_does_not_choose_between_towers_that_were_trained_apart(
+    scan: Scan, hub: LocalHub, online: HubSettings, models: Path, pickled_base: TrustedReference
+) -> None:
+    assert scan(models / "clip", settings=online).results[0].reference.trust == "none"
+
+
+def test_a_pickle_that_is_not_the_pinned_one_is_no_trusted_reference(
+    scan: Scan, hub: LocalHub, online: HubSettings, models: Path, pickled_base: TrustedReference
+) -> None:
+    """The ranges that its table is read by are right, and another file is sent where it is asked for whole."""
+    other = saved(load((models / "changed" / "model.safetensors").read_bytes()))
+    hub._add(_Rule("pytorch_model.bin", None, change=answering(other, status=200)))
+    target = claiming(hub, models, "org/pickled", "changed")
+    with pytest.raises(HubError, match="damaged"):
+        scan(target, settings=online)
+
+
+def test_the_table_of_a_pinned_pickle_is_read_from_the_file_that_was_checked(
+    scan: Scan, hub: LocalHub, online: HubSettings, models: Path, pickled_base: TrustedReference
+) -> None:
+    """A Hub that answers ranges with another file, whose table exchanges two tensors, moves nothing."""
+    tensors = sorted(load((models / "clip" / "model.safetensors").read_bytes()).items())
+    at = "text_model.encoder.layers.0.self_attn"
+    exchange = {f"{at}.q_proj.weight": f"{at}.k_proj.weight", f"{at}.k_proj.weight": f"{at}.q_proj.weight"}
+    forged = saved({exchange.get(name, name): tensor for name, tensor in tensors})
+    assert len(forged) == pickled_base.size_bytes
+
+    hub._add(_Rule("pytorch_model.bin", None, change=answering(forged, status=206)))
+    report = scan(claiming(hub, models, "org/pickled"), settings=online)
+    assert immediate(report)
 
 
 def test_an_openclip_repository_is_the_trusted_reference_of_a_tower_in_another_layout(
