@@ -12,6 +12,8 @@ from amdet_hub.records import TowerConfig
 
 TOKEN_EMBEDDING = "embeddings.token_embedding.weight"
 POSITION_EMBEDDING = "embeddings.position_embedding.weight"
+# LongCLIP's second table, as far as the tower is loaded: its rows become those of the first.
+SECOND_POSITIONS = "embeddings.position_embedding_res.weight"
 POSITION_IDS = "embeddings.position_ids"
 PROJECTION = "text_projection.weight"
 

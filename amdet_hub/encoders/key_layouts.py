@@ -7,10 +7,14 @@ dot: `cond_stage_model.transformer.text_model.` in a Stable Diffusion 1 checkpoi
 towers.
 
 Each canonical tensor is a `TensorSlice` of one stored tensor, and nothing else is needed: what to fetch, what to
-check, what to load.
+check, what to load. One is not: LongCLIP's own checkpoints have OpenCLIP's names and two tables of positions, of which
+its code takes the first 20 rows and the others ("longclip"). Loaders that do not know the second table take the first
+whole ("openclip"): such a file holds two towers.
 
-Source: open_clip 3.3 `transformer.py` (`ResidualAttentionBlock`, `TextTransformer`) on `torch.nn.MultiheadAttention`;
-transformers 5.23 `models/clip/modeling_clip.py`; the key prefixes of diffusers 0.42 `loaders/single_file_utils.py`.
+Source: Long-CLIP `model/model_longclip.py` (`mask1`, `mask2`); ComfyUI `utils.transformers_convert` for those that do
+not know it; open_clip 3.3 `transformer.py` (`ResidualAttentionBlock`, `TextTransformer`) on
+`torch.nn.MultiheadAttention`; transformers 5.23 `models/clip/modeling_clip.py`; the key prefixes of diffusers 0.42
+`loaders/single_file_utils.py`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -21,6 +25,7 @@ from amdet_hub.encoders.canonical_names import (
     POSITION_EMBEDDING,
     POSITION_IDS,
     PROJECTION,
+    SECOND_POSITIONS,
     TOKEN_EMBEDDING,
     tower_shapes,
 )
@@ -32,16 +37,22 @@ Part = Literal["whole", "transposed", "query", "key", "value"]
 # Text towers in one file; Stable Diffusion 3 checkpoints hold two of this kind.
 MAX_TOWERS = 8
 
+# Rows of LongCLIP's two tables of positions, and how many of the first are taken.
+LONG_POSITIONS, LONG_KEPT = 248, 20
+
 _MODEL = "text_model."
+_OPENCLIP_SIGNS = (
+    "token_embedding.weight",
+    "positional_embedding",
+    "transformer.resblocks.0.ln_1.weight",
+    "ln_final.weight",
+)
+_SECOND = "positional_embedding_res"
 # The tensors that tell a tower of a layout; what precedes the first is its prefix.
 _SIGNS: Mapping[KeyLayout, tuple[str, ...]] = {
     "transformers": (TOKEN_EMBEDDING,),
-    "openclip": (
-        "token_embedding.weight",
-        "positional_embedding",
-        "transformer.resblocks.0.ln_1.weight",
-        "ln_final.weight",
-    ),
+    "longclip": (*_OPENCLIP_SIGNS, _SECOND),
+    "openclip": _OPENCLIP_SIGNS,
 }
 _OPENCLIP_ROOTS = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
 # The contrastive loss's two scalars, which OpenCLIP stores beside the text tower's tensors.
@@ -94,7 +105,8 @@ class TowerLayout:
     @property
     def place(self) -> str:
         """Where in the file it lies, for people: `"conditioner.embedders.1.model"`; empty in the usual places."""
-        return "" if self == TowerLayout("openclip", "text.") else self.root.rstrip(".")
+        second = _SECOND if self.key_layout == "longclip" else ""
+        return "" if self == TowerLayout("openclip", "text.") else f"{self.root}{second}".rstrip(".")
 
     @property
     def buffers(self) -> tuple[str, ...]:
@@ -102,8 +114,13 @@ class TowerLayout:
         return (self.prefix + POSITION_IDS,) if self.key_layout == "transformers" else ()
 
     def slices(self, config: TowerConfig) -> dict[str, TensorSlice]:
-        """The slice that each canonical tensor of a tower is."""
-        return {name: self._slice(name, shape) for name, shape in tower_shapes(config).items()}
+        """The slice that each canonical tensor of a tower is, and LongCLIP's second table of positions."""
+        slices = {name: self._slice(name, shape) for name, shape in tower_shapes(config).items()}
+        if self.key_layout == "longclip":
+            table = (LONG_POSITIONS, config.hidden_size)
+            slices[POSITION_EMBEDDING] = TensorSlice(slices[POSITION_EMBEDDING].stored, table)
+            slices[SECOND_POSITIONS] = TensorSlice(self.prefix + _SECOND, table)
+        return slices
 
     def _slice(self, name: str, shape: tuple[int, ...]) -> TensorSlice:
         if self.key_layout == "transformers":
@@ -115,10 +132,11 @@ class TowerLayout:
 
     def claims(self, name: str) -> bool:
         """Whether a stored tensor says that it is a part of this tower, so that the config must describe it."""
-        if self.key_layout == "openclip":
+        if self.key_layout != "transformers":
             under = name.removeprefix(self.prefix)
             known = self.prefix == "text." or under.startswith(_OPENCLIP_ROOTS)
-            return name.startswith(self.prefix) and under not in _OPENCLIP_OUTSIDE and known
+            outside = (*_OPENCLIP_OUTSIDE, *([_SECOND] if self.key_layout == "openclip" else []))  # of another tower
+            return name.startswith(self.prefix) and under not in outside and known
         if self.root != self.prefix and name.startswith(self.prefix):
             return True
         # transformers would load flat names over those beside `text_model.`: two towers in one place are refused
@@ -137,7 +155,12 @@ def find_towers(names: Iterable[str]) -> tuple[TowerLayout, ...]:
     return tuple(
         sorted(
             found,
-            key=lambda t: (t.prefix not in (_MODEL, ""), t.prefix != _MODEL, t.key_layout == "openclip", t.prefix),
+            key=lambda t: (
+                t.prefix not in (_MODEL, ""),
+                t.prefix != _MODEL,
+                list(_SIGNS).index(t.key_layout),
+                t.prefix,
+            ),
         )
     )
 

@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.encoders.canonical_names import TOKEN_EMBEDDING, tower_shapes
+from amdet_hub.encoders.canonical_names import POSITION_EMBEDDING, SECOND_POSITIONS, TOKEN_EMBEDDING, tower_shapes
 from amdet_hub.encoders.clip import ClipTextEncoder
 from amdet_hub.encoders.digest import tower_digest
-from amdet_hub.encoders.key_layouts import Part, TowerLayout, wanted_names
+from amdet_hub.encoders.key_layouts import LONG_KEPT, Part, TowerLayout, wanted_names
 from amdet_hub.encoders.siglip import SiglipTextEncoder
 from amdet_hub.encoders.strict_json import require
 from amdet_hub.encoders.transfer import fetch_file
@@ -102,6 +102,8 @@ def load_tower(
     for name, tensor in stored.items():
         check_values(tensor, name, file_of[name])
     tensors = {name: _part(stored[piece.stored], piece.part) for name, piece in layout.slices(config).items()}
+    if (second := tensors.pop(SECOND_POSITIONS, None)) is not None:
+        tensors[POSITION_EMBEDDING] = torch.cat([tensors[POSITION_EMBEDDING][:LONG_KEPT], second[LONG_KEPT:]])
     return finished_tower(config, tensors, weights.path)
 
 

@@ -62,7 +62,7 @@ def undeclared_tower(source: RepoSource, weights: WeightSet, layout: TowerLayout
         UnsupportedTower: the config beside it asks for something that is not supported.
         BadRepository: a config, or the tensors, are broken.
     """
-    contained, openclip = layout.prefix.startswith(CONTAINERS), layout.key_layout == "openclip"
+    contained, openclip = layout.prefix.startswith(CONTAINERS), layout.key_layout != "transformers"
     beside = join(folder_of(weights.path), OPENCLIP_CONFIG)
     if openclip and not contained and source.snapshot.file(beside) is not None:
         config = openclip_tower(read_json_object(source, beside), beside, weights.tensors, layout)

@@ -213,6 +213,14 @@ def inferred_config(tensors: Mapping[str, TensorInfo], layout: TowerLayout, path
 
 
 # Names that tell V and D, the positions, the layers, the intermediate size, SigLIP's head; a norm of each layer.
+_OPENCLIP_SIZES = (
+    "token_embedding.weight",
+    "positional_embedding",
+    "transformer.resblocks.",
+    "transformer.resblocks.0.mlp.c_fc.weight",
+    "text_projection",
+    "ln_1",
+)
 _SIZES: Mapping[KeyLayout, tuple[str, ...]] = {
     "transformers": (
         TOKEN_EMBEDDING,
@@ -222,14 +230,8 @@ _SIZES: Mapping[KeyLayout, tuple[str, ...]] = {
         "head",
         "layer_norm1",
     ),
-    "openclip": (
-        "token_embedding.weight",
-        "positional_embedding",
-        "transformer.resblocks.",
-        "transformer.resblocks.0.mlp.c_fc.weight",
-        "text_projection",
-        "ln_1",
-    ),
+    "openclip": _OPENCLIP_SIZES,
+    "longclip": _OPENCLIP_SIZES,
 }
 
 
@@ -244,7 +246,7 @@ def matrix_shape(tensors: Mapping[str, TensorInfo], name: str, path: str) -> tup
 
 def projection_size(tensors: Mapping[str, TensorInfo], layout: TowerLayout) -> int | None:
     """The size of the pooled output of CLIP's stored projection, None where none is stored."""
-    openclip = layout.key_layout == "openclip"  # stored as D x P, and applied as x @ W
+    openclip = layout.key_layout != "transformers"  # stored as D x P, and applied as x @ W
     info = tensors.get(f"{layout.prefix}text_projection" if openclip else layout.root + PROJECTION)
     return info.shape[1 if openclip else 0] if info is not None and len(info.shape) == 2 else None
 

@@ -11,7 +11,7 @@ Family = Literal["clip", "siglip"]
 ReferenceTrust = Literal["trusted", "user", "declared", "none"]
 VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive", "nothing-to-scan"]
 Confidence = Literal["normal", "reduced"]
-KeyLayout = Literal["transformers", "openclip"]
+KeyLayout = Literal["transformers", "openclip", "longclip"]
 AdapterNaming = Literal["kohya", "diffusers", "peft"]
 # Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work.
 ProgressCallback = Callable[[str, int, int], None]

@@ -163,6 +163,7 @@ def sd15_with_everything(folder: Path) -> None:
     tiny_checkpoint(folder / "v1-5-pruned-emaonly.safetensors", kind="sd1")
 
 
+LONG = "encoders/test_longclip.py"
 SPLIT, OPENCLIP = "encoders/test_split.py", "encoders/test_openclip.py"
 SINGLE, RELATIVES, LORA = "encoders/test_single_files.py", "encoders/test_relatives.py", "encoders/test_lora.py"
 NO_T5 = (("not-clip-family", "T5EncoderModel is not CLIP-family"),)
@@ -200,7 +201,11 @@ CASES: dict[str, LayoutCase] = {
         "LongCLIP, original",
         "`longclip-L.pt`",
         longclip,
-        skipped=(("unreadable", "'positional_embedding_res' is not part of the tower"),),
+        (
+            Tower("longclip-L.pt:positional_embedding_res", key_layout="longclip"),
+            Tower("longclip-L.pt", key_layout="openclip"),
+        ),
+        proof=LONG,
     ),
     "siglip": LayoutCase("SigLIP", "`SiglipModel`", tiny_siglip, (Tower("", family="siglip"),), proof=SPLIT),
     "siglip2": LayoutCase(

@@ -307,8 +307,9 @@ OUTSIDE = (
         (TowerLayout("transformers", "clip.text_model."), ("clip.text_model.x", "clip.text_projection.weight")),
         (
             TowerLayout("openclip", ""),
-            ("transformer.x", "ln_final.bias", "text_projection", "positional_embedding_res"),
+            ("transformer.x", "ln_final.bias", "text_projection", "positional_embedding"),
         ),
+        (TowerLayout("longclip", ""), ("transformer.x", "positional_embedding", "positional_embedding_res")),
         (TowerLayout("openclip", "text."), ("text.cls_emb", "text.x")),
         (
             TowerLayout("openclip", "conditioner.embedders.1.model."),
@@ -319,7 +320,8 @@ OUTSIDE = (
 def test_what_a_tower_claims_and_what_it_leaves(tower: TowerLayout, inside: tuple[str, ...]) -> None:
     assert all(tower.claims(name) for name in inside)
     assert not any(
-        tower.claims(name) for name in (*OUTSIDE, tower.prefix + "logit_scale")[: 5 + (tower.key_layout == "openclip")]
+        tower.claims(name)
+        for name in (*OUTSIDE, tower.prefix + "logit_scale")[: 5 + (tower.key_layout != "transformers")]
     )
 
 

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load
@@ -22,7 +23,7 @@ from amdet_hub.testing import LocalHub
 from amdet_hub.testing.local_hub.faults import _Rule
 from amdet_hub.testing.local_hub.messages import HubResponse
 from amdet_hub.testing.models import tiny_clip, tiny_pipeline
-from amdet_hub.testing.models.layouts import tiny_openclip
+from amdet_hub.testing.models.layouts import openclip_tensors, tiny_openclip
 from tests.encoders.folder_source import saved
 from tests.scanner.conftest import Scan
 
@@ -326,6 +327,25 @@ def test_a_cast_of_the_reference_is_recognised_as_such(
     )
     assert result.lineage == Lineage("cast", dtype, "float32", n_rows=600)
     assert result.reference.tower_digest != result.tower_digest
+
+
+def test_longclips_two_tables_are_the_one_of_the_converted_file(scan: Scan, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"heads": 1, "hidden_act": "gelu", "legacy_eos": True}
+    tiny_clip(tmp_path / "converted", hidden_size=64, layers=1, positions=248, tokenizer=False, **options)
+    tensors = openclip_tensors(load((tmp_path / "converted" / "model.safetensors").read_bytes()))
+    first, second = tensors["positional_embedding"].clone(), tensors["positional_embedding"].clone()
+    first[20:], second[:20] = 0.5, 0.25  # the rows that LongCLIP's code does not take
+    both = saved(tensors | {"positional_embedding": first, "positional_embedding_res": second})
+    (tmp_path / "original").mkdir()
+    (tmp_path / "original" / "longclip-L.pt").write_bytes(both)
+    results = scan(tmp_path / "original", reference=tmp_path / "converted").results
+    identical = {
+        r.encoder.key_layout: r.verdict.code for r in results if r.lineage and r.lineage.relation == "identical"
+    }
+    assert len(results) == 2, "the first table alone is a tower too, which loaders take that know no second"
+    assert list(identical) == ["longclip"]
+    (converted,) = scan(tmp_path / "converted", reference=tmp_path / "converted").results
+    assert identical["longclip"] == converted.verdict.code
 
 
 def test_what_was_changed_is_in_the_report(scan: Scan, models: Path) -> None:
