@@ -17,7 +17,7 @@ EXIT_CODES = {"fresh": EXIT_OK, "forged": EXIT_DETECTED, "stale": EXIT_INCONCLUS
 EPILOG = """
 Answers:
   fresh    the section is what amdet-hub makes of the stored report, and the weights it speaks of are the present ones
-  stale    the weights have changed since
+  stale    a file that may hold weights, or a configuration, was added, changed or removed since
   forged   the section was altered, or speaks of weights the repository never had
   missing  there is no section
 

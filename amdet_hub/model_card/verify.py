@@ -24,7 +24,7 @@ from amdet_hub.model_card.render import (
     scanned_files,
     weights_digest,
 )
-from amdet_hub.records import RepoFile, RepoSnapshot, ScanReport, SkippedScan
+from amdet_hub.records import RepoFile, RepoSnapshot, ScanReport
 from amdet_hub.report import wording
 from amdet_hub.report.as_json import parse_report
 from amdet_hub.report.error_rates import MeasuredRates
@@ -32,6 +32,15 @@ from amdet_hub.report.escape import visible
 from amdet_hub.weight_formats import INDEXES, is_tokenizer_file, weight_format
 
 _MAX_NAMED = 8
+# Names of the configurations that decide what is loaded, and how.
+_CONFIGURATIONS = (
+    "config.json",
+    "adapter_config.json",
+    "open_clip_config.json",
+    "model_index.json",
+    "modular_model_index.json",
+    "modules.json",
+)
 
 
 @dataclass(frozen=True)
@@ -130,12 +139,12 @@ def _check_against(
     forged = _claims_against(section, report, then)
     if forged or then is None:
         return SectionStatus("forged", tuple(forged))
-    if stale := _changes(report, then, now):
+    if stale := _changes(then, now):
         return SectionStatus(
             "stale", (*stale, "the section speaks of other weights than the repository holds now: scan again")
         )
     reasons = [
-        f"the scanned weight files of commit {wording.short(then.commit_sha)} are those of"
+        f"the weight files and configurations of commit {wording.short(then.commit_sha)} are those of"
         f" {wording.short(now.commit_sha)}"
     ]
     if now.repo_id != report.snapshot.repo_id:
@@ -191,13 +200,9 @@ def _same_content(one: RepoFile, other: RepoFile) -> bool:
     return bool(one.blob_id) and one.blob_id == other.blob_id
 
 
-def _changes(report: ScanReport, then: RepoSnapshot, now: RepoSnapshot) -> list[str]:
-    """What differs between the two listings among the files that make the scanned encoders."""
-    paths = [file.path for file in scanned_files(report)] + [
-        path for skip in report.skipped if (path := _copied_file(skip, then))
-    ]
-    folders = {posixpath.dirname(path) for path in paths}
-    old, new = _watched(then, folders), _watched(now, folders)
+def _changes(then: RepoSnapshot, now: RepoSnapshot) -> list[str]:
+    """What differs between the two listings among the files that decide which towers load."""
+    old, new = _deciding(then), _deciding(now)
     found = [f"'{visible(path)}' is gone" for path in sorted(old.keys() - new.keys())]
     found += [f"'{visible(path)}' is new" for path in sorted(new.keys() - old.keys())]
     found += [
@@ -206,44 +211,25 @@ def _changes(report: ScanReport, then: RepoSnapshot, now: RepoSnapshot) -> list[
     return _named(found)
 
 
-def _copied_file(skip: SkippedScan, then: RepoSnapshot) -> str | None:
-    """The file of an encoder that was skipped as a copy of another one, which it need not be any more."""
-    if skip.reason != "duplicate":
-        return None
-    parts = skip.component.split(":")  # "file.safetensors:place of the tower in it"
-    return next((path for n in range(len(parts), 0, -1) if then.file(path := ":".join(parts[:n])) is not None), None)
-
-
 def _is_other(old: RepoFile, new: RepoFile) -> bool:
     if old.size_bytes != new.size_bytes:
         return True
-    if not _is_weight(old.path) and not ((old.blob_id and new.blob_id) or (old.sha256 and new.sha256)):
+    stated = (old.blob_id and new.blob_id) or (old.sha256 and new.sha256)
+    if not stated and weight_format(old.path, old.size_bytes) == "document":
         return False  # a small text file whose listing carries no id: nothing to compare
     return file_identity(old) != file_identity(new) and not _same_content(old, new)
 
 
-def _watched(snapshot: RepoSnapshot, folders: set[str]) -> dict[str, RepoFile]:
-    """The files that decide which encoder is loaded.
-
-    They are weights, configs and tokenizers of the scanned folders and of any other text encoder, and the pipeline's
-    index.
-    """
-    return {f.path: f for f in snapshot.files if f.path == "model_index.json" or _belongs(f.path, folders)}
-
-
-def _belongs(path: str, folders: set[str]) -> bool:
-    folder, name = posixpath.split(path)
-    if folder not in folders and not posixpath.basename(folder).startswith(("text_encoder", "tokenizer")):
-        return False
-    return (
-        is_tokenizer_file(name)
-        or name in ("config.json", "adapter_config.json", "open_clip_config.json")
-        or _is_weight(path)
-    )
-
-
-def _is_weight(path: str) -> bool:
-    return weight_format(path, 0) != "document" or path.lower().endswith(INDEXES)
+def _deciding(snapshot: RepoSnapshot) -> dict[str, RepoFile]:
+    """The files that decide what loads, in whatever folder: a scan looks at each, and some loader takes it."""
+    return {
+        f.path: f
+        for f in snapshot.files
+        if weight_format(f.path, f.size_bytes) != "document"
+        or f.path.lower().endswith(INDEXES)
+        or is_tokenizer_file(posixpath.basename(f.path))
+        or posixpath.basename(f.path) in _CONFIGURATIONS
+    }
 
 
 def _named(sentences: list[str]) -> list[str]:

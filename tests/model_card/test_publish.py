@@ -116,6 +116,31 @@ def test_new_weights_make_it_stale(hub: LocalHub, settings: HubSettings, report:
     assert state(hub, settings) == "fresh"
 
 
+@pytest.mark.parametrize(
+    "added",
+    [
+        {"old/clip.pt": b"a pickled tower"},
+        {"text_encoder_2/model.safetensors": WEIGHTS + b"!", "text_encoder_2/config.json": b"{}"},
+        {"config.json": b'{"model_type": "clip", "text_config": {"num_attention_heads": 2}}'},
+        {"clip-l.gguf": b"a format that is not read"},
+        {"adapter_config.json": b'{"base_model_name_or_path": "someone/else"}'},
+    ],
+)
+def test_what_a_loader_may_take_and_was_not_scanned_makes_it_stale(
+    hub: LocalHub, settings: HubSettings, report: ScanReport, added: dict[str, bytes]
+) -> None:
+    push_card(report, settings, direct=True)
+    assert state(hub, settings) == "fresh"
+    hub.commit("org/m", added, message="more")
+    assert state(hub, settings) == "stale"
+
+
+def test_what_holds_no_weights_leaves_it_fresh(hub: LocalHub, settings: HubSettings, report: ScanReport) -> None:
+    push_card(report, settings, direct=True)
+    hub.commit("org/m", {"docs/usage.md": b"# Usage\n", "samples/cat.png": b"png"}, message="describe")
+    assert state(hub, settings) == "fresh"
+
+
 def test_an_edited_section_is_forged(hub: LocalHub, settings: HubSettings, report: ScanReport) -> None:
     push_card(report, settings, direct=True)
     card = hub.read("org/m", "README.md")

@@ -48,7 +48,7 @@ def test_fresh_says_what_it_means() -> None:
 
 def test_fresh_after_a_readme_only_push_and_with_crlf() -> None:
     assert check(present=now(changed="README.md")).state == "fresh"
-    assert check(present=now(small("docs/notes.md"), weight("unet/model.safetensors"))).state == "fresh"
+    assert check(present=now(small("docs/notes.md"), small("vocab.json"), weight("x.png"))).state == "fresh"
     assert check(card_files(REPORT, b"# card\r\n\r\ntext\r\n")["README.md"]).state == "fresh"
 
 
@@ -93,6 +93,18 @@ def test_missing(card: bytes | None) -> None:
         (now(small("tokenizer/tokenizer.4.50.0.json")), "'tokenizer/tokenizer.4.50.0.json' is new"),
         (now(changed="text_encoder/config.json"), "'text_encoder/config.json' has changed"),
         (now(changed="model_index.json"), "'model_index.json' has changed"),
+        (now(weight("unet/model.safetensors")), "'unet/model.safetensors' is new"),  # it may hold a tower
+        (now(weight("clip_l.safetensors")), "'clip_l.safetensors' is new"),
+        (now(weight("old/clip.pt")), "'old/clip.pt' is new"),
+        (now(weight("0_CLIPModel/pytorch_model.bin")), "'0_CLIPModel/pytorch_model.bin' is new"),
+        (now(weight("clip-l.gguf")), "'clip-l.gguf' is new"),
+        (now(weight("onnx/text_model.onnx", 1000)), "'onnx/text_model.onnx' is new"),
+        (now(weight("weights", 1 << 20)), "'weights' is new"),  # no ending, and large enough to be some
+        (now(small("config.json")), "'config.json' is new"),
+        (now(small("modules.json")), "'modules.json' is new"),
+        (now(small("modular_model_index.json")), "'modular_model_index.json' is new"),
+        (now(small("style/adapter_config.json")), "'style/adapter_config.json' is new"),
+        (now(small("clip/pytorch_model.bin.index.json")), "'clip/pytorch_model.bin.index.json' is new"),
     ],
 )
 def test_stale(present: RepoSnapshot, words: str) -> None:
