@@ -145,6 +145,8 @@ def _narrowed(ref: RepoRef, revision: str | None, subfolder: str | None) -> Repo
         ),
     )
     ref = replace(ref, revision=ref.revision or revision, subfolder="" if ref.filename else ref.subfolder or subfolder)
+    if subfolder and ref.kind == "hub" and subfolder == ref.subfolder:  # a report says what was asked for by `raw`
+        ref = replace(ref, raw=f"hf://{ref.repo_id}{f'@{ref.revision}' if ref.revision else ''}/{subfolder}")
     if ref.revision is not None and _odd_revision(ref.revision):
         raise TargetError(ref.raw, "the revision is not a branch, tag or commit name")
     for part in (ref.subfolder, ref.filename or ""):

@@ -2,7 +2,7 @@
 
 Answered from listings, without a byte of weights.
 
-Knows: sections, reports and listings (paths, LFS sha256, git blob ids). Refuses to know: the Hub, and whether a
+Knows: sections, reports and listings (paths, LFS sha256, git blob ids). Asks no Hub, and refuses to know whether a
 verdict is true: a section can belong to these weights and still have been made by a scanner that lies. Only scanning
 again answers that, and every answer here says so.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from amdet_hub import __version__
-from amdet_hub.errors import CardError, ReportError
+from amdet_hub.errors import CardError, ReportError, TargetError
+from amdet_hub.hub.targets import parse_target
 from amdet_hub.model_card.edit import Section, body_digest, find_section
 from amdet_hub.model_card.render import (
     REPORT_JSON,
@@ -49,9 +50,9 @@ class SectionStatus:
 
     `reasons` are plain sentences, the deciding one first, with hostile text already `visible`.
 
-    "fresh": it belongs to the present weights (which does not make it true). "stale": the weights have changed since,
-    or it cannot be checked by this version. "forged": it is not what amdet-hub wrote, or it never belonged to this
-    repository. "missing": there is none.
+    "fresh": it belongs to the present weights (which does not make it true). "stale": a file that may hold weights, or
+    a configuration, has changed since, it speaks of a part of the repository, or it cannot be checked by this version.
+    "forged": it is not what amdet-hub wrote, or it never belonged to this repository. "missing": there is none.
     """
 
     state: Literal["fresh", "stale", "forged", "missing"]
@@ -139,6 +140,9 @@ def _check_against(
     forged = _claims_against(section, report, then)
     if forged or then is None:
         return SectionStatus("forged", tuple(forged))
+    if part := _part(report):
+        alone = f"the section speaks of '{visible(part)}' alone, and not of what else the repository holds"
+        return SectionStatus("stale", (alone, "scan the whole repository"))
     if stale := _changes(then, now):
         return SectionStatus(
             "stale", (*stale, "the section speaks of other weights than the repository holds now: scan again")
@@ -154,6 +158,15 @@ def _check_against(
     command = visible(wording.reproduce_command(report), limit=1000)
     untrue = f"a section can belong to these weights and be untrue: run `{command}` to be sure"
     return SectionStatus("fresh", (*reasons, untrue))
+
+
+def _part(report: ScanReport) -> str:
+    """The folder or file that was scanned of the repository, "" where all of it was."""
+    try:
+        ref = parse_target(report.target)
+    except TargetError:  # an address on a Hub of its own
+        return ""
+    return ref.filename or ref.subfolder
 
 
 def _is_rendering(section: Section, report: ScanReport, measured: Sequence[MeasuredRates]) -> bool:

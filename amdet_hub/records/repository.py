@@ -15,7 +15,7 @@ class RepoRef:
 
     `repo_id` is `org/name` (or a legacy single name) for kind "hub", else the path as given. `revision` None means the
     default branch. `subfolder` ("" = root) and `filename` (one `.safetensors` file) narrow the search. `raw` is what
-    the user typed.
+    the user typed, or a URI that says the same where a folder was given apart.
     """
 
     kind: RepoKind

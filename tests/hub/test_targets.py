@@ -125,7 +125,9 @@ def test_an_id_that_is_also_a_folder_here_is_not_guessed(tmp_path: Path, monkeyp
 
 
 def test_options_narrow_a_target_and_may_not_contradict_it() -> None:
-    assert parse_target("org/m", revision="v1", subfolder="a/b/") == RepoRef("hub", "org/m", "org/m", "v1", "a/b")
+    narrowed = RepoRef("hub", "org/m", "hf://org/m@v1/a/b", "v1", "a/b")  # a report says what was asked for
+    assert parse_target("org/m", revision="v1", subfolder="a/b/") == narrowed
+    assert parse_target(narrowed.raw) == narrowed
     assert parse_target("org/m@v1", revision="v1").revision == "v1"
     assert parse_target("hf://org/m/te", subfolder="te").subfolder == "te"
     assert parse_target("hf://org/m/te/w.safetensors", subfolder="te") == parse_target("hf://org/m/te/w.safetensors")

@@ -52,6 +52,21 @@ def test_fresh_after_a_readme_only_push_and_with_crlf() -> None:
     assert check(card_files(REPORT, b"# card\r\n\r\ntext\r\n")["README.md"]).state == "fresh"
 
 
+@pytest.mark.parametrize("target", ["hf://org/dreamy-xl/text_encoder", "hf://org/dreamy-xl@main/text_encoder/x.bin"])
+def test_a_part_of_a_repository_is_not_what_its_card_speaks_of(target: str) -> None:
+    report = dataclasses.replace(REPORT, target=target)
+    files = card_files(report, b"# card\n")
+    status = check(files["README.md"], files["amdet-hub.json"])
+    assert status.state == "stale"
+    assert "'text_encoder" in status.reasons[0]
+
+
+@pytest.mark.parametrize("target", ["org/dreamy-xl@main", "hf://org/dreamy-xl", "https://hub.example/org/dreamy-xl"])
+def test_the_whole_repository_may_be_named_in_any_way(target: str) -> None:
+    files = card_files(dataclasses.replace(REPORT, target=target), b"# card\n")
+    assert check(files["README.md"], files["amdet-hub.json"]).state == "fresh"
+
+
 def test_fresh_under_another_name_says_so() -> None:
     status = check(present=dataclasses.replace(now(), repo_id="org/renamed"))
     assert status.state == "fresh"
