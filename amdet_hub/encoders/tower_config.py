@@ -127,7 +127,7 @@ def same_if_pooled_alike(config: TowerConfig) -> TowerConfig:
 
 
 def _readings(data: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
-    """What the text class, and the class of both towers or AutoModel, each take the text tower's values from.
+    """What the text class, the class of both towers and AutoModel each take the text tower's values from.
 
     Source: `PreTrainedConfig.from_pretrained` and `CLIPConfig.__post_init__` of transformers 5.23.
     """
@@ -137,11 +137,12 @@ def _readings(data: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
     part = data if text is None else text
     own = [v for v in part.values() if isinstance(v, Mapping) and v.get("model_type") == f"{kind}_text_model"]
     redirected = bool(own) and part.get("model_type", f"{kind}_text_model") != f"{kind}_text_model"
-    both = older if older is not None and kind in _READ_OLDER else text or {}
     loadable = text is not None or "text_config" not in data
+    wins = [older] if older is not None and kind in _READ_OLDER else []
+    both = wins or [text or {}]
     return [
         *([own[-1] if redirected else part] if loadable else []),
-        both if model_type in _KINDS else data,
+        *(both if model_type in _KINDS else [*wins, data]),
     ]
 
 

@@ -49,6 +49,8 @@ SIZES = (
     "layer_norm_eps",
 )
 LEGACY_EOS = 2
+READ_OLDER = ("clip", "clipseg", "xclip")
+"""Models whose class of both towers makes one of a text tower's file that has `text_config_dict`."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def as_transformers_reads(case: Case, folder: Path) -> dict[str, tuple[Any, ...]
         try:
             config = config_class.from_pretrained(folder)
             text = getattr(config, "text_config", config)
-            kind = text.model_type.removesuffix("_text_model")
+            kind = type(text).model_type.removesuffix("_text_model")  # a file may state another
             if kind in CLASS_PREFIX:
                 loaded[name] = computed(text, kind)
         except Exception:  # noqa: BLE001  # whatever a library raises on a bad file, it does not load it
@@ -209,7 +211,8 @@ def as_transformers_reads(case: Case, folder: Path) -> dict[str, tuple[Any, ...]
 
     for kind in kinds:
         classes.add(f"{CLASS_PREFIX[kind]}TextModel")
-        if case.data["model_type"] == kind and not pipeline_only:
+        older = case.data.get("text_config_dict") is not None and kind in READ_OLDER
+        if (case.data["model_type"] == kind or older) and not pipeline_only:
             classes.add(f"{CLASS_PREFIX[kind]}Model")
     for name in sorted(classes):
         attempt(name, getattr(transformers, config_name(name)))

@@ -126,6 +126,7 @@ def test_bad_values_are_named(key: str, value: Any) -> None:
         {"model_type": "clip", "text_config": {}, "text_config_dict": {"num_hidden_layers": 1}},
         {"model_type": "clip", "text_config": {"eos_token_id": 5}, "text_config_dict": {"eos_token_id": 2}},
         {"model_type": "clip", "num_attention_heads": 4},
+        {"model_type": "clip_text_model", "text_config_dict": {"num_hidden_layers": 1}},
         {"model_type": "clip_text_model", "num_attention_heads": 4, "text_config": {}},
         {
             "model_type": "clip",

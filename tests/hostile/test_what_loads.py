@@ -139,6 +139,11 @@ CASES: dict[str, Plant] = {
     "modular index that redirects": modular,
     "transformers_weights": in_config(transformers_weights="other.safetensors"),
     "configuration_files": in_config(configuration_files=["config.5.0.0.json"]),
+    "other names of the fields": in_config(attribute_map={"num_attention_heads": "n_heads"}, n_heads=4),
+    "no causal mask": in_config(is_causal=False),
+    "values of single layers": in_config(per_layer_config={"0": {"layer_norm_eps": 0.5}}),
+    "a kernel from elsewhere": in_config(attn_implementation="someone/else"),
+    "another class's flat fields": in_config(model_type="clip", num_attention_heads=4),
     "a quantisation": in_config(quantization_config={"quant_method": "bitsandbytes"}),
 }
 
