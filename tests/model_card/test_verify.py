@@ -48,7 +48,7 @@ def test_fresh_says_what_it_means() -> None:
 
 def test_fresh_after_a_readme_only_push_and_with_crlf() -> None:
     assert check(present=now(changed="README.md")).state == "fresh"
-    assert check(present=now(small("docs/notes.md"), small("vocab.json"), weight("x.png"))).state == "fresh"
+    assert check(present=now(small("docs/notes.md"), small("notes.json"), weight("x.png"))).state == "fresh"
     assert check(card_files(REPORT, b"# card\r\n\r\ntext\r\n")["README.md"]).state == "fresh"
 
 
