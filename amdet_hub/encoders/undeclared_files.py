@@ -14,7 +14,7 @@ from amdet_hub.encoders.openclip import UnsupportedTower
 from amdet_hub.encoders.resolve_tower import part_name, towers_in, undeclared_tower
 from amdet_hub.encoders.strict_json import read_json_object
 from amdet_hub.encoders.survey import Survey
-from amdet_hub.encoders.unsupported_files import describe_inversion, describe_text_parts, left_over
+from amdet_hub.encoders.unsupported_files import describe_inversion, describe_text_parts, left_over, mixed_places
 from amdet_hub.encoders.weight_files import WeightSet, folder_of, join, paths_under, single_file
 from amdet_hub.errors import BadRepository, BadWeights
 from amdet_hub.weight_formats import weight_format
@@ -128,11 +128,16 @@ def _beside_text(survey: Survey, folder: str) -> bool:
 
 
 def note_left_over(survey: Survey, weights: WeightSet, towers: tuple[TowerLayout, ...]) -> None:
-    """Note tensors that look like a further text tower's and belong to none of `towers`, nor to a LoRA."""
+    """Note tensors that a loader may take in the place of those of `towers`, or mix with them.
+
+    They look like a further text tower's and belong to none, nor to a LoRA; or two towers have no places of their own.
+    """
     claimed = {name for name in weights.tensors if any(layout.claims(name) for layout in towers)}
+    why = mixed_places([layout.prefix for layout in towers], weights.tensors)
     if name := left_over(n for n in weights.tensors if n not in claimed and not LORA_SIGNS.search(n)):
-        detail = f"'{weights.path}' holds '{name[:120]}', which looks like a part of a text tower and belongs to none"
-        survey.skip(weights.path, "unclaimed-tensors", detail)
+        why = f"'{name[:120]}', which looks like a part of a text tower and belongs to none"
+    if why:
+        survey.skip(weights.path, "unclaimed-tensors", f"'{weights.path}' holds {why}")
 
 
 def note_redirects(survey: Survey, root: str) -> None:

@@ -13,7 +13,7 @@ SDXL's `clip_l` and `clip_g`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from amdet_hub.records import TensorInfo
 
@@ -32,12 +32,18 @@ _TEXT_PARTS = {
     r".*(?:text_projection|token_embedding)": "parts of a text tower",
     r"(?:.*\.)?text_encoder\.(?:embedding_layer|transformer)\.": "a text tower in MobileCLIP's own layout",
 }
-# Beside a text tower, what looks like the parts of a second one; image towers and video encoders are built alike.
+# Beside a text tower, what looks like the parts of a second one, after anything: transformers strips a model's prefix
+# with the character behind it, whatever that is, and diffusers and open_clip strip a prefix wherever it stands.
+# Source: transformers 5.23 `rename_source_key`; diffusers 0.42 `convert_ldm_clip_checkpoint`; open_clip 3.3
+# `convert_mobile_clip_state_dict`. Image towers and video encoders are built alike.
 _LIKE_A_TOWER = re.compile(
-    r"(?:.*\.)?(?:encoder\.layers\.\d+\.(?:self_attn|mlp|layer_norm\d)\.|(?:transformer\.)?resblocks\.\d+\."
+    r".*(?:encoder\.layers\.\d+\.(?:self_attn|mlp|layer_norm\d)\.|resblocks\.\d+\."
     r"|embeddings\.(?:token|position|word)_embedding|embedding_layer\.|token_embedding|positional_embedding"
     r"|text_projection|final_layer_norm\.|ln_final\.).*"
+    r"|.*((?:cond_stage_model|conditioner\.embedders\.0|text_encoders\.clip_[lg])\.transformer\.|text_encoder\.).*\1.*"
 )
+# A place that a loader tells from every other one of its kind.
+_OWN_PLACE = re.compile(r"(conditioner\.embedders|text_encoders)\.[^.]+\.")
 _NO_TEXT_TOWER = re.compile(r"(?:.*\.)?(?:vision_model|visual|vision|image\w*|mit|prompts_generator|\w*t5\w*)\..*")
 
 
@@ -51,6 +57,22 @@ def describe_text_parts(names: Iterable[str]) -> str:
 def left_over(names: Iterable[str]) -> str:
     """The first of these names that looks like a part of a text tower, "" where none does."""
     return next((n for n in names if _LIKE_A_TOWER.fullmatch(n) and not _NO_TEXT_TOWER.fullmatch(n)), "")
+
+
+def mixed_places(prefixes: Sequence[str], names: Iterable[str]) -> str:
+    """Why a loader mixes the text towers of a file, whose prefixes these are, "" where none does.
+
+    Only the numbered places of Stable Diffusion XL and the named ones of 3 hold several. diffusers, transformers,
+    open_clip and ComfyUI rename other towers to the same names, in which the later tensor or the earlier one wins.
+    """
+    places = [_OWN_PLACE.match(prefix) for prefix in prefixes]
+    own = {place[0]: place[1] for place in places if place is not None}
+    if len(prefixes) > 1 and (len(own) < len(prefixes) or len(set(own.values())) > 1):
+        return f"text towers under '{prefixes[0][:60]}' and '{prefixes[1][:60]}', which loaders mix"
+    cut = [name for name in names if not name.startswith("module.")]
+    if cut and any(prefix.startswith("module") for prefix in prefixes):
+        return f"'{cut[0][:120]}' beside 'module.', of which open_clip cuts seven characters each"
+    return ""
 
 
 def describe_inversion(tensors: Mapping[str, TensorInfo]) -> str | None:

@@ -88,7 +88,7 @@ REASONS: Final[Mapping[ReasonCode, Reason]] = {
         "Scan the folder that you load with --subfolder, or ask the author to remove the others.",
     ),
     "unclaimed-tensors": Reason(
-        "a weight file holds parts of a text tower that no scanned tower uses",
+        "a weight file holds parts of a text tower that no scanned tower uses, or towers that a loader mixes",
         "Load it only if you trust its author.",
     ),
     "loads-from-elsewhere": Reason(
