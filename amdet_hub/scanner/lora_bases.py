@@ -1,15 +1,15 @@
 """Which tower is a LoRA merged onto? Torch-free; fetches no weights.
 
 In this order: the base that its `adapter_config.json` names; a tower of the LoRA's own repository; the reference that
-the user names; the base that the card claims; the trusted encoder of its width and depth, where nothing is named at
-all. A LoRA without a base blocks.
+the user names; the base that the card claims, where no config names one; the trusted encoder of its width and depth,
+where nothing is named at all. A LoRA without a base blocks, and so does one whose base is an adapter again.
 """
 
 import dataclasses
 
 from amdet_hub.encoders.discovery import Resolution, find_encoders
-from amdet_hub.encoders.lora_files import LoraBase, LoraFile, best_base, fits, merged_encoder
-from amdet_hub.encoders.weight_files import folder_of
+from amdet_hub.encoders.lora_files import ADAPTER_CONFIG, LoraBase, LoraFile, best_base, fits, merged_encoder
+from amdet_hub.encoders.weight_files import folder_of, join
 from amdet_hub.errors import (
     BadRepository,
     FileNotInRepo,
@@ -55,6 +55,17 @@ def with_merged_towers(
                     blocks_clearance=True,
                 )
             )
+        if others := _with_another_config(adapter, found):
+            skipped.append(
+                SkippedScan(
+                    source.snapshot.repo_id,
+                    others[0].component,
+                    "loads-from-elsewhere",
+                    f"sentence-transformers reads '{others[0].weight_files[0].path}' with the configuration of"
+                    f" '{adapter.claims[0]}', which is another one",
+                    blocks_clearance=True,
+                )
+            )
         for base, base_source in found:
             merged = merged_encoder(adapter, source, base, base_source)
             if len(found) > 1:
@@ -64,21 +75,32 @@ def with_merged_towers(
     return dataclasses.replace(resolution, encoders=tuple(encoders), skipped=tuple(skipped), loras=(), bases=bases)
 
 
+def _with_another_config(adapter: LoraFile, bases: list[tuple[ResolvedEncoder, RepoSource]]) -> list[ResolvedEncoder]:
+    """The bases beside an adapter whose own configuration is not that of the first base, which it names.
+
+    Source: sentence-transformers 6.2 `Transformer._load_config`.
+    """
+    return [e for e, _ in bases[1:] if adapter.claims and e.config != bases[0][0].config]
+
+
 def _bases(
     adapter: LoraFile, source: RepoSource, resolution: Resolution, named: RepoRef | None, settings: HubSettings
 ) -> tuple[list[tuple[ResolvedEncoder, RepoSource]], list[str]]:
     """Every tower that a loader merges the LoRA onto, with its repository; and the repositories that were tried.
 
-    Where an `adapter_config.json` names another repository, transformers and PEFT take the base from there, and from
-    the adapter's own folder when that is loaded as a folder. Source: transformers 5.23 `integrations/peft.py`.
+    Where an `adapter_config.json` names a repository, transformers and PEFT take the base from its root, and from the
+    adapter's own folder when that is loaded as a folder. Source: transformers 5.23 `integrations/peft.py`.
     """
     own = resolution.encoders or _elsewhere(source)
     elsewhere = [claim for claim in adapter.claims if claim != source.snapshot.repo_id]
-    if not elsewhere and (base := best_base(adapter, own)) is not None:
-        return [(base, source)], []
     folder = folder_of(adapter.file.path)
-    beside = [(e, source) for e in own if folder_of(e.weight_files[0].path) == folder and fits(adapter, e)]
-    refs = [RepoRef("hub", claim, claim) for claim in dict.fromkeys((*elsewhere, *source.snapshot.base_models))]
+    places = (folder,) if elsewhere else ("", folder) if adapter.claims else ()
+    beside = [(e, source) for e in own if folder_of(e.weight_files[0].path) in places and fits(adapter, e)]
+    chained = bool(adapter.claims and folder) and source.snapshot.file(ADAPTER_CONFIG) is not None
+    base = best_base(adapter, own)
+    if base is not None and not elsewhere and not chained:
+        return beside or [(base, source)], []
+    refs = [RepoRef("hub", claim, claim) for claim in elsewhere or dict.fromkeys(source.snapshot.base_models)]
     refs = [ref for ref in refs if ref.repo_id != source.snapshot.repo_id]
     if named is not None:
         refs.insert(len(elsewhere), named)
@@ -86,7 +108,7 @@ def _bases(
     for ref in refs:
         if (found := _in_repository(adapter, ref, settings)) is not None:
             return [found, *beside], []
-    trusted = None if refs else _trusted(adapter, settings)
+    trusted = None if refs or adapter.claims else _trusted(adapter, settings)
     return ([trusted] if trusted is not None else []), [ref.raw for ref in refs]
 
 
@@ -103,6 +125,8 @@ def _in_repository(
 ) -> tuple[ResolvedEncoder, RepoSource] | None:
     try:
         source = open_source(ref, settings)
+        if source.snapshot.file(join(ref.subfolder, ADAPTER_CONFIG)) is not None:  # an adapter on another base again
+            return None
         base = best_base(adapter, find_encoders(source, subfolder=ref.subfolder, filename=ref.filename).encoders)
     except ABSENT:
         return None

@@ -72,10 +72,12 @@ def count(counts: Counter[str], comparison: Comparison) -> None:
 
 
 def show(comparison: Comparison, *, everything: bool) -> None:
-    """Print a mismatch, or all that is known of a repository."""
-    if not comparison.unseen and not everything:
+    """Print a mismatch, an ordinary repository from which nothing is loaded, or all that is known of a repository."""
+    idle = comparison.repository.ordinary and not comparison.loaded
+    if not comparison.unseen and not idle and not everything:
         return
-    say(f"seed {comparison.repository.seed}: {'MISMATCH' if comparison.unseen else 'no mismatch'}")
+    said = "MISMATCH" if comparison.unseen else "nothing is loaded" if idle else "no mismatch"
+    say(f"seed {comparison.repository.seed}: {said}")
     lines = [*comparison.repository.notes]
     lines += [f"not scanned: {tower.loader} loads {tower.identity.digest[:8]}" for tower in comparison.unseen]
     if everything:

@@ -44,7 +44,7 @@ def compare(repository: Repository) -> Comparison:
     """Load a repository with every library, scan it, and hold the two against each other."""
     publish_base()
     loaded, errors = load_all(repository.folder, f"org/r{repository.seed}")
-    scanned, blocked_by = scan(FolderSource(repository.folder))
+    scanned, blocked_by = scan(FolderSource(repository.folder, f"org/r{repository.seed}"))
     return Comparison(repository, tuple(loaded), errors, scanned, blocked_by)
 
 

@@ -35,12 +35,13 @@ PREPROCESSOR = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest
 
 
 class Draft:
-    """One random repository in `folder`; `draw` makes every choice."""
+    """One random repository in `folder`; `draw` makes every choice, `repo_id` is what it is published as."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.draw = random.Random(seed)
         self.notes: list[str] = []
+        self.repo_id = f"org/r{seed}"
         self._seed = seed
         self._towers = 0
 
@@ -63,6 +64,9 @@ class Draft:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.suffix in PICKLES:
+            tensors = dict(
+                self.draw.sample(list(tensors.items()), len(tensors))
+            )  # the order in which loaders see them
             wrapped = target.suffix in (".ckpt", ".pt") or self.draw.random() < 0.1
             torch.save({"state_dict": dict(tensors)} if wrapped else dict(tensors), target)
         else:

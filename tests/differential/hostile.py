@@ -24,6 +24,9 @@ PREFIXES = (
     "conditioner.embedders.0.transformer.",
     "cond_stage_model.transformer.",
     "text_model.",
+    "clip_",
+    "text_model_",
+    "visual.",
     "",
 )
 UNLOADED_NAMES = (
@@ -105,7 +108,7 @@ def moved_aside(draft: Draft) -> None:
 
 
 def second_tower(draft: Draft) -> None:
-    """A second tower in one file, under another prefix or in another layout."""
+    """A second tower in one file, or a part of one, under another prefix or in another layout."""
     from safetensors.torch import load_file
 
     found = files(draft, "*.safetensors")
@@ -113,8 +116,10 @@ def second_tower(draft: Draft) -> None:
         return other_file(draft)
     path = draft.draw.choice(found)
     folder = path.parent.relative_to(draft.folder).as_posix().removeprefix(".")
-    tower = like(draft, folder)
+    tower = like(draft, folder) if draft.draw.random() < 0.7 else draft.tower(layers=1)
     prefix, named = draft.draw.choice(PREFIXES), tower.named(draft.draw.choice(["text", "flat", "openclip"]))
+    if draft.draw.random() < 0.2:
+        named = {name: t for name, t in named.items() if "layers." in name or "resblocks." in name or "proj" in name}
     tensors = load_file(path) | {prefix + name: t for name, t in named.items()}
     draft.weights(path.relative_to(draft.folder).as_posix(), tensors)
     return None
@@ -145,9 +150,9 @@ def openclip_beside(draft: Draft) -> None:
 
 
 def adapter_beside(draft: Draft) -> None:
-    """An adapter beside what is there, whose base is another repository."""
+    """An adapter beside what is there, whose base is another repository or this one."""
     folder = draft.draw.choice(folders(draft))
-    lora_files(draft, folder, BASE_REPO)
+    lora_files(draft, folder, draft.draw.choice([BASE_REPO, BASE_REPO, draft.repo_id]))
     weights = draft.folder / folder / "adapter_model.safetensors"
     how = draft.draw.choice(["plain", "plain", "no weights", "flat names"])
     if how == "no weights":

@@ -5,6 +5,7 @@ Each case is one way of having a scanner look at one tower while a user's librar
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,8 +21,9 @@ from amdet_hub.encoders.canonical_names import tower_shapes
 from amdet_hub.encoders.digest import tower_digest
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
-from amdet_hub.errors import BadRepository, OfflineMiss
+from amdet_hub.errors import BadRepository, OfflineMiss, RepoNotFound
 from amdet_hub.hub import HubSettings
+from amdet_hub.records import RepoRef
 from amdet_hub.scanner.lora_bases import with_merged_towers
 from amdet_hub.testing.models import tiny_clip, tiny_pipeline, tiny_siglip
 from amdet_hub.testing.models.layouts import openclip_tensors
@@ -148,6 +150,46 @@ CASES: dict[str, Plant] = {
 }
 
 
+CLIP_L, CLIP_G = "text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."
+SD1, SDXL = "cond_stage_model.transformer.", "conditioner.embedders.0.transformer."
+
+
+def in_file(name: str, rename: Callable[[Tensors, Tensors], Tensors]) -> Plant:
+    """A file with the clean tower and the other one, named from `(clean, other)`."""
+    return lambda folder, other: put(folder / name, save(rename(load_file(folder / "model.safetensors"), other)))
+
+
+def layers(tensors: Mapping[str, Tensor]) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if ".layers." in name}
+
+
+MIXED: dict[str, Plant] = {
+    "diffusers' two places of CLIP-L": in_file("a.safetensors", lambda t, o: under(SD1, t) | under(SDXL, o)),
+    "diffusers' places of SD 1 and SD 3": in_file(
+        "a.safetensors", lambda t, o: under(CLIP_L, t) | under(SD1, flat(o))
+    ),
+    "diffusers' prefix inside a name": in_file(
+        "a.safetensors",
+        lambda t, o: (
+            under(SD1, t) | {f"{SD1}t{SD1}ext_model.enc{SD1}oder.layers.0.mlp.fc1.weight": torch.ones(256, 64)}
+        ),
+    ),
+    "clip. in the same file": in_same_file(lambda t: under("clip.", flat(t))),
+    "layers under clip_": in_same_file(lambda t: under("clip_", flat(layers(t)))),
+    "a projection under text_model_": in_same_file(
+        lambda t: {"text_model_text_projection.weight": torch.ones(24, 64)}
+    ),
+    "a projection under clip_": in_same_file(lambda t: {"clip_text_projection.weight": torch.ones(24, 64)}),
+    "OpenCLIP's two generations": in_file(
+        "a.safetensors", lambda t, o: openclip_tensors(t, "text.") | openclip_tensors(o)
+    ),
+    "seven other characters than module.": in_file(
+        "a.safetensors",
+        lambda t, o: under("module.", openclip_tensors(t)) | under("visual.", openclip_tensors(layers(o))),
+    ),
+}
+
+
 def clean(folder: Path) -> Path:
     return tiny_clip(folder, seed=0)
 
@@ -175,6 +217,29 @@ def test_another_tower_is_scanned_or_blocks(tmp_path: Path, case: str) -> None:
     CASES[case](clean(tmp_path / "suspect"), other)
     digests, blocking = scanned_or_blocked(tmp_path / "suspect")
     assert blocking or expected in digests
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_towers_that_a_loader_mixes_block(tmp_path: Path, case: str) -> None:
+    """What is loaded is neither of the two towers, so that no scan of either says anything about it.
+
+    diffusers strips two prefixes from one file; transformers strips a model's prefix and one more character, whatever
+    it is; open_clip cuts seven characters from every name where the first begins with `module`.
+    """
+    other = load_file(tiny_clip(tmp_path / "other", seed=9, hidden_size=64) / "model.safetensors")
+    MIXED[case](tiny_clip(tmp_path / "suspect", seed=0, hidden_size=64), other)
+    assert "unclaimed-tensors" in scanned_or_blocked(tmp_path / "suspect")[1]
+
+
+@pytest.mark.parametrize("containers", [(CLIP_L, CLIP_G), (SDXL, "conditioner.embedders.1.transformer.")])
+def test_two_towers_in_places_of_their_own_are_scanned(tmp_path: Path, containers: tuple[str, str]) -> None:
+    first, second = containers
+    towers = [
+        load_file(tiny_clip(tmp_path / str(seed), seed=seed, hidden_size=64) / "model.safetensors") for seed in (1, 2)
+    ]
+    put(tmp_path / "suspect" / "a.safetensors", save(under(first, towers[0]) | under(second, towers[1])))
+    digests, blocking = scanned_or_blocked(tmp_path / "suspect")
+    assert (len(digests), blocking) == (2, [])
 
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
@@ -236,3 +301,67 @@ def test_a_lora_is_merged_onto_every_base_that_a_loader_takes(tmp_path: Path) ->
     ):
         found = with_merged_towers(source, find_encoders(source), named=None, settings=HubSettings())
     assert [s.reason for s in found.skipped if s.blocks_clearance] == ["lora-without-base"]
+
+
+@pytest.mark.parametrize("settings", [{"layers": 1}, {"hidden_act": "gelu"}])
+def test_weights_that_are_read_with_the_configuration_of_an_adapters_base_block(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """sentence-transformers takes the folder's weights, and the configuration of the base that the adapter names."""
+    clean(tmp_path / "suspect")
+    redirected_with_weights(tmp_path / "suspect", {})
+    base_folder = tiny_clip(tmp_path / "base", seed=0, **settings)
+    source, base = FolderSource(tmp_path / "suspect"), FolderSource(base_folder, "someone/else")
+    with mock.patch("amdet_hub.scanner.lora_bases.open_source", return_value=base):
+        found = with_merged_towers(source, find_encoders(source), named=None, settings=HubSettings())
+    assert [s.reason for s in found.skipped if s.blocks_clearance] == ["loads-from-elsewhere"]
+
+
+def test_a_lora_is_merged_onto_every_tower_of_the_own_repository_that_a_loader_takes(tmp_path: Path) -> None:
+    """Its config names the repository itself: which of the files there is taken depends on how it is loaded."""
+    other = {name: tensor.half() for name, tensor in other_tower(tmp_path / "other").items()}
+    put(clean(tmp_path / "suspect") / "pytorch_model.bin", saved(other))
+    redirected_with_weights(tmp_path / "suspect", {})
+    edit_json(
+        tmp_path / "suspect" / "adapter_config.json", lambda data: data.update(base_model_name_or_path="org/model")
+    )
+    source = FolderSource(tmp_path / "suspect", "org/model")
+    found = with_merged_towers(source, find_encoders(source), named=None, settings=HubSettings())
+    assert sorted(lora.encoder.weight_files[0].path for lora in found.bases.values()) == [
+        "model.safetensors",
+        "pytorch_model.bin",
+    ]
+
+
+def test_no_base_that_the_card_claims_stands_in_for_the_one_that_a_loader_takes(tmp_path: Path) -> None:
+    clean(tmp_path / "suspect")
+    redirected_with_weights(tmp_path / "suspect", {})
+    card, base = FolderSource(tmp_path / "suspect"), FolderSource(clean(tmp_path / "base"), "some/base")
+    snapshot = dataclasses.replace(card.snapshot, base_models=("some/base",))
+
+    def open_source(ref: RepoRef, settings: HubSettings) -> FolderSource:
+        if ref.repo_id != "some/base":
+            raise RepoNotFound(ref.repo_id, token_sent=False)
+        return base
+
+    with (
+        mock.patch("amdet_hub.scanner.lora_bases.open_source", open_source),
+        mock.patch.object(card, "snapshot", snapshot),
+    ):
+        found = with_merged_towers(card, find_encoders(card), named=None, settings=HubSettings())
+    assert [s.reason for s in found.skipped if s.blocks_clearance] == ["lora-without-base"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_adapter_whose_base_is_an_adapter_again_blocks(tmp_path: Path, own: bool) -> None:
+    """transformers and PEFT follow both: what is loaded is a third tower."""
+    redirected_with_weights(clean(tmp_path / "suspect"), {})
+    redirected_with_weights(clean(tmp_path / "suspect" / "sub"), {})
+    claim = "org/model" if own else "someone/else"
+    edit_json(tmp_path / "suspect/sub/adapter_config.json", lambda c: c.update(base_model_name_or_path=claim))
+    source, base = FolderSource(tmp_path / "suspect"), FolderSource(tmp_path / "suspect", "someone/else")
+    with mock.patch("amdet_hub.scanner.lora_bases.open_source", return_value=base):
+        found = with_merged_towers(source, find_encoders(source), named=None, settings=HubSettings())
+    assert "lora-without-base" in [
+        s.reason for s in found.skipped if s.component == "sub/adapter_model.safetensors" and s.blocks_clearance
+    ]
