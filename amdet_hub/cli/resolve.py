@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from amdet_hub.scanner import PlannedEncoder, ResolvedTarget, TargetPlan
     from amdet_hub.scanner.transfer import TransferPlan
 
-# Version of the JSON form of a plan. 1.1 added `verdict`, null where there is something to scan.
-PLAN_SCHEMA_VERSION = "1.1"
+# Version of the JSON form of a plan. 1.1 added `verdict`, null where there is something to scan; 1.2 `loaded_by`.
+PLAN_SCHEMA_VERSION = "1.2"
 
 EPILOG = """
 Examples:
@@ -101,6 +101,9 @@ def plan_as_json(target: str, plan: TargetPlan, verdict: Verdict | None, *, inde
             {
                 "encoder": to_dict(p.encoder),
                 "dims": p.encoder.config.dims,
+                "loaded_by": [
+                    {"loader": take.loader, "how": take.how, "files": list(take.files)} for take in p.loaded_by
+                ],
                 "reference": to_dict(p.reference),
                 "estimate_s": p.estimate_s,
                 "download": to_dict(p.transfer.plans),
@@ -152,6 +155,7 @@ def _encoder_lines(planned: PlannedEncoder) -> list[str]:
         f"  architecture  {escape(encoder.architecture)}, family {encoder.config.family}",
         f"  dimensions    {encoder.config.dims}",
         f"  weights       {files}",
+        f"  loaded by     {_loaders_text(planned)}",
         f"  tower         {format_bytes(encoder.tower_bytes)}, {dtypes}",
         f"  download      {_transfer_text(planned.transfer)}",
         *([f"                the base it is merged onto: {_transfer_text(base)}"] if base else []),
@@ -159,6 +163,12 @@ def _encoder_lines(planned: PlannedEncoder) -> list[str]:
         *([f"                {_transfer_text(compared)}"] if compared else []),
         f"  time          about {format_duration(planned.estimate_s)} on this machine",
     ]
+
+
+def _loaders_text(planned: PlannedEncoder) -> str:
+    """The calls that load an encoder. Without any, its scan says nothing about what users of the repository run."""
+    calls = dict.fromkeys(escape(take.label) for take in planned.loaded_by)
+    return "; ".join(calls) or "no loader that is known here"
 
 
 def _facts(snapshot: RepoSnapshot) -> list[str]:

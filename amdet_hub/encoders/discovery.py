@@ -21,6 +21,7 @@ from amdet_hub.encoders.survey import Survey
 from amdet_hub.encoders.undeclared_files import (
     note_adapters,
     note_left_over,
+    note_not_examined,
     note_redirects,
     note_undeclared_file,
     note_undeclared_files,
@@ -89,6 +90,7 @@ def _note_folder(survey: Survey, root: str) -> None:
         _note_sentence_transformer(survey, root)
     note_adapters(survey, root)
     note_undeclared_files(survey, root)
+    note_not_examined(survey, root)
     note_redirects(survey, root)
     _note_missing_weights(survey)
     silent = not survey.encoders and not any(s.blocks_clearance for s in survey.skipped)

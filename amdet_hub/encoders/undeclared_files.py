@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from amdet_hub.encoders.architectures import ADAPTER_WEIGHTS, TEXT_CLASSES, UNSUPPORTED
 from amdet_hub.encoders.key_layouts import TowerLayout
+from amdet_hub.encoders.loaders import Listing, by_folder
 from amdet_hub.encoders.lora import LORA_SIGNS
 from amdet_hub.encoders.lora_files import ADAPTER_CONFIG, find_lora_files
 from amdet_hub.encoders.openclip import UnsupportedTower
@@ -17,6 +18,7 @@ from amdet_hub.encoders.survey import Survey
 from amdet_hub.encoders.unsupported_files import describe_inversion, describe_text_parts, left_over, mixed_places
 from amdet_hub.encoders.weight_files import WeightSet, folder_of, join, paths_under, single_file
 from amdet_hub.errors import BadRepository, BadWeights
+from amdet_hub.records import SkipReason
 from amdet_hub.weight_formats import weight_format
 
 _MODULAR_INDEX = "modular_model_index.json"
@@ -36,6 +38,7 @@ def note_undeclared_files(survey: Survey, root: str) -> None:
         if path not in survey.examined and (file := survey.source.snapshot.file(path)) is not None
     }
     tables = [path for path, kind in formats.items() if kind in ("safetensors", "pickle")]
+    survey.examined.update(tables)
     for path in survey.first([p for p in tables if not _is_adapter(p)], MAX_UNDECLARED_FILES, root):
         note_undeclared_file(survey, path)
     for path in survey.first([p for p, kind in formats.items() if kind == "unknown"], MAX_UNDECLARED_FILES, root):
@@ -138,6 +141,18 @@ def note_left_over(survey: Survey, weights: WeightSet, towers: tuple[TowerLayout
         why = f"'{name[:120]}', which looks like a part of a text tower and belongs to none"
     if why:
         survey.skip(weights.path, "unclaimed-tensors", f"'{weights.path}' holds {why}")
+
+
+def note_not_examined(survey: Survey, root: str) -> None:
+    """Note files that some loader takes from a folder, because another file names them, and that nothing looked at.
+
+    For example a shard without an ending that tells, or the shards of an index that cannot be read.
+    """
+    for take in by_folder(Listing(survey.source, root)):
+        for path in take.files:
+            if survey.has(path) and path not in survey.examined and not survey.blocks(path):
+                reason: SkipReason = "unreadable" if path.endswith(".json") else "unsupported-format"
+                survey.skip(path, reason, f"{take.label} takes '{path[:120]}', which was not looked at")
 
 
 def note_redirects(survey: Survey, root: str) -> None:

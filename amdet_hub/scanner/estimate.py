@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from amdet_hub.config import ScanConfig
+from amdet_hub.encoders.loaders import Take, all_takes, loaded_by
 from amdet_hub.records import Reference, RepoSnapshot, ResolvedEncoder, SkippedScan, TowerConfig
 from amdet_hub.scanner.references import ChosenReference
 from amdet_hub.scanner.resolve import ResolvedTarget
@@ -21,7 +22,8 @@ from amdet_hub.scanner.transfer import TransferPlan, total_bytes, transfer_plans
 class PlannedEncoder:
     """One encoder that would be scanned, its reference, and the expected seconds on this machine.
 
-    Weights are transferred of the suspect, of its reference, and of the base that a LoRA is merged onto.
+    Weights are transferred of the suspect, of its reference, and of the base that a LoRA is merged onto. `loaded_by`
+    names the calls of common loaders that load this encoder.
     """
 
     encoder: ResolvedEncoder
@@ -30,6 +32,7 @@ class PlannedEncoder:
     transfer: TransferPlan
     reference_transfer: TransferPlan | None
     base_transfer: TransferPlan | None
+    loaded_by: tuple[Take, ...]
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,11 @@ class TargetPlan:
 
 def plan_target(target: ResolvedTarget, config: ScanConfig) -> TargetPlan:
     """The plan of a scan. Raises: BadRepository or HubError where a header of the weights cannot be read."""
-    planned = []
+    planned, takes = [], all_takes(target.source)
     for pair in target.pairs:
         seconds = estimate_seconds(pair.suspect.config, pair.reference, config)
-        planned.append(PlannedEncoder(pair.suspect, pair.reference.record, seconds, *transfer_plans(pair)))
+        loaders = loaded_by(pair.suspect, takes)
+        planned.append(PlannedEncoder(pair.suspect, pair.reference.record, seconds, *transfer_plans(pair), loaders))
     return TargetPlan(target.snapshot, tuple(planned), target.skipped)
 
 

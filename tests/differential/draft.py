@@ -67,7 +67,7 @@ class Draft:
             tensors = dict(
                 self.draw.sample(list(tensors.items()), len(tensors))
             )  # the order in which loaders see them
-            wrapped = target.suffix in (".ckpt", ".pt") or self.draw.random() < 0.1
+            wrapped = target.suffix in (".ckpt", ".pt") or (self._seed % 2 == 1 and self.draw.random() < 0.1)
             torch.save({"state_dict": dict(tensors)} if wrapped else dict(tensors), target)
         else:
             save_file({name: t.contiguous() for name, t in tensors.items()}, target, metadata={"format": "pt"})

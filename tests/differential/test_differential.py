@@ -35,7 +35,8 @@ def test_each_tower_that_a_library_loads_was_scanned_or_the_scan_blocks(tmp_path
     assert counts["ordinary blocked"] <= 0.15 * counts["ordinary"]
     for library in LIBRARIES:
         assert counts.get(f"loaded by {library}") or counts.get(f"not installed: {library}"), library
-    assert (finished.returncode, counts["mismatches"]) == (0, 0), finished.stdout[-4000:]
+    differing = counts["mismatches"] + counts["not in the model of the loaders"]
+    assert (finished.returncode, differing) == (0, 0), finished.stdout[-4000:]
 
 
 def test_a_seed_makes_the_same_repository_again(tmp_path: Path) -> None:

@@ -98,7 +98,22 @@ def modular(folder: Path, other: Tensors) -> None:
     put(folder / "modular_model_index.json", {"text_encoder": ["transformers", "CLIPTextModel", spec]})
 
 
+def shard_of_another_kind(index: str) -> Plant:
+    """A shard whose ending says that it is a text, in a folder whose configuration says that it is a T5."""
+
+    def plant(folder: Path, other: Tensors) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        put(folder / "t5" / "config.json", config | {"model_type": "t5", "architectures": ["T5EncoderModel"]})
+        put(folder / "t5" / "part.txt", saved(other))
+        weight_map = json.dumps(dict.fromkeys(other, "part.txt"))
+        put(folder / "t5" / "pytorch_model.bin.index.json", index.replace("MAP", weight_map))
+
+    return plant
+
+
 CASES: dict[str, Plant] = {
+    "a shard that is no weight file by its name": shard_of_another_kind('{"metadata": {}, "weight_map": MAP}'),
+    "an index that is read otherwise": shard_of_another_kind('{"weight_map": {}, "weight_map": MAP, "metadata": NaN}'),
     "adapter config that redirects": redirected,
     "adapter that redirects": redirected_with_weights,
     "adapter with a tower in it": adapter_with_a_tower,
