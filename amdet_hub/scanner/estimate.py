@@ -56,7 +56,7 @@ class TargetPlan:
 
 def plan_target(target: ResolvedTarget, config: ScanConfig) -> TargetPlan:
     """The plan of a scan. Raises: BadRepository or HubError where a header of the weights cannot be read."""
-    planned, takes = [], all_takes(target.source)
+    planned, takes = [], all_takes(target.pairs[0].source) if target.pairs else ()
     for pair in target.pairs:
         seconds = estimate_seconds(pair.suspect.config, pair.reference, config)
         loaders = loaded_by(pair.suspect, takes)
