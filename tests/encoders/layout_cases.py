@@ -202,8 +202,8 @@ CASES: dict[str, LayoutCase] = {
         "`longclip-L.pt`",
         longclip,
         (
-            Tower("longclip-L.pt:positional_embedding_res", key_layout="longclip"),
-            Tower("longclip-L.pt", key_layout="openclip"),
+            Tower("longclip-L.pt:positional_embedding_res", size="2 x 64", key_layout="longclip"),
+            Tower("longclip-L.pt", size="2 x 64", key_layout="openclip"),
         ),
         proof=LONG,
     ),
