@@ -136,7 +136,8 @@ def note_left_over(survey: Survey, weights: WeightSet, towers: tuple[TowerLayout
     They look like a further text tower's and belong to none, nor to a LoRA; or two towers have no places of their own.
     """
     claimed = {name for name in weights.tensors if any(layout.claims(name) for layout in towers)}
-    why = mixed_places([layout.prefix for layout in towers], weights.tensors)
+    # LongCLIP's is the same place, read in another way, which is scanned too.
+    why = mixed_places([layout.prefix for layout in towers if layout.key_layout != "longclip"], weights.tensors)
     if name := left_over(n for n in weights.tensors if n not in claimed and not LORA_SIGNS.search(n)):
         why = f"'{name[:120]}', which looks like a part of a text tower and belongs to none"
     if why:
