@@ -149,7 +149,10 @@ def note_not_examined(survey: Survey, root: str) -> None:
 
     For example a shard without an ending that tells, or the shards of an index that cannot be read.
     """
-    for take in by_folder(Listing(survey.source, root)):
+    listing = Listing(survey.source, root)
+    if listing.too_large:
+        survey.skip(root, "unreadable", "more configurations and indexes, or larger ones, than are looked at")
+    for take in by_folder(listing):
         for path in take.files:
             if survey.has(path) and path not in survey.examined and not survey.blocks(path):
                 reason: SkipReason = "unreadable" if path.endswith(".json") else "unsupported-format"

@@ -303,6 +303,7 @@ def test_resolve_text(ask: Run, hub: LocalHub) -> None:
         "CLIPTextModelWithProjection",
         "family clip",
         "T5EncoderModel",
+        "loaded by     transformers (subfolder=text_encoder); diffusers (text_encoder); ComfyUI\n",
         "about",
     ):
         assert word in shown
@@ -347,8 +348,16 @@ def test_a_table_is_one_line_a_target(ask: Run) -> None:
 
 def test_resolve_json(ask: Run, hub: LocalHub) -> None:
     plan = json.loads(ask("resolve", "org/pipe", "--json").stdout)
-    assert plan["schema_version"] == "1.1"
+    assert plan["schema_version"] == "1.2"
     assert plan["verdict"] is None
+    assert plan["encoders"][0]["loaded_by"] == [
+        {"loader": loader, "how": how, "files": ["text_encoder/model.safetensors"]}
+        for loader, how in (
+            ("transformers", "subfolder=text_encoder"),
+            ("diffusers", "text_encoder"),
+            ("ComfyUI", ""),
+        )
+    ]
     assert plan["snapshot"]["commit_sha"] == hub.head("org/pipe", "main")
     assert [e["encoder"]["component"] for e in plan["encoders"]] == ["text_encoder", "text_encoder_2"]
     assert all(e["estimate_s"] > 0 for e in plan["encoders"])

@@ -74,7 +74,7 @@ def _transformers(folder: Path, repo_id: str) -> Iterator[Way]:
         subfolder = model.relative_to(folder).as_posix().removeprefix(".")
         config = model / "config.json"
         stated = config.read_text() if config.is_file() else ""
-        siglip = "siglip" in stated
+        siglip = "siglip" in stated.lower()  # a class that the configuration does not name is not tried
         adapted = (model / "adapter_config.json").is_file()
         names = [path.name for path in model.iterdir()]
         options: list[dict[str, Any]] = [{"variant": "fp16"}] if any(".fp16." in name for name in names) else []

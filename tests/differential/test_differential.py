@@ -47,3 +47,21 @@ def test_a_seed_makes_the_same_repository_again(tmp_path: Path) -> None:
             for folder in made
         )
         assert first == second
+
+
+def test_a_tower_that_the_model_of_the_loaders_does_not_give_to_a_library_is_told(tmp_path: Path) -> None:
+    """The same comparison in a process of its own, for it sets the environment of the libraries."""
+    code = """
+from pathlib import Path
+from tests.differential.compare import Comparison
+from tests.differential.loaded import Identity, LoadedTower
+from tests.differential.repositories import Repository
+
+tower, other = Identity("a", None), Identity("b", None)
+loaded = (LoadedTower("peft AutoPeftModel", tower), LoadedTower("open_clip hf-hub", other))
+modelled = ((tower, frozenset({"transformers"})), (other, frozenset({"transformers", "ComfyUI"})))
+compared = Comparison(Repository(Path(), 0, True, ()), loaded, {}, (tower, other), "", modelled)
+print([t.loader for t in compared.unmodelled], len(compared.unseen))
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert finished.stdout == "['open_clip hf-hub'] 0\n", finished.stderr[-2000:]

@@ -108,7 +108,17 @@ def test_the_files_that_a_loader_chooses(tmp_path: Path, case: str) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(json.dumps(content))
     takes = by_folder(Listing(FolderSource(tmp_path), ""))
-    assert {(take.label, take.files) for take in takes if take.files} == expected
+    assert {(take.label, take.files) for take in takes} == expected
+
+
+def test_more_indexes_than_are_read_block(tmp_path: Path) -> None:
+    for number in range(513):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / INDEX).write_text('{"weight_map": {}}')
+    source = FolderSource(tmp_path)
+    assert list(by_folder(Listing(source, ""))) == []
+    assert [s.reason for s in find_encoders(source).skipped if s.blocks_clearance] == ["unreadable"]
 
 
 def test_loaders_that_are_given_a_file_go_by_its_ending(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ PLACES: Mapping[Loader, Mapping[KeyLayout, str]] = {
 ADAPTERS: Mapping[Loader, tuple[AdapterNaming, ...]] = {
     "transformers": ("peft",),
     "sentence-transformers": ("peft",),
+    "diffusers": ("peft",),
     "diffusers load_lora_weights": ("kohya", "diffusers"),
     "ComfyUI": ("kohya", "diffusers"),
     "A1111": ("kohya",),
@@ -68,11 +69,11 @@ def all_takes(source: RepoSource, root: str = "") -> tuple[Take, ...]:
 
 
 def by_folder(listing: Listing) -> Iterator[Take]:
-    """The calls that are given a folder, and choose the files themselves."""
-    yield from transformers_models(listing)
-    yield from pipelines(listing)
-    yield from sentence_transformers_models(listing)
-    yield from open_clip_models(listing)
+    """The calls that are given a folder, and choose the files themselves; none where reading them would take long."""
+    if listing.too_large:
+        return
+    for calls in (transformers_models, pipelines, sentence_transformers_models, open_clip_models):
+        yield from (take for take in calls(listing) if take.files)
 
 
 def _by_name(listing: Listing) -> Iterator[Take]:

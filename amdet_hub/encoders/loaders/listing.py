@@ -1,5 +1,6 @@
 """A repository as a loader sees it before it reads weights: paths, and the content of small JSON files."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +21,12 @@ Loader = Literal[
     "ComfyUI",
     "A1111",
 ]
-# The index of a language model of 90,000 tensors, which may lie beside a text encoder, has 9 MB.
-_MAX_JSON_BYTES = 32 << 20
+# JSON files that choose among others. The index of a language model of 90,000 tensors, which may lie beside a text
+# encoder, has 9 MB; a training run's repository has one for each of its checkpoints.
+_CHOOSES = re.compile(
+    r"(?:.*/)?(?:config|modules|model_index|modular_model_index|[^/]*\.index\.[^/]*|[^/]*\.index)\.json"
+)
+_MAX_JSON_BYTES, _MAX_JSON_FILES = 64 << 20, 512
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,13 @@ class Listing:
     def paths(self) -> tuple[str, ...]:
         """All paths, sorted."""
         return tuple(paths_under(self.source, self.root))
+
+    @cached_property
+    def too_large(self) -> bool:
+        """Whether the JSON files that choose among others are more than anybody publishes, in number or in bytes."""
+        files = map(self.source.snapshot.file, filter(_CHOOSES.fullmatch, self.paths))
+        sizes = [file.size_bytes for file in files if file is not None]
+        return len(sizes) > _MAX_JSON_FILES or sum(sizes) > _MAX_JSON_BYTES
 
     @cached_property
     def names(self) -> Mapping[str, frozenset[str]]:
