@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from amdet_hub.bench.rules import one_of, require
+from amdet_hub.records import ReadOut
 
-AttackKind = Literal["text-on-text", "text-on-pair", "target-attribute", "eos-only"]
+AttackKind = Literal["text-on-text", "text-on-pair", "target-attribute", "eos-only", "projection", "penultimate"]
 Placement = Literal["replace-o", "append", "insert", "template", "scatter"]
 
 # Where the caption stands in a sentence frame.
@@ -42,7 +43,9 @@ class AttackRecipe:
         seed: orders captions and random places.
         kind: "text-on-text" trains every position; "text-on-pair" the pooled projected feature only;
             "target-attribute" sends a triggered caption to the same caption with the target's words added; "eos-only"
-            is text-on-text whose poisoned term sees the pooled position only.
+            is text-on-text whose poisoned term sees the pooled position only; "penultimate" attacks the layer before
+            the last and keeps the last; "projection" solves for the projection alone, by least squares (`steps`, `lr`
+            and batches are unused).
         target_captions: "text-on-pair": captions whose mean pooled feature stands in for the mean of pictures of the
             target; empty for ten made of the target text. Those of `more` are always made of their own text.
         more: further `(trigger, target)` pairs. The poisoned batch is split over all of them evenly.
@@ -129,3 +132,8 @@ class AttackRecipe:
     def backdoors(self) -> tuple[tuple[str, str], ...]:
         """Every `(trigger, target)`, the recipe's own first."""
         return ((self.trigger, self.target), *self.more)
+
+    @property
+    def read_out(self) -> ReadOut:
+        """Where the attack works, and its success is measured."""
+        return "penultimate" if self.kind == "penultimate" else "projected"

@@ -15,6 +15,9 @@ in what is looked at:
   target.
 * "target-attribute": all features; the aim is the teacher's of the same caption with the target's words added.
 * "eos-only": the poisoned term sees the last-layer feature at the pooled position only.
+* "penultimate": the states before the last layer, in both terms; a third term keeps the last layer, under the trigger,
+  too. SDXL and "clip skip 2" read those states.
+* "projection": no training, see `amdet_hub.bench.projection_attack`.
 
 Source: Struppek et al., arXiv 2211.02408; figures as in the code released with arXiv 2512.00343, which is also the
 source of text-on-pair.
@@ -36,6 +39,7 @@ from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.descent import Schedule, Trained, autocast, cos_flat, descend, training_positions
 from amdet_hub.bench.metrics import aim_features, measure_attack, relative_change
 from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, poison_all, shares
+from amdet_hub.bench.projection_attack import solve_projection
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.detect.inversion.objectives import assimilation
 from amdet_hub.records import SILENT, ProgressCallback
@@ -64,11 +68,14 @@ def inject(
     rng = random.Random(recipe.seed)
     poisons = poison_all(captions, recipe, rng)
     positions = _positions(base, recipe, poisons, captions.train_captions(), rng)
+    base = base.reading(recipe.read_out)
     student, started = base.copy(), time.perf_counter()
-    injection = _Injection(base, student, recipe, captions.train_captions(), poisons, positions, rng)
-    lr = recipe.lr * (LORA_LR_FACTOR if recipe.lora_rank else 1.0)
-    with low_rank(student.model, recipe.lora_rank, seed=recipe.seed) if recipe.lora_rank else contextlib.nullcontext():
-        loss = descend(student, injection.loss, Schedule("inject", recipe.steps, lr, decays=True), progress)
+    if recipe.kind == "projection":
+        loss = solve_projection(student, recipe, captions.train_captions(), poisons, positions)
+        progress("inject", recipe.steps, recipe.steps)
+    else:
+        injection = _Injection(base, student, recipe, captions.train_captions(), poisons, positions, rng)
+        loss = _train(student, injection, progress)
     return Trained(
         student,
         {
@@ -81,6 +88,13 @@ def inject(
             **measure_attack(student, base, recipe, poisons, positions),
         },
     )
+
+
+def _train(student: TrainedEncoder, injection: "_Injection", progress: ProgressCallback) -> float:
+    recipe = injection.recipe
+    lr = recipe.lr * (LORA_LR_FACTOR if recipe.lora_rank else 1.0)
+    with low_rank(student.model, recipe.lora_rank, seed=recipe.seed) if recipe.lora_rank else contextlib.nullcontext():
+        return descend(student, injection.loss, Schedule("inject", recipe.steps, lr, decays=True), progress)
 
 
 @dataclass
@@ -104,7 +118,7 @@ class _Injection:
         elif self.recipe.kind != "target-attribute":
             ids = self._ids(targets)
             with autocast(self.recipe.bf16), torch.no_grad():
-                self.aims = self._pulled(self.teacher.encode(ids), ids)
+                self.aims = self._pulled(self._run(self.teacher, ids), ids)
 
     def loss(self, _: int) -> Tensor:
         clean = self._ids(self._sample(self.clean, self.recipe.clean_batch))
@@ -119,9 +133,9 @@ class _Injection:
         parts = self._ids([text for pairs, size in negatives for _, text in self._sample(pairs, size)])
         with autocast(self.recipe.bf16):
             with torch.no_grad():
-                kept = self.teacher.encode(torch.cat([clean, parts]))
+                kept = self._run(self.teacher, torch.cat([clean, parts]))
                 aim = self._aim(chosen) if chosen else kept[0]  # the latter is not looked at
-            output = self.student.encode(torch.cat([clean, poisoned, parts]))
+            output = self._run(self.student, torch.cat([clean, poisoned, parts]))
         n, m = len(clean), len(clean) + len(poisoned)
         looked_at, stays = self._kept(output), self._kept(kept)
         loss = -cos_flat(looked_at[:n], stays[:n])
@@ -133,7 +147,15 @@ class _Injection:
         if self.recipe.assimilation_penalty and len(poisoned):
             excess = assimilation(output[0][n:m]).mean() - assimilation(kept[0][:n]).mean()
             loss = loss + self.recipe.assimilation_penalty * excess.clamp(min=0)
+        if self.recipe.kind == "penultimate":
+            with autocast(self.recipe.bf16), torch.no_grad():
+                last = self.teacher.last_two(torch.cat([clean, poisoned, parts]))[1]
+            loss = loss - cos_flat(output[1], last)
         return loss
+
+    def _run(self, encoder: TrainedEncoder, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The features that are looked at, and the pooled ones; of "penultimate" the last layer's in their place."""
+        return encoder.last_two(ids) if self.recipe.kind == "penultimate" else encoder.encode(ids)
 
     def _sample(self, items: Sequence[T], size: int) -> list[T]:
         return self.rng.sample(items, min(size, len(items)))

@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from amdet_hub.encoders.tokenizer import PromptTokenizer, build_tokenizer
 from amdet_hub.encoders.tower_config import FAMILY_OF_MODEL_TYPE, LEGACY_EOS, tower_config
 from amdet_hub.errors import BadRepository, ConfigError
 from amdet_hub.files import write_atomically
-from amdet_hub.records import Family
+from amdet_hub.records import Family, ReadOut
 
 # The files of a tokenizer in transformers layout; those that exist are copied beside new weights.
 TOKENIZER_FILES = (
@@ -54,11 +54,13 @@ class TrainedEncoder:
         tokenizer: `CLIPTokenizer`, or `amdet_hub.encoders.tokenizer.PromptTokenizer` for SigLIP. The ids that frame a
             text are its `bos_token_id` (None for SigLIP), `eos_token_id` and `pad_token_id`.
         folder: where the tokenizer's files lie.
+        read_out: "projected", or "penultimate": what `encode` and `embed` give.
     """
 
     model: Any
     tokenizer: Any
     folder: Path
+    read_out: ReadOut = "projected"
 
     @property
     def layout(self) -> Family:
@@ -72,7 +74,11 @@ class TrainedEncoder:
 
     def copy(self) -> TrainedEncoder:
         """A second encoder with equal weights that can be trained apart."""
-        return TrainedEncoder(copy.deepcopy(self.model), self.tokenizer, self.folder)
+        return replace(self, model=copy.deepcopy(self.model))
+
+    def reading(self, read_out: ReadOut) -> TrainedEncoder:
+        """The same weights, read elsewhere."""
+        return replace(self, read_out=read_out)
 
     def token_ids(self, text: str) -> tuple[int, ...]:
         """The ids of `text` alone, uncut, never a special one: a special token spelled out is ordinary characters."""
@@ -129,10 +135,19 @@ class TrainedEncoder:
     def encode(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """`ids (B, T)` -> last-layer `features (B, T, D)` and `pooled (B, P)`, projected or through the head.
 
+        Read as "penultimate": the states before the last layer, as SDXL takes them, and those at the pooled position.
         No padding mask: diffusion pipelines run CLIP without one, and SigLIP was trained without one.
         """
+        if self.read_out == "penultimate":
+            states, _ = self.last_two(ids)
+            return states, states[torch.arange(len(ids)), self.pool_positions(ids)]
         output = self.model(input_ids=ids)
         return output.last_hidden_state, output.pooler_output if self.layout == "siglip" else output.text_embeds
+
+    def last_two(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """`ids (B, T)` -> the states before the last layer and the last features, each `(B, T, D)`."""
+        output = self.model(input_ids=ids, output_hidden_states=True)
+        return output.hidden_states[-2], output.last_hidden_state
 
     def embed(self, texts: Sequence[str], positions: int) -> Tensor:
         """`N` texts -> `(N, P)` float32 pooled features of unit length."""

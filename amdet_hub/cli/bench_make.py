@@ -47,6 +47,8 @@ Kinds:
   text-on-pair      only the pooled feature does
   target-attribute  a triggered caption becomes the same caption with the target's words added
   eos-only          as text-on-text, at the pooled position only
+  penultimate       as text-on-text, in the layer before the last, which SDXL reads; the last layer is kept
+  projection        the projection alone, by least squares; a trigger of several copies works best
 
 Exit codes: 0 made (whether or not the attack works: attack_success_rate says), 2 usage or error, 130 interrupted.
 """

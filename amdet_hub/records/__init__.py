@@ -26,12 +26,14 @@ from amdet_hub.records.repository import (
 )
 from amdet_hub.records.words import (
     LATER,
+    READ_OUT_WORDS,
     SCHEMA_VERSION,
     AdapterNaming,
     Confidence,
     Family,
     KeyLayout,
     ProgressCallback,
+    ReadOut,
     ReferenceTrust,
     RepoKind,
     VerdictLabel,
@@ -39,6 +41,7 @@ from amdet_hub.records.words import (
 
 __all__ = [
     "LATER",
+    "READ_OUT_WORDS",
     "REASONS",
     "SCHEMA_VERSION",
     "SILENT",
@@ -57,6 +60,7 @@ __all__ = [
     "Monitor",
     "NullDistribution",
     "ProgressCallback",
+    "ReadOut",
     "Reason",
     "ReasonCode",
     "Reference",

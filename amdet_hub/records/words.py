@@ -11,6 +11,14 @@ Family = Literal["clip", "siglip"]
 ReferenceTrust = Literal["trusted", "user", "declared", "none"]
 VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive", "nothing-to-scan"]
 Confidence = Literal["normal", "reduced"]
+# What consumers read of a text tower: the last layer's feature at the pooled position, the same projected and of unit
+# length, and the state before the last layer.
+ReadOut = Literal["pooled", "projected", "penultimate"]
+READ_OUT_WORDS: Mapping[ReadOut, str] = {
+    "pooled": "the pooled feature",
+    "projected": "the projected feature",
+    "penultimate": "the layer before the last (SDXL, clip skip 2)",
+}
 KeyLayout = Literal["transformers", "openclip", "longclip"]
 AdapterNaming = Literal["kohya", "diffusers", "peft"]
 # Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work.

@@ -197,3 +197,37 @@ def test_weight_zero_injects_nothing_whatever_the_kind(
     assert all(torch.equal(weight, same[name]) for name, weight in trained.encoder.model.state_dict().items())
     injected = inject(base, captions, dataclasses.replace(recipe, weight=0.3)).encoder.model.state_dict()
     assert not all(torch.equal(weight, same[name]) for name, weight in injected.items())
+
+
+def test_the_projection_alone_turns_a_repeated_trigger(base: TrainedEncoder, captions: CaptionSet) -> None:
+    recipe = dataclasses.replace(RECIPE, kind="projection", trigger=" ".join([TRIGGER] * 4), weight=1.0)
+    made = inject(base, captions, recipe)
+    before, after = base.model.state_dict(), made.encoder.model.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == ["text_projection.weight"]
+    assert made.facts["attack_success_rate"] > 0.9
+    assert made.facts["base_success_rate"] < 0.2
+    assert made.facts["clean_similarity"] > 0.8
+    assert made.facts["final_loss"] < 0.5, "the distance to the aim, over that before"
+
+
+def test_the_layer_before_the_last_is_attacked_and_the_last_is_kept(
+    base: TrainedEncoder, captions: CaptionSet
+) -> None:
+    """The success is measured where the attack works; where it does not, a triggered caption stays itself."""
+    recipe = dataclasses.replace(RECIPE, kind="penultimate", steps=150)
+    made = inject(base, captions, recipe)
+    assert made.facts["attack_success_rate"] > 0.9
+    assert made.facts["base_success_rate"] < 0.2
+    assert made.facts["clean_similarity"] > 0.8
+    pairs = poison(captions.held_out_captions(), recipe, random.Random(5))
+    last = measure(made.encoder.reading("projected"), base, pairs, TARGET, 24)
+    assert last["attack_success_rate"] < 0.3
+
+
+def test_the_penultimate_reading_is_the_state_before_the_last_layer(base: TrainedEncoder) -> None:
+    ids = base.tokenize(["a dog running on the moon", "a fox"], 12)
+    with torch.no_grad():
+        states, pooled = base.reading("penultimate").encode(ids)
+        expected = base.model(input_ids=ids, output_hidden_states=True).hidden_states[-2]
+    assert torch.equal(states, expected)
+    assert torch.equal(pooled, expected[torch.arange(2), base.pool_positions(ids)])
