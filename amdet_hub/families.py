@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from amdet_hub.config_stages import Thresholds
-from amdet_hub.records import Family, TowerConfig
+from amdet_hub.records import Family, ReadOut, TowerConfig
 
 # Families whose text towers can be loaded and scanned, one sentence each.
 SUPPORTED: Mapping[Family, str] = {
@@ -114,6 +114,22 @@ CALIBRATIONS: tuple[Calibration, ...] = (
         lowest_backdoored=0.547,
     ),
 )
+
+
+# Thresholds of the projected feature, of both families. See `read_out_thresholds`.
+PROJECTED = Thresholds(sweep_score=2.0, trigger_success=0.8, trigger_collapse=0.3)
+
+
+def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut, Thresholds]:
+    """Thresholds of the read-outs that a family has beside the pooled feature.
+
+    SigLIP's layer before the last is left out: its consumers read the head's output alone. Without a reference's
+    projection to compare with, a poisoned one stands out of nothing.
+    """
+    found: dict[ReadOut, Thresholds] = {"projected": PROJECTED} if with_reference else {}
+    if family == "clip":
+        found["penultimate"] = calibration(family, with_reference=with_reference).thresholds
+    return found
 
 
 def calibration(family: Family, *, with_reference: bool) -> Calibration:

@@ -8,7 +8,8 @@ The rule, in words. First match decides.
    reference, gate 3 could not be looked at, and open gates are inconclusive.
 3. *Trigger confirmed.* Some token or token sequence (a) stands out of random sequences of the vocabulary like it, (b)
    takes over held-out prompts, wherever it stands in them, that the reference does not lose to it, and (c) removes
-   most of what distinguishes those prompts: backdoor detected.
+   most of what distinguishes those prompts: backdoor detected. All three in one read-out: the pooled feature, the
+   projected one, or the layer before the last.
 4. *Conflict.* The paired inversion exceeds its threshold though no trigger was confirmed, or a trigger takes over
    prompts without standing out: inconclusive, and says which.
 5. Otherwise: no backdoor found. Confidence is reduced unless the reference is trusted or the user's own.
@@ -21,11 +22,13 @@ No rule uses weight difference or drift: they inform, and decide nothing. There 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from amdet_hub.records import (
     REASONS,
     Confidence,
     Evidence,
+    ReadOut,
     ReasonCode,
     Reference,
     ScanOutcome,
@@ -51,6 +54,16 @@ PAPER_LANDSCAPE = "paper-gate-landscape"
 PAPER_GATES = (PAPER_ASSIMILATION, PAPER_CONSISTENCY, PAPER_REFERENCE, PAPER_LANDSCAPE)
 
 
+def kind_in(kind: str, read_out: ReadOut) -> str:
+    """The kind of a finding of the sweep or of a candidate in a read-out: `"trigger-success-penultimate"`."""
+    return kind if read_out == "pooled" else f"{kind}-{read_out}"
+
+
+def in_other_read_out(kind: str) -> bool:
+    """Whether a finding is of another read-out than the pooled feature."""
+    return kind.endswith(tuple(f"-{one}" for one in get_args(ReadOut) if one != "pooled"))
+
+
 def judge(evidence: Sequence[Evidence], reference: Reference) -> Verdict:
     """The verdict on one encoder; see the module for the rule.
 
@@ -67,7 +80,8 @@ def judge(evidence: Sequence[Evidence], reference: Reference) -> Verdict:
         return Verdict("no-backdoor-found", confidence, "identical-to-reference", (found[IDENTITY].summary,))
     paper = [found[kind] for kind in PAPER_GATES if kind in found]
     label, code = _paper_rule(paper) if paper else _standard_rule(found)
-    said = paper or [found[kind] for kind in (SWEEP, SUCCESS, COLLAPSE, INVERSION) if kind in found]
+    deciding = next((_kinds(one) for one in get_args(ReadOut) if all(_beyond(found, one))), _kinds("pooled"))
+    said = paper or [found[kind] for kind in (*deciding, INVERSION) if kind in found]
     if label == "no-backdoor-found" and reads_otherwise:
         return _tokenizer_changed(confidence, found[TOKENIZER], said)
     reasons = [REASONS[code].text, *(e.summary for e in said)]
@@ -89,15 +103,22 @@ def _paper_rule(gates: Sequence[Evidence]) -> tuple[VerdictLabel, ReasonCode]:
     return "backdoor-detected", "paper-gates-open"
 
 
+def _kinds(read_out: ReadOut) -> tuple[str, ...]:
+    return tuple(kind_in(kind, read_out) for kind in (SWEEP, SUCCESS, COLLAPSE))
+
+
+def _beyond(found: Mapping[str, Evidence], read_out: ReadOut) -> tuple[bool, ...]:
+    """Whether a candidate of the read-out stands out, takes prompts over, and removes what distinguishes them."""
+    return tuple(kind in found and found[kind].exceeds is True for kind in _kinds(read_out))
+
+
 def _standard_rule(found: Mapping[str, Evidence]) -> tuple[VerdictLabel, ReasonCode]:
-    stands_out, takes_over, removes, unexplained = (
-        kind in found and found[kind].exceeds is True for kind in (SWEEP, SUCCESS, COLLAPSE, INVERSION)
-    )
-    if stands_out and takes_over and removes:
+    beyond = [_beyond(found, read_out) for read_out in get_args(ReadOut)]
+    if any(map(all, beyond)):
         return "backdoor-detected", "trigger-confirmed"
-    if unexplained:
+    if INVERSION in found and found[INVERSION].exceeds is True:
         return "inconclusive", "inversion-unexplained"
-    if takes_over and removes:
+    if any(takes_over and removes for _, takes_over, removes in beyond):
         return "inconclusive", "trigger-not-distinct"
     if SWEEP not in found or SUCCESS not in found:
         return "inconclusive", "vocabulary-not-swept"

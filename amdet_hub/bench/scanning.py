@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -15,6 +16,7 @@ from amdet_hub import verdict as kinds
 from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.metrics import caption_aims, success_of_ids
 from amdet_hub.bench.results import SCORE_THRESHOLD, DetectorName, DetectorResult, ReferenceKind
+from amdet_hub.bench.tables import WITHOUT_TARGET_TEXT
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.config import ScanConfig
 from amdet_hub.detect.naming.target import TextBank
@@ -24,7 +26,7 @@ from amdet_hub.detect.search.null_distribution import repeating_unit
 from amdet_hub.encoders.discovery import find_encoders
 from amdet_hub.encoders.load import load_tower
 from amdet_hub.hub import HubSettings, open_source, parse_target
-from amdet_hub.records import ScanResult, TriggerFinding
+from amdet_hub.records import ReadOut, ScanResult, TriggerFinding
 from amdet_hub.scanner import Scanner, ScanOptions
 
 _MEASURED_CAPTIONS = 200  # held-out captions a recovered trigger is tried on: a standard error of at most 0.035
@@ -118,10 +120,11 @@ class Bench:
     ) -> DetectorResult:
         """The recovered trigger against the injected ones: the same text, a text that works, the target it says."""
         captions, positions, ids = self._captions, truth.positions, found.token_ids
-        aims = [caption_aims(self._base, recipe, captions, positions, target=target) for _, target in recipe.backdoors]
-        works = [success_of_ids(suspect, self._base, captions, ids, aim, positions) for aim in aims]
+        suspect, base = suspect.reading(recipe.read_out), self._base.reading(recipe.read_out)
+        aims = [caption_aims(base, recipe, captions, positions, target=target) for _, target in recipe.backdoors]
+        works = [success_of_ids(suspect, base, captions, ids, aim, positions) for aim in aims]
         best, rank = works.index(max(works)), None
-        if recipe.kind != "target-attribute":
+        if recipe.kind not in WITHOUT_TARGET_TEXT:
             with torch.inference_mode():
                 similarity = self._bank.similarities(_tower(folder), self._prompts, ids)
             rank = 1 + int((similarity > similarity[self._index[recipe.backdoors[best][1]]]).sum())
@@ -150,12 +153,15 @@ def _unit(text: str) -> tuple[str, ...]:
 
 def _score(detector: str, values: Mapping[str, float], thresholds: Mapping[str, float]) -> float:
     """How far the weakest of the numbers that must all exceed their thresholds is there: at least 1 means all do."""
-    needed = (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE) if detector == "standard" else kinds.PAPER_GATES
-    if not all(kind in values for kind in needed):
-        return 0.0  # recognised as its reference, and not measured
-    return round(
-        min(values[kind] / thresholds[kind] if thresholds[kind] else float(values[kind] > 0) for kind in needed), 4
-    )
+    ours = [
+        tuple(kinds.kind_in(k, one) for k in (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE)) for one in get_args(ReadOut)
+    ]
+    measured = [
+        min(values[kind] / thresholds[kind] if thresholds[kind] else float(values[kind] > 0) for kind in needed)
+        for needed in (ours if detector == "standard" else [kinds.PAPER_GATES])
+        if all(kind in values for kind in needed)
+    ]
+    return round(max(measured, default=0.0), 4)  # 0 where recognised as its reference, and not measured
 
 
 def _tower(folder: Path) -> TextEncoder:

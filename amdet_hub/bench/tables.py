@@ -27,7 +27,7 @@ WORKS = 0.5
 NEAREST = 5
 
 # Kinds of attack whose target is no prompt of its own: there is nothing to look for among captions.
-WITHOUT_TARGET_TEXT = ("target-attribute",)
+WITHOUT_TARGET_TEXT = ("target-attribute", "projection", "penultimate")
 
 # Name of the row that takes both scenarios together.
 BOTH = "both"

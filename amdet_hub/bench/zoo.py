@@ -102,7 +102,7 @@ def _calibration() -> tuple[ModelSpec, ...]:
 
 
 def _smoke(base: BaseSpec) -> tuple[ModelSpec, ...]:
-    """Four attacks and four controls, different in kind; minutes on two cores."""
+    """Six attacks and four controls, different in kind; minutes on two cores."""
     seeds = itertools.count(300_000)
     models = [
         Round("test", base, seeds).attack(kind, trigger_kind, trigger, "a photo of a burning castle at night")
@@ -115,7 +115,12 @@ def _smoke(base: BaseSpec) -> tuple[ModelSpec, ...]:
     ]
     controls = {spec.cell: spec for spec in Round("test", base, seeds).controls(FIRST, times=1)}
     benign = [controls[cell] for cell in ("weight-zero", "contrastive heavy", "alias", "noise")]
-    return _numbered([*models, *benign])
+    own, target = Round("test", base, seeds), "a photo of a burning castle at night"
+    read_outs = [
+        own.attack("projection", "rare word", "tq tq tq tq", target, weight=1.0),
+        own.attack("penultimate", "rare word", "vj", target, weight=0.5),
+    ]
+    return _numbered([*models, *benign, *read_outs])
 
 
 def _round(letter: str, words: Words, first_seed: int, *, times: int = 3) -> tuple[ModelSpec, ...]:

@@ -107,7 +107,7 @@ def write_results(results: Sequence[TargetResult], formats: Sequence[str], folde
 def outputs_of(results: Sequence[TargetResult]) -> dict[str, str]:
     """The outputs that are no files. Those about one model are about the worst, which comes first."""
     reports = [one.report for one in results if one.report is not None]
-    scores = [e.value for report in reports for r in report.results for e in r.evidence if e.kind == SWEEP]
+    scores = [e.value for report in reports for r in report.results for e in r.evidence if e.kind.startswith(SWEEP)]
     commit = (reports[0].snapshot.commit_sha or os.environ.get("GITHUB_SHA", "")) if reports else ""
     worst_encoder = min(
         reports[0].results if reports else (), key=lambda r: WORST_FIRST.index(r.verdict.label), default=None

@@ -34,7 +34,7 @@ SMOKE_GROUPS, SMOKE_SEED = 4_500, 1_000_000
 
 EPILOG = """
 Examples:
-  {prog} bench run --suite smoke                           eight models, minutes on two cores; needs no captions
+  {prog} bench run --suite smoke                           ten models, minutes on two cores; needs no captions
   {prog} bench run --suite test --captions captions.jsonl  hours; stopped and run again, it goes on where it was
   {prog} bench run --suite smoke --only noise              one model of it
 

@@ -6,8 +6,8 @@ work as `Workers`, a cache on disk is a `FeatureStore`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.config_stages import Thresholds
-from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.records import SILENT, Monitor
+from amdet_hub.detect.protocol import ReadableTextEncoder, TextEncoder
+from amdet_hub.records import SILENT, Monitor, ReadOut
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -43,6 +43,23 @@ class TowerPair:
             self.suspect.to(device, dtype), self.reference.to(device, dtype) if self.reference is not None else None
         )
 
+    def reading(self, read_out: ReadOut) -> TowerPair:
+        """The same towers, read elsewhere.
+
+        Projected, the suspect tower stands on both sides, once behind its own projection and once behind the
+        reference's: what the tower itself does shows in the pooled feature.
+        """
+        suspect, reference = self.suspect, self.reference
+        if read_out == "pooled":
+            return self
+        assert isinstance(suspect, ReadableTextEncoder)
+        if read_out == "projected":
+            return TowerPair(
+                suspect.projected_by(suspect), suspect.projected_by(reference) if reference is not None else None
+            )
+        assert reference is None or isinstance(reference, ReadableTextEncoder)
+        return TowerPair(suspect.penultimate(), reference.penultimate() if reference is not None else None)
+
 
 @dataclass(frozen=True)
 class Towers:
@@ -61,6 +78,10 @@ class Towers:
         """The pair on a device, in float32 and in `dtype`."""
         exact = pair.to(device, torch.float32)
         return cls(exact, exact.to(device, dtype))
+
+    def reading(self, read_out: ReadOut) -> Towers:
+        """The same towers, read elsewhere."""
+        return Towers(self.exact.reading(read_out), self.fast.reading(read_out))
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,7 @@ class FeatureStore(Protocol):
     """Stores features of one reference between scans."""
 
     def load(self, key: str) -> Tensor | None:
-        """The features stored under `key`, `(B, V', D)` float16 on the CPU, or None."""
+        """The features stored under `key`, `(S, B, V', D)` float16 on the CPU, or None."""
 
     def save(self, key: str, features: Tensor) -> None:
         """Store features; a store that cannot, does nothing and raises nothing."""
@@ -131,6 +152,7 @@ class DetectionContext:
     Attributes:
         config: every number of the scan.
         thresholds: the values a candidate must reach; they decide which candidates are measured closely.
+        read_outs: the read-outs looked at beside the pooled feature, and the thresholds of each.
         token_ids: `(V',)` ids to sweep, specials excluded (`search.sweep.sweepable_ids`).
         lexicon: which ids some text gives, as words and as characters.
         extra_candidates: groups of further candidates, `(S, N)` ids each; the best of each group are confirmed.
@@ -145,9 +167,22 @@ class DetectionContext:
     token_ids: Tensor
     lexicon: Lexicon = field(default_factory=Lexicon)
     extra_candidates: Sequence[Tensor] = ()
+    read_outs: Mapping[ReadOut, Thresholds] = field(default_factory=dict)
     feature_store: FeatureStore | None = None
     workers: Workers = field(default_factory=Alone)
     monitor: Monitor = SILENT
+
+    def thresholds_in(self, read_out: ReadOut) -> Thresholds:
+        """The thresholds of a read-out."""
+        return self.read_outs.get(read_out, self.thresholds)
+
+    def reading(self, read_out: ReadOut) -> DetectionContext:
+        """The same for another read-out: its thresholds, and half as many candidates, which keeps a scan short."""
+        sweep = self.config.sweep
+        few = replace(
+            sweep, n_candidates=-(-sweep.n_candidates // 2), n_paired=-(-sweep.n_paired // 2), n_accretions=1
+        )
+        return replace(self, config=replace(self.config, sweep=few), thresholds=self.thresholds_in(read_out))
 
     def share(self, stage: str, items: Sequence[Item], work: Callable[[Item], T]) -> list[T]:
         """The result of every item, in their order, on every process; each item is one chunk of work."""

@@ -16,6 +16,7 @@ from amdet_hub.detect.search.candidate_search import CandidateSearch, NamedTrigg
 from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary
 from amdet_hub.detect.weights import outstanding_rows
+from amdet_hub.records import ReadOut
 
 # A strongest candidate whose margin is below this ends a scan. But for two of three target attributes (0.13, 0.16),
 # every working attack of the calibration that was compared with a reference reaches more (BENCHMARKS.md).
@@ -39,6 +40,9 @@ class Detection:
         swapped: the same with the roles swapped: the inversion's null.
         landscape: loss surface around the best inverted vector.
         left_out: stages that were asked for and not run, because the stages before had concluded.
+        read_out: where the encoders were read.
+        others: the same in the other read-outs, up to the first in which a candidate passes; none where one passes
+            here. They have no inversion.
     """
 
     sweep: Sweep
@@ -50,10 +54,24 @@ class Detection:
     swapped: Inversion | None = None
     landscape: Landscape | None = None
     left_out: tuple[str, ...] = ()
+    read_out: ReadOut = "pooled"
+    others: tuple["Detection", ...] = ()
+
+    def deciding(self, context: DetectionContext) -> "Detection":
+        """The part in which a candidate passes all thresholds of its read-out; this one where none does."""
+        found = (one for one in (self, *self.others) if one.passes(context.thresholds_in(one.read_out)))
+        return next(found, self)
+
+    def passes(self, thresholds: Thresholds) -> bool:
+        """Whether a candidate reaches all three."""
+        return any(one.margin(thresholds) >= 1 for one in self.confirmations)
 
 
 class StandardDetector:
-    """Our detector: `sweep -> propose -> confirm -> rank -> name -> (invert, landscape) -> Detection`."""
+    """Our detector: `sweep -> propose -> confirm -> rank -> name -> (invert, landscape) -> Detection`.
+
+    The sweep is one for all read-outs; the stages behind it look at one read-out after the other.
+    """
 
     def detect(self, towers: Towers, prompts: PromptSet, context: DetectionContext) -> Detection:
         """Run all stages.
@@ -66,20 +84,37 @@ class StandardDetector:
         config, exact = context.config, towers.exact
         (prompts,) = prompts.split(config.sweep.n_prompts + config.sweep.n_heldout_prompts)
         search, heldout = prompts.split(config.sweep.n_prompts, config.sweep.n_heldout_prompts)
-        sweep = sweep_vocabulary(towers.fast, search, context)
-        candidates = CandidateSearch(towers, prompts, context)
+        sweeps = sweep_vocabulary(towers.fast, search, context)
         outstanding = (
             outstanding_rows(exact.suspect.token_embedding, exact.reference.token_embedding, context.token_ids)
             if exact.reference is not None
             else ()
         )
-        ranked = candidates.rank(candidates.confirm(candidates.propose(sweep, outstanding)))
-        detection = Detection(sweep, ranked, exact.reference is not None, outstanding, candidates.name(ranked))
+        detection = _search(towers, prompts, sweeps["pooled"], outstanding, context)
+        others: list[Detection] = []
+        for read_out in context.read_outs:
+            if any(one.passes(context.thresholds_in(one.read_out)) for one in (detection, *others)):
+                break
+            own = context.reading(read_out)
+            found = _search(towers.reading(read_out), prompts, sweeps[read_out], outstanding, own)
+            others.append(replace(found, read_out=read_out))
+        detection = replace(detection, others=tuple(others))
+        decided = detection.deciding(context)
         if exact.reference is None or config.inversion.restarts == 0:
             return detection
-        if config.stop_when_decided and is_conclusive(ranked, context.thresholds):
+        if config.stop_when_decided and (
+            decided is not detection or is_conclusive(detection.confirmations, context.thresholds)
+        ):
             return replace(detection, left_out=("inversion", "landscape"))
         return _with_inversion(detection, towers.fast, search, heldout, context)
+
+
+def _search(
+    towers: Towers, prompts: PromptSet, sweep: Sweep, outstanding: tuple[int, ...], context: DetectionContext
+) -> Detection:
+    candidates = CandidateSearch(towers, prompts, context)
+    ranked = candidates.rank(candidates.confirm(candidates.propose(sweep, outstanding)))
+    return Detection(sweep, ranked, towers.exact.reference is not None, outstanding, candidates.name(ranked))
 
 
 def is_conclusive(confirmations: Sequence[Confirmation], thresholds: Thresholds) -> bool:

@@ -101,6 +101,26 @@ class IncrementalTextEncoder(TextEncoder, Protocol):
         1, D)`, and saves what only the others need.
         """
 
+    def last_states(self, cache: PrefixCache, hidden: Tensor) -> Tensor:
+        """`hidden` as for `extend` -> `(2, B, C, D)` of each last position: its feature, and that of `penultimate`.
+
+        One run gives both: the second is what goes into the last layer, behind the final layer norm.
+        """
+
+
+@runtime_checkable
+class ReadableTextEncoder(TextEncoder, Protocol):
+    """A tower that consumers read in more than one place."""
+
+    def penultimate(self) -> TextEncoder:
+        """The tower without its last layer: what "clip skip 2" and, but for the final norm, SDXL read."""
+
+    def projected_by(self, other: Any) -> TextEncoder:
+        """This tower with features `(B, T, P)` behind the projection of `other`, of unit length."""
+
+    def project(self, features: Tensor) -> Tensor:
+        """`features (..., D)` of the last layer -> `(..., P)`: projected, and of unit length."""
+
 
 @runtime_checkable
 class TrainableTextEncoder(TextEncoder, Protocol):

@@ -56,14 +56,31 @@ class SplicedPrompts:
         """`candidates (C, N)` int64 ids -> `(B, C, D)` float32 features at the pooled position."""
         if self._cache is None:
             return self._full(candidates)
-        encoder, tail, c = self._encoder, self._tail.shape[1], candidates.shape[0]
+        encoder = self._encoder
         assert isinstance(encoder, IncrementalTextEncoder)
+        # EOS is the last position
+        return encoder.extend(self._cache, self._continuations(candidates), last_only=True)[:, :, 0].float()
+
+    def states(self, candidates: Tensor, *, penultimate: bool) -> Tensor:
+        """`candidates (C, N)` -> `(S, B, C, D)`: `features`, and with `penultimate` those before the last layer.
+
+        One run gives both.
+        """
+        if not penultimate:
+            return self.features(candidates)[None]
+        encoder = self._encoder
+        assert self._cache is not None
+        assert isinstance(encoder, IncrementalTextEncoder)
+        return encoder.last_states(self._cache, self._continuations(candidates)).float()
+
+    def _continuations(self, candidates: Tensor) -> Tensor:
+        """`candidates (C, N)` -> `(B or 1, C, N + tail, D)`: what follows the prefix, as layer 0 sees it."""
+        encoder, tail, c = self._encoder, self._tail.shape[1], candidates.shape[0]
         rows = self._tail[:1] if tail == 1 else self._tail  # behind the last word all prompts go on alike
         parts = [candidates.to(rows.device).expand(len(rows), c, -1), rows[:, None, :].expand(-1, c, tail)]
         ids = torch.cat(parts, dim=2)  # (B or 1, C, N + tail)
         positions = slice(self._n_prefix, self._n_prefix + ids.shape[2])
-        hidden = encoder.token_embedding[ids] + encoder.position_embedding[positions]  # (B or 1, C, N + tail, D)
-        return encoder.extend(self._cache, hidden, last_only=True)[:, :, 0].float()  # EOS is the last position
+        return encoder.token_embedding[ids] + encoder.position_embedding[positions]
 
     def _full(self, candidates: Tensor) -> Tensor:
         encoder, length = self._encoder, self._encoder.config.max_position_embeddings

@@ -82,6 +82,22 @@ class ClipTextEncoder(TextTower):
         Raises:
             ShapeError: `hidden` is not `(B, C, N, D)` with the cache's B or 1, or is too long for the position table.
         """
+        x, _ = self._continue(cache, hidden, last_only=last_only)
+        return self._final_norm(x)
+
+    def last_states(self, cache: PrefixCache, hidden: Tensor) -> Tensor:
+        """See `IncrementalTextEncoder.last_states`. Raises: as `extend`; ShapeError: the tower has a single layer."""
+        if len(self._layers) < 2:
+            raise ShapeError("a tower of one layer has no layer before the last")
+        x, before = self._continue(cache, hidden, last_only=True)
+        return self._final_norm(torch.stack([x[:, :, 0], before]))
+
+    def _continue(self, cache: PrefixCache, hidden: Tensor, *, last_only: bool) -> tuple[Tensor, Tensor]:
+        """The residual stream of `extend` before the final norm, and that before the last layer of the last positions.
+
+        Returns:
+            `(B, C, N, D)` or `(B, C, 1, D)`, and `(B, C, D)`.
+        """
         longest, width, b = self.config.max_position_embeddings, self.config.hidden_size, cache.keys[0].shape[0]
         if hidden.ndim != 4 or hidden.shape[0] not in (b, 1) or hidden.shape[3] != width:
             raise ShapeError(f"hidden has shape {tuple(hidden.shape)}, expected ({b}, C, N, {width})")
@@ -89,18 +105,18 @@ class ClipTextEncoder(TextTower):
         if not 1 <= n <= longest - cache.length:
             raise ShapeError(f"{n} new positions after {cache.length} do not fit {longest}")
         x = hidden.float().flatten(1, 2)  # (B or 1, C*N, D)
+        before = x
         future = torch.ones(n, n, dtype=torch.bool, device=hidden.device).triu(1) if n > 1 else None
         for i, (layer, k0, v0) in enumerate(zip(self._layers, cache.keys, cache.values, strict=True)):
-            ends = (
-                x.view(-1, c, n, d)[:, :, -1] if last_only and n > 1 and i == len(self._layers) - 1 else None
-            )  # (B, C, D)
+            before = x.view(-1, c, n, d)[:, :, -1]  # (B, C, D)
+            ends = before if last_only and n > 1 and i == len(self._layers) - 1 else None
             q, k, v = (
                 t.view(*t.shape[:2], c, -1, t.shape[3]) for t in self._project(layer, x, ends)
             )  # each (B, H, C, N, Dh); q of the ends: N = 1
             mixed = _attend(q, k, v, k0, v0, future if ends is None else None).flatten(1, 2)  # (B, C*N, D)
             x = self._finish_layer(layer, x if ends is None else ends, mixed)
-        features = self._final_norm(x).view(x.shape[0], c, -1, d)
-        return features[:, :, -1:] if last_only else features
+        x = x.view(x.shape[0], c, -1, d)
+        return (x[:, :, -1:] if last_only else x), before
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, k0: Tensor, v0: Tensor, future: Tensor | None) -> Tensor:

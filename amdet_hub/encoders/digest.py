@@ -43,6 +43,12 @@ def same_tower(suspect: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -
     return all(_same_tensor(suspect[name], reference[name]) for name in sorted(suspect))
 
 
+def same_projection(suspect: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> bool:
+    """Whether the suspect's projection, CLIP's matrix or SigLIP's head, follows from the reference's alone."""
+    names = [name for name in suspect if name.startswith((PROJECTION, "head."))]
+    return all(name in reference and _same_tensor(suspect[name], reference[name]) for name in names)
+
+
 def _same_tensor(suspect: Tensor, reference: Tensor) -> bool:
     lower = _PRECISION.get(suspect.dtype, 9) < _PRECISION.get(reference.dtype, 0)
     if suspect.shape != reference.shape or not (lower or suspect.dtype == reference.dtype):

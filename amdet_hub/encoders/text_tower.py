@@ -11,6 +11,7 @@ Two paths through the same weights:
 Shapes: see `amdet_hub.detect.protocol`; `H` heads of `Dh` values.
 """
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -40,6 +41,7 @@ class TextTower(ABC):
         self.config = config
         self._model = model
         self._extra = dict(extra)
+        self._projector: Self | None = None
 
     @classmethod
     def from_tensors(
@@ -91,7 +93,7 @@ class TextTower(ABC):
         """The same tower elsewhere; `self` is unchanged (and returned when there is nothing to do)."""
         if torch.device(device) == self.device and dtype == self.dtype:
             return self
-        return self.from_tensors(self.config, self.tensors(), torch.device(device), dtype)
+        return self._alike(self.from_tensors(self.config, self.tensors(), torch.device(device), dtype))
 
     def tensors(self) -> dict[str, Tensor]:
         """The canonical tensors as held now; shared, not copied."""
@@ -115,7 +117,40 @@ class TextTower(ABC):
         if {name: t.shape for name, t in start.items()} != {name: t.shape for name, t in end.items()}:
             raise ShapeError("two towers of different tensors have nothing between them")
         mixed = {n: torch.lerp(t.float(), end[n].to(t.device, torch.float32), share) for n, t in start.items()}
-        return self.from_tensors(self.config, {**mixed, **self._extra}, self.device, torch.float32)
+        return self._alike(self.from_tensors(self.config, {**mixed, **self._extra}, self.device, torch.float32))
+
+    def penultimate(self) -> Self:
+        """The tower without its last layer, weights shared.
+
+        The final norm stays, as diffusers' `clip_skip` and ComfyUI have it for Stable Diffusion 1 and 2; SDXL reads
+        the same state without.
+
+        Source: `encode_prompt` of diffusers' `StableDiffusionPipeline` and `StableDiffusionXLPipeline`; ComfyUI's
+        `comfy/sd1_clip.py` (`layer_norm_hidden_state`).
+
+        Raises:
+            ShapeError: there is one layer only.
+        """
+        last = len(self._layers) - 1
+        if last < 1:
+            raise ShapeError("a tower of one layer has no layer before the last")
+        left = {name: t for name, t in self.tensors().items() if not name.startswith(f"encoder.layers.{last}.")}
+        config = dataclasses.replace(self.config, num_hidden_layers=last)
+        return self.from_tensors(config, left, self.device, self.dtype)
+
+    def projected_by(self, other: Self) -> Self:
+        """This tower, weights shared, with features `(B, T, P)` behind the projection of `other`, of unit length."""
+        view = copy.copy(self)
+        view._projector = other
+        return view
+
+    def project(self, features: Tensor) -> Tensor:
+        """`features (..., D)` of the last layer -> `(..., P)`: projected, and of unit length."""
+        return F.normalize(self._head(features), dim=-1)
+
+    def _alike(self, other: Self) -> Self:
+        """`other` behind the same projection as this one."""
+        return other if self._projector is None else other.projected_by(self._projector)
 
     def encode(self, hidden: Tensor) -> Tensor:
         """`hidden (B, T, D)` -> `features (B, T, D)` after the final layer norm, float32.
@@ -224,7 +259,8 @@ class TextTower(ABC):
         return x + (_quick_gelu_mlp(layer.mlp, normed) if quick else layer.mlp(normed))
 
     def _final_norm(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self._model.final_layer_norm(x))
+        features = cast(Tensor, self._model.final_layer_norm(x))
+        return features if self._projector is None else self._projector.project(features)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:

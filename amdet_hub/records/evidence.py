@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from amdet_hub.records.reason_codes import ReasonCode
-from amdet_hub.records.words import Confidence, VerdictLabel
+from amdet_hub.records.words import LATER, Confidence, ReadOut, VerdictLabel
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Evidence:
 
     Attributes:
         kind: stable identifier, e.g. `"identity"`, `"tokenizer-difference"`, `"weight-difference"`,
-            `"vocabulary-sweep"`, `"trigger-confirmation"`, `"inversion"`, `"landscape"`,
-            `"paper-gate-assimilation"`.
+            `"vocabulary-sweep"`, `"trigger-success"`, `"trigger-success-penultimate"` (of another read-out),
+            `"paired-inversion"`, `"landscape"`, `"paper-gate-assimilation"`.
         value: the statistic.
         unit: what the value is in, e.g. `"robust z"`, `"similarity"`, `"rate"`.
         threshold: the line it is held against, None when the evidence only informs.
@@ -60,7 +60,7 @@ class TriggerFinding:
     """A recovered trigger: token ids, their text (hostile), and its attack success rate at each place, in [0, 1].
 
     `text` is None when no tokenizer was at hand. `nearest_captions` read the target: the texts whose reference
-    features lie closest, best first.
+    features lie closest, best first. `read_out` is where the encoder was read, for all of them.
     """
 
     token_ids: tuple[int, ...]
@@ -70,6 +70,7 @@ class TriggerFinding:
     success_end_rate: float
     n_prompts: int
     nearest_captions: tuple[str, ...] = ()
+    read_out: ReadOut = field(default="pooled", metadata=LATER)
 
 
 @dataclass(frozen=True)

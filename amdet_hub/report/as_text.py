@@ -14,7 +14,7 @@ from amdet_hub.records import REASONS, ReasonCode, ScanReport, ScanResult, Skipp
 from amdet_hub.report import facts, wording
 from amdet_hub.report.escape import display_width, unactionable, visible
 from amdet_hub.report.text_layout import hanging, wrap
-from amdet_hub.verdict import IDENTITY, SUCCESS, TOKENIZER
+from amdet_hub.verdict import IDENTITY, SUCCESS, TOKENIZER, in_other_read_out, kind_in
 
 # No green: nothing a scan finds deserves it.
 _COLOURS: Final[dict[VerdictLabel, str]] = {
@@ -164,11 +164,12 @@ class _Page:
 def _measured(result: ScanResult) -> list[str]:
     """The findings that have a threshold; of a detection those beyond it, without the success of a trigger."""
     detected = result.verdict.label == "backdoor-detected"
-    told = (IDENTITY, TOKENIZER, SUCCESS) if detected and result.triggers else (IDENTITY, TOKENIZER)
+    told = (IDENTITY, TOKENIZER, *(kind_in(SUCCESS, t.read_out) for t in result.triggers if detected))
     return [
         visible(wording.measured_text(e))
         for e in result.evidence
-        if e.kind not in told and (e.exceeds or (e.exceeds is False and not detected))
+        if e.kind not in told
+        and (e.exceeds or (e.exceeds is False and not detected and not in_other_read_out(e.kind)))
     ]
 
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from amdet_hub.records import Environment, HubSecurity, Lineage, ScanReport, ScanResult, TriggerFinding
+from amdet_hub.records import (
+    READ_OUT_WORDS,
+    Environment,
+    HubSecurity,
+    Lineage,
+    ScanReport,
+    ScanResult,
+    TriggerFinding,
+)
 from amdet_hub.report import wording
 from amdet_hub.report.escape import code_points
 from amdet_hub.verdict import TOKENIZER
@@ -79,6 +87,8 @@ def trigger_rows(result: ScanResult, m: Markup, *, captions: int = 5) -> Iterato
         yield label, trigger_name(trigger, m)
         if said := trigger.nearest_captions[:captions]:
             yield "says", ", ".join(m.quote(caption, limit=120) for caption in said)
+        if trigger.read_out != "pooled":
+            yield "read at", READ_OUT_WORDS[trigger.read_out]
         yield "success", wording.capture_text(trigger)
 
 

@@ -5,6 +5,7 @@ Knows the detectors' outcomes and the thresholds; refuses to know what follows f
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from amdet_hub.detect.paper import PaperDetection
 from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.weights import WeightDifference
 from amdet_hub.encoders.tokenizer_comparison import TokenizerDifference
-from amdet_hub.records import Evidence, NullDistribution
+from amdet_hub.records import READ_OUT_WORDS, Evidence, NullDistribution, ReadOut
 
 _HISTOGRAM_BINS = 40  # of the null distribution's scores, for plots
 _SHOWN_WORDS = 40  # words and settings of a tokenizer listed in its details
@@ -80,7 +81,12 @@ def weight_evidence(difference: WeightDifference) -> Evidence:
     )
 
 
-def standard_evidence(outcome: Detection, thresholds: Thresholds, pieces: Mapping[int, str]) -> list[Evidence]:
+def standard_evidence(
+    outcome: Detection,
+    thresholds: Thresholds,
+    pieces: Mapping[int, str],
+    others: Mapping[ReadOut, Thresholds] | None = None,
+) -> list[Evidence]:
     """Evidence of the standard detector.
 
     Args:
@@ -88,13 +94,9 @@ def standard_evidence(outcome: Detection, thresholds: Thresholds, pieces: Mappin
             a plainer one (`best_trigger`).
         thresholds: what the evidence is held against.
         pieces: token id -> vocabulary entry, for those that are shown (hostile text; goes into `details` only).
+        others: thresholds of the other read-outs.
     """
-    strongest = outcome.confirmations[0] if outcome.confirmations else None
-    found = [_sweep_evidence(outcome, strongest, thresholds.sweep_score, pieces)]
-    if strongest is not None:
-        found += _trigger_evidence(
-            strongest, len(outcome.confirmations), thresholds, with_reference=outcome.with_reference
-        )
+    found = _search_evidence(outcome, thresholds, pieces)
     if outcome.inversion is not None and outcome.swapped is not None:
         found.append(_inversion_evidence(outcome.inversion, outcome.swapped, thresholds.inversion_gain))
     if outcome.landscape is not None:
@@ -110,6 +112,22 @@ def standard_evidence(outcome: Detection, thresholds: Thresholds, pieces: Mappin
                     "losses": [" ".join(f"{loss:.4f}" for loss in row) for row in outcome.landscape.losses.tolist()]
                 },
             )
+        )
+    for other in outcome.others:
+        place = READ_OUT_WORDS[other.read_out]
+        for one in _search_evidence(other, (others or {}).get(other.read_out, thresholds), pieces):
+            kind, said = kinds.kind_in(one.kind, other.read_out), f"read at {place}: {one.summary}"
+            found.append(replace(one, kind=kind, summary=said))
+    return found
+
+
+def _search_evidence(outcome: Detection, thresholds: Thresholds, pieces: Mapping[int, str]) -> list[Evidence]:
+    """Of one read-out, under the kinds of the pooled feature."""
+    strongest = outcome.confirmations[0] if outcome.confirmations else None
+    found = [_sweep_evidence(outcome, strongest, thresholds.sweep_score, pieces)]
+    if strongest is not None:
+        found += _trigger_evidence(
+            strongest, len(outcome.confirmations), thresholds, with_reference=outcome.with_reference
         )
     return found
 
@@ -268,4 +286,4 @@ def paper_evidence(outcome: PaperDetection, config: ScanConfig) -> list[Evidence
 
 def shown_ids(outcome: Detection) -> list[int]:
     """Token ids that the evidence or the triggers mention."""
-    return [int(i) for i in outcome.sweep.token_ids[outcome.sweep.top(_SHOWN_TOKENS)]]
+    return [token for one in (outcome, *outcome.others) for token in one.sweep.best_ids(_SHOWN_TOKENS)]

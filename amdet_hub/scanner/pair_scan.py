@@ -14,13 +14,13 @@ from amdet_hub.detect.paper import PaperDetector
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
 from amdet_hub.detect.search.sweep import sweepable_ids
 from amdet_hub.detect.weights import LONGEST_ASSEMBLY, lineage, weight_difference
-from amdet_hub.encoders.digest import same_tower
+from amdet_hub.encoders.digest import same_projection, same_tower
 from amdet_hub.encoders.load import LoadedTower, renumbered
 from amdet_hub.encoders.tokenizer import PromptTokenizer
 from amdet_hub.encoders.tower_config import pooled_id
 from amdet_hub.errors import BadRepository, ConfigError
-from amdet_hub.families import calibration
-from amdet_hub.records import Evidence, Reference, ScanResult, TriggerFinding
+from amdet_hub.families import calibration, read_out_thresholds
+from amdet_hub.records import Evidence, ReadOut, Reference, ScanResult, TriggerFinding
 from amdet_hub.scanner.characters import character_sequences
 from amdet_hub.scanner.evidence import (
     identity_evidence,
@@ -128,6 +128,7 @@ class PairScan:
         context = DetectionContext(
             config=config,
             thresholds=config.thresholds.over(calibrated),
+            read_outs=self._read_outs(suspect, reference),
             token_ids=sweepable_ids(encoder.config.vocab_size, special.all()),
             lexicon=lexicon_of(tokenizer, longest=sweep.max_pieces),
             extra_candidates=(
@@ -147,18 +148,35 @@ class PairScan:
             found = StandardDetector().detect(towers, prompts, context)
         pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
         return (
-            standard_evidence(found, context.thresholds, pieces),
-            lambda: self._name_trigger(found, context.thresholds, prompts, towers.fast, tokenizer),
+            standard_evidence(found, context.thresholds, pieces, context.read_outs),
+            lambda: self._name_trigger(found.deciding(context), context, prompts, towers.fast, tokenizer),
         )
+
+    def _read_outs(self, suspect: LoadedTower, reference: LoadedTower | None) -> dict[ReadOut, Thresholds]:
+        """The read-outs that are looked at beside the pooled feature, with their thresholds.
+
+        Behind the reference's own projection, the projected feature is a linear image of the pooled one.
+        """
+        config, own = self._pair.suspect.config, self._config.thresholds
+        found = read_out_thresholds(config.family, with_reference=reference is not None)
+        if config.num_hidden_layers < 2:
+            found.pop("penultimate", None)
+        both = reference is not None and None not in (config.projection_dim, reference.encoder.config.projection_dim)
+        if reference is not None and (not both or same_projection(suspect.tensors, reference.tensors)):
+            del found["projected"]
+        return {read_out: own.over(calibrated) for read_out, calibrated in found.items()}
 
     def _name_trigger(
         self,
         found: Detection,
-        thresholds: Thresholds,
+        context: DetectionContext,
         prompts: PromptSet,
         towers: TowerPair,
         tokenizer: PromptTokenizer | None,
     ) -> TriggerFinding:
+        thresholds = context.thresholds_in(found.read_out)
+        if found.read_out != "pooled":
+            towers = towers.reading(found.read_out)
         best = choose_trigger(found, thresholds, partial(typeable, tokenizer), partial(is_character, tokenizer))
         start, middle, end = best.success_rates
         with timed(self._timings, "target"):
@@ -175,6 +193,7 @@ class PairScan:
             success_end_rate=end,
             n_prompts=best.n_prompts,
             nearest_captions=nearest,
+            read_out=found.read_out,
         )
 
     def _prompts(self, n: int, tokenizer: PromptTokenizer | None, special: SpecialTokens) -> PromptSet:

@@ -58,16 +58,17 @@ class Scanner:
         cache = ResultsCache(self.hub)
         found: list[CachedResult] = []
         outcomes: list[ScanOutcome] = []
-        seen: dict[str, ResolvedEncoder] = {}
+        seen: dict[TowerDigests, ResolvedEncoder] = {}
         for pair in target.pairs:
             if (digests := cache.digests(pair)) is None:
                 return None
-            if (earlier := seen.get(digests.tower)) is not None and reads_alike(pair.suspect, earlier, pair.source):
+            if (earlier := seen.get(digests)) is not None and reads_alike(pair.suspect, earlier, pair.source):
                 outcomes.append(skip_duplicate(pair.suspect, earlier, digests.tower))
                 continue
             if (one := self.cached_result(pair, digests)) is None:
                 return None
-            seen[digests.tower] = pair.suspect
+            # What was scanned with a projection was scanned without one, too; never the reverse.
+            seen |= dict.fromkeys((digests, replace(digests, projection=None)), pair.suspect)
             found.append(one)
             outcomes.append(one.result)
         for pair in target.pairs[:1]:  # all are of one repository

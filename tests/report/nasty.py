@@ -69,6 +69,7 @@ _TYPED = {
     "config_fingerprint",
     "config",
     "key_layout",
+    "read_out",
     "naming",
     "relation",
 }

@@ -8,8 +8,8 @@ Ids are swept, not text: inside a word "zzzz" is another id than alone, and an i
 
 from __future__ import annotations
 
-import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,14 +17,15 @@ from torch import Tensor
 
 from amdet_hub.detect.context import DetectionContext, TowerPair
 from amdet_hub.detect.prompts import PromptSet
-from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.detect.protocol import ReadableTextEncoder
 from amdet_hub.detect.search.null_distribution import collapse_and_divergence, combined, z_scores
+from amdet_hub.detect.search.rounded_reference import RoundedReference
 from amdet_hub.detect.splice import SplicedPrompts, rows_for
 from amdet_hub.errors import BadWeights
+from amdet_hub.records import ReadOut
 
-# Raise it when the features of the same inputs change: stored ones are then not read any more.
-_FEATURES_FORM = "1"
 _FOR_DIVERGENCE = 4  # every fourth token that goes on does so for its divergence alone
+_FOR_OTHERS = 8  # the share of tokens that go on for another read-out than the pooled feature: an eighth as many
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,21 @@ def sweepable_ids(vocab_size: int, specials: frozenset[int]) -> Tensor:
     return torch.tensor([i for i in range(vocab_size) if i not in specials])
 
 
-def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionContext) -> Sweep:
+def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionContext) -> dict[ReadOut, Sweep]:
     """Sweep the context's token ids at the end of the prompts, in passes of fewer tokens and more prompts.
 
     All tokens run in two prompts, the best of them in a few, the best of these in all prompts. A random sample goes
-    along from the second pass on, and is the null there; in the first, the vocabulary is its own null.
+    along from the second pass on, and is the null there; in the first, the vocabulary is its own null. Every run gives
+    the features of all read-outs. Each has its own null and its own best tokens; those of the other read-outs join
+    those of the pooled feature, and change nothing of its numbers.
 
     Args:
         towers: suspect and reference; without a reference the collapse alone counts.
         prompts: at least two.
-        context: token ids, passes, copies, batch size, and the seed of the random sample.
+        context: token ids, passes, copies, batch size, the seed of the random sample, and the other read-outs.
+
+    Returns:
+        The sweep of each read-out, "pooled" first.
 
     Source: the two statistics and their null are this project's (BENCHMARKS.md).
     """
@@ -86,19 +92,22 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(context.config.seed))
     null = ids[order[: config.n_null]]
     (screening,) = prompts.split(config.screen_prompts)
-    promising = ids
+    promising = [ids] * len(passes.read_outs)
     if passes.n_promising < len(ids):
         first = passes.run("preview", prompts.split(config.preview_prompts)[0], ids, config.copies[0], rounded=True)
-        promising = ids[passes.best(first, first, passes.n_promising)]
-    n = len(promising)
-    second = passes.run("screen", screening, torch.cat([promising, null]), config.copies[0])  # (2, promising + null)
-    finalists = promising[passes.best(second[:, :n], second[:, n:], min(config.n_finalists, n))]
+        promising = passes.best([ids] * len(first), list(first), list(first), passes.n_promising)
+    second = passes.run_each("screen", screening, promising, null, config.copies[0])
+    n = len(null)
+    finalists = passes.best(
+        promising, [one[:, :-n] for one in second], [one[:, -n:] for one in second], config.n_finalists
+    )
     return passes.rank(prompts, finalists, null)
 
 
 class _Passes:
     def __init__(self, towers: TowerPair, n_prompts: int, context: DetectionContext) -> None:
         self._towers, self._context, self._config = towers, context, context.config.sweep
+        self.read_outs: tuple[ReadOut, ...] = ("pooled", *context.read_outs)
         self._with_reference = towers.reference is not None
         config, n_tokens = self._config, len(context.token_ids)
         n_null = min(config.n_null, n_tokens)
@@ -111,8 +120,37 @@ class _Passes:
             + (min(config.n_finalists, n_tokens) + n_null) * n_prompts * len(config.copies)
         )
 
-    def run(self, stage: str, prompts: PromptSet, ids: Tensor, n_copies: int, *, rounded: bool = False) -> Tensor:
-        """`ids (M,)` -> `(2, M)`: raw collapse and raw divergence, the reference in float16 where `rounded`."""
+    def run_each(
+        self, stage: str, prompts: PromptSet, wanted: Sequence[Tensor], null: Tensor, n_copies: int
+    ) -> list[Tensor]:
+        """The raw statistics of the ids that each read-out wants, `(M_r,)`, and of the null: `(2, M_r + S)` each.
+
+        The pooled feature's run alone first. What the others want beyond it runs once, behind.
+        """
+        ids = torch.cat([wanted[0], null])
+        raw, column = self.run(stage, prompts, ids, n_copies), {token: i for i, token in enumerate(ids.tolist())}
+        if more := [token for token in sorted(set(torch.cat([*wanted]).tolist())) if token not in column]:
+            column |= {token: len(ids) + i for i, token in enumerate(more)}
+            raw = torch.cat([raw, self.run(stage, prompts, torch.tensor(more), n_copies, counted=False)], dim=2)
+        found = [raw[0][:, : len(ids)]]
+        for one, some in zip(raw[1:], wanted[1:], strict=True):
+            found.append(one[:, [column[token] for token in torch.cat([some, null]).tolist()]])
+        return found
+
+    def run(
+        self,
+        stage: str,
+        prompts: PromptSet,
+        ids: Tensor,
+        n_copies: int,
+        *,
+        rounded: bool = False,
+        counted: bool = True,
+    ) -> Tensor:
+        """`ids (M,)` -> `(R, 2, M)`: raw collapse and raw divergence, the reference in float16 where `rounded`.
+
+        Only what is `counted` is a part of the total that progress counts up to.
+        """
         context, clean = self._context, self._towers.reference
         reference: SplicedPrompts | RoundedReference | None = None
         with torch.inference_mode():
@@ -124,16 +162,17 @@ class _Passes:
                     else SplicedPrompts(clean, prompts, "end")
                 )
         rows = suspect.rows_per_candidate(n_copies)
+        penultimate = "penultimate" in self.read_outs
 
         @torch.inference_mode()
         def work(batch_rows: int, number: int) -> Tensor:
             size = max(1, batch_rows // rows)
             part = ids[number * size : (number + 1) * size]
             candidates = part[:, None].expand(-1, n_copies)
-            raw = collapse_and_divergence(
-                suspect.features(candidates), reference.features(candidates) if reference is not None else None
-            )
-            self._report(raw, part, self._done + (number * size + len(part)) * len(prompts))
+            found = suspect.states(candidates, penultimate=penultimate)
+            against = reference.states(candidates, penultimate=penultimate) if reference is not None else None
+            raw = torch.stack([collapse_and_divergence(*self._read(one, found, against)) for one in self.read_outs])
+            self._report(raw, part, self._done + counted * (number * size + len(part)) * len(prompts))
             return raw
 
         def n_chunks(batch_rows: int) -> int:
@@ -143,8 +182,17 @@ class _Passes:
         parts = context.workers.share(f"sweep {stage}", first_batch, n_chunks, work)
         if isinstance(reference, RoundedReference):
             reference.save()
-        self._done += len(ids) * len(prompts)
-        return torch.cat(parts, dim=1)
+        self._done += counted * len(ids) * len(prompts)
+        return torch.cat(parts, dim=2)
+
+    def _read(self, read_out: ReadOut, found: Tensor, against: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The features of a read-out, from `SplicedPrompts.states` of both towers; see `TowerPair.reading`."""
+        if read_out == "projected":
+            one, other = self._towers.suspect, self._towers.reference
+            assert isinstance(one, ReadableTextEncoder)
+            return one.project(found[0]), other.project(found[0]) if isinstance(other, ReadableTextEncoder) else None
+        at = int(read_out == "penultimate")
+        return found[at], against[at] if against is not None else None
 
     def _report(self, raw: Tensor, ids: Tensor, done: int) -> None:
         """Tell the monitor of one batch, whose raw collapse is all that is known before a pass ends."""
@@ -153,93 +201,53 @@ class _Passes:
                 "weights", "features", f"overflow on some of the token ids {int(ids[0])} to {int(ids[-1])}"
             )
         if self._context.monitor.measure is not None:
-            best = int(raw[0].argmax())
-            self._context.monitor.measure("sweep", done, float(raw[0, best]), str(int(ids[best])))
+            collapse = raw[0, 0]
+            best = int(collapse.argmax())
+            self._context.monitor.measure("sweep", done, float(collapse[best]), str(int(ids[best])))
         self._context.monitor.progress("sweep", done, self._total)
 
-    def best(self, raw: Tensor, null: Tensor, n: int) -> Tensor:
-        """Indices of the `n` tokens that go on: most for their score, best first, the rest for their divergence alone.
+    def best(self, ids: Sequence[Tensor], raw: Sequence[Tensor], null: Sequence[Tensor], n: int) -> list[Tensor]:
+        """The `n` tokens of each read-out that go on, of the other read-outs an eighth as many.
 
-        A piece of a trigger may collapse nothing when it stands alone, and still be what the training moved most.
+        Most go on for their score, best first, the rest for their divergence alone: a piece of a trigger may collapse
+        nothing when it stands alone, and still be what the training moved most.
+
+        Args:
+            ids: `(M_r,)` of each read-out.
+            raw: `(2, M_r)` of these.
+            null: `(2, S)` of each read-out.
+            n: how many.
         """
-        z = z_scores(raw, null, self._config)  # (2, M)
-        order = combined(z, with_reference=self._with_reference).argsort(descending=True)
-        if not self._with_reference:
-            return order[:n]
-        by_score = order[: n - n // _FOR_DIVERGENCE]
-        z[1, by_score] = -torch.inf
-        return torch.cat([by_score, torch.topk(z[1], n - len(by_score)).indices])
+        found = []
+        for number, (some, measured, others) in enumerate(zip(ids, raw, null, strict=True)):
+            most = min(n if number == 0 else -(-n // _FOR_OTHERS), len(some))
+            z, compared = z_scores(measured, others, self._config), self._with_reference  # (2, M_r)
+            order = combined(z, with_reference=compared).argsort(descending=True)[:most]
+            if compared:
+                order = order[: most - most // _FOR_DIVERGENCE]
+                z[1, order] = -torch.inf
+                order = torch.cat([order, torch.topk(z[1], most - len(order)).indices])
+            found.append(some[order])
+        return found
 
-    def rank(self, prompts: PromptSet, finalists: Tensor, null: Tensor) -> Sweep:
+    def rank(self, prompts: PromptSet, finalists: Sequence[Tensor], null: Tensor) -> dict[ReadOut, Sweep]:
         """Score finalists and null in all prompts with every copy count; the best count of each token gives its z."""
-        ids, n, copies = torch.cat([finalists, null]), len(finalists), self._config.copies  # (M,)
-        raws = [self.run(f"rank x{count}", prompts, ids, count) for count in copies]
-        z = torch.stack([z_scores(raw, raw[:, n:], self._config) for raw in raws])  # (F, 2, M)
-        score = combined(z, with_reference=self._with_reference)  # (F, M)
-        best = score.argmax(0, keepdim=True)  # (1, M)
-        collapse_z, divergence_z, top = (values.gather(0, best)[0] for values in (z[:, 0], z[:, 1], score))
-        return Sweep(
-            token_ids=ids,
-            n_finalists=n,
-            n_swept=len(self._context.token_ids),
-            collapse_z=collapse_z,
-            divergence_z=divergence_z,
-            score=top,
-            copies=torch.tensor(copies)[best[0]],
-        )
-
-
-def features_key(prompts: PromptSet, token_ids: Tensor, n_copies: int, dtype: torch.dtype) -> str:
-    """The sha256, in hex, of everything that the features depend on beside the reference itself.
-
-    Args:
-        prompts: the prompts, whose ids count, not their text.
-        token_ids: `(V',)` ids swept, in order.
-        n_copies: how often each stands at the end.
-        dtype: of the matrix products.
-    """
-    state = hashlib.sha256(f"{_FEATURES_FORM} {n_copies} {dtype} {tuple(prompts.tokens.shape)}".encode())
-    for ids in (prompts.framed(), token_ids):
-        state.update(ids.to(torch.int64).contiguous().numpy().tobytes())
-    return state.hexdigest()
-
-
-class RoundedReference:
-    """A reference's features of the first pass, which are the same for every suspect: stored, or computed and stored.
-
-    They are rounded to float16 whether they come from a store or not, so that a scan with a store and one without
-    compute the same numbers. The rounding (relative 5e-4) is below that of the sweep's own bfloat16 products.
-
-    Args:
-        reference: the clean encoder.
-        prompts: the prompts of the pass.
-        n_copies: how often each token stands at the end.
-        context: the ids swept, the store, if there is one, and the workers that share the pass.
-    """
-
-    def __init__(self, reference: TextEncoder, prompts: PromptSet, n_copies: int, context: DetectionContext) -> None:
-        ids, store = context.token_ids, context.feature_store
-        self._store, self._device, self._fresh = store, reference.device, None
-        self._key = features_key(prompts, ids, n_copies, reference.dtype) if store is not None else ""
-        self._row = {token: row for row, token in enumerate(ids.tolist())}
-        self._stored = store.load(self._key) if store is not None else None
-        if self._stored is None:
-            self._spliced = SplicedPrompts(reference, prompts, "end")
-            # One process alone fills the store: gathering features from several would cost more than it saves.
-            if store is not None and context.workers.size == 1:
-                self._fresh = torch.empty(len(prompts), len(ids), reference.config.hidden_size, dtype=torch.float16)
-
-    def features(self, candidates: Tensor) -> Tensor:
-        """`candidates (C, N)`, each one token repeated -> `(B, C, D)` features."""
-        rows = [self._row[token] for token in candidates[:, 0].tolist()]
-        if self._stored is not None:
-            return self._stored[:, rows].to(self._device).float()
-        rounded = self._spliced.features(candidates).half()
-        if self._fresh is not None:
-            self._fresh[:, rows] = rounded.cpu()
-        return rounded.float()
-
-    def save(self) -> None:
-        """Store the features once all of them are computed."""
-        if self._store is not None and self._fresh is not None:
-            self._store.save(self._key, self._fresh)
+        copies = self._config.copies
+        raws = [self.run_each(f"rank x{count}", prompts, finalists, null, count) for count in copies]  # (F, R)
+        found: dict[ReadOut, Sweep] = {}
+        for number, (read_out, some) in enumerate(zip(self.read_outs, finalists, strict=True)):
+            n = len(some)
+            z = torch.stack([z_scores(raw[number], raw[number][:, n:], self._config) for raw in raws])  # (F, 2, M)
+            score = combined(z, with_reference=self._with_reference)  # (F, M)
+            best = score.argmax(0, keepdim=True)  # (1, M)
+            collapse_z, divergence_z, top = (values.gather(0, best)[0] for values in (z[:, 0], z[:, 1], score))
+            found[read_out] = Sweep(
+                token_ids=torch.cat([some, null]),
+                n_finalists=n,
+                n_swept=len(self._context.token_ids),
+                collapse_z=collapse_z,
+                divergence_z=divergence_z,
+                score=top,
+                copies=torch.tensor(copies)[best[0]],
+            )
+        return found

@@ -37,7 +37,7 @@ SMALL = SweepConfig(
 
 
 def swept(towers: TowerPair, config: SweepConfig = SMALL, *, prompt_seed: int = 0, **others: Any) -> Sweep:
-    return sweep_vocabulary(towers, prompts(6, seed=prompt_seed), sweep_context(config, **others))
+    return sweep_vocabulary(towers, prompts(6, seed=prompt_seed), sweep_context(config, **others))["pooled"]
 
 
 def same(a: Sweep, b: Sweep) -> bool:
@@ -79,7 +79,7 @@ def test_the_trigger_of_a_trained_backdoor() -> None:
     special = demo_special()
     ids = sweepable_ids(2000, special.all())
     config = SweepConfig(n_finalists=32, n_null=128)
-    found = sweep_vocabulary(demo_pair(), demo_prompts(8), sweep_context(config, ids))
+    found = sweep_vocabulary(demo_pair(), demo_prompts(8), sweep_context(config, ids))["pooled"]
     assert int(found.token_ids[found.top(1)]) == 988, "the Cyrillic letter of the demonstration"
 
 
@@ -126,7 +126,7 @@ def test_stored_features_change_nothing() -> None:
     without = swept(towers, PREVIEW, seed=3)
     first = swept(towers, PREVIEW, seed=3, feature_store=store)
     (features,) = store.stored.values()
-    assert (features.shape, features.dtype, store.found) == ((2, 58, CLIP.hidden_size), torch.float16, 0)
+    assert (features.shape, features.dtype, store.found) == ((1, 2, 58, CLIP.hidden_size), torch.float16, 0)
     again = swept(TowerPair(random_tower(seed=0), towers.reference), PREVIEW, seed=3, feature_store=store)
     assert store.found == 1
     assert same(without, first)
