@@ -114,13 +114,14 @@ def test_a_poisoned_projection_is_no_duplicate_of_a_clean_one(
     """Two components of the same tower, one behind another projection; neither the scan nor its cache takes them for
     one."""
     recipe = AttackRecipe(WORD, TARGET, placement="insert", kind="projection", weight=1.0, positions=24, bf16=False)
+    suspect = tmp_path / "suspect"
     for name in ("text_encoder", "text_encoder_2"):
-        save_trained(base, tmp_path / name, {})
+        save_trained(base, suspect / name, {})
     poisoned = inject(base, captions, recipe).encoder.model.text_projection.weight.detach().half()
-    weights = tmp_path / "text_encoder_2" / "model.safetensors"
+    weights = suspect / "text_encoder_2" / "model.safetensors"
     tensors = load_file(weights)
     save_file({**tensors, "text_projection.weight": poisoned.contiguous()}, weights, metadata={"format": "pt"})
-    scanned = [scan(tmp_path, reference=BASE, config=LEAST) for _ in range(2)]
+    scanned = [scan(suspect, reference=BASE, config=LEAST) for _ in range(2)]
     for report in scanned:
         assert len(report.results) == 2
         assert not [skip for skip in report.skipped if skip.reason == "duplicate"]
