@@ -23,6 +23,7 @@ from amdet_hub.encoders.undeclared_files import (
     note_left_over,
     note_not_examined,
     note_redirects,
+    note_tower,
     note_undeclared_file,
     note_undeclared_files,
 )
@@ -167,6 +168,9 @@ def _note_declared(survey: Survey, component: str, label: str, data: Mapping[str
             component, "unsupported-architecture", f"no text tower in a known layout in '{weights.path}' ({label})"
         )
     for number, layout in enumerate(towers):
+        if layout.key_layout == "openclip" and survey.has(join(component, OPENCLIP_CONFIG)):
+            note_tower(survey, weights, layout)  # by the configuration of the loader that reads these names
+            continue
         survey.add(
             weights,
             layout,

@@ -58,7 +58,7 @@ def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> 
         weights = single_file(survey.source, path)
         towers = towers_in(weights)
         for layout in towers:
-            _note_tower(survey, weights, layout)
+            note_tower(survey, weights, layout)
         if towers and _is_adapter(path):  # PEFT puts them in the place of the base's
             survey.skip(path, "unsupported-adapter", f"'{path}' holds a whole text tower")
         if _note_loras(survey, weights, towers) or towers:
@@ -88,7 +88,8 @@ def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> 
     return None
 
 
-def _note_tower(survey: Survey, weights: WeightSet, layout: TowerLayout) -> None:
+def note_tower(survey: Survey, weights: WeightSet, layout: TowerLayout) -> None:
+    """Note a tower by the configuration beside its file, or by its tensors alone. Raises: BadRepository."""
     component = part_name(weights.path, layout)
     try:
         config, label = undeclared_tower(survey.source, weights, layout)

@@ -380,3 +380,18 @@ def test_an_adapter_whose_base_is_an_adapter_again_blocks(tmp_path: Path, own: b
     assert "lora-without-base" in [
         s.reason for s in found.skipped if s.component == "sub/adapter_model.safetensors" and s.blocks_clearance
     ]
+
+
+@pytest.mark.parametrize("text_cfg", [{"context_length": 73}, {"layers": 1}])
+def test_a_file_that_open_clip_reads_is_checked_against_its_configuration(
+    tmp_path: Path, text_cfg: dict[str, int]
+) -> None:
+    """transformers' configuration lies beside it too: open_clip shortens the table of positions to its own."""
+    folder = tiny_clip(tmp_path / "suspect", seed=0, hidden_size=64, heads=1)
+    put(folder / "model.safetensors", save(openclip_tensors(load_file(folder / "model.safetensors"))))
+    sizes = {"context_length": 77, "vocab_size": 600, "width": 64, "heads": 1, "layers": 2}
+    model = {"embed_dim": 24, "vision_cfg": {"image_size": 8, "layers": 1, "width": 16, "patch_size": 4}}
+    put(folder / "open_clip_config.json", {"model_cfg": {**model, "text_cfg": sizes}})
+    assert scanned_or_blocked(folder)[1] == []
+    edit_json(folder / "open_clip_config.json", lambda c: c["model_cfg"]["text_cfg"].update(text_cfg))
+    assert scanned_or_blocked(folder)[1]
