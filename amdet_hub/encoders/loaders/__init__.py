@@ -3,7 +3,7 @@
 `all_takes` lists the calls that load something, `loaded_by` those of them that load one tower. Each loader that goes
 by folders has a module of its own; loaders that take any file by its name are rows of `BY_NAME`. `PLACES` and
 `ADAPTERS` say under which tensor names a loader reads a tower. The differential test holds all of it against the real
-libraries; the rules of ComfyUI and A1111, which are no libraries, are read from their source.
+libraries; those of ComfyUI and A1111, which are no libraries, were not run.
 
 Source: transformers 5.23 `modeling_utils.py`, diffusers 0.42 `pipelines/` and `loaders/`, PEFT 0.21,
 sentence-transformers 6.2 `base/model.py`, open_clip 3.3 `factory.py`; ComfyUI `comfy/sd.py`; A1111 `sd_models.py`.
