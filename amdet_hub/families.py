@@ -122,8 +122,8 @@ CALIBRATIONS: tuple[Calibration, ...] = (
 #
 # Source: 12 benign encoders with a changed projection (contrastive fine-tunes of everything and of the projection
 # alone, light to very heavy, concept, style, noise, merge) on the demonstration's base and on one with CLIP's
-# vocabulary: z at most 2.9, success 0.90, collapse 0.38, and no one above 0.51 of all three. Three projections
-# poisoned by least squares: z 2.9 to 4.1, success 1.0, collapse 0.47 to 0.86, 1.11 of all three.
+# vocabulary: z at most 2.9, success 0.90, collapse 0.38, and no one above 0.69 of all three. Three projections that
+# were poisoned by least squares: z 2.9 to 4.1, success 1.0, collapse 0.47 to 0.86, 1.11 of all three.
 PROJECTED = Thresholds(sweep_score=2.5, trigger_success=0.9, trigger_collapse=0.35)
 
 

@@ -39,6 +39,8 @@ I, W, S, T, C, V, L = (  # noqa: E741
     kinds.LANDSCAPE,
 )
 G1, G2, G3, G4 = kinds.PAPER_GATES
+SP, TP, CP = (kinds.kind_in(kind, "projected") for kind in (S, T, C))
+SL, TL, CL = (kinds.kind_in(kind, "penultimate") for kind in (S, T, C))
 
 
 def one(kind: str, exceeds: bool | None) -> Evidence:
@@ -74,6 +76,12 @@ def reference(trust: ReferenceTrust = "trusted") -> Reference:
         # 3. a confirmed trigger
         ((I, S, T, C), (V,), DETECTED, "trigger-confirmed"),
         ((I, S, T, C, V), (), DETECTED, "trigger-confirmed"),
+        # in any one read-out, and never in several together
+        ((I, SL, TL, CL), (S, T, C, SP, TP, CP), DETECTED, "trigger-confirmed"),
+        ((I, SP, TP, CP), (S, T, C, V), DETECTED, "trigger-confirmed"),
+        ((I, S, TL, CP), (T, C, SP, TP, SL, CL), NONE, "no-trigger-found"),
+        ((I, S, SP, SL, T, CL), (C, TP, CP, TL), NONE, "no-trigger-found"),
+        ((I, TL, CL), (S, T, C, SL), UNSURE, "trigger-not-distinct"),
         # 4. conflicts
         ((I, V), (S, T, C), UNSURE, "inversion-unexplained"),
         ((I, V, S, T), (C,), UNSURE, "inversion-unexplained"),
@@ -113,6 +121,16 @@ def test_reasons_carry_what_was_measured() -> None:
     assert judge(made((I, S, T, C), (V,)), reference()).reasons[1:] == tuple(f"{k} was measured" for k in (S, T, C, V))
     assert judge(made((G1,), (G2, G3, G4)), reference()).reasons[1:] == tuple(
         f"{k} was measured" for k in (G1, G2, G3, G4)
+    )
+
+
+def test_reasons_are_those_of_the_read_out_that_decides() -> None:
+    found = judge(made((I, SL, TL, CL), (S, T, C)), reference())
+    assert found.reasons[1:] == tuple(f"{k} was measured" for k in (SL, TL, CL))
+    assert (SL, kinds.in_other_read_out(SL), kinds.in_other_read_out(S)) == (
+        "vocabulary-sweep-penultimate",
+        True,
+        False,
     )
 
 

@@ -155,6 +155,7 @@ def _trigger(trigger: TriggerFinding) -> dict[str, Any]:
             "end": percent(trigger.success_end_rate),
         },
         "untrusted_nearest_captions": [_shown(caption) for caption in trigger.nearest_captions],
+        "read_out": trigger.read_out,
     }
 
 

@@ -90,9 +90,10 @@ def test_the_test_is_large_enough_to_speak_of_one_percent() -> None:
     } <= cells
 
 
-def test_the_smoke_suite_is_four_and_four() -> None:
-    labels = [model.label for model in suite("smoke").models]
-    assert labels == ["backdoored"] * 4 + ["benign"] * 4
+def test_the_smoke_suite_is_four_and_four_and_one_of_each_other_read_out() -> None:
+    models = suite("smoke").models
+    assert [model.label for model in models] == ["backdoored"] * 4 + ["benign"] * 4 + ["backdoored"] * 2
+    assert [model.recipe.kind for model in models[-2:]] == ["projection", "penultimate"]
 
 
 def test_no_such_suite() -> None:

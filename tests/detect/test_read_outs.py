@@ -12,10 +12,13 @@ from amdet_hub.detect.context import DetectionContext, TowerPair
 from amdet_hub.detect.detector import Detection, StandardDetector
 from amdet_hub.detect.search.sweep import sweep_vocabulary, sweepable_ids
 from amdet_hub.records import ReadOut
+from tests.detect.processes import in_two_processes
 from tests.detect.search.test_sweep import PREVIEW, SMALL, Store, same
-from tests.detect.test_detector import CONFIG, plain
+from tests.detect.test_detector import CONFIG, plain, run
 from tests.detect.towers import (
     CLIP,
+    SIGLIP,
+    SIGLIP_SPECIAL,
     THRESHOLDS,
     alone,
     context,
@@ -106,6 +109,25 @@ def test_a_passing_candidate_ends_the_search_of_further_read_outs() -> None:
     found, own = detected(THRESHOLDS, EVERY)
     assert found.others == ()
     assert found.deciding(own) is found
+
+
+def test_two_processes_look_at_the_same_read_outs() -> None:
+    towers, own = random_pair(PROJECTING), dict.fromkeys(EVERY, NEVER)
+    config = CONFIG.replace(inversion__restarts=0)
+    single = plain(run(towers, config, read_outs=own))
+    for found in in_two_processes(lambda workers: run(towers, config, read_outs=own, workers=workers)):
+        assert plain(found) == single
+
+
+def test_siglips_head_is_a_projection() -> None:
+    towers, some = random_pair(SIGLIP), prompts(6, config=SIGLIP)
+    ids = sweepable_ids(SIGLIP.vocab_size, SIGLIP_SPECIAL.all())
+    own = sweep_context(PREVIEW, ids, read_outs={"projected": THRESHOLDS})
+    found = sweep_vocabulary(towers, some, own)
+    pooled = sweep_vocabulary(towers, some, sweep_context(PREVIEW, ids))["pooled"]
+    direct = sweep_vocabulary(towers.reading("projected"), some, sweep_context(PREVIEW, ids))["pooled"]
+    assert same(found["pooled"], pooled)
+    torch.testing.assert_close(found["projected"].null_score, direct.null_score, atol=2e-3, rtol=1e-3)
 
 
 def test_without_a_reference_the_layer_before_the_last_is_swept() -> None:

@@ -56,4 +56,6 @@ def test_the_second_scan_uses_the_first_ones_half(
     assert timeless(first) == timeless(again) == timeless(without), "kept or computed, the same report bit for bit"
     scan(FINETUNED, reference=BASE)
     assert [f.path for f in halves(settings)] == [half.path], "one half serves every suspect of this reference"
-    assert half.size_bytes < 2 * 2000 * 96 * 2 + 1000, "two prompts, 2,000 tokens, 96 values of 2 bytes"
+    assert half.size_bytes < 2 * 2 * 2000 * 96 * 2 + 1000, (
+        "two layers, two prompts, 2,000 tokens, 96 values of 2 bytes"
+    )
