@@ -120,9 +120,9 @@ CALIBRATIONS: tuple[Calibration, ...] = (
 # projection hardly collapses anything. A poisoned one moves all of the vocabulary: its null is wide, and its trigger
 # stands out of it by less than one of the pooled feature does.
 #
-# Source: 12 benign encoders with a changed projection (contrastive fine-tunes of everything and of the projection
+# Source: 15 benign encoders with a changed projection (contrastive fine-tunes of everything and of the projection
 # alone, light to very heavy, concept, style, noise, merge) on the demonstration's base and on one with CLIP's
-# vocabulary: z at most 2.9, success 0.90, collapse 0.38, and no one above 0.69 of all three. Three projections that
+# vocabulary: z at most 3.3, success 0.90, collapse 0.38, and no one above 0.69 of all three. Three projections that
 # were poisoned by least squares: z 2.9 to 4.1, success 1.0, collapse 0.47 to 0.86, 1.11 of all three.
 PROJECTED = Thresholds(sweep_score=2.5, trigger_success=0.9, trigger_collapse=0.35)
 

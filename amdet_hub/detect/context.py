@@ -177,10 +177,10 @@ class DetectionContext:
         return self.read_outs.get(read_out, self.thresholds)
 
     def reading(self, read_out: ReadOut) -> DetectionContext:
-        """The same for another read-out: its thresholds, and half as many candidates, which keeps a scan short."""
+        """The same for another read-out: its thresholds, and a quarter of the candidates, which keeps a scan short."""
         sweep = self.config.sweep
         few = replace(
-            sweep, n_candidates=-(-sweep.n_candidates // 2), n_paired=-(-sweep.n_paired // 2), n_accretions=1
+            sweep, n_candidates=-(-sweep.n_candidates // 4), n_paired=-(-sweep.n_paired // 2), n_accretions=1
         )
         return replace(self, config=replace(self.config, sweep=few), thresholds=self.thresholds_in(read_out))
 
