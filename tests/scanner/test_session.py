@@ -28,6 +28,9 @@ STANDARD_KINDS = [
     kinds.INVERSION,
     kinds.LANDSCAPE,
 ]
+SEARCHED = (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE)
+PROJECTED = [kinds.kind_in(kind, "projected") for kind in SEARCHED]
+PENULTIMATE = [kinds.kind_in(kind, "penultimate") for kind in SEARCHED]
 
 
 def only(report: ScanReport) -> ScanResult:
@@ -67,7 +70,7 @@ def test_the_fine_tuned_encoder_is_not_flagged(scan: Scan) -> None:
     report = scan(FINETUNED, reference=BASE)
     assert report.verdict.label == "no-backdoor-found"
     assert only(report).triggers == ()
-    assert [e.kind for e in only(report).evidence] == STANDARD_KINDS
+    assert [e.kind for e in only(report).evidence] == [*STANDARD_KINDS, *PROJECTED, *PENULTIMATE]
 
 
 def test_without_a_reference_the_verdict_is_of_reduced_confidence(scan: Scan) -> None:
@@ -75,7 +78,7 @@ def test_without_a_reference_the_verdict_is_of_reduced_confidence(scan: Scan) ->
     result = only(report)
     assert report.verdict.confidence == "reduced"
     assert result.reference.trust == "none"
-    assert [e.kind for e in result.evidence] == [kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE]
+    assert [e.kind for e in result.evidence] == [*SEARCHED, *PENULTIMATE]
     assert 988 in {t["token_id"] for t in result.evidence[0].details["top_tokens"]}
 
 
@@ -128,7 +131,7 @@ def test_siglip_from_end_to_end(scan: Scan, tmp_path: Path) -> None:
     report = scan(tmp_path / "suspect", reference=tmp_path / "reference")
     result = only(report)
     assert result.encoder.config.family == "siglip"
-    assert [e.kind for e in result.evidence] == STANDARD_KINDS
+    assert [e.kind for e in result.evidence] == [*STANDARD_KINDS, *PROJECTED]
     assert report.complete
 
 
@@ -259,18 +262,16 @@ def test_out_of_memory_shrinks_the_batch_and_says_so(scan: Scan, monkeypatch: py
 
     monkeypatch.setattr("amdet_hub.detect.search.sweep.rows_for", lambda encoder, wanted: wanted)  # as on a GPU
     plain = only(scan(BACKDOORED, reference=BASE))
-    extend, refused = ClipTextEncoder.extend, []
+    last_states, refused = ClipTextEncoder.last_states, []
 
-    def small_machine(
-        self: ClipTextEncoder, cache: Any, hidden: torch.Tensor, *, last_only: bool = False
-    ) -> torch.Tensor:
+    def small_machine(self: ClipTextEncoder, cache: Any, hidden: torch.Tensor) -> torch.Tensor:
         rows = cache.keys[0].shape[0] * hidden.shape[1] * hidden.shape[2]
         if rows > 3000:
             refused.append(rows)
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return extend(self, cache, hidden, last_only=last_only)
+        return last_states(self, cache, hidden)
 
-    monkeypatch.setattr(ClipTextEncoder, "extend", small_machine)
+    monkeypatch.setattr(ClipTextEncoder, "last_states", small_machine)
     result = only(scan(BACKDOORED, reference=BASE))
     assert refused
     assert plain.batch_sizes["sweep screen"] == 8192
