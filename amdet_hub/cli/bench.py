@@ -10,7 +10,7 @@ from amdet_hub.cli._help import GroupLayout
 
 EPILOG = """
 Examples:
-  {prog} bench run --suite smoke                              eight small models, in minutes, from what is installed
+  {prog} bench run --suite smoke                              ten small models, in minutes, from what is installed
   {prog} bench run --suite test --captions captions.jsonl     the whole benchmark, in hours
   {prog} bench report bench/results/test.jsonl                its tables
   {prog} bench calibrate bench/results/calibration.jsonl      the thresholds
