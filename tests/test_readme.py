@@ -91,13 +91,15 @@ def test_every_command_line_parses(name: str, arguments: str, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     for file in ("report.json", "scan.toml", "list.txt"):
         (tmp_path / file).write_text("", encoding="utf-8")
-    words, command, context = shlex.split(arguments), app, None
+    words, command = shlex.split(arguments), app
+    root = click.Context(app, **app.context_settings)  # a command keeps the names of its help option from first use
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        found = command.get_command(click.Context(command), words[0])
+        found = command.get_command(root, words[0])
         assert found is not None, f"{name}: there is no verb '{words[0]}'"
         command, words = found, words[1:]  # type: ignore[assignment]
     needs_arguments = bool(words)
-    context = command.make_context(command.name, words, resilient_parsing=not needs_arguments or "--help" in words)
+    lenient = not needs_arguments or "--help" in words
+    context = command.make_context(command.name, words, parent=root, resilient_parsing=lenient)
     assert context.command is command
 
 
