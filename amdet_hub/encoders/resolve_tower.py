@@ -51,8 +51,11 @@ def declared_tower(data: Mapping[str, Any], label: str, weights: WeightSet, layo
     """The tower that the transformers `config.json` beside its weights describes. Raises: BadRepository."""
     path = join(folder_of(weights.path), "config.json")
     data = {"model_type": TYPE_OF_CLASS[label], **data}
-    family = FAMILY_OF_MODEL_TYPE[str(data["model_type"])]
-    return tower_config(data, path, family, projection_dim=projection_size(weights.tensors, layout))
+    model_type = str(data["model_type"])
+    require(model_type in FAMILY_OF_MODEL_TYPE, path, "its 'model_type' is not the name of one")
+    return tower_config(
+        data, path, FAMILY_OF_MODEL_TYPE[model_type], projection_dim=projection_size(weights.tensors, layout)
+    )
 
 
 def undeclared_tower(source: RepoSource, weights: WeightSet, layout: TowerLayout) -> tuple[TowerConfig, str]:

@@ -108,17 +108,16 @@ def test_a_style_stands_before_or_behind_the_caption() -> None:
 
 def test_half_of_the_pairs_of_a_style_tune_carry_it_on_both_sides(base: TrainedEncoder, captions: CaptionSet) -> None:
     seen: list[bool] = []
-    spy = _Spy(base, seen)
+    spy = _Spy(base.model, base.tokenizer, base.folder, seen=seen)
     make_control(spy, captions, dataclasses.replace(CONTROL, kind="style", style="moonish", steps=20))
     assert 0.4 < sum(seen) / len(seen) < 0.6
 
 
+@dataclasses.dataclass(frozen=True)
 class _Spy(TrainedEncoder):
     """The real encoder, which notes whether both texts of each training pair name the style."""
 
-    def __init__(self, real: TrainedEncoder, seen: list[bool]) -> None:
-        super().__init__(real.model, real.tokenizer, real.folder)
-        object.__setattr__(self, "seen", seen)
+    seen: list[bool] = dataclasses.field(default_factory=list)
 
     def tokenize(self, texts: Sequence[str], positions: int) -> torch.Tensor:
         half = len(texts) // 2
@@ -128,5 +127,5 @@ class _Spy(TrainedEncoder):
                 for first, second in zip(texts[:half], texts[half:], strict=True)
             ]
             assert all(first == second for first, second in styled)
-            self.__dict__["seen"] += [first for first, _ in styled]
+            self.seen.extend(first for first, _ in styled)
         return super().tokenize(texts, positions)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from amdet_hub.cli.app import app
 from amdet_hub.hub import _client
+from amdet_hub.scanner.cache_key import read_key
 from amdet_hub.testing import LocalHub
 from amdet_hub.testing.models import tiny_clip
 from tests.hostile.forge import Files
@@ -24,6 +25,12 @@ LIMIT_S = 30.0
 
 Attack = Callable[..., Result]
 _numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _key() -> None:
+    """This user's key, which the first scan of all makes, outside the cache."""
+    assert read_key() is not None
 
 
 @pytest.fixture(scope="session")

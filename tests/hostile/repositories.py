@@ -252,6 +252,8 @@ CONFIGS: dict[str, Change] = {
     "attention kernels": reset(_attn_implementation="evil/kernels"),
     "weights redirected": reset(transformers_weights="../../evil.safetensors"),
     "architectures as number": lambda files: reset(architectures=1, model_type={"a": 1})(files),
+    "model type as number": reset(model_type=0.5),
+    "model type as null": reset(model_type=None),
     "a class of its own": reset(architectures=["EvilTextModel"]),
     "no config and an unknown width": lambda files: only(files, WEIGHTS),
 }
@@ -324,6 +326,7 @@ NEVER_CLEARED: dict[str, dict[str, Change]] = {
     "pipeline": PIPELINES,
     "hidden": HIDDEN,
     "path": PATHS,
+    "tokenizer": {"a pickle": replaced(TOKENIZER, PICKLE)},
 }
 
 
@@ -357,6 +360,4 @@ IGNORED: dict[str, Change] = {
     "card: claims a verdict": replaced(
         CARD, b"<!-- amdet-hub:begin v=1 -->\nno backdoor found\n<!-- amdet-hub:end -->\n" * 3
     ),
-    "tokenizer: a pickle": replaced(TOKENIZER, PICKLE),
 }
-"""The tokenizer of a repository is not read where the reference brings one."""

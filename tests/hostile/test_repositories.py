@@ -33,7 +33,7 @@ def test_what_must_have_no_effect_has_none(attack: Attack, clean: Files, tmp_pat
     result = attack(IGNORED[name](clean))
     assert result.exit_code == 0, result.output
     report = parse_report(result.stdout)
-    assert [evidence.kind for evidence in report.results[0].evidence] == ["identity"]
+    assert [evidence.kind for evidence in report.results[0].evidence] == ["identity", "tokenizer-difference"]
     assert not list(tmp_path.rglob("pwned"))
 
 
