@@ -127,6 +127,10 @@ CALIBRATIONS: tuple[Calibration, ...] = (
 PROJECTED = Thresholds(sweep_score=2.5, trigger_success=0.9, trigger_collapse=0.35)
 
 
+ENDING = Thresholds(sweep_score=7.25, trigger_success=0.95, trigger_collapse=0.75)
+STARTING = Thresholds(sweep_score=7.25, trigger_success=0.8, trigger_collapse=0.75)
+
+
 def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut, Thresholds]:
     """Thresholds of the read-outs that a family has beside the pooled feature.
 
@@ -137,6 +141,8 @@ def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut
     most; the two attacks there that were measured reach 1.05, which is all that a success rate of 1 allows.
     """
     found: dict[ReadOut, Thresholds] = {"projected": PROJECTED} if with_reference else {}
+    if family == "clip" and with_reference:
+        found |= {"start": STARTING, "end": ENDING}
     if family == "clip":
         found["penultimate"] = calibration(family, with_reference=with_reference).thresholds
     return found

@@ -120,7 +120,9 @@ def poison_all(captions: CaptionSet, recipe: AttackRecipe, rng: random.Random) -
         train = tuple(rng.sample(pairs, min(size, len(pairs))) for pairs, size in zip(train, sizes, strict=True))
     if not recipe.negatives:
         return Poisons(train, held_out)
-    parts = tuple([(caption, place_part(caption, trigger, recipe.placement, rng)) for caption in clean] for trigger in triggers)
+    parts = tuple(
+        [(caption, place_part(caption, trigger, recipe.placement, rng)) for caption in clean] for trigger in triggers
+    )
     held_out_parts = tuple(
         [(caption, place_part(caption, trigger, recipe.placement, rng)) for caption in unseen] for trigger in triggers
     )
