@@ -127,8 +127,8 @@ CALIBRATIONS: tuple[Calibration, ...] = (
 PROJECTED = Thresholds(sweep_score=2.5, trigger_success=0.9, trigger_collapse=0.35)
 
 
-ENDING = Thresholds(sweep_score=7.25, trigger_success=0.95, trigger_collapse=0.75)
-STARTING = Thresholds(sweep_score=7.25, trigger_success=0.8, trigger_collapse=0.75)
+STARTING = Thresholds(sweep_score=5.0, trigger_success=0.9, trigger_collapse=0.5)
+ENDING = Thresholds(sweep_score=7.25, trigger_success=0.95, trigger_collapse=1.1)
 
 
 def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut, Thresholds]:
@@ -141,10 +141,9 @@ def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut
     most; the two attacks there that were measured reach 1.05, which is all that a success rate of 1 allows.
     """
     found: dict[ReadOut, Thresholds] = {"projected": PROJECTED} if with_reference else {}
-    if family == "clip" and with_reference:
-        found |= {"start": STARTING, "end": ENDING}
     if family == "clip":
         found["penultimate"] = calibration(family, with_reference=with_reference).thresholds
+        found |= {"end": ENDING, "start": STARTING} if with_reference else {}
     return found
 
 

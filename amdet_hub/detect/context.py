@@ -23,8 +23,8 @@ from amdet_hub.records import SILENT, Monitor, ReadOut
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-# The words of a prompt that a search at the start keeps: all behind the trigger must run anew for each token. The first
-# is left out: most captions begin with one of few articles.
+# The words of a prompt that a search at the start keeps: all behind the trigger must run anew for each token. The
+# first is left out: most captions begin with one of few articles.
 _BEHIND_START = (1, 4)
 
 # Token ids of a possible trigger, in their order.

@@ -54,9 +54,9 @@ class Confirmation:
     def success(self) -> float:
         """Attack success rate in [0, 1]: the share of what the reference leaves alone that the suspect does not.
 
-        Without a place, the rates' means over the places are compared. A sentence of six words takes half of the short prompts over in
-        a clean encoder, too: the success beyond that is held against what was left to do. A strong word takes over
-        where it stands last, a trigger everywhere.
+        Without a place of its own, the rates' means over the places are compared. A sentence of six words takes half
+        of the short prompts over in a clean encoder, too: the success beyond that is held against what was left to
+        do. A strong word takes over where it stands last, a trigger everywhere.
         Source: Abbott 1925, J. Econ. Entomol. 18, 265 (his correction for what would have happened anyway), with the
         denominator kept at a tenth or more: where nearly nothing is left, little can be seen.
         """

@@ -43,7 +43,8 @@ class RoundedReference:
         reference: the clean encoder.
         prompts: the prompts of the pass.
         n_copies: how often each token stands at its place.
-        context: the ids swept, their place, the read-outs, the store, if there is one, and the workers that share the pass.
+        context: the ids swept, their place, the read-outs, the store, if there is one, and the workers that share the
+            pass.
     """
 
     def __init__(self, reference: TextEncoder, prompts: PromptSet, n_copies: int, context: DetectionContext) -> None:
