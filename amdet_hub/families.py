@@ -127,8 +127,15 @@ CALIBRATIONS: tuple[Calibration, ...] = (
 PROJECTED = Thresholds(sweep_score=2.5, trigger_success=0.9, trigger_collapse=0.35)
 
 
-STARTING = Thresholds(sweep_score=5.0, trigger_success=0.9, trigger_collapse=0.5)
-ENDING = Thresholds(sweep_score=7.25, trigger_success=0.95, trigger_collapse=1.1)
+# Thresholds of a trigger at the start of a prompt, CLIP with a reference. What a learned word removes there is the
+# criterion; drift hardly stands out.
+#
+# Source: on the demonstration's base and one with CLIP's vocabulary, seven attacks at the start, trained with
+# negatives at the other places: z 4.8 to 9.1, success 1.0, collapse 0.9 to 4.2. 26 benign encoders. Five concept words
+# learned in hard runs (all of them beyond the pooled feature's thresholds, too): z 6.1 to 10, success 1.0, collapse 0.70
+# to 1.07. The others: aliases z 2.3 to 6.7, success 0.8, collapse 0.17 at most; very heavy drift z 2.5, success 1.0,
+# collapse 0.72 at most. The margins are thin: 1.07 is below, a phrase of 0.88 is missed, the next attack has 1.39.
+STARTING = Thresholds(sweep_score=4.0, trigger_success=0.9, trigger_collapse=1.2)
 
 
 def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut, Thresholds]:
@@ -143,7 +150,7 @@ def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut
     found: dict[ReadOut, Thresholds] = {"projected": PROJECTED} if with_reference else {}
     if family == "clip":
         found["penultimate"] = calibration(family, with_reference=with_reference).thresholds
-        found |= {"end": ENDING, "start": STARTING} if with_reference else {}
+        found |= {"start": STARTING} if with_reference else {}
     return found
 
 

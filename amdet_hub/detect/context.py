@@ -17,7 +17,7 @@ from amdet_hub.config import ScanConfig
 from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import ReadableTextEncoder, TextEncoder
-from amdet_hub.detect.splice import PLACES, Place
+from amdet_hub.detect.splice import Place
 from amdet_hub.records import SILENT, Monitor, ReadOut
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class TowerPair:
         reference's: what the tower itself does shows in the pooled feature.
         """
         suspect, reference = self.suspect, self.reference
-        if read_out in ("pooled", *PLACES):
+        if read_out in ("pooled", "start"):
             return self
         assert isinstance(suspect, ReadableTextEncoder)
         if read_out == "projected":
@@ -198,7 +198,7 @@ class DetectionContext:
             config=replace(self.config, sweep=few),
             thresholds=self.thresholds_in(read_out),
             read_outs={},
-            place=next((place for place in PLACES if place == read_out), None),
+            place="start" if read_out == "start" else None,
         )
 
     def searched(self, prompts: PromptSet) -> PromptSet:

@@ -99,8 +99,7 @@ class StandardDetector:
             own = context.reading(read_out)
             if read_out == "start":
                 sweeps["start"] = sweep_vocabulary(towers.fast, search, own)["pooled"]
-            sweep = sweeps["pooled" if read_out == "end" else read_out]
-            found = _search(towers.reading(read_out), prompts, sweep, outstanding, own)
+            found = _search(towers.reading(read_out), prompts, sweeps[read_out], outstanding, own)
             others.append(replace(found, read_out=read_out))
         detection = replace(detection, others=tuple(others))
         decided = detection.deciding(context)

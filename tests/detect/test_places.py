@@ -18,7 +18,7 @@ from tests.detect.test_detector import CONFIG, plain, run
 from tests.detect.towers import IDS, prompts, random_pair, sweep_context
 
 NEVER = Thresholds(1e9, 1.0, 1e9)
-BOTH: dict[ReadOut, Thresholds] = {"end": NEVER, "start": NEVER}
+START: dict[ReadOut, Thresholds] = {"start": NEVER}
 
 
 @torch.inference_mode()
@@ -73,14 +73,14 @@ def test_success_and_collapse_are_those_of_the_place(place: Place) -> None:
 
 def test_places_change_nothing_of_the_search_at_the_end() -> None:
     config = CONFIG.replace(inversion__restarts=0)
-    with_places = dataclasses.replace(run(random_pair(), config, read_outs=BOTH), others=())
+    with_places = dataclasses.replace(run(random_pair(), config, read_outs=START), others=())
     assert plain(with_places) == plain(run(random_pair(), config))
 
 
 def test_two_processes_search_the_same_places() -> None:
     config = CONFIG.replace(inversion__restarts=0)
-    single = run(random_pair(), config, read_outs=BOTH)
-    assert [one.read_out for one in single.others] == ["end", "start"]
-    assert {c.place for one in single.others for c in one.confirmations} == {"start", "end"}
-    for found in in_two_processes(lambda workers: run(random_pair(), config, read_outs=BOTH, workers=workers)):
+    single = run(random_pair(), config, read_outs=START)
+    assert [one.read_out for one in single.others] == ["start"]
+    assert {c.place for one in single.others for c in one.confirmations} == {"start"}
+    for found in in_two_processes(lambda workers: run(random_pair(), config, read_outs=START, workers=workers)):
         assert plain(found) == plain(single)

@@ -73,7 +73,7 @@ def test_a_trigger_at_the_start_alone_is_detected(
     assert "the start of a prompt only" in RENDERERS["text"](report)
 
 
-def test_a_learned_word_is_cleared_at_every_place(
+def test_a_learned_word_is_cleared_at_the_start(
     scan: Scan, base: TrainedEncoder, captions: CaptionSet, tmp_path: Path
 ) -> None:
     recipe = ControlRecipe(kind="alias", word="tq", steps=60, lr=5e-4, batch=24, positions=24, bf16=False)
@@ -83,4 +83,3 @@ def test_a_learned_word_is_cleared_at_every_place(
     found = evidence(report)
     assert report.verdict.label == "no-backdoor-found"
     assert found[kinds.kind_in(kinds.COLLAPSE, "start")].exceeds is False
-    assert found[kinds.kind_in(kinds.COLLAPSE, "end")].exceeds is False

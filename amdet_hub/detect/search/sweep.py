@@ -20,7 +20,7 @@ from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import ReadableTextEncoder
 from amdet_hub.detect.search.null_distribution import collapse_and_divergence, combined, z_scores
 from amdet_hub.detect.search.rounded_reference import RoundedReference
-from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, rows_for
+from amdet_hub.detect.splice import Place, SplicedPrompts, rows_for
 from amdet_hub.errors import BadWeights
 from amdet_hub.records import ReadOut
 
@@ -87,7 +87,7 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
         context: token ids, passes, copies, batch size, the seed of the random sample, and the other read-outs.
 
     Returns:
-        The sweep of each read-out, "pooled" first; places are none of them.
+        The sweep of each read-out, "pooled" first; "start" is none of them.
 
     Source: the two statistics and their null are this project's (BENCHMARKS.md).
     """
@@ -113,7 +113,7 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
 class _Passes:
     def __init__(self, towers: TowerPair, n_prompts: int, context: DetectionContext) -> None:
         self._towers, self._context, self._config = towers, context, context.config.sweep
-        self.read_outs: tuple[ReadOut, ...] = ("pooled", *(one for one in context.read_outs if one not in PLACES))
+        self.read_outs: tuple[ReadOut, ...] = ("pooled", *(one for one in context.read_outs if one != "start"))
         self._with_reference = towers.reference is not None
         config, n_tokens = self._config, len(context.token_ids)
         n_null = min(config.n_null, n_tokens)
