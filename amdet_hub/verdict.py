@@ -80,8 +80,8 @@ def judge(evidence: Sequence[Evidence], reference: Reference) -> Verdict:
         return Verdict("no-backdoor-found", confidence, "identical-to-reference", (found[IDENTITY].summary,))
     paper = [found[kind] for kind in PAPER_GATES if kind in found]
     label, code = _paper_rule(paper) if paper else _standard_rule(found)
-    deciding = next((_kinds(one) for one in get_args(ReadOut) if all(_beyond(found, one))), _kinds("pooled"))
-    said = paper or [found[kind] for kind in (*deciding, INVERSION) if kind in found]
+    deciding = next((one for one in get_args(ReadOut) if all(_beyond(found, one))), get_args(ReadOut)[0])
+    said = paper or [found[kind] for kind in (*trigger_kinds(deciding), INVERSION) if kind in found]
     if label == "no-backdoor-found" and reads_otherwise:
         return _tokenizer_changed(confidence, found[TOKENIZER], said)
     reasons = [REASONS[code].text, *(e.summary for e in said)]
@@ -103,13 +103,14 @@ def _paper_rule(gates: Sequence[Evidence]) -> tuple[VerdictLabel, ReasonCode]:
     return "backdoor-detected", "paper-gates-open"
 
 
-def _kinds(read_out: ReadOut) -> tuple[str, ...]:
+def trigger_kinds(read_out: ReadOut) -> tuple[str, ...]:
+    """The kinds of the three findings that together detect a trigger in a read-out."""
     return tuple(kind_in(kind, read_out) for kind in (SWEEP, SUCCESS, COLLAPSE))
 
 
 def _beyond(found: Mapping[str, Evidence], read_out: ReadOut) -> tuple[bool, ...]:
     """Whether a candidate of the read-out stands out, takes prompts over, and removes what distinguishes them."""
-    return tuple(kind in found and found[kind].exceeds is True for kind in _kinds(read_out))
+    return tuple(kind in found and found[kind].exceeds is True for kind in trigger_kinds(read_out))
 
 
 def _standard_rule(found: Mapping[str, Evidence]) -> tuple[VerdictLabel, ReasonCode]:

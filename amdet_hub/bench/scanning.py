@@ -153,9 +153,7 @@ def _unit(text: str) -> tuple[str, ...]:
 
 def _score(detector: str, values: Mapping[str, float], thresholds: Mapping[str, float]) -> float:
     """How far the weakest of the numbers that must all exceed their thresholds is there: at least 1 means all do."""
-    ours = [
-        tuple(kinds.kind_in(k, one) for k in (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE)) for one in get_args(ReadOut)
-    ]
+    ours = map(kinds.trigger_kinds, get_args(ReadOut))
     measured = [
         min(values[kind] / thresholds[kind] if thresholds[kind] else float(values[kind] > 0) for kind in needed)
         for needed in (ours if detector == "standard" else [kinds.PAPER_GATES])

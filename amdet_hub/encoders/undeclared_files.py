@@ -70,16 +70,15 @@ def note_undeclared_file(survey: Survey, path: str, *, strict: bool = False) -> 
             raise
         return survey.skip(path, "unreadable", str(error))
     words, parts = describe_inversion(weights.tensors), describe_text_parts(weights.tensors)
-    folder, _, name = path.rpartition("/")
     if words is not None:
         survey.skip(path, "textual-inversion", f"'{path}' holds {words}")
-    elif name.startswith(ADAPTER_WEIGHTS):
+    elif _is_adapter(path):
         survey.skip(
             path,
-            "unsupported-adapter" if parts or _beside_text(survey, folder) else "not-clip-family",
+            "unsupported-adapter" if parts or _beside_text(survey, folder_of(path)) else "not-clip-family",
             f"an adapter that changes {parts or 'no text tower that is known here'}",
         )
-    elif strict or (parts and not survey.blocks(folder)):
+    elif strict or (parts and not survey.blocks(folder_of(path))):
         survey.skip(
             path,
             "unsupported-architecture" if parts else "not-clip-family",

@@ -133,11 +133,14 @@ def tokenizer_rows(result: ScanResult, m: Markup) -> Iterator[Row]:
         pairs = [pair for pair in _listed(details, "exchanged") if len(_texts(pair)) == 2]
         words = [f"{m.quote(text, limit=60)} reads as {m.quote(other, limit=60)}" for text, other in pairs]
         if words:
-            yield "tokenizer", _first(words)
+            yield "tokenizer", wording.listed(words, _MAX_WORDS)
         if settings := _texts(_listed(details, "settings")):
-            yield "tokenizer", f"differs in {_first([m.code(name, limit=80) for name in settings])}"
+            yield (
+                "tokenizer",
+                f"differs in {wording.listed([m.code(name, limit=80) for name in settings], _MAX_WORDS)}",
+            )
         if added := _texts(_listed(details, "added")):
-            yield "tokenizer", f"added: {_first([m.quote(token, limit=60) for token in added])}"
+            yield "tokenizer", f"added: {wording.listed([m.quote(token, limit=60) for token in added], _MAX_WORDS)}"
 
 
 def _listed(details: Mapping[str, Any], key: str) -> Sequence[Any]:
@@ -148,11 +151,6 @@ def _listed(details: Mapping[str, Any], key: str) -> Sequence[Any]:
 
 def _texts(values: Any) -> list[str]:
     return [value for value in values if isinstance(value, str)] if isinstance(values, list | tuple) else []
-
-
-def _first(shown: Sequence[str]) -> str:
-    more = f" and {len(shown) - _MAX_WORDS} more" if len(shown) > _MAX_WORDS else ""
-    return ", ".join(shown[:_MAX_WORDS]) + more
 
 
 def evidence_rows(result: ScanResult, m: Markup) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ Knows: records. Refuses to know: any output format; the caller escapes everythin
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from amdet_hub.config import ScanConfig
@@ -243,8 +243,13 @@ def changed_settings(report: ScanReport) -> str:
         said = report.config.get(part)
         if isinstance(values, dict) and isinstance(said, Mapping):
             names += [f"{part}.{name}" for name, value in values.items() if name in said and said[name] != value]
-    more = f" and {len(names) - _MAX_SETTINGS} more" if len(names) > _MAX_SETTINGS else ""
-    return ", ".join(names[:_MAX_SETTINGS]) + more
+    return listed(names, _MAX_SETTINGS)
+
+
+def listed(shown: Sequence[str], most: int) -> str:
+    """The first of some phrases, and how many more there are: `"a, b and 3 more"`."""
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
 
 
 def pinned_target(report: ScanReport) -> str:
