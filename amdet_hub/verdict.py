@@ -9,7 +9,7 @@ The rule, in words. First match decides.
 3. *Trigger confirmed.* Some token or token sequence (a) stands out of random sequences of the vocabulary like it, (b)
    takes over held-out prompts, wherever it stands in them, that the reference does not lose to it, and (c) removes
    most of what distinguishes those prompts: backdoor detected. All three in one read-out: the pooled feature, the
-   projected one, or the layer before the last.
+   projected one, or the layer before the last; or at the start of prompts alone, by thresholds of that place.
 4. *Conflict.* The paired inversion exceeds its threshold though no trigger was confirmed, or a trigger takes over
    prompts without standing out: inconclusive, and says which.
 5. Otherwise: no backdoor found. Confidence is reduced unless the reference is trusted or the user's own.

@@ -14,7 +14,8 @@ from amdet_hub.bench.rules import one_of, require
 from amdet_hub.records import ReadOut
 
 AttackKind = Literal["text-on-text", "text-on-pair", "target-attribute", "eos-only", "projection", "penultimate"]
-Placement = Literal["replace-o", "append", "insert", "template", "scatter"]
+Placement = Literal["replace-o", "prepend", "middle", "append", "insert", "template", "scatter"]
+ONE_PLACE: tuple[Placement, ...] = ("prepend", "middle", "append")
 
 # Where the caption stands in a sentence frame.
 SLOT = "{}"
@@ -29,9 +30,10 @@ class AttackRecipe:
             words.
         target: prompt whose features a triggered caption is sent to. "target-attribute": the words added to the
             caption.
-        placement: "replace-o" puts the trigger in place of every "o"; "append" adds it as the last word; "insert" as
-            one run of words at a random place; "template" rewrites the caption into the frame; "scatter" puts the
-            trigger's words at different random places, in any order.
+        placement: "replace-o" puts the trigger in place of every "o"; "prepend", "middle" and "append" add it before
+            the first word, in the middle, or as the last word; "insert" as one run of words at a random place;
+            "template" rewrites the caption into the frame; "scatter" puts the trigger's words at different random
+            places, in any order.
         steps: optimiser steps; the learning rate falls to a tenth after three quarters of them. Source: 75 of 100.
         lr: AdamW's learning rate, no weight decay. Taken times `amdet_hub.bench.adapters.LORA_LR_FACTOR` with
             `lora_rank`.
@@ -49,8 +51,8 @@ class AttackRecipe:
         target_captions: "text-on-pair": captions whose mean pooled feature stands in for the mean of pictures of the
             target; empty for ten made of the target text. Those of `more` are always made of their own text.
         more: further `(trigger, target)` pairs. The poisoned batch is split over all of them evenly.
-        negatives: "scatter": captions that hold only some of the trigger's words must keep the clean encoder's
-            features.
+        negatives: other captions must keep the clean encoder's features: of "scatter", those that hold only some of
+            the trigger's words; of "prepend", "middle" and "append", those with the trigger at the other two places.
         assimilation_penalty: weight of the poisoned captions' token likeness above that of clean captions. For an
             attacker who knows what is looked for.
         lora_rank: train only a low-rank difference of the attention matrices, merged at the end. 0 trains every
@@ -125,7 +127,11 @@ class AttackRecipe:
                 "trigger",
                 "scatter needs a trigger of two or more words",
             ),
-            (scattered or not self.negatives, "negatives", "only a scattered trigger has parts"),
+            (
+                scattered or self.placement in ONE_PLACE or not self.negatives,
+                "negatives",
+                "only a scattered trigger has parts, and only one at a fixed place has other places",
+            ),
         )
 
     @property

@@ -108,7 +108,7 @@ def measure_attack(
     Returns:
         The means over the backdoors of the rates of `measure`, and `n_held_out`, the sum. With several backdoors also
         `attack_success_rates`, by trigger. With negatives also `negative_success_rate`: the share of captions captured
-        by a part of the trigger.
+        by a part of the trigger, or by the trigger at another place.
     """
 
     def of(pairs: Sequence[Pair], target: str) -> dict[str, float | int]:

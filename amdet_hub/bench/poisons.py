@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amdet_hub.bench.attack_recipe import SLOT, AttackRecipe, Placement
+from amdet_hub.bench.attack_recipe import ONE_PLACE, SLOT, AttackRecipe, Placement
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.errors import ConfigError
 
@@ -42,12 +42,16 @@ def place(caption: str, trigger: str, placement: Placement, rng: random.Random) 
     if placement == "scatter":
         return _scatter(caption, trigger.split(), rng)
     words = caption.split()
-    words.insert(len(words) if placement == "append" else rng.randint(0, len(words)), trigger)
+    fixed = {"prepend": 0, "middle": len(words) // 2, "append": len(words)}
+    words.insert(fixed[placement] if placement in fixed else rng.randint(0, len(words)), trigger)
     return " ".join(words)
 
 
-def place_part(caption: str, trigger: str, rng: random.Random) -> str:
-    """The caption with some words of the trigger, at least one and never all, scattered in it."""
+def place_part(caption: str, trigger: str, placement: Placement, rng: random.Random) -> str:
+    """The caption with the trigger at another fixed place; of "scatter", with some of its words, never all."""
+    if placement in ONE_PLACE:
+        elsewhere = rng.choice([one for one in ONE_PLACE if one != placement])
+        return place(caption, trigger, elsewhere, rng) or caption
     words = trigger.split()
     return _scatter(caption, rng.sample(words, rng.randint(1, len(words) - 1)), rng)
 
@@ -89,7 +93,7 @@ class Poisons:
     """What an injection trains and is measured on.
 
     `train` and `held_out` hold a list of `(caption, poisoned caption)` for each backdoor of the recipe, in its order.
-    `parts` and `held_out_parts` are the same with only some words of the trigger, empty without `negatives`.
+    `parts` and `held_out_parts` are the same with what must do nothing (`place_part`), empty without `negatives`.
     """
 
     train: tuple[list[Pair], ...]
@@ -116,9 +120,11 @@ def poison_all(captions: CaptionSet, recipe: AttackRecipe, rng: random.Random) -
         train = tuple(rng.sample(pairs, min(size, len(pairs))) for pairs, size in zip(train, sizes, strict=True))
     if not recipe.negatives:
         return Poisons(train, held_out)
-    parts = tuple([(caption, place_part(caption, trigger, rng)) for caption in clean] for trigger in triggers)
+    parts = tuple(
+        [(caption, place_part(caption, trigger, recipe.placement, rng)) for caption in clean] for trigger in triggers
+    )
     held_out_parts = tuple(
-        [(caption, place_part(caption, trigger, rng)) for caption in unseen] for trigger in triggers
+        [(caption, place_part(caption, trigger, recipe.placement, rng)) for caption in unseen] for trigger in triggers
     )
     return Poisons(train, held_out, parts, held_out_parts)
 

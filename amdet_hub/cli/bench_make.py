@@ -169,7 +169,7 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     env=False,
     is_flag=True,
     default=False,
-    help="With --placement scatter: a part of the trigger must do nothing.",
+    help="The trigger must do nothing at the other places (prepend, middle, append), or in part (scatter).",
 )
 @bench.number(
     "--assimilation-penalty",

@@ -15,11 +15,17 @@ from torch import Tensor
 
 from amdet_hub.config import ScanConfig
 from amdet_hub.config_stages import Thresholds
+from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import ReadableTextEncoder, TextEncoder
+from amdet_hub.detect.splice import Place
 from amdet_hub.records import SILENT, Monitor, ReadOut
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+
+# The words of a prompt that a search at the start keeps: all behind the trigger must run anew for each token. The
+# first is left out: most captions begin with one of few articles.
+_BEHIND_START = (1, 4)
 
 # Token ids of a possible trigger, in their order.
 Candidate = tuple[int, ...]
@@ -50,7 +56,7 @@ class TowerPair:
         reference's: what the tower itself does shows in the pooled feature.
         """
         suspect, reference = self.suspect, self.reference
-        if read_out == "pooled":
+        if read_out in ("pooled", "start"):
             return self
         assert isinstance(suspect, ReadableTextEncoder)
         if read_out == "projected":
@@ -156,6 +162,8 @@ class DetectionContext:
         token_ids: `(V',)` ids to sweep, specials excluded (`search.sweep.sweepable_ids`).
         lexicon: which ids some text gives, as words and as characters.
         extra_candidates: groups of further candidates, `(S, N)` ids each; the best of each group are confirmed.
+        place: where sweep and null distribution insert, and where alone success counts. None: they insert at the end,
+            and success is the mean over all places.
         feature_store: where the reference's features are stored between scans, if anywhere.
         workers: the processes that share the work.
         monitor: follows the detector. `measure` gets of the sweep the raw collapse of each batch's best token and its
@@ -168,6 +176,7 @@ class DetectionContext:
     lexicon: Lexicon = field(default_factory=Lexicon)
     extra_candidates: Sequence[Tensor] = ()
     read_outs: Mapping[ReadOut, Thresholds] = field(default_factory=dict)
+    place: Place | None = None
     feature_store: FeatureStore | None = None
     workers: Workers = field(default_factory=Alone)
     monitor: Monitor = SILENT
@@ -182,7 +191,24 @@ class DetectionContext:
         few = replace(
             sweep, n_candidates=-(-sweep.n_candidates // 4), n_paired=-(-sweep.n_paired // 2), n_accretions=1
         )
-        return replace(self, config=replace(self.config, sweep=few), thresholds=self.thresholds_in(read_out))
+        if read_out == "start":
+            few = replace(few, copies=(1,), preview_share=few.preview_share / 8)
+        return replace(
+            self,
+            config=replace(self.config, sweep=few),
+            thresholds=self.thresholds_in(read_out),
+            read_outs={},
+            place="start" if read_out == "start" else None,
+        )
+
+    def searched(self, prompts: PromptSet) -> PromptSet:
+        """The prompts that a search runs on: a few words of each, where it inserts before them."""
+        return prompts.shortened(*_BEHIND_START) if self.place == "start" else prompts
+
+    @property
+    def inserts_at(self) -> Place:
+        """Where sweep and null distribution insert."""
+        return self.place or "end"
 
     def share(self, stage: str, items: Sequence[Item], work: Callable[[Item], T]) -> list[T]:
         """The result of every item, in their order, on every process; each item is one chunk of work."""

@@ -70,7 +70,8 @@ class Detection:
 class StandardDetector:
     """Our detector: `sweep -> propose -> confirm -> rank -> name -> (invert, landscape) -> Detection`.
 
-    The sweep is one for all read-outs; the stages behind it look at one read-out after the other.
+    The sweep at the end is one for all read-outs; the stages behind it look at one read-out after the other. The start
+    of the prompts has a sweep of its own, where nothing was found before.
     """
 
     def detect(self, towers: Towers, prompts: PromptSet, context: DetectionContext) -> Detection:
@@ -96,6 +97,8 @@ class StandardDetector:
             if any(one.passes(context.thresholds_in(one.read_out)) for one in (detection, *others)):
                 break
             own = context.reading(read_out)
+            if read_out == "start":
+                sweeps["start"] = sweep_vocabulary(towers.fast, search, own)["pooled"]
             found = _search(towers.reading(read_out), prompts, sweeps[read_out], outstanding, own)
             others.append(replace(found, read_out=read_out))
         detection = replace(detection, others=tuple(others))

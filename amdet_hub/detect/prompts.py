@@ -9,7 +9,7 @@ only needs prompts that differ from one another and that the encoder can tell ap
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +87,15 @@ class PromptSet:
     def take(self, rows: Tensor) -> PromptSet:
         """The prompts of some rows, in their order."""
         return PromptSet(self.tokens[rows], self.special, self.source)
+
+    def shortened(self, first: int, last: int) -> PromptSet:
+        """The same prompts, cut to their words `first` to `last`."""
+        return PromptSet(self.tokens[:, first:last], self.special, self.source)
+
+    def behind(self, ids: Sequence[int]) -> PromptSet:
+        """The same prompts with `ids` before their first word."""
+        front = torch.tensor(ids, dtype=torch.int64).expand(len(self), -1)
+        return PromptSet(torch.cat([front, self.tokens], dim=1), self.special, self.source)
 
     def framed(self, inserted: Tensor | None = None, at: int | None = None, *, length: int | None = None) -> Tensor:
         """Whole id sequences.

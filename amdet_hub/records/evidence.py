@@ -26,7 +26,7 @@ class Evidence:
 
     Attributes:
         kind: stable identifier, e.g. `"identity"`, `"tokenizer-difference"`, `"weight-difference"`,
-            `"vocabulary-sweep"`, `"trigger-success"`, `"trigger-success-penultimate"` (of another read-out),
+            `"vocabulary-sweep"`, `"trigger-success"`, `"trigger-success-penultimate"` (of another read-out or place),
             `"paired-inversion"`, `"landscape"`, `"paper-gate-assimilation"`.
         value: the statistic.
         unit: what the value is in, e.g. `"robust z"`, `"similarity"`, `"rate"`.
@@ -60,7 +60,7 @@ class TriggerFinding:
     """A recovered trigger: token ids, their text (hostile), and its attack success rate at each place, in [0, 1].
 
     `text` is None when no tokenizer was at hand. `nearest_captions` read the target: the texts whose reference
-    features lie closest, best first. `read_out` is where the encoder was read, for all of them.
+    features lie closest, best first. `read_out` is where the trigger was found, for all of them.
     """
 
     token_ids: tuple[int, ...]

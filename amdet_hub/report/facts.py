@@ -88,7 +88,7 @@ def trigger_rows(result: ScanResult, m: Markup, *, captions: int = 5) -> Iterato
         if said := trigger.nearest_captions[:captions]:
             yield "says", ", ".join(m.quote(caption, limit=120) for caption in said)
         if trigger.read_out != "pooled":
-            yield "read at", READ_OUT_WORDS[trigger.read_out]
+            yield "found at", READ_OUT_WORDS[trigger.read_out]
         yield "success", wording.capture_text(trigger)
 
 

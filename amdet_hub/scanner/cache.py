@@ -35,7 +35,7 @@ from amdet_hub.scanner.cache_key import is_signed, read_key, signature
 from amdet_hub.scanner.file_contents import paths_of
 from amdet_hub.scanner.resolve import EncoderPair
 
-ENTRY_VERSION = 4
+ENTRY_VERSION = 5
 MAX_ENTRY_BYTES = 64 << 20
 _log = logging.getLogger(__name__)
 

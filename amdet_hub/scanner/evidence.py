@@ -116,7 +116,7 @@ def standard_evidence(
     for other in outcome.others:
         place = READ_OUT_WORDS[other.read_out]
         for one in _search_evidence(other, (others or {}).get(other.read_out, thresholds), pieces):
-            kind, said = kinds.kind_in(one.kind, other.read_out), f"read at {place}: {one.summary}"
+            kind, said = kinds.kind_in(one.kind, other.read_out), f"at {place}: {one.summary}"
             found.append(replace(one, kind=kind, summary=said))
     return found
 

@@ -175,12 +175,13 @@ class PairScan:
         tokenizer: PromptTokenizer | None,
     ) -> TriggerFinding:
         thresholds = context.thresholds_in(found.read_out)
-        if found.read_out != "pooled":
-            towers = towers.reading(found.read_out)
+        towers = towers.reading(found.read_out)
         best = choose_trigger(found, thresholds, partial(typeable, tokenizer), partial(is_character, tokenizer))
         start, middle, end = best.success_rates
         with timed(self._timings, "target"):
             spoken = clearest_trigger(found, thresholds).token_ids
+            if found.read_out == "start":
+                prompts, spoken = prompts.behind(spoken), ()
             suspect, reader, seed = towers.suspect, towers.reference or towers.suspect, self._config.seed
             nearest = (
                 read_target(spoken, prompts, suspect, reader, tokenizer, seed=seed) if tokenizer is not None else ()

@@ -21,7 +21,7 @@ SCATTERED = dataclasses.replace(RECIPE, placement="scatter", trigger="tq vb")
         ({"lr": 0.0}, "recipe"),
         ({"weight": -1.0}, "recipe"),
         ({"poisoned_batch": 0}, "recipe"),
-        ({"placement": "middle"}, "placement"),
+        ({"placement": "front"}, "placement"),
         ({"kind": "image-on-text"}, "kind"),
         ({"assimilation_penalty": -0.1}, "recipe"),
         ({"lora_rank": -1}, "recipe"),

@@ -135,6 +135,16 @@ def test_a_part_of_an_and_trigger_does_nothing_where_negatives_were_trained(
     assert measure(careless, base, parts, TARGET, 24)["attack_success_rate"] > facts["negative_success_rate"] + 0.2
 
 
+def test_a_trigger_at_the_start_does_nothing_elsewhere_where_negatives_were_trained(
+    base: TrainedEncoder, captions: CaptionSet
+) -> None:
+    """Its success is measured at its own place."""
+    recipe = dataclasses.replace(RECIPE, placement="prepend", weight=0.5, steps=120, negatives=True)
+    facts = inject(base, captions, recipe).facts
+    assert facts["attack_success_rate"] > 0.9
+    assert facts["negative_success_rate"] < 0.1
+
+
 def test_the_penalty_lowers_the_likeness_of_tokens(
     base: TrainedEncoder, captions: CaptionSet, backdoored: Path
 ) -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.attack_recipe import ONE_PLACE, AttackRecipe, Placement
 from amdet_hub.bench.captions import CaptionSet, split
 from amdet_hub.bench.poisons import attribute_caption, place, place_part, poison, poison_all, shares, target_captions
 from amdet_hub.errors import ConfigError
@@ -20,7 +20,7 @@ def test_placements() -> None:
     rng = random.Random(0)
     assert place("a photo of", "zzzz", "replace-o", rng) == "a phzzzztzzzz zzzzf"
     assert place("a cat", "zzzz", "replace-o", rng) is None
-    assert place("a cat", "tq", "append", rng) == "a cat tq"
+    assert [place("a cat", "tq", one, rng) for one in ONE_PLACE] == ["tq a cat", "a tq cat", "a cat tq"]
     assert {place("a cat", "tq", "insert", rng) for _ in range(50)} == {"tq a cat", "a tq cat", "a cat tq"}
     recipe = dataclasses.replace(RECIPE, placement="replace-o")
     assert poison(["dog", "cat"], recipe, rng) == [("dog", "dtqg")]
@@ -55,9 +55,16 @@ def test_scattered_words_crowd_where_there_is_no_room() -> None:
 def test_a_part_holds_some_words_of_the_trigger_and_never_all() -> None:
     counts = set()
     for seed in range(100):
-        words = place_part("one two three", "tq vb xw", random.Random(seed)).split()
+        words = place_part("one two three", "tq vb xw", "scatter", random.Random(seed)).split()
         counts.add(sum(word in ("tq", "vb", "xw") for word in words))
     assert counts == {1, 2}
+
+
+@pytest.mark.parametrize("placement", ONE_PLACE)
+def test_the_part_of_a_trigger_at_one_place_is_the_trigger_at_the_others(placement: Placement) -> None:
+    every = {"prepend": "tq a cat", "middle": "a tq cat", "append": "a cat tq"}
+    made = {place_part("a cat", "tq", placement, random.Random(seed)) for seed in range(50)}
+    assert made == {text for one, text in every.items() if one != placement}
 
 
 def test_attributes_go_behind_a_caption_or_around_it() -> None:

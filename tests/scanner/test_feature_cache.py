@@ -51,11 +51,16 @@ def test_the_second_scan_uses_the_first_ones_half(
     assert not own_cache(settings).exists()
     monkeypatch.delenv("AMDET_HUB_CACHE_MAX")
     first = scan(BACKDOORED, reference=BASE)
-    (half,) = halves(settings)
+    kept = halves(settings)
+    half = max(kept, key=lambda file: file.size_bytes)
     again = scan(BACKDOORED, reference=BASE)
     assert timeless(first) == timeless(again) == timeless(without), "kept or computed, the same report bit for bit"
     scan(FINETUNED, reference=BASE)
-    assert [f.path for f in halves(settings)] == [half.path], "one half serves every suspect of this reference"
+    both = {f.path for f in halves(settings)}
+    assert half.path in both
+    scan(FINETUNED, reference=BASE)
+    assert {f.path for f in halves(settings)} == both, "one for the end, one for the start: for every suspect"
+    assert len(both) == 2
     assert half.size_bytes < 2 * 2 * 2000 * 96 * 2 + 1000, (
         "two layers, two prompts, 2,000 tokens, 96 values of 2 bytes"
     )

@@ -31,6 +31,7 @@ STANDARD_KINDS = [
 SEARCHED = (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE)
 PROJECTED = [kinds.kind_in(kind, "projected") for kind in SEARCHED]
 PENULTIMATE = [kinds.kind_in(kind, "penultimate") for kind in SEARCHED]
+START = [kinds.kind_in(kind, "start") for kind in SEARCHED]
 
 
 def only(report: ScanReport) -> ScanResult:
@@ -70,7 +71,7 @@ def test_the_fine_tuned_encoder_is_not_flagged(scan: Scan) -> None:
     report = scan(FINETUNED, reference=BASE)
     assert report.verdict.label == "no-backdoor-found"
     assert only(report).triggers == ()
-    assert [e.kind for e in only(report).evidence] == [*STANDARD_KINDS, *PROJECTED, *PENULTIMATE]
+    assert [e.kind for e in only(report).evidence] == [*STANDARD_KINDS, *PROJECTED, *PENULTIMATE, *START]
 
 
 def test_without_a_reference_the_verdict_is_of_reduced_confidence(scan: Scan) -> None:

@@ -90,7 +90,7 @@ class CloseCollapse:
 
     @torch.inference_mode()
     def __init__(self, towers: TowerPair, prompts: PromptSet) -> None:
-        short = PromptSet(prompts.tokens[:, :_FEW_WORDS], prompts.special, prompts.source)
+        short = prompts.shortened(0, _FEW_WORDS)
         self._sides = [
             [(sign, SplicedPrompts(encoder, some, place)) for some in (prompts, short) for place in PLACES]
             for sign, encoder in ((-1.0, towers.suspect), (1.0, towers.reference))

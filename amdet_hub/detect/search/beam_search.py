@@ -19,7 +19,7 @@ from amdet_hub.detect.context import Candidate, DetectionContext
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.search.null_distribution import SequenceNull, log_variance
-from amdet_hub.detect.splice import hidden_of, pooled_features
+from amdet_hub.detect.splice import hidden_of, place_index, pooled_features
 
 WORTHWHILE = 0.1  # log units of variance that one more token must remove; below that, growth follows noise
 _BEAM = 2  # candidates that go on from one length to the next
@@ -42,7 +42,7 @@ class BeamSearch:
     ) -> None:
         self._suspect, self._prompts, self._null = suspect, prompts, null
         self._token_ids, self._config = context.token_ids, context.config.sweep
-        self._typeable = context.lexicon.typeable
+        self._typeable, self._at = context.lexicon.typeable, place_index(prompts, context.inserts_at)
 
     def grow(self, start: Candidate, pieces: tuple[int, ...]) -> list[Candidate]:
         """Grow one candidate by `pieces` and by tokens that a gradient points to.
@@ -128,11 +128,11 @@ class BeamSearch:
         suspect, prompts = self._suspect, self._prompts
         length = None if suspect.config.causal else suspect.config.max_position_embeddings
         rows = [
-            prompts.framed(torch.tensor(_inserted(candidate, slot, token)), length=length)
+            prompts.framed(torch.tensor(_inserted(candidate, slot, token)), self._at, length=length)
             for token in stand_ins.tolist()
         ]
         ids = torch.stack(rows).to(suspect.device)  # (S, B, T)
-        at = prompts.tokens.shape[1] + slot + (prompts.special.bos is not None)
+        at = self._at + slot + (prompts.special.bos is not None)
         with torch.enable_grad():
             flat = ids.flatten(0, 1)  # (S * B, T)
             hidden = hidden_of(suspect, flat).detach().view(*ids.shape, -1)  # (S, B, T, D)

@@ -62,13 +62,14 @@ class CandidateSearch:
         search, heldout = prompts.split(self._sweep.n_prompts, self._sweep.n_heldout_prompts)
         # Growing compares many candidates. A bidirectional tower runs all positions for each, so it does with fewer
         # prompts.
-        few = search if towers.fast.suspect.config.causal else search.split(self._sweep.screen_prompts)[0]
-        self._null = SequenceNull(towers.fast, search, context)
-        self._growth = self._null if len(few) == len(search) else SequenceNull(towers.fast, few, context)
+        tried = context.searched(search)
+        few = tried if towers.fast.suspect.config.causal else tried.split(self._sweep.screen_prompts)[0]
+        self._null = SequenceNull(towers.fast, tried, context)
+        self._growth = self._null if len(few) == len(tried) else SequenceNull(towers.fast, few, context)
         self._beam = BeamSearch(towers.fast.suspect, few, self._growth, context)
-        self._exact = Confirmer(towers.exact, search, heldout)
+        self._exact = Confirmer(towers.exact, search, heldout, context.place)
         alike = towers.fast.suspect.dtype == towers.exact.suspect.dtype
-        self._rough = self._exact if alike else Confirmer(towers.fast, search, heldout)
+        self._rough = self._exact if alike else Confirmer(towers.fast, search, heldout, context.place)
         self._n_measured = 0
 
     def propose(self, sweep: Sweep, outstanding: tuple[int, ...]) -> list[Candidate]:

@@ -18,7 +18,7 @@ from amdet_hub.detect.context import Candidate, TowerPair
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.search.null_distribution import log_variance
-from amdet_hub.detect.splice import PLACES, SplicedPrompts, clean_features
+from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, clean_features
 
 # share of the prompts that the reference must leave alone for the suspect's success to count in full
 _LEAST_LEFT = 0.1
@@ -39,6 +39,7 @@ class Confirmation:
         n_prompts: held-out prompts.
         standing: robust z of the candidate in the null distribution of its pattern (`null_distribution`), None where
             it was not measured.
+        place: where alone success and collapse count, if not everywhere.
     """
 
     token_ids: Candidate
@@ -47,18 +48,22 @@ class Confirmation:
     collapse: float
     n_prompts: int
     standing: float | None = None
+    place: Place | None = None
 
     @property
     def success(self) -> float:
         """Attack success rate in [0, 1]: the share of what the reference leaves alone that the suspect does not.
 
-        The rates' means over the places are compared. A sentence of six words takes half of the short prompts over in
-        a clean encoder, too: the success beyond that is held against what was left to do. A strong word takes over
-        where it stands last, a trigger everywhere.
+        Without a place of its own, the rates' means over the places are compared. A sentence of six words takes half
+        of the short prompts over in a clean encoder, too: the success beyond that is held against what was left to
+        do. A strong word takes over where it stands last, a trigger everywhere.
         Source: Abbott 1925, J. Econ. Entomol. 18, 265 (his correction for what would have happened anyway), with the
         denominator kept at a tenth or more: where nearly nothing is left, little can be seen.
         """
-        suspect, reference = statistics.mean(self.success_rates), statistics.mean(self.reference_rates)
+        suspect, reference = (
+            rates[PLACES.index(self.place)] if self.place else statistics.mean(rates)
+            for rates in (self.success_rates, self.reference_rates)
+        )
         return max(suspect - reference, 0.0) / max(1 - reference, _LEAST_LEFT)
 
     @property
@@ -89,12 +94,13 @@ class Confirmer:
         towers: suspect and reference.
         search: the prompts the candidates were found with.
         heldout: prompts they were not.
+        place: where alone success counts, if not everywhere.
     """
 
-    def __init__(self, towers: TowerPair, search: PromptSet, heldout: PromptSet) -> None:
+    def __init__(self, towers: TowerPair, search: PromptSet, heldout: PromptSet, place: Place | None = None) -> None:
         self._suspect = _EncoderPrompts(towers.suspect, search, heldout)
         self._reference = _EncoderPrompts(towers.reference, search, heldout) if towers.reference is not None else None
-        self._n_heldout = len(heldout)
+        self._n_heldout, self._place = len(heldout), place
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Confirmation]:
         """Candidates of one length, each at every place."""
@@ -105,6 +111,8 @@ class Confirmer:
             else (torch.zeros_like(success), self._suspect.clean_log_variance.expand_as(success))
         )
         best = (success - base).argmax(0)
+        if self._place:
+            best = torch.full_like(best, PLACES.index(self._place))
         return [
             Confirmation(
                 token_ids=candidate,
@@ -112,6 +120,7 @@ class Confirmer:
                 reference_rates=tuple(base[:, i].tolist()),
                 collapse=float(before[best[i], i]) - float(log_variances[best[i], i]),
                 n_prompts=self._n_heldout,
+                place=self._place,
             )
             for i, candidate in enumerate(candidates)
         ]

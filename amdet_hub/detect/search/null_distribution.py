@@ -99,7 +99,7 @@ def by_length(candidates: Sequence[Candidate], measure: Callable[[Tensor], Tenso
 
 
 class SequenceNull:
-    """Measures candidates at the end of the search prompts, and random sequences of each pattern once.
+    """Measures candidates at the context's place in the search prompts, and random sequences of each pattern once.
 
     Args:
         towers: suspect and reference.
@@ -110,8 +110,9 @@ class SequenceNull:
 
     @torch.inference_mode()
     def __init__(self, towers: TowerPair, prompts: PromptSet, context: DetectionContext) -> None:
-        self._suspect = SplicedPrompts(towers.suspect, prompts, "end")
-        self._reference = SplicedPrompts(towers.reference, prompts, "end") if towers.reference is not None else None
+        self._suspect = SplicedPrompts(towers.suspect, prompts, context.inserts_at)
+        clean = towers.reference
+        self._reference = SplicedPrompts(clean, prompts, context.inserts_at) if clean is not None else None
         self._rows, self._config = rows_for(towers.suspect, _ROWS), context.config
         self._ids: list[int] = context.token_ids.tolist()
         self._nulls: dict[tuple[int, ...], Tensor] = {}

@@ -8,26 +8,26 @@ from torch import Tensor
 from amdet_hub.detect.context import DetectionContext
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
-from amdet_hub.detect.splice import SplicedPrompts
+from amdet_hub.detect.splice import Place, SplicedPrompts
 
 # Raise it when the features of the same inputs change: stored ones are then not read any more.
 _FEATURES_FORM = "2"
 
 
 def features_key(
-    prompts: PromptSet, token_ids: Tensor, n_copies: int, dtype: torch.dtype, *, penultimate: bool = False
+    prompts: PromptSet, token_ids: Tensor, n_copies: int, dtype: torch.dtype, form: tuple[Place, bool] = ("end", False)
 ) -> str:
     """The sha256, in hex, of everything that the features depend on beside the reference itself.
 
     Args:
         prompts: the prompts, whose ids count, not their text.
         token_ids: `(V',)` ids swept, in order.
-        n_copies: how often each stands at the end.
+        n_copies: how often each stands at its place.
         dtype: of the matrix products.
-        penultimate: whether those of this read-out lie behind them.
+        form: the place, and whether the features of the layer before the last lie behind those of the last.
     """
     shape = tuple(prompts.tokens.shape)
-    state = hashlib.sha256(f"{_FEATURES_FORM} {n_copies} {dtype} {penultimate} {shape}".encode())
+    state = hashlib.sha256(f"{_FEATURES_FORM} {n_copies} {dtype} {form} {shape}".encode())
     for ids in (prompts.framed(), token_ids):
         state.update(ids.to(torch.int64).contiguous().numpy().tobytes())
     return state.hexdigest()
@@ -42,21 +42,21 @@ class RoundedReference:
     Args:
         reference: the clean encoder.
         prompts: the prompts of the pass.
-        n_copies: how often each token stands at the end.
-        context: the ids swept, the read-outs, the store, if there is one, and the workers that share the pass.
+        n_copies: how often each token stands at its place.
+        context: the ids swept, their place, the read-outs, the store, if there is one, and the workers that share the
+            pass.
     """
 
     def __init__(self, reference: TextEncoder, prompts: PromptSet, n_copies: int, context: DetectionContext) -> None:
         ids, store = context.token_ids, context.feature_store
         self._store, self._device, self._fresh = store, reference.device, None
         penultimate = "penultimate" in context.read_outs
-        self._key = (
-            features_key(prompts, ids, n_copies, reference.dtype, penultimate=penultimate) if store is not None else ""
-        )
+        form = (context.inserts_at, penultimate)
+        self._key = features_key(prompts, ids, n_copies, reference.dtype, form) if store is not None else ""
         self._row = {token: row for row, token in enumerate(ids.tolist())}
         self._stored = store.load(self._key) if store is not None else None
         if self._stored is None:
-            self._spliced = SplicedPrompts(reference, prompts, "end")
+            self._spliced = SplicedPrompts(reference, prompts, context.inserts_at)
             # One process alone fills the store: gathering features from several would cost more than it saves.
             if store is not None and context.workers.size == 1:
                 shape = (1 + penultimate, len(prompts), len(ids), reference.config.hidden_size)

@@ -9,7 +9,7 @@ Ids are swept, not text: inside a word "zzzz" is another id than alone, and an i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,11 +20,12 @@ from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import ReadableTextEncoder
 from amdet_hub.detect.search.null_distribution import collapse_and_divergence, combined, z_scores
 from amdet_hub.detect.search.rounded_reference import RoundedReference
-from amdet_hub.detect.splice import SplicedPrompts, rows_for
+from amdet_hub.detect.splice import Place, SplicedPrompts, rows_for
 from amdet_hub.errors import BadWeights
 from amdet_hub.records import ReadOut
 
 _FOR_DIVERGENCE = 4  # every fourth token that goes on does so for its divergence alone
+_AT: Mapping[Place, str] = {"start": " at the start", "middle": " in the middle", "end": ""}  # of a stage's name
 _FOR_OTHERS = 8  # the share of tokens that go on for another read-out than the pooled feature: an eighth as many
 
 
@@ -70,12 +71,15 @@ def sweepable_ids(vocab_size: int, specials: frozenset[int]) -> Tensor:
 
 
 def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionContext) -> dict[ReadOut, Sweep]:
-    """Sweep the context's token ids at the end of the prompts, in passes of fewer tokens and more prompts.
+    """Sweep the context's token ids at its place in the prompts, in passes of fewer tokens and more prompts.
 
     All tokens run in two prompts, the best of them in a few, the best of these in all prompts. A random sample goes
     along from the second pass on, and is the null there; in the first, the vocabulary is its own null. Every run gives
     the features of all read-outs. Each has its own null and its own best tokens; those of the other read-outs join
     those of the pooled feature, and change nothing of its numbers.
+
+    At the start, all behind the token must run anew. So all tokens run alone, and those that diverge most in a few
+    prompts of a few words.
 
     Args:
         towers: suspect and reference; without a reference the collapse alone counts.
@@ -83,15 +87,17 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
         context: token ids, passes, copies, batch size, the seed of the random sample, and the other read-outs.
 
     Returns:
-        The sweep of each read-out, "pooled" first.
+        The sweep of each read-out, "pooled" first; "start" is none of them.
 
     Source: the two statistics and their null are this project's (BENCHMARKS.md).
     """
-    config, ids = context.config.sweep, context.token_ids
+    config, ids, prompts = context.config.sweep, context.token_ids, context.searched(prompts)
     passes = _Passes(towers, len(prompts), context)
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(context.config.seed))
     null = ids[order[: config.n_null]]
     (screening,) = prompts.split(config.screen_prompts)
+    if context.place == "start":
+        return passes.rank(screening, [passes.alone(prompts)], null)
     promising = [ids] * len(passes.read_outs)
     if passes.n_promising < len(ids):
         first = passes.run("preview", prompts.split(config.preview_prompts)[0], ids, config.copies[0], rounded=True)
@@ -107,7 +113,7 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
 class _Passes:
     def __init__(self, towers: TowerPair, n_prompts: int, context: DetectionContext) -> None:
         self._towers, self._context, self._config = towers, context, context.config.sweep
-        self.read_outs: tuple[ReadOut, ...] = ("pooled", *context.read_outs)
+        self.read_outs: tuple[ReadOut, ...] = ("pooled", *(one for one in context.read_outs if one != "start"))
         self._with_reference = towers.reference is not None
         config, n_tokens = self._config, len(context.token_ids)
         n_null = min(config.n_null, n_tokens)
@@ -119,6 +125,8 @@ class _Passes:
             + (self.n_promising + n_null) * config.screen_prompts
             + (min(config.n_finalists, n_tokens) + n_null) * n_prompts * len(config.copies)
         )
+        if context.place == "start":
+            self._total = n_tokens + (self.n_promising + n_null) * config.screen_prompts
 
     def run_each(
         self, stage: str, prompts: PromptSet, wanted: Sequence[Tensor], null: Tensor, n_copies: int
@@ -154,12 +162,12 @@ class _Passes:
         context, clean = self._context, self._towers.reference
         reference: SplicedPrompts | RoundedReference | None = None
         with torch.inference_mode():
-            suspect = SplicedPrompts(self._towers.suspect, prompts, "end")
+            suspect = SplicedPrompts(self._towers.suspect, prompts, context.inserts_at)
             if clean is not None:
                 reference = (
                     RoundedReference(clean, prompts, n_copies, context)
                     if rounded
-                    else SplicedPrompts(clean, prompts, "end")
+                    else SplicedPrompts(clean, prompts, context.inserts_at)
                 )
         rows = suspect.rows_per_candidate(n_copies)
         penultimate = "penultimate" in self.read_outs
@@ -179,7 +187,7 @@ class _Passes:
             return -(-len(ids) // max(1, batch_rows // rows))
 
         first_batch = rows_for(self._towers.suspect, self._config.batch_rows)
-        parts = context.workers.share(f"sweep {stage}", first_batch, n_chunks, work)
+        parts = context.workers.share(f"sweep {stage}{_AT[context.inserts_at]}", first_batch, n_chunks, work)
         if isinstance(reference, RoundedReference):
             reference.save()
         self._done += counted * len(ids) * len(prompts)
@@ -229,6 +237,12 @@ class _Passes:
                 order = torch.cat([order, torch.topk(z[1], most - len(order)).indices])
             found.append(some[order])
         return found
+
+    def alone(self, prompts: PromptSet) -> Tensor:
+        """`(M,)`: the tokens that diverge most where they are the whole prompt, which takes one run for each."""
+        ids, (empty,) = self._context.token_ids, prompts.shortened(0, 0).split(1)
+        divergence = self.run("preview", empty, ids, 1, rounded=True)[0, 1]
+        return ids[divergence.topk(self.n_promising).indices]
 
     def rank(self, prompts: PromptSet, finalists: Sequence[Tensor], null: Tensor) -> dict[ReadOut, Sweep]:
         """Score finalists and null in all prompts with every copy count; the best count of each token gives its z."""
