@@ -25,6 +25,7 @@ The map. Data flows downward, imports point downward, and no room imports its si
 * `amdet_hub.verdict`: evidence -> verdict, one pure function.
 * `amdet_hub.families`: supported families, their trusted references and calibrated thresholds, as data.
 * `amdet_hub.config`: every number that can change a verdict, with its source.
+* `amdet_hub.installation`: the key of this user, and the seed of scans that follows from it.
 * `amdet_hub.records`, `amdet_hub.errors`: the data that crosses the walls, and the errors.
 * `amdet_hub.testing`: a local Hub and tiny encoders, for our tests and for yours.
 

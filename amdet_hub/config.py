@@ -1,6 +1,6 @@
 """`ScanConfig`: every number that can change a verdict, in one frozen record with a fingerprint.
 
-Standard library only.
+Standard library only. Nothing is read but the seed of this installation, where no seed is given.
 
 A default stands here once, with its source. "paper" is AMDET, arXiv 2512.00343, released code, CLIP-L path; "ours" is
 a choice of this project. A scan report carries the whole record and its sha256.
@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 
 from amdet_hub.config_stages import InversionConfig, LandscapeConfig, PaperGates, SweepConfig, ThresholdOverrides
 from amdet_hub.errors import ConfigError, ReportError
+from amdet_hub.installation import installation_seed
 from amdet_hub.records import fingerprint, from_dict, to_dict
 
 Preset = Literal["standard", "quick", "characters", "paper"]
@@ -67,14 +68,15 @@ _LEAST: Mapping[str, float] = {
 class ScanConfig:
     """Everything that can change a verdict.
 
-    `preset` names where the values came from; `seed` drives every random choice.
+    `preset` names where the values came from. `seed` drives every random choice; where none is given, it is that of
+    this installation (`amdet_hub.installation`), which no attacker knows.
 
     `stop_when_decided` leaves the paired inversion and the landscape out of a scan that the trigger search has decided
     (`amdet_hub.detect.detector.is_conclusive`).
     """
 
     preset: Preset = "standard"
-    seed: int = 0
+    seed: int = field(default_factory=installation_seed)
     stop_when_decided: bool = True
     sweep: SweepConfig = field(default_factory=SweepConfig)
     inversion: InversionConfig = field(default_factory=InversionConfig)
@@ -101,13 +103,14 @@ class ScanConfig:
             raise ConfigError("inversion.heldout_share", f"{self.inversion.heldout_share} is not between 0 and 1")
 
     @classmethod
-    def for_preset(cls, preset: str, *, seed: int = 0) -> ScanConfig:
-        """The configuration of a preset.
+    def for_preset(cls, preset: str, *, seed: int | None = None) -> ScanConfig:
+        """The configuration of a preset. Without a seed, with that of this installation.
 
         Raises:
             ConfigError: there is no such preset, or the seed is negative.
         """
-        return cls(preset=cast(Preset, preset), seed=seed, **_PRESET_PARTS.get(preset, {}))
+        drawn = installation_seed() if seed is None else seed
+        return cls(preset=cast(Preset, preset), seed=drawn, **_PRESET_PARTS.get(preset, {}))
 
     def replace(self, **overrides: Any) -> ScanConfig:
         """A copy with other values.
@@ -175,5 +178,3 @@ _PRESET_PARTS: Mapping[str, Mapping[str, Any]] = {
     "characters": {"landscape": STANDARD_LANDSCAPE, "sweep": SweepConfig(characters=True)},
     "paper": {"inversion": PAPER_INVERSION},
 }
-# The configuration of a scan that nothing else was asked of.
-STANDARD = ScanConfig.for_preset("standard")

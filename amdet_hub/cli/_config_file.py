@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from amdet_hub.cli._output import read_text
-from amdet_hub.config import STANDARD
+from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError, ReportError
 from amdet_hub.records import from_dict, to_dict
 
@@ -41,9 +41,10 @@ KEYS: Mapping[str, type] = {
 # Keys that a `./pyproject.toml` may set unasked. All others weaken a scan, or choose where tokens and files go.
 UNNAMED_KEYS = ("device", "format", "progress")
 
+_STANDARD = ScanConfig.for_preset("standard", seed=0)
 # Tables that a file may hold, one for each part of `ScanConfig`.
 SCAN_TABLES = tuple(
-    part.name for part in dataclasses.fields(STANDARD) if dataclasses.is_dataclass(getattr(STANDARD, part.name))
+    part.name for part in dataclasses.fields(_STANDARD) if dataclasses.is_dataclass(getattr(_STANDARD, part.name))
 )
 
 _SAID: Mapping[type, str] = {
@@ -145,7 +146,7 @@ def _plain_value(where: str, key: str, value: Any) -> Any:
 
 def _table_overrides(where: str, table: str, value: Any) -> dict[str, Any]:
     """The settings of one table, by the name that `ScanConfig.replace` takes."""
-    part = getattr(STANDARD, table)
+    part = getattr(_STANDARD, table)
     names = [field.name for field in dataclasses.fields(part)]
     if not isinstance(value, dict):
         raise ConfigError(where, f"expected a table, [{table}]")

@@ -122,9 +122,7 @@ scan_options = stack(
         section="How to scan",
         type=click.IntRange(0, 2**32 - 1),
         metavar="N",
-        default=0,
-        show_default=True,
-        help="Same seed, same machine, same result.",
+        help="Same seed, same machine, same result. Default: drawn once for this user, so that no attacker knows it.",
     ),
     option(
         "--reference",

@@ -24,6 +24,7 @@ from amdet_hub.cli._output import emit, escape
 from amdet_hub.cli._request import hub_settings
 from amdet_hub.errors import AmdetError
 from amdet_hub.hub import HubSettings
+from amdet_hub.installation import key_file, read_key
 from amdet_hub.report.quantities import format_bytes
 
 PACKAGES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "tokenizers")
@@ -52,7 +53,7 @@ class Check:
 def doctor(as_json: bool, **flags: Any) -> int:
     """Check what a scan needs: versions, device, token (never shown), cache folder, and whether the Hub answers."""
     settings, checks = hub_settings(flags), []
-    for check in itertools.chain(_versions(), _device(), _cache(settings), _hub(settings)):
+    for check in itertools.chain(_versions(), _device(), _cache(settings), _key(), _hub(settings)):
         checks.append(check)
         if not as_json:
             emit(f"{check.state:<5} {check.name:<16} {escape(check.finding)}")
@@ -102,6 +103,14 @@ def _cache(settings: HubSettings) -> Iterator[Check]:
         return
     free = shutil.disk_usage(there).free
     yield Check("ok" if free >= ENOUGH_DISK_BYTES else "warn", "cache", f"{folder}, {format_bytes(free)} free")
+
+
+def _key() -> Iterator[Check]:
+    if read_key() is None:
+        why = "cannot be kept as yours alone: no result is cached, and every run draws another seed"
+        yield Check("warn", "key", f"{key_file()} {why}")
+    else:
+        yield Check("ok", "key", f"{key_file()}, which signs cached results and gives the seed of scans")
 
 
 def _hub(settings: HubSettings) -> Iterator[Check]:

@@ -101,10 +101,12 @@ def _one_thread() -> Iterator[None]:
 
 
 def _scan(repo_id: str, settings: HubSettings, progress: ProgressCallback) -> ScanReport:
+    from amdet_hub.config import ScanConfig
     from amdet_hub.hub import parse_target
     from amdet_hub.scanner import Scanner
 
-    scanner = Scanner(hub=settings, reference=parse_target(BASE))
+    # seed 0: the demonstration shows the same figures everywhere
+    scanner = Scanner(ScanConfig.for_preset("standard", seed=0), settings, parse_target(BASE))
     return scanner.scan(scanner.resolve(parse_target(repo_id)), Monitor(progress))
 
 

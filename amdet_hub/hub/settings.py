@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from amdet_hub.errors import ConfigError
+from amdet_hub.installation import hub_home
 
 
 @dataclass(frozen=True)
@@ -68,22 +69,7 @@ def own_cache(settings: HubSettings) -> Path:
     """
     if named := os.environ.get("AMDET_HUB_CACHE"):
         return Path(os.path.abspath(Path(named).expanduser()))
-    return (_hub_home() if settings.cache_dir is None else settings.cache_dir) / "amdet-hub"
-
-
-def cache_key_file() -> Path:
-    """The file of the key that signs this user's cached results: `AMDET_HUB_CACHE_KEY`, else in `HF_HOME`.
-
-    The Hub's client keeps the user's token in that folder too.
-    """
-    if named := os.environ.get("AMDET_HUB_CACHE_KEY"):
-        return Path(os.path.abspath(Path(named).expanduser()))
-    return _hub_home() / "amdet-hub-key"
-
-
-def _hub_home() -> Path:
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(os.path.abspath(os.path.expandvars(os.path.expanduser(home))))
+    return (hub_home() if settings.cache_dir is None else settings.cache_dir) / "amdet-hub"
 
 
 def _checked_endpoint(endpoint: str) -> str:

@@ -30,8 +30,9 @@ from amdet_hub.families import CALIBRATIONS
 from amdet_hub.files import read_json_object
 from amdet_hub.hub import cache as files
 from amdet_hub.hub.settings import HubSettings, own_cache
+from amdet_hub.installation import read_key
 from amdet_hub.records import Environment, RepoSource, ResolvedEncoder, ScanResult, fingerprint, from_dict, to_dict
-from amdet_hub.scanner.cache_key import is_signed, read_key, signature
+from amdet_hub.scanner.cache_key import is_signed, signature
 from amdet_hub.scanner.file_contents import paths_of
 from amdet_hub.scanner.resolve import EncoderPair
 

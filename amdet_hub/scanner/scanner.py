@@ -7,7 +7,7 @@ Every surface (command line, guard, watch, hook, Action, agents' tools, web page
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from amdet_hub.config import STANDARD, ScanConfig
+from amdet_hub.config import ScanConfig
 from amdet_hub.hub import HubSettings
 from amdet_hub.records import SILENT, Environment, Monitor, RepoRef, ResolvedEncoder, ScanOutcome, ScanReport
 from amdet_hub.scanner.cache import CachedResult, ResultsCache, TowerDigests
@@ -31,7 +31,7 @@ class Scanner:
         shared: references that earlier scans of this scanner loaded.
     """
 
-    config: ScanConfig = STANDARD
+    config: ScanConfig = field(default_factory=lambda: ScanConfig.for_preset("standard"))
     hub: HubSettings = field(default_factory=HubSettings)
     reference: RepoRef | None = None
     options: ScanOptions = DEFAULT_OPTIONS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,8 +38,12 @@ class ScanSession:
 
     def __init__(self, scanner: Scanner, target: ResolvedTarget, monitor: Monitor) -> None:
         self._started = time.monotonic() - target.resolve_s
-        self.scanner, self.target, self.monitor = scanner, target, monitor
+        self.target, self.monitor = target, monitor
         self.accelerator = make_accelerator(scanner.options.device)
+        if self.accelerator.num_processes > 1:  # on several machines each has a seed of its own
+            (seed,) = broadcast_object_list([scanner.config.seed])
+            scanner = replace(scanner, config=scanner.config.replace(seed=seed))
+        self.scanner = scanner
         self.device = scan_device(self.accelerator, scanner.options.device)
         self.dtype = sweep_dtype(self.device, scanner.options.dtype)
         self.cache = ResultsCache(scanner.hub)

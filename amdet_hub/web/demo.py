@@ -29,6 +29,7 @@ def demo_settings(data_dir: Path) -> Iterator[tuple[SpaceSettings, LocalHub]]:
         settings = SpaceSettings(
             endpoint=hub.endpoint,
             data_dir=data_dir,
+            seed=0,
             reference=BASE,
             examples=(BACKDOORED, FINETUNED),
             stand_in_token=TOKEN,

@@ -119,7 +119,7 @@ class ScanService:
         )
         scanner = Scanner(
             # every stage is run, also where the verdict is decided before, because the page draws them
-            ScanConfig.for_preset(preset).replace(stop_when_decided=False),
+            ScanConfig.for_preset(preset, seed=settings.seed).replace(stop_when_decided=False),
             settings.hub(token),
             reference,
             ScanOptions(timeout_s=settings.budget_s, device="cpu" if self.gpu is not None else "auto"),

@@ -26,6 +26,7 @@ class SpaceSettings:
     Attributes:
         endpoint: base URL of the Hub; None means `HF_ENDPOINT`, else the public Hub.
         data_dir: where results and downloads are kept.
+        seed: of every scan (the demonstration's, whose results are shipped); None takes that of this installation.
         reference: a target every scan is compared with (the demonstration's base); None lets the scan choose.
         max_download_bytes: most bytes that one repository may cost.
         budget_s: longest scan, in seconds; what is unfinished then makes it inconclusive.
@@ -45,6 +46,7 @@ class SpaceSettings:
 
     endpoint: str | None = None
     data_dir: Path = field(default_factory=lambda: Path(gettempdir()) / "amdet-hub-space")
+    seed: int | None = None
     reference: str | None = None
     max_download_bytes: int = 4 << 30
     budget_s: float = 1200.0

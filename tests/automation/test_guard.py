@@ -18,7 +18,7 @@ import amdet_hub
 from amdet_hub import BackdoorDetected, Clearance, HubSettings, NotCleared, Scanner, ScanOptions, ScanReport, guard
 from amdet_hub.errors import TargetError
 from amdet_hub.hub import own_cache
-from amdet_hub.hub.settings import cache_key_file
+from amdet_hub.installation import key_file
 from amdet_hub.model_card.publish import push_card
 from amdet_hub.testing import LocalHub
 from tests.demo_hub import BACKDOORED, BASE, FAST, FINETUNED, TOKEN, demo_hub, settings_of
@@ -101,7 +101,7 @@ def test_an_answer_from_the_cache_imports_no_torch(world: World) -> None:
         **os.environ,
         **world.hub.environment(),
         "AMDET_HUB_CACHE": str(own_cache(world.settings)),
-        "AMDET_HUB_CACHE_KEY": str(cache_key_file()),
+        "AMDET_HUB_CACHE_KEY": str(key_file()),
     }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["cache", "False"], done.stderr

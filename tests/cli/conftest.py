@@ -22,9 +22,9 @@ def error_codes(result: Result) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty working directory and none of our variables: a developer's own settings change no test."""
+    """An empty working directory and, but the seed, none of our variables: a developer's settings change no test."""
     monkeypatch.chdir(tmp_path)
-    for name in [n for n in os.environ if n.startswith("AMDET_HUB_")]:
+    for name in [n for n in os.environ if n.startswith("AMDET_HUB_") and n != "AMDET_HUB_SEED"]:
         monkeypatch.delenv(name)
 
 

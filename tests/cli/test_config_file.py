@@ -42,6 +42,11 @@ def seen(*args: str, env: dict[str, str] | None = None) -> dict[str, object]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def _no_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AMDET_HUB_SEED")
+
+
 def test_no_file_no_settings() -> None:
     assert read_config(None) == FileSettings()
 

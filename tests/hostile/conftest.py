@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from amdet_hub.cli.app import app
 from amdet_hub.hub import _client
-from amdet_hub.scanner.cache_key import read_key
+from amdet_hub.installation import read_key
 from amdet_hub.testing import LocalHub
 from amdet_hub.testing.models import tiny_clip
 from tests.hostile.forge import Files

@@ -11,7 +11,6 @@ import pytest
 import amdet_hub.hub
 from amdet_hub.errors import ConfigError
 from amdet_hub.hub import HubSettings, own_cache
-from amdet_hub.hub.settings import cache_key_file
 
 
 def test_the_token_is_never_shown() -> None:
@@ -81,14 +80,3 @@ def test_our_own_cache_lies_beside_the_hubs(monkeypatch: pytest.MonkeyPatch, tmp
     assert own_cache(HubSettings()) == tmp_path / "home" / "amdet-hub"
     monkeypatch.setenv("AMDET_HUB_CACHE", str(tmp_path / "mine"))
     assert own_cache(HubSettings(cache_dir=tmp_path)) == tmp_path / "mine"
-
-
-def test_the_key_lies_outside_of_the_cache_that_it_signs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("AMDET_HUB_CACHE_KEY", "HF_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AMDET_HUB_CACHE", str(tmp_path / "mine"))
-    assert cache_key_file() == Path.home() / ".cache/huggingface/amdet-hub-key"
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    assert cache_key_file() == tmp_path / "home" / "amdet-hub-key"
-    monkeypatch.setenv("AMDET_HUB_CACHE_KEY", str(tmp_path / "key"))
-    assert cache_key_file() == tmp_path / "key"

@@ -18,11 +18,12 @@ import pytest
 from amdet_hub.errors import FileChanged
 from amdet_hub.families import CALIBRATIONS
 from amdet_hub.hub import HubSettings, parse_target
+from amdet_hub.installation import read_key
 from amdet_hub.records import Reference
 from amdet_hub.scanner import EncoderPair, Scanner
 from amdet_hub.scanner import cache as results_cache
 from amdet_hub.scanner.cache import CachedResult, ResultsCache, TowerDigests
-from amdet_hub.scanner.cache_key import read_key, signature
+from amdet_hub.scanner.cache_key import signature
 from tests.report import examples
 from tests.scanner.conftest import BASE, FINETUNED
 

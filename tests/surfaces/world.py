@@ -48,9 +48,8 @@ class Place:
 
     @property
     def environ(self) -> dict[str, str]:
-        kept = {
-            n: v for n, v in os.environ.items() if n in ("PATH", "HOME", "LANG", "NO_COLOR") or n.startswith("HF_")
-        }
+        ours = ("PATH", "HOME", "LANG", "NO_COLOR", "AMDET_HUB_SEED", "AMDET_HUB_CACHE_KEY")
+        kept = {n: v for n, v in os.environ.items() if n in ours or n.startswith("HF_")}
         return {**kept, "AMDET_HUB_CACHE": str(self.own)}
 
     @property
