@@ -109,7 +109,7 @@ class Runner:
         kept = {
             n: v
             for n, v in os.environ.items()
-            if n in ("PATH", "HOME", "LANG", "PYTHONPATH", "OMP_NUM_THREADS") or n.startswith("HF_")
+            if n in ("PATH", "HOME", "LANG", "PYTHONPATH", "OMP_NUM_THREADS", "AMDET_HUB_SEED") or n.startswith("HF_")
         }
         event = self.temp / "event.json"
         event.write_text(json.dumps(self.payload), encoding="utf-8")

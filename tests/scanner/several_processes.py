@@ -26,6 +26,8 @@ def main(out: Path, broken: Path) -> None:
     settings = HubSettings(cache_dir=out / "cache", offline=True)
 
     def scan(name: str, target: Path, reference: Path, config: ScanConfig, **options: Any) -> None:
+        # as on machines that each have a seed of their own: that of the first process is the scan's
+        config = config.replace(seed=int(os.environ.get("RANK", "0")))
         scanner = Scanner(config, settings, parse_target(str(reference)), ScanOptions(device="cpu", **options))
         report = scanner.scan(scanner.resolve(parse_target(str(target))))
         (out / f"{name}.{os.environ.get('RANK', '0')}.json").write_text(json.dumps(to_dict(report)))
