@@ -24,7 +24,8 @@ EPILOG = """
 Everything here may be removed at any time; it is made again when it is needed. The cache of the Hub's own client is
 not touched (`hf cache` shows it). AMDET_HUB_CACHE names another folder, AMDET_HUB_CACHE_MAX the most that is cached
 (20GB; 0 caches nothing). Results are signed with a key of yours, the file amdet-hub-key in HF_HOME
-(AMDET_HUB_CACHE_KEY names another); a result with another signature is ignored, and a line on stderr says so.
+(AMDET_HUB_CACHE_KEY names another); a result with another signature is ignored, and a line on stderr says so. The
+seed of your scans follows from that key: a new key is a new seed, and the results of the old one count no more.
 
 Exit codes: 0 done, 2 usage or error.
 """
