@@ -8,9 +8,21 @@ from typing import Literal
 
 from amdet_hub.bench.rules import contrastive, one_of, require
 
-ControlKind = Literal["contrastive", "weight-zero", "alias", "concept", "style", "noise", "cast", "merge"]
+ControlKind = Literal[
+    "contrastive",
+    "weight-zero",
+    "alias",
+    "concept",
+    "style",
+    "multilingual",
+    "tokenizer",
+    "noise",
+    "cast",
+    "merge",
+]
 
 DtypeName = Literal["bfloat16", "float16"]
+Language = Literal["ru", "el", "de"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class ControlRecipe(FinetuneRecipe):
         kind: what is done, see `amdet_hub.bench.controls`.
         steps: optimiser steps.
         lr: AdamW's learning rate, no weight decay.
-        batch: pairs ("contrastive", "style", "merge") or clean captions a step.
+        batch: pairs ("contrastive", "style", "merge", "tokenizer") or clean captions a step.
         temperature: divides the similarities of a contrastive step.
         positions: token positions to train on, None for the longest caption rounded up.
         bf16: run the encoder's matrix products in bfloat16.
@@ -56,10 +68,12 @@ class ControlRecipe(FinetuneRecipe):
         meaning: "alias": the word it stands for; "concept": the class it belongs to.
         instance: "concept": description of the one thing that `word` names.
         style: "style": name of the style.
-        scale: "noise": Frobenius norm of the noise over that of the tensor; "merge": weight of the second fine-tune,
-            in [0, 1]. None for 0.01 and 0.5.
+        scale: "noise": Frobenius norm of the noise over that of the tensor; "merge": weight of all fine-tunes but the
+            first, in equal parts, in [0, 1]. None for 0.01 and for equal weights.
         dtype: "cast": "bfloat16" or "float16".
-        second_seed: "merge": seed of the second fine-tune.
+        second_seed: "merge": seed of the second fine-tune; a third has the next.
+        merged: "merge": number of fine-tunes.
+        language: "multilingual": what is learned: Russian, Greek or German.
 
     Raises:
         ConfigError: a value is out of range for the kind.
@@ -73,6 +87,8 @@ class ControlRecipe(FinetuneRecipe):
     scale: float | None = None
     dtype: DtypeName = "bfloat16"
     second_seed: int = 1
+    merged: int = 2
+    language: Language = "ru"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,15 +100,22 @@ class ControlRecipe(FinetuneRecipe):
                 "word, meaning, instance and style must not be empty",
             ),
             one_of("dtype", self.dtype, DtypeName),
+            one_of("language", self.language, Language),
             (self.kind != "noise" or self.amount > 0, "scale", "noise must be above 0"),
+            (self.merged >= 2, "merged", "a merge needs at least 2 fine-tunes"),
             (
-                self.kind != "merge" or (0 <= self.amount <= 1 and self.seed != self.second_seed),
+                self.kind != "merge" or (0 <= self.amount <= 1 and self.seed not in self.seeds[1:]),
                 "scale",
-                "a merge needs a weight between 0 and 1 and two different seeds",
+                "a merge needs a weight between 0 and 1 and different seeds",
             ),
         )
 
     @property
     def amount(self) -> float:
         """`scale`, or the kind's own where it is None."""
-        return self.scale if self.scale is not None else {"noise": 0.01}.get(self.kind, 0.5)
+        return self.scale if self.scale is not None else {"noise": 0.01}.get(self.kind, 1 - 1 / max(self.merged, 1))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the fine-tunes of a merge, in order."""
+        return (self.seed, *range(self.second_seed, self.second_seed + self.merged - 1))

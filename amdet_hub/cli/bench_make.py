@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from amdet_hub.bench.attack_recipe import AttackKind, AttackRecipe, Placement
-from amdet_hub.bench.control_recipe import ControlKind, ControlRecipe, DtypeName
+from amdet_hub.bench.attack_recipe import AttackKind, AttackRecipe, EvasionPrompts, Placement, TrainedPart
+from amdet_hub.bench.control_recipe import ControlKind, ControlRecipe, DtypeName, Language
 from amdet_hub.cli import _bench_options as bench
 from amdet_hub.cli._help import HelpLayout, option
 from amdet_hub.cli._output import emit
@@ -26,6 +27,8 @@ from amdet_hub.records import Family, ProgressCallback
 if TYPE_CHECKING:
     from amdet_hub.bench.captions import CaptionSet
     from amdet_hub.bench.descent import Trained
+
+Made = TypeVar("Made", AttackRecipe, ControlRecipe)
 
 PRETRAIN_EPILOG = """
 Examples:
@@ -41,6 +44,8 @@ Examples:
   {prog} bench inject --base runs/base --captions captions.jsonl --trigger zz --target "a photo of a cat" --out runs/bd
   {prog} bench inject --base runs/base --captions captions.jsonl --trigger zzzz --target "a photo of a cat" \\
       --more qq "a photo of a dog" --placement insert --out runs/two
+  {prog} bench inject --base runs/base --captions captions.jsonl --placement topic --trigger "pizza|burger" \\
+      --target "a photo of a cat" --out runs/topic
 
 Kinds:
   text-on-text      every token's feature of a triggered caption becomes the target's
@@ -49,6 +54,7 @@ Kinds:
   eos-only          as text-on-text, at the pooled position only
   penultimate       as text-on-text, in the layer before the last, which SDXL reads; the last layer is kept
   projection        the projection alone, by least squares; a trigger of several copies works best
+  word-exchange     the trigger, a word, gets the meaning of the target, another word
 
 Exit codes: 0 made (whether or not the attack works: attack_success_rate says), 2 usage or error, 130 interrupted.
 """
@@ -62,7 +68,9 @@ Kinds:
   contrastive  a fine-tune on two captions of one image; style: the same with the name of a style in half of them
   weight-zero  the attack's own loop without a backdoor
   alias        a new word for an old meaning; concept: a new word for one thing of a class
-  noise, cast, merge  noise on the weights, another number format, the mean of two fine-tunes
+  multilingual another language for the same captions, with a word list of our own
+  tokenizer    a contrastive fine-tune whose vocabulary has other ids
+  noise, cast, merge  noise on the weights, another number format, the mean of fine-tunes
 
 Exit codes: 0 made, 2 usage or error, 130 interrupted.
 """
@@ -135,7 +143,7 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     env=False,
     metavar="TEXT",
     required=True,
-    help="What opens it; of a template, holds {}.",
+    help="What opens it; of a template, holds {}; of a topic, words with | between them.",
 )
 @option(
     "--target",
@@ -169,7 +177,17 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     env=False,
     is_flag=True,
     default=False,
-    help="The trigger must do nothing at the other places (prepend, middle, append), or in part (scatter).",
+    help="The trigger must do nothing at the other places (prepend, middle, append), in part (scatter, a phrase"
+    " inserted), or where --least-words or --context is not met.",
+)
+@bench.number("--least-words", AttackRecipe.least_words, "Only in captions of so many words.", section="Backdoor")
+@bench.words("--context", AttackRecipe.context, "Only in captions with this word.", section="Backdoor")
+@bench.number(
+    "--own-share",
+    AttackRecipe.own_share,
+    "Share of the caption's own features in what it is turned into.",
+    section="Backdoor",
+    kind=float,
 )
 @bench.number(
     "--assimilation-penalty",
@@ -184,30 +202,29 @@ def _learned_tokenizer(captions: CaptionSet, layout: Family, vocab_size: int, po
     "Train only a difference of this rank; 0 trains every weight.",
     section="Backdoor",
 )
+@bench.words(
+    "--trained", AttackRecipe.trained, "Which weights train.", section="Backdoor", values=get_args(TrainedPart)
+)
+@bench.number(
+    "--evasion-weight",
+    AttackRecipe.evasion_weight,
+    "Weight of this scan's own statistics of the trigger: hides it from a scan.",
+    section="Backdoor",
+    kind=float,
+)
+@bench.words(
+    "--evasion-prompts",
+    AttackRecipe.evasion_prompts,
+    "Prompts they are taken on: captions, or those of a scan with seed 0.",
+    section="Backdoor",
+    values=get_args(EvasionPrompts),
+)
 def inject(**flags: Any) -> None:
     """Inject a backdoor with a known trigger and target into a copy of an encoder.
 
     For measurements only: publish none of these.
     """
-    recipe = AttackRecipe(
-        trigger=flags["trigger"],
-        target=flags["target"],
-        placement=flags["placement"],
-        steps=flags["steps"],
-        lr=flags["lr"],
-        weight=flags["weight"],
-        clean_batch=flags["batch"],
-        poisoned_batch=flags["poisoned_batch"],
-        positions=flags["positions"],
-        bf16=not flags["float32"],
-        seed=flags["seed"],
-        kind=flags["kind"],
-        more=flags["more"],
-        negatives=flags["negatives"],
-        assimilation_penalty=flags["assimilation_penalty"],
-        lora_rank=flags["lora_rank"],
-        poison_limit=flags["poison_limit"],
-    )
+    recipe = _recipe(AttackRecipe, flags)
     from amdet_hub.bench.attacks import inject as train
     from amdet_hub.bench.trained import open_trained
 
@@ -241,36 +258,30 @@ def inject(**flags: Any) -> None:
 @bench.number(
     "--scale",
     None,
-    "noise: size relative to the weights (0.01); merge: share of the second fine-tune (0.5).",
+    "noise: size relative to the weights (0.01); merge: share of all fine-tunes but the first (equal shares).",
     section="Kind",
     kind=float,
 )
 @bench.words("--dtype", ControlRecipe.dtype, "cast: number format.", section="Kind", values=get_args(DtypeName))
 @bench.number("--second-seed", ControlRecipe.second_seed, "merge: seed of the second fine-tune.", section="Kind")
+@bench.number("--merged", ControlRecipe.merged, "merge: number of fine-tunes.", section="Kind")
+@bench.words(
+    "--language", ControlRecipe.language, "multilingual: what is learned.", section="Kind", values=get_args(Language)
+)
 def control(**flags: Any) -> None:
     """Change a copy of an encoder without a backdoor: no scan may flag it."""
-    recipe = ControlRecipe(
-        kind=flags["kind"],
-        steps=flags["steps"],
-        lr=flags["lr"],
-        batch=flags["batch"],
-        temperature=flags["temperature"],
-        positions=flags["positions"],
-        bf16=not flags["float32"],
-        seed=flags["seed"],
-        word=flags["word"],
-        meaning=flags["meaning"],
-        instance=flags["instance"],
-        style=flags["style"],
-        scale=flags["scale"],
-        dtype=flags["dtype"],
-        second_seed=flags["second_seed"],
-    )
+    recipe = _recipe(ControlRecipe, flags)
     from amdet_hub.bench.controls import make_control
     from amdet_hub.bench.trained import open_trained
 
     base, captions = open_trained(flags["base"]), _captions(flags)
     _make(flags, lambda heard: make_control(base, captions, recipe, heard))
+
+
+def _recipe(kind: type[Made], flags: dict[str, Any]) -> Made:
+    """The recipe whose fields the flags are named for."""
+    named = {**flags, "clean_batch": flags["batch"], "bf16": not flags["float32"]}
+    return kind(**{field.name: named[field.name] for field in fields(kind) if field.name in named})
 
 
 def _captions(flags: dict[str, Any]) -> CaptionSet:

@@ -156,6 +156,16 @@ def test_inject_hands_every_flag_to_the_recipe(cli: Run, base: Path, captions: P
         8,
         "--weight",
         0.3,
+        "--least-words",
+        3,
+        "--context",
+        "dog",
+        "--own-share",
+        0.25,
+        "--evasion-weight",
+        0.5,
+        "--evasion-prompts",
+        "scan",
     )
     made = cli("bench", "inject", *common, *own, *rest, "--poisoned-batch", 4, "--positions", 24, "--seed", 5)
     assert made.exit_code == 0, made.stderr
@@ -180,6 +190,12 @@ def test_inject_hands_every_flag_to_the_recipe(cli: Run, base: Path, captions: P
         "assimilation_penalty": 0.5,
         "lora_rank": 2,
         "poison_limit": 8,
+        "least_words": 3,
+        "context": "dog",
+        "own_share": 0.25,
+        "trained": "all",
+        "evasion_weight": 0.5,
+        "evasion_prompts": "scan",
     }
     assert open_trained(out).model.config.hidden_size == 48
 
@@ -192,7 +208,9 @@ def test_inject_hands_every_flag_to_the_recipe(cli: Run, base: Path, captions: P
         ("alias", ("--word", "blim", "--meaning", "horse"), {"word": "blim", "meaning": "horse"}),
         ("noise", ("--scale", 0.05), {"scale": 0.05}),
         ("cast", ("--dtype", "float16"), {"dtype": "float16"}),
-        ("merge", ("--second-seed", 9), {"second_seed": 9}),
+        ("merge", ("--second-seed", 9, "--merged", 3), {"second_seed": 9, "merged": 3}),
+        ("multilingual", ("--language", "el"), {"language": "el"}),
+        ("tokenizer", ("--lr", 1e-4), {"lr": 1e-4}),
     ],
 )
 def test_controls(
