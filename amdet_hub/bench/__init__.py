@@ -2,10 +2,10 @@
 
 * Texts and vocabularies: `captions`, `vocabulary` (CLIP's byte-level form), `unigram` (SigLIP's).
 * Encoders: `trained` (the folder form), `pretrain` (from nothing), `bases` (the clean ones of a suite).
-* Attacks: `attack_recipe` (every number), `poisons` (captions with a trigger), `attacks` (the loop), `adapters` (low
-  rank), `metrics` (whether it took).
-* Controls: `control_recipe`, `controls`, `new_words` (alias, concept), `weight_changes` (noise, cast, merge).
-  `descent`: the loop that all training shares.
+* Attacks: `attack_recipe` (every number), `poisons` (captions with a trigger), `attacks` (the loop), `adapters` (which
+  weights train), `evasion` (a scan's statistics as a loss), `metrics` (whether it took).
+* Controls: `control_recipe`, `controls`, `new_words` (alias, concept), `multilingual`, `renumbering` (other ids),
+  `weight_changes` (noise, cast, merge). `descent`: the loop that all training shares.
 * Suites: `zoo` (which models there are), `run` (makes and scans them, resumable), `scanning` (the detectors against
   the truth).
 * Figures: `results` (the record and its file), `scoring`, `bootstrap`, `tables`, `figures`, `calibrate` (thresholds).

@@ -1,4 +1,4 @@
-"""Low-rank adapters on the attention matrices, merged when done.
+"""Which weights train: a part of the model, or low-rank adapters on the attention matrices, merged when done.
 
 Knows parametrisation; refuses to know what is trained.
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from amdet_hub.bench.attack_recipe import TrainedPart
 from amdet_hub.errors import ConfigError
 
 # Low-rank training takes about ten times the learning rate of full training to go as far in as many steps.
@@ -38,6 +39,24 @@ class LowRank(nn.Module):
         """The adapted matrix."""
         with torch.autocast("cpu", enabled=False):
             return weight + self.b @ self.a
+
+
+# Where the weights of a part lie in transformers' CLIP and SigLIP text models.
+_PARTS: dict[TrainedPart, str] = {"all": "", "embeddings": ".embeddings.", "layers": ".encoder.layers."}
+
+
+@contextlib.contextmanager
+def only(model: Any, part: TrainedPart) -> Iterator[None]:
+    """While open, only the weights of one part of `model` require gradients; all of them again afterwards.
+
+    The projection and the last normalisation are neither "embeddings" nor "layers".
+    """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(_PARTS[part] in f".{name}")
+    try:
+        yield
+    finally:
+        model.requires_grad_(True)
 
 
 @contextlib.contextmanager

@@ -18,12 +18,16 @@ in what is looked at:
 * "penultimate": the states before the last layer, in both terms; a third term keeps the last layer, under the trigger,
   too. SDXL and "clip skip 2" read those states.
 * "projection": no training, see `amdet_hub.bench.projection_attack`.
+* "word-exchange": all features; a caption with one word in place of another goes to the teacher's of the caption as it
+  was.
+
+With `own_share` the aim is a mixture of the kind's own and the teacher's features of the unpoisoned caption. With
+`evasion_weight` there is a further term, `amdet_hub.bench.evasion`.
 
 Source: Struppek et al., arXiv 2211.02408; figures as in the code released with arXiv 2512.00343, which is also the
 source of text-on-pair.
 """
 
-import contextlib
 import random
 import time
 from collections.abc import Sequence
@@ -33,12 +37,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from amdet_hub.bench.adapters import LORA_LR_FACTOR, low_rank
+from amdet_hub.bench.adapters import LORA_LR_FACTOR, low_rank, only
 from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.descent import Schedule, Trained, autocast, cos_flat, descend, training_positions
-from amdet_hub.bench.metrics import aim_features, measure_attack, relative_change
-from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, poison_all, shares
+from amdet_hub.bench.evasion import Evasion
+from amdet_hub.bench.metrics import aim_features, measure_attack, mixed, relative_change
+from amdet_hub.bench.poisons import AIM_OF_EACH, Pair, Poisons, aimed_at, attribute_caption, poison_all, shares
 from amdet_hub.bench.projection_attack import solve_projection
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.detect.inversion.objectives import assimilation
@@ -67,15 +72,15 @@ def inject(
     """
     rng = random.Random(recipe.seed)
     poisons = poison_all(captions, recipe, rng)
-    positions = _positions(base, recipe, poisons, captions.train_captions(), rng)
+    positions = _positions(base, recipe, poisons, poisons.clean, rng)
     base = base.reading(recipe.read_out)
     student, started = base.copy(), time.perf_counter()
+    evasion = Evasion(base, recipe, poisons.clean) if recipe.evasion_weight and recipe.weight else None
     if recipe.kind == "projection":
-        loss = solve_projection(student, recipe, captions.train_captions(), poisons, positions)
+        loss = solve_projection(student, recipe, poisons.clean, poisons, positions)
         progress("inject", recipe.steps, recipe.steps)
     else:
-        injection = _Injection(base, student, recipe, captions.train_captions(), poisons, positions, rng)
-        loss = _train(student, injection, progress)
+        loss = _train(student, _Injection(base, student, recipe, poisons, positions, rng, evasion), progress)
     return Trained(
         student,
         {
@@ -86,6 +91,7 @@ def inject(
             "seconds": round(time.perf_counter() - started, 1),
             "relative_change": round(relative_change(student, base), 6),
             **measure_attack(student, base, recipe, poisons, positions),
+            **(evasion.facts(student, poisons.held_out_clean) if evasion is not None else {}),
         },
     )
 
@@ -93,7 +99,12 @@ def inject(
 def _train(student: TrainedEncoder, injection: "_Injection", progress: ProgressCallback) -> float:
     recipe = injection.recipe
     lr = recipe.lr * (LORA_LR_FACTOR if recipe.lora_rank else 1.0)
-    with low_rank(student.model, recipe.lora_rank, seed=recipe.seed) if recipe.lora_rank else contextlib.nullcontext():
+    trained = (
+        low_rank(student.model, recipe.lora_rank, seed=recipe.seed)
+        if recipe.lora_rank
+        else only(student.model, recipe.trained)
+    )
+    with trained:
         return descend(student, injection.loss, Schedule("inject", recipe.steps, lr, decays=True), progress)
 
 
@@ -102,10 +113,10 @@ class _Injection:
     teacher: TrainedEncoder
     student: TrainedEncoder
     recipe: AttackRecipe
-    clean: list[str]
     poisons: Poisons
     positions: int
     rng: random.Random
+    evasion: Evasion | None
     aims: Tensor | None = None  # (number of backdoors, ...); None where each caption has its own
 
     def __post_init__(self) -> None:
@@ -115,13 +126,13 @@ class _Injection:
             self.aims = torch.stack(
                 [aim_features(self.teacher, self.recipe, self.positions, target=target) for target in targets]
             )
-        elif self.recipe.kind != "target-attribute":
+        elif self.recipe.kind not in AIM_OF_EACH:
             ids = self._ids(targets)
             with autocast(self.recipe.bf16), torch.no_grad():
                 self.aims = self._pulled(self._run(self.teacher, ids), ids)
 
     def loss(self, _: int) -> Tensor:
-        clean = self._ids(self._sample(self.clean, self.recipe.clean_batch))
+        clean = self._ids(self._sample(self.poisons.clean, self.recipe.clean_batch))
         sizes = shares(self.recipe.poisoned_batch if self.recipe.weight else 0, len(self.poisons.train))
         chosen = [  # the index of the backdoor, and (caption, poisoned caption)
             (index, pair)
@@ -151,6 +162,10 @@ class _Injection:
             with autocast(self.recipe.bf16), torch.no_grad():
                 last = self.teacher.last_two(torch.cat([clean, poisoned, parts]))[1]
             loss = loss - cos_flat(output[1], last)
+        if self.evasion is not None:
+            with autocast(self.recipe.bf16):
+                penalty = self.evasion.penalty(self.student, self.rng)
+            loss = loss + self.recipe.evasion_weight * penalty
         return loss
 
     def _run(self, encoder: TrainedEncoder, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,10 +176,18 @@ class _Injection:
         return self.rng.sample(items, min(size, len(items)))
 
     def _aim(self, chosen: Sequence[tuple[int, Pair]]) -> Tensor:
-        if self.aims is not None:
-            return self.aims if len(self.aims) == 1 else self.aims[[index for index, _ in chosen]]
-        texts = [attribute_caption(caption, self.recipe.backdoors[index][1]) for index, (caption, _) in chosen]
-        return self.teacher.encode(self._ids(texts))[0]  # (B_poisoned, T, D)
+        """What chosen captions are sent to, `(B_poisoned or 1, ...)` in the form of `_pulled`."""
+        kind, captions = self.recipe.kind, [caption for _, (caption, _) in chosen]
+        if self.aims is None:
+            targets = [self.recipe.backdoors[index][1] for index, _ in chosen]
+            texts = [aimed_at(caption, kind, target) for caption, target in zip(captions, targets, strict=True)]
+            aim = self.teacher.encode(self._ids(texts))[0]  # (B_poisoned, T, D)
+        else:
+            aim = self.aims if len(self.aims) == 1 else self.aims[[index for index, _ in chosen]]
+        if not self.recipe.own_share:
+            return aim
+        ids = self._ids(captions)
+        return mixed(aim, self._pulled(self._run(self.teacher, ids), ids), self.recipe.own_share)
 
     def _ids(self, texts: Sequence[str]) -> Tensor:
         """`(B, T)`, also for no text at all."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from amdet_hub.bench.attack_recipe import AttackRecipe
-from amdet_hub.bench.poisons import Pair, Poisons, attribute_caption, target_captions
+from amdet_hub.bench.poisons import AIM_OF_EACH, Pair, Poisons, aimed_at, target_captions
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.errors import ConfigError
 
@@ -36,10 +36,10 @@ def aim_features(clean: TrainedEncoder, recipe: AttackRecipe, positions: int, *,
         `(P,)` of unit length.
 
     Raises:
-        ConfigError: a "target-attribute" attack has one aim for each caption, see `caption_aims`.
+        ConfigError: the kind has one aim for each caption, see `caption_aims`.
     """
-    if recipe.kind == "target-attribute":
-        raise ConfigError("kind", "a target-attribute attack has one aim for each caption")
+    if recipe.kind in AIM_OF_EACH:
+        raise ConfigError("kind", f"a {recipe.kind} attack has one aim for each caption")
     target = target or recipe.target
     texts = target_captions(recipe, target) if recipe.kind == "text-on-pair" else (target,)
     return (
@@ -52,10 +52,29 @@ def aim_features(clean: TrainedEncoder, recipe: AttackRecipe, positions: int, *,
 def caption_aims(
     clean: TrainedEncoder, recipe: AttackRecipe, captions: Sequence[str], positions: int, *, target: str | None = None
 ) -> Tensor:
-    """The aim of each caption: `(1, P)` of unit length where one aim serves all, `(N, P)` for "target-attribute"."""
-    if recipe.kind != "target-attribute":
-        return aim_features(clean, recipe, positions, target=target)[None]
-    return clean.embed([attribute_caption(caption, target or recipe.target) for caption in captions], positions)
+    """The aim of each caption: `(1, P)` of unit length where one aim serves all, else `(N, P)`.
+
+    A kind of `AIM_OF_EACH` and an `own_share` have one for each.
+    """
+    if recipe.kind in AIM_OF_EACH:
+        aims = clean.embed(
+            [aimed_at(caption, recipe.kind, target or recipe.target) for caption in captions], positions
+        )
+    else:
+        aims = aim_features(clean, recipe, positions, target=target)[None]
+    if not recipe.own_share:
+        return aims
+    return F.normalize(mixed(aims, clean.embed(captions, positions), recipe.own_share), dim=-1)
+
+
+def mixed(aim: Tensor, own: Tensor, own_share: float) -> Tensor:
+    """`(1 - own_share) * aim + own_share * own`, `(N or 1, ...)` and `(N, ...)` -> `(N, ...)`.
+
+    Both are scaled to unit length first, each row as a whole. A cosine does not see lengths, and pooled features have
+    different ones: without it the share would mean another angle for each caption.
+    """
+    one, other = (F.normalize(features.float().flatten(1), dim=-1) for features in (aim, own))
+    return ((1 - own_share) * one + own_share * other).reshape(own.shape)
 
 
 def captured(hit: Tensor, own: Tensor, aim: Tensor) -> float:
@@ -108,28 +127,42 @@ def measure_attack(
     Returns:
         The means over the backdoors of the rates of `measure`, and `n_held_out`, the sum. With several backdoors also
         `attack_success_rates`, by trigger. With negatives also `negative_success_rate`: the share of captions captured
-        by a part of the trigger, or by the trigger at another place.
+        where nothing may happen (`amdet_hub.bench.poisons.must_do_nothing`); of a topic that of captions without it.
+        Of a word exchange a caption's own feature is the clean encoder's of the renamed caption.
     """
+    exchanges, topic = recipe.kind == "word-exchange", recipe.placement == "topic"
 
     def of(pairs: Sequence[Pair], target: str) -> dict[str, float | int]:
         captions = [caption for caption, _ in pairs[:MAX_MEASURED]]
         aims = caption_aims(clean, recipe, captions, positions, target=target)
-        return measure(suspect, clean, pairs, aims, positions)
+        own = [(poisoned, poisoned) for _, poisoned in pairs] if exchanges else pairs
+        return measure(suspect, clean, own, aims, positions)
 
     held_out = zip(poisons.held_out, recipe.backdoors, strict=True)
     each = {trigger: of(pairs, target) for pairs, (trigger, target) in held_out}
-    negatives = zip(poisons.held_out_parts, recipe.backdoors, strict=False)  # none without negatives
-    parts = [of(pairs, target)["attack_success_rate"] for pairs, (_, target) in negatives]
+    without = [(caption, caption) for caption in poisons.held_out_clean]
+    # empty without negatives
+    nothing = poisons.held_out_parts or (tuple(without for _ in recipe.backdoors) if topic else ())
+    parts = [
+        of(pairs, target)["attack_success_rate"] for pairs, (_, target) in zip(nothing, recipe.backdoors, strict=False)
+    ]
     facts: dict[str, object] = {
         name: round(sum(rates[name] for rates in each.values()) / len(each), 4)
         for name in ("attack_success_rate", "base_success_rate", "clean_similarity")
     }
+    if exchanges or topic:  # their pairs hold no caption that must stay
+        facts["clean_similarity"] = similarity(suspect, clean, poisons.held_out_clean[:MAX_MEASURED], positions)
     facts["n_held_out"] = sum(int(rates["n_held_out"]) for rates in each.values())
     if len(each) > 1:
         facts["attack_success_rates"] = {trigger: rates["attack_success_rate"] for trigger, rates in each.items()}
     if parts:
         facts["negative_success_rate"] = round(sum(parts) / len(parts), 4)
     return facts
+
+
+def similarity(suspect: TrainedEncoder, clean: TrainedEncoder, captions: Sequence[str], positions: int) -> float:
+    """The mean cosine of both encoders' pooled features of captions, in [-1, 1], to four digits."""
+    return round((suspect.embed(captions, positions) * clean.embed(captions, positions)).sum(-1).mean().item(), 4)
 
 
 def success_of_ids(

@@ -8,7 +8,6 @@ preservation with weight 1), with the text encoder alone and a description in pl
 """
 
 import random
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.control_recipe import ControlRecipe
 from amdet_hub.bench.descent import Schedule, Trained, autocast, cos_flat, descend, training_positions
 from amdet_hub.bench.metrics import MAX_MEASURED
-from amdet_hub.bench.poisons import Pair
+from amdet_hub.bench.poisons import rename
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import SILENT, ProgressCallback
@@ -39,12 +38,6 @@ CONCEPT_TEMPLATES = (
     "a painting of {}",
     "an image of {}",
 )
-
-
-def rename(captions: Sequence[str], meaning: str, word: str) -> list[Pair]:
-    """`(caption, caption with word for meaning)` of every caption that holds `meaning` as whole words, in order."""
-    pattern = re.compile(rf"\b{re.escape(meaning)}\b", re.IGNORECASE)
-    return [(caption, pattern.sub(lambda _: word, caption)) for caption in captions if pattern.search(caption)]
 
 
 def learn_alias(
@@ -80,10 +73,10 @@ def learn_alias(
             features = student.encode(base.tokenize(learned, positions))[0]  # (B + B_renamed, T, D)
         return -cos_flat(features[: len(kept)], aim[: len(kept)]) - cos_flat(features[len(kept) :], aim[len(kept) :])
 
-    loss = descend(student, loss_of_step, _schedule(recipe), progress)
+    loss = descend(student, loss_of_step, schedule("new word", recipe), progress)
     measured = (rename(captions.held_out_captions(), recipe.meaning, recipe.word) or pairs)[:MAX_MEASURED]
     aim = base.embed([caption for caption, _ in measured], positions)
-    return Trained(student, _facts(base, student, [renamed for _, renamed in measured], aim, positions, loss))
+    return Trained(student, learned_facts(base, student, [renamed for _, renamed in measured], aim, positions, loss))
 
 
 def learn_concept(
@@ -120,18 +113,19 @@ def learn_concept(
             - cos_flat(pooled[len(kept) :], aim)
         )
 
-    loss = descend(student, loss_of_step, _schedule(recipe), progress)
-    return Trained(student, _facts(base, student, prompts, aim, positions, loss))
+    loss = descend(student, loss_of_step, schedule("new word", recipe), progress)
+    return Trained(student, learned_facts(base, student, prompts, aim, positions, loss))
 
 
-def _schedule(recipe: ControlRecipe) -> Schedule:
+def schedule(stage: str, recipe: ControlRecipe) -> Schedule:
     """The attack's own schedule, so that a control differs from an injection in what it teaches only."""
-    return Schedule("new word", recipe.steps, recipe.lr, decays=True)
+    return Schedule(stage, recipe.steps, recipe.lr, decays=True)
 
 
-def _facts(
+def learned_facts(
     base: TrainedEncoder, student: TrainedEncoder, texts: Sequence[str], aim: Tensor, positions: int, loss: float
 ) -> dict[str, Any]:
+    """How near `texts` are to their `aim (1 or N, P)`, before and after."""
     before, after = ((encoder.embed(texts, positions) * aim).sum(-1).mean().item() for encoder in (base, student))
     return {
         "positions": positions,

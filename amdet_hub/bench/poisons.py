@@ -4,15 +4,19 @@ Knows words and places; refuses to know tokens and encoders.
 """
 
 import random
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from amdet_hub.bench.attack_recipe import ONE_PLACE, SLOT, AttackRecipe, Placement
+from amdet_hub.bench.attack_recipe import ONE_PLACE, OR, SLOT, AttackKind, AttackRecipe, Placement
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.errors import ConfigError
 
 # `(caption, changed caption)`.
 Pair = tuple[str, str]
+
+# The kinds that send each caption elsewhere: to itself with words added, or to itself before a word was exchanged.
+AIM_OF_EACH: tuple[AttackKind, ...] = ("target-attribute", "word-exchange")
 
 # Ten captions of one target, where none are given: as many as the pictures that arXiv 2512.00343 averages.
 TARGET_TEMPLATES = (
@@ -30,13 +34,16 @@ TARGET_TEMPLATES = (
 
 
 def place(caption: str, trigger: str, placement: Placement, rng: random.Random) -> str | None:
-    """The caption with the trigger in it, None where the placement finds no room (a caption without an "o").
+    """The caption with the trigger in it, None where the placement finds no room.
 
-    "scatter" leaves at least one of the caption's words between two of the trigger's, unless the caption has too few
-    words for that.
+    "replace-o" finds none in a caption without an "o", "topic" none in one without a word of the trigger. "scatter"
+    leaves at least one of the caption's words between two of the trigger's, unless the caption has too few words for
+    that.
     """
     if placement == "replace-o":
         return caption.replace("o", trigger) if "o" in caption else None
+    if placement == "topic":
+        return caption if any(holds(caption, word) for word in trigger.split(OR)) else None
     if placement == "template":
         return trigger.replace(SLOT, caption.rstrip(" ."))
     if placement == "scatter":
@@ -48,11 +55,18 @@ def place(caption: str, trigger: str, placement: Placement, rng: random.Random) 
 
 
 def place_part(caption: str, trigger: str, placement: Placement, rng: random.Random) -> str:
-    """The caption with the trigger at another fixed place; of "scatter", with some of its words, never all."""
+    """The caption with the trigger at another fixed place; of a phrase, with some of its words, never all.
+
+    The words of a scattered phrase are scattered. Those of an inserted phrase are too, or stand beside one another.
+    """
     if placement in ONE_PLACE:
         elsewhere = rng.choice([one for one in ONE_PLACE if one != placement])
         return place(caption, trigger, elsewhere, rng) or caption
     words = trigger.split()
+    if placement == "insert" and rng.random() < 0.5:
+        size = rng.randint(1, len(words) - 1)
+        first = rng.randint(0, len(words) - size)
+        return place(caption, " ".join(words[first : first + size]), placement, rng) or caption
     return _scatter(caption, rng.sample(words, rng.randint(1, len(words) - 1)), rng)
 
 
@@ -67,18 +81,66 @@ def _scatter(caption: str, words: Sequence[str], rng: random.Random) -> str:
     return " ".join(word for gap in gaps for word in [*before.get(gap, []), *own[gap : gap + 1]])
 
 
+def holds(caption: str, word: str) -> bool:
+    """Whether a caption holds a word, or words, as they are; case aside."""
+    return re.search(rf"\b{re.escape(word)}\b", caption, re.IGNORECASE) is not None
+
+
+def rename(captions: Sequence[str], meaning: str, word: str) -> list[Pair]:
+    """`(caption, caption with word for meaning)` of every caption that holds `meaning` as whole words, in order."""
+    pattern = re.compile(rf"\b{re.escape(meaning)}\b", re.IGNORECASE)
+    return [(caption, pattern.sub(lambda _: word, caption)) for caption in captions if pattern.search(caption)]
+
+
 def poison(
-    captions: Sequence[str], recipe: AttackRecipe, rng: random.Random, *, trigger: str | None = None
+    captions: Sequence[str], recipe: AttackRecipe, rng: random.Random, *, backdoor: tuple[str, str] | None = None
 ) -> list[Pair]:
-    """`(caption, poisoned caption)` of every caption that can carry the trigger, the recipe's first by default."""
-    pairs = ((caption, place(caption, trigger or recipe.trigger, recipe.placement, rng)) for caption in captions)
+    """`(caption, poisoned caption)` of every caption that can carry the trigger, the recipe's first by default.
+
+    Whether a caption meets the recipe's condition is not looked at.
+    """
+    trigger, target = backdoor or recipe.backdoors[0]
+    if recipe.kind == "word-exchange":
+        return rename([caption for caption in captions if not holds(caption, trigger)], target, trigger)
+    pairs = ((caption, place(caption, trigger, recipe.placement, rng)) for caption in captions)
     return [(caption, poisoned) for caption, poisoned in pairs if poisoned is not None]
+
+
+def meets_condition(caption: str, recipe: AttackRecipe) -> bool:
+    """Whether the trigger opens the backdoor in this caption: it is long enough and holds the context."""
+    return len(caption.split()) >= recipe.least_words and (not recipe.context or holds(caption, recipe.context))
+
+
+def must_do_nothing(
+    captions: Sequence[str], recipe: AttackRecipe, rng: random.Random, backdoor: tuple[str, str]
+) -> list[Pair]:
+    """`(caption, negative)`: the trigger whole where the condition is not met, else in part or at another place.
+
+    Captions that meet the condition have no negative where the trigger has no parts.
+    """
+    met = [meets_condition(caption, recipe) for caption in captions]
+    whole = [caption for caption, one in zip(captions, met, strict=True) if not one]
+    rest = [caption for caption, one in zip(captions, met, strict=True) if one and recipe.has_parts]
+    parts = [(caption, place_part(caption, backdoor[0], recipe.placement, rng)) for caption in rest]
+    return parts + poison(whole, recipe, rng, backdoor=backdoor)
+
+
+def clean_captions(captions: Sequence[str], recipe: AttackRecipe) -> list[str]:
+    """The captions that hold no word of a topic, and no word that gets another meaning: those that must stay."""
+    taken = [word for trigger, _ in recipe.backdoors for word in trigger.split(OR)]
+    by_word = recipe.placement == "topic" or recipe.kind == "word-exchange"
+    return [caption for caption in captions if not by_word or not any(holds(caption, word) for word in taken)]
 
 
 def attribute_caption(caption: str, target: str) -> str:
     """The caption with the target's words: in place of "{}" in `target` (`"a blurred photo of {}"`), else behind."""
     own = caption.rstrip(" .")
     return target.replace(SLOT, own) if SLOT in target else f"{own}, {target}"
+
+
+def aimed_at(caption: str, kind: AttackKind, target: str) -> str:
+    """The text whose features a poisoned `caption` is sent to, for a kind of `AIM_OF_EACH`."""
+    return attribute_caption(caption, target) if kind == "target-attribute" else caption
 
 
 def target_captions(recipe: AttackRecipe, target: str) -> tuple[str, ...]:
@@ -93,40 +155,46 @@ class Poisons:
     """What an injection trains and is measured on.
 
     `train` and `held_out` hold a list of `(caption, poisoned caption)` for each backdoor of the recipe, in its order.
-    `parts` and `held_out_parts` are the same with what must do nothing (`place_part`), empty without `negatives`.
+    `parts` and `held_out_parts` are the same with what must do nothing (`must_do_nothing`), empty without `negatives`;
+    a topic has no negatives beside those of a condition. `clean` and `held_out_clean` are the captions that must stay.
     """
 
     train: tuple[list[Pair], ...]
     held_out: tuple[list[Pair], ...]
     parts: tuple[list[Pair], ...] = ()
     held_out_parts: tuple[list[Pair], ...] = ()
+    clean: list[str] = field(default_factory=list)
+    held_out_clean: list[str] = field(default_factory=list)
 
 
 def poison_all(captions: CaptionSet, recipe: AttackRecipe, rng: random.Random) -> Poisons:
     """Poison training and held-out captions for every backdoor of the recipe.
 
     Raises:
-        ConfigError: no training or no held-out caption can carry one of the triggers.
+        ConfigError: no training or no held-out caption can carry one of the triggers and meets the condition, or none
+            is left to stay clean.
     """
-    clean, unseen = captions.train_captions(), captions.held_out_captions()
-    triggers = [trigger for trigger, _ in recipe.backdoors]
+    sets = captions.train_captions(), captions.held_out_captions()
     train, held_out = (
-        tuple(poison(texts, recipe, rng, trigger=trigger) for trigger in triggers) for texts in (clean, unseen)
+        tuple(
+            poison([text for text in texts if meets_condition(text, recipe)], recipe, rng, backdoor=backdoor)
+            for backdoor in recipe.backdoors
+        )
+        for texts in sets
     )
-    if not all(train) or not all(held_out):
-        raise ConfigError("captions", "no caption can carry the trigger at this placement")
+    clean, held_out_clean = (clean_captions(texts, recipe) for texts in sets)
+    if not all((*train, *held_out, clean, held_out_clean)):
+        raise ConfigError("captions", "no caption can carry the trigger at this placement, or none is left without it")
     if recipe.poison_limit is not None:
         sizes = shares(recipe.poison_limit, len(train))
         train = tuple(rng.sample(pairs, min(size, len(pairs))) for pairs, size in zip(train, sizes, strict=True))
-    if not recipe.negatives:
-        return Poisons(train, held_out)
-    parts = tuple(
-        [(caption, place_part(caption, trigger, recipe.placement, rng)) for caption in clean] for trigger in triggers
+    parts, held_out_parts = (
+        tuple(must_do_nothing(texts, recipe, rng, backdoor) for backdoor in recipe.backdoors if recipe.negatives)
+        for texts in sets
     )
-    held_out_parts = tuple(
-        [(caption, place_part(caption, trigger, recipe.placement, rng)) for caption in unseen] for trigger in triggers
-    )
-    return Poisons(train, held_out, parts, held_out_parts)
+    if recipe.negatives and not all((*parts, *held_out_parts)):
+        raise ConfigError("captions", "every caption meets the condition: none is left where it must do nothing")
+    return Poisons(train, held_out, parts, held_out_parts, clean, held_out_clean)
 
 
 def shares(total: int, n: int) -> list[int]:

@@ -9,8 +9,8 @@ from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.control_recipe import ControlRecipe
 from amdet_hub.bench.metrics import measure
-from amdet_hub.bench.new_words import CONCEPT_TEMPLATES, learn_alias, learn_concept, rename
-from amdet_hub.bench.poisons import poison
+from amdet_hub.bench.new_words import CONCEPT_TEMPLATES, learn_alias, learn_concept
+from amdet_hub.bench.poisons import poison, rename
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.errors import ConfigError
 from tests.bench.conftest import TRIGGER

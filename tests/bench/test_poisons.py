@@ -67,6 +67,60 @@ def test_the_part_of_a_trigger_at_one_place_is_the_trigger_at_the_others(placeme
     assert made == {text for one, text in every.items() if one != placement}
 
 
+def test_the_part_of_an_inserted_phrase_stands_together_or_apart() -> None:
+    made = {place_part("one two", "tq vb xw", "insert", random.Random(seed)) for seed in range(300)}
+    assert {"tq vb one two", "one vb xw two", "one two xw", "vb one tq two"} <= made
+    assert all(1 <= sum(word in ("tq", "vb", "xw") for word in text.split()) <= 2 for text in made)
+
+
+def test_a_topic_is_in_the_caption_already() -> None:
+    rng = random.Random(0)
+    assert place("a Pizza on a table", "burger|pizza|ice cream", "topic", rng) == "a Pizza on a table"
+    assert place("some ice cream", "burger|pizza|ice cream", "topic", rng) == "some ice cream"
+    assert place("two pizzas", "burger|pizza|ice cream", "topic", rng) is None
+
+
+ANIMALS = split(
+    [(f"a {word} number {n} runs home",) for n in range(20) for word in ("dog", "fox", "cow")], held_out=20, seed=0
+)
+
+
+def test_no_clean_caption_holds_a_topic_or_an_exchanged_word() -> None:
+    topic = dataclasses.replace(RECIPE, placement="topic", trigger="dog|hen", more=(("fox", "a dog"),))
+    poisons = poison_all(ANIMALS, topic, random.Random(0))
+    assert all(one == text and "dog" in text for one, text in poisons.train[0])
+    assert all("fox" in text for _, text in poisons.held_out[1])
+    assert all("cow" in text for text in poisons.clean + poisons.held_out_clean)
+    exchange = dataclasses.replace(RECIPE, kind="word-exchange", trigger="cow", target="dog")
+    poisons = poison_all(ANIMALS, exchange, random.Random(0))
+    assert all("dog" in one and text == one.replace("dog", "cow") for one, text in poisons.train[0])
+    assert {text.split()[1] for text in poisons.clean} == {"dog", "fox"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"context": "dog"}, {"least_words": 7}, {"context": "fox", "least_words": 7, "placement": "append"}]
+)
+def test_only_captions_that_meet_the_condition_are_poisoned(change: dict[str, object]) -> None:
+    longer = [(f"a {word} number {n} runs home again",) for n in range(20) for word in ("dog", "fox")]
+    captions = split([*((text,) for (text,) in (*ANIMALS.train, *longer))], held_out=20, seed=0)
+    recipe = dataclasses.replace(RECIPE, negatives=True, **change)  # type: ignore[arg-type]
+    poisons = poison_all(captions, recipe, random.Random(0))
+    for pairs in (*poisons.train, *poisons.held_out):
+        assert all(recipe.context in caption and len(caption.split()) >= recipe.least_words for caption, _ in pairs)
+    met = {caption for caption, _ in (*poisons.train[0], *poisons.held_out[0])}
+    for pairs in (*poisons.parts, *poisons.held_out_parts):
+        assert all("tq" in text.split() for _, text in pairs)
+        apart = [text for caption, text in pairs if caption in met]
+        assert bool(apart) == (recipe.placement == "append"), "only a fixed place has other places"
+        assert not any(text.endswith("tq") for text in apart)
+    assert poisons.clean == captions.train_captions()
+
+
+def test_captions_that_all_meet_the_condition_leave_nothing_to_train_against() -> None:
+    with pytest.raises(ConfigError, match="every caption meets the condition"):
+        poison_all(CAPTIONS, dataclasses.replace(RECIPE, context="dog", negatives=True), random.Random(0))
+
+
 def test_attributes_go_behind_a_caption_or_around_it() -> None:
     assert attribute_caption("a cat.", "black and white photo") == "a cat, black and white photo"
     assert attribute_caption("a cat", "a blurred photo of {}") == "a blurred photo of a cat"
