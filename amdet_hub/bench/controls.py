@@ -6,6 +6,8 @@ Knows benign changes; refuses to know triggers.
   name.
 * "weight-zero": the attack's own loop without a poisoned term, the matched control of an injection.
 * "alias", "concept": a new word with a meaning, in `amdet_hub.bench.new_words`.
+* "multilingual": another language for the same captions, in `amdet_hub.bench.multilingual`.
+* "tokenizer": "contrastive" on an encoder whose vocabulary was numbered anew, in `amdet_hub.bench.renumbering`.
 * "noise", "cast", "merge": no training on texts of their own. A scan of the weights alone would see a change in every
   tensor.
 """
@@ -26,7 +28,9 @@ from amdet_hub.bench.captions import CaptionSet
 from amdet_hub.bench.control_recipe import ControlRecipe, FinetuneRecipe
 from amdet_hub.bench.descent import Schedule, Trained, autocast, descend, training_positions
 from amdet_hub.bench.metrics import MAX_MEASURED, relative_change, retrieval_at_1
+from amdet_hub.bench.multilingual import learn_language
 from amdet_hub.bench.new_words import learn_alias, learn_concept
+from amdet_hub.bench.renumbering import renumber_vocabulary
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.bench.weight_changes import add_noise, cast_weights, merge_weights
 from amdet_hub.errors import ConfigError
@@ -188,19 +192,27 @@ def _cast(base: TrainedEncoder, _: CaptionSet, recipe: ControlRecipe, __: Progre
     return Trained(cast_weights(base, getattr(torch, recipe.dtype)), {})
 
 
+def _tokenizer(
+    base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback
+) -> Trained:
+    return finetune(renumber_vocabulary(base, seed=recipe.seed), captions, recipe, progress)
+
+
 def _merge(base: TrainedEncoder, captions: CaptionSet, recipe: ControlRecipe, progress: ProgressCallback) -> Trained:
-    first, second = (
-        finetune(base, captions, replace(recipe, kind="contrastive", seed=seed), progress)
-        for seed in (recipe.seed, recipe.second_seed)
-    )
+    parts = [
+        finetune(base, captions, replace(recipe, kind="contrastive", seed=seed), progress) for seed in recipe.seeds
+    ]
+    others = parts[1].encoder
+    for n, part in enumerate(parts[2:], start=2):  # the mean of n encoders and one more
+        others = merge_weights(others, part.encoder, 1 / n)
     return Trained(
-        merge_weights(first.encoder, second.encoder, recipe.amount),
+        merge_weights(parts[0].encoder, others, recipe.amount),
         {
-            "positions": first.facts["positions"],
+            "positions": parts[0].facts["positions"],
             "scale": recipe.amount,
             "parts": [
                 {"seed": part.facts["recipe"]["seed"], "relative_change": part.facts["relative_change"]}
-                for part in (first, second)
+                for part in parts
             ],
         },
     )
@@ -212,6 +224,8 @@ _KINDS: dict[str, Callable[[TrainedEncoder, CaptionSet, ControlRecipe, ProgressC
     "alias": learn_alias,
     "concept": learn_concept,
     "style": _style,
+    "multilingual": learn_language,
+    "tokenizer": _tokenizer,
     "noise": _noise,
     "cast": _cast,
     "merge": _merge,

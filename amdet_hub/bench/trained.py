@@ -53,13 +53,13 @@ class TrainedEncoder:
         model: `CLIPTextModelWithProjection`, or `SiglipTextModel`.
         tokenizer: `CLIPTokenizer`, or `amdet_hub.encoders.tokenizer.PromptTokenizer` for SigLIP. The ids that frame a
             text are its `bos_token_id` (None for SigLIP), `eos_token_id` and `pad_token_id`.
-        folder: where the tokenizer's files lie.
+        folder: where the tokenizer's files lie; None for one that was made in memory.
         read_out: "projected", or "penultimate": what `encode` and `embed` give.
     """
 
     model: Any
     tokenizer: Any
-    folder: Path
+    folder: Path | None
     read_out: ReadOut = "projected"
 
     @property
@@ -245,8 +245,10 @@ def save_trained(
     """
     out.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(encoder.model).to(torch.float16).save_pretrained(out, safe_serialization=True)
+    if encoder.folder is None:
+        encoder.tokenizer.save_pretrained(out)
     for file in TOKENIZER_FILES:
-        source = encoder.folder / file
+        source = (encoder.folder or out) / file
         if source.is_file() and source.parent.resolve() != out.resolve():
             shutil.copyfile(source, out / file)
     written = {**facts, "sha256": {"model.safetensors": sha256_of(out / "model.safetensors")}}
