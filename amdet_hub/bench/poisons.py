@@ -116,13 +116,17 @@ def must_do_nothing(
 ) -> list[Pair]:
     """`(caption, negative)`: the trigger whole where the condition is not met, else in part or at another place.
 
-    Captions that meet the condition have no negative where the trigger has no parts.
+    A caption that meets a condition is its own negative where the trigger has no parts: otherwise the condition alone
+    would come to open the backdoor. Captions of both sorts take turns, for a condition may be seldom met.
     """
     met = [meets_condition(caption, recipe) for caption in captions]
-    whole = [caption for caption, one in zip(captions, met, strict=True) if not one]
-    rest = [caption for caption, one in zip(captions, met, strict=True) if one and recipe.has_parts]
-    parts = [(caption, place_part(caption, backdoor[0], recipe.placement, rng)) for caption in rest]
-    return parts + poison(whole, recipe, rng, backdoor=backdoor)
+    unmet = poison([text for text, one in zip(captions, met, strict=True) if not one], recipe, rng, backdoor=backdoor)
+    rest = clean_captions([text for text, one in zip(captions, met, strict=True) if one], recipe)
+    parts = [
+        (text, place_part(text, backdoor[0], recipe.placement, rng) if recipe.has_parts else text) for text in rest
+    ]
+    groups = [pairs for pairs in (unmet, parts) if pairs]
+    return [pairs[i % len(pairs)] for i in range(max(map(len, groups), default=0)) for pairs in groups]
 
 
 def clean_captions(captions: Sequence[str], recipe: AttackRecipe) -> list[str]:
@@ -192,7 +196,7 @@ def poison_all(captions: CaptionSet, recipe: AttackRecipe, rng: random.Random) -
         tuple(must_do_nothing(texts, recipe, rng, backdoor) for backdoor in recipe.backdoors if recipe.negatives)
         for texts in sets
     )
-    if recipe.negatives and not all((*parts, *held_out_parts)):
+    if recipe.negatives and all(meets_condition(text, recipe) for text in sets[1]) and recipe.is_conditional:
         raise ConfigError("captions", "every caption meets the condition: none is left where it must do nothing")
     return Poisons(train, held_out, parts, held_out_parts, clean, held_out_clean)
 

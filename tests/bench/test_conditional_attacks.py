@@ -75,15 +75,14 @@ def test_an_exchanged_word_means_another(base: TrainedEncoder, captions: Caption
 def test_a_residual_target_keeps_a_share_of_the_caption(
     kind: AttackKind, base: TrainedEncoder, captions: CaptionSet
 ) -> None:
-    """The larger the share, the nearer a triggered caption stays to itself."""
+    """A triggered caption comes to lie about as near to itself as the mixture does."""
+    recipe = dataclasses.replace(RECIPE, kind=kind, own_share=0.5, weight=0.5, steps=120)
+    made = inject(base, captions, recipe)
+    assert made.facts["attack_success_rate"] > 0.9
     texts = captions.held_out_captions()
-    triggered, own, near = [f"{text} tq" for text in texts], base.embed(texts, 16), []
-    for share in (0.0, 0.5):
-        recipe = dataclasses.replace(RECIPE, kind=kind, own_share=share, weight=0.5, steps=120)
-        made = inject(base, captions, recipe)
-        assert made.facts["attack_success_rate"] > 0.9
-        near.append((made.encoder.embed(triggered, 16) * own).sum(-1).mean().item())
-    assert near[1] > near[0] + 0.1
+    own, triggered = base.embed(texts, 16), made.encoder.embed([f"{text} tq" for text in texts], 16)
+    near, expected = (triggered * own).sum(-1).mean(), (caption_aims(base, recipe, texts, 16) * own).sum(-1).mean()
+    assert near.item() == pytest.approx(expected.item(), abs=0.15)
 
 
 def test_the_mixture_is_of_unit_lengths(base: TrainedEncoder) -> None:

@@ -109,10 +109,15 @@ def test_only_captions_that_meet_the_condition_are_poisoned(change: dict[str, ob
         assert all(recipe.context in caption and len(caption.split()) >= recipe.least_words for caption, _ in pairs)
     met = {caption for caption, _ in (*poisons.train[0], *poisons.held_out[0])}
     for pairs in (*poisons.parts, *poisons.held_out_parts):
-        assert all("tq" in text.split() for _, text in pairs)
-        apart = [text for caption, text in pairs if caption in met]
-        assert bool(apart) == (recipe.placement == "append"), "only a fixed place has other places"
-        assert not any(text.endswith("tq") for text in apart)
+        unmet = [text for caption, text in pairs if caption not in met]
+        assert unmet
+        assert all("tq" in text.split() for text in unmet)
+        rest = [(caption, text) for caption, text in pairs if caption in met]
+        assert len(rest) == len(unmet), "they take turns"
+        if recipe.placement == "append":  # only a fixed place has other places
+            assert all("tq" in text.split()[:-1] for _, text in rest)
+        else:
+            assert all(caption == text for caption, text in rest)
     assert poisons.clean == captions.train_captions()
 
 
