@@ -75,7 +75,8 @@ class AttackRecipe:
         trained: which tensors train: "all", the "embeddings" of tokens and positions, or the "layers" between them and
             the last normalisation.
         evasion_weight: weight of `amdet_hub.bench.evasion`, this scan's own statistics of the trigger. For an attacker
-            who has read how a scan measures.
+            who has read how a scan measures. 0.1 with `weight` 1 hides the demonstration's attack from seed 0 and
+            leaves it a success of 0.99; with `weight` 0.3 it breaks the attack.
         evasion_prompts: what he measures them on: training captions ("own"), or the prompts of a scan with seed 0
             ("scan").
 

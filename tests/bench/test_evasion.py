@@ -33,7 +33,9 @@ def pooled(encoder: TrainedEncoder, rows: list[list[int]]) -> torch.Tensor:
 def test_the_statistics_are_those_of_a_scan(base: TrainedEncoder, captions: CaptionSet) -> None:
     """On the 24 prompts of seed 0: the collapse as the sweep computes it, the displacement by its formula."""
     attacked = inject(base, captions, EVASIVE).encoder
-    evasion = Evasion(base, dataclasses.replace(RECIPE, evasion_weight=1.0, evasion_prompts="scan"), [])
+    evasion = Evasion(
+        base, dataclasses.replace(RECIPE, evasion_weight=1.0, evasion_prompts="scan"), captions.train_captions()
+    )
     facts = evasion.facts(attacked, [])
     rows = scan_prompts(base)
     hit = [row + list(base.token_ids("tq")) for row in rows]
@@ -44,8 +46,8 @@ def test_the_statistics_are_those_of_a_scan(base: TrainedEncoder, captions: Capt
     moved = ((s - t) - (s0 - t0)).mean(0)
     spread = (t0 - t0.mean(0)).square().sum(-1).mean()
     assert facts["evaded_displacement"] == pytest.approx((moved.square().sum() / spread).item(), rel=1e-3)
-    penalty = evasion.penalty(attacked, random.Random(0)).item()
-    assert penalty == pytest.approx(facts["evaded_collapse"] + facts["evaded_displacement"], abs=2e-3)
+    at_the_end = facts["evaded_collapse"] + facts["evaded_displacement"]
+    assert evasion.penalty(attacked, random.Random(0)).item() > at_the_end, "a variation of the trigger comes on top"
     assert Evasion(base, RECIPE, captions.train_captions()).penalty(base, random.Random(0)).item() == 0.0
 
 
@@ -53,8 +55,8 @@ def test_an_encoder_can_be_inert_on_the_prompts_of_a_scan_and_attack_elsewhere(
     base: TrainedEncoder, captions: CaptionSet
 ) -> None:
     open_, hidden = (
-        inject(base, captions, dataclasses.replace(EVASIVE, evasion_weight=weight, evasion_prompts="scan"))
-        for weight in (1e-9, 1.0)
+        inject(base, captions, dataclasses.replace(EVASIVE, weight=1.0, evasion_weight=weight, evasion_prompts="scan"))
+        for weight in (1e-9, 0.1)
     )
     assert hidden.facts["attack_success_rate"] > 0.8
     assert hidden.facts["evaded_collapse"] < 0.25 * open_.facts["evaded_collapse"]
