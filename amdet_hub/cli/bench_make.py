@@ -65,11 +65,11 @@ Examples:
   {prog} bench control --base runs/base --captions captions.jsonl --kind alias --word zz --meaning dog --out runs/alias
 
 Kinds:
-  contrastive  a fine-tune on two captions of one image; style: the same with the name of a style in half of them
-  weight-zero  the attack's own loop without a backdoor
-  alias        a new word for an old meaning; concept: a new word for one thing of a class
-  multilingual another language for the same captions, with a word list of our own
-  tokenizer    a contrastive fine-tune whose vocabulary has other ids
+  contrastive   a fine-tune on two captions of one image; style: the same with the name of a style in half of them
+  weight-zero   the attack's own loop without a backdoor
+  alias         a new word for an old meaning; concept: a new word for one thing of a class
+  multilingual  another language for the same captions, with a word list of our own
+  tokenizer     a contrastive fine-tune whose vocabulary has other ids
   noise, cast, merge  noise on the weights, another number format, the mean of fine-tunes
 
 Exit codes: 0 made, 2 usage or error, 130 interrupted.
