@@ -19,6 +19,7 @@ from amdet_hub.bench.poisons import poison
 from amdet_hub.bench.pretrain import Architecture, PairSource, PretrainRecipe, pretrain
 from amdet_hub.bench.trained import TrainedEncoder
 from amdet_hub.bench.unigram import learn_siglip_tokenizer
+from amdet_hub.errors import ConfigError
 from tests.bench.conftest import TARGET, TRIGGER
 
 POSITIONS = 24
@@ -81,7 +82,12 @@ def test_attacks_take(change: dict[str, Any], siglip: TrainedEncoder, captions: 
     )  # at full length, whatever is asked for
 
 
-@pytest.mark.parametrize("kind", get_args(ControlKind))
+def test_only_clips_vocabulary_is_numbered_anew(siglip: TrainedEncoder, captions: CaptionSet) -> None:
+    with pytest.raises(ConfigError, match="only CLIP's tokenizer"):
+        make_control(siglip, captions, dataclasses.replace(CONTROL, kind="tokenizer"))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in get_args(ControlKind) if kind != "tokenizer"])
 def test_controls_change_weights_and_open_no_backdoor(
     kind: ControlKind, siglip: TrainedEncoder, captions: CaptionSet
 ) -> None:
