@@ -22,12 +22,13 @@ from amdet_hub.bench.zoo_cells import (
 )
 from amdet_hub.bench.zoo_names import FIFTH
 from amdet_hub.bench.zoo_specs import BaseSpec, ModelSpec, Suite
+from amdet_hub.bench.zoo_third import EDITIONS, third_edition
 from amdet_hub.bench.zoo_words import FIRST, FOURTH, SECOND, THIRD, Words
 from amdet_hub.errors import ConfigError
 
 
 def base_specs() -> tuple[BaseSpec, ...]:
-    """The CPU-sized bases: of each CLIP layout four for calibration and a fifth for the test, of SigLIP two and one.
+    """The CPU-sized bases: letters a to d are for calibration, e for the first tests, f and g for the third edition's.
 
     SigLIP runs 32 positions instead of 64 and fewer models, because its scans, which can reuse nothing, take several
     times as long.
@@ -38,19 +39,23 @@ def base_specs() -> tuple[BaseSpec, ...]:
         BaseSpec("clip-c", "clip", 77, seed=13),
         BaseSpec("clip-d", "clip", 77, seed=14),
         BaseSpec("clip-e", "clip", 77, seed=15),
+        BaseSpec("clip-f", "clip", 77, seed=16),
+        BaseSpec("clip-g", "clip", 77, seed=17),
         BaseSpec("clip-248-a", "clip-248", 248, seed=21),
         BaseSpec("clip-248-b", "clip-248", 248, seed=22),
         BaseSpec("clip-248-c", "clip-248", 248, seed=23),
         BaseSpec("clip-248-d", "clip-248", 248, seed=24),
         BaseSpec("clip-248-e", "clip-248", 248, seed=25),
+        BaseSpec("clip-248-f", "clip-248", 248, seed=26),
         BaseSpec("siglip-a", "siglip", 32, seed=31, layers=3, vocab_size=4000),
         BaseSpec("siglip-b", "siglip", 32, seed=32, layers=3, vocab_size=4000),
         BaseSpec("siglip-e", "siglip", 32, seed=35, layers=3, vocab_size=4000),
+        BaseSpec("siglip-f", "siglip", 32, seed=36, layers=3, vocab_size=4000),
     )
 
 
 def suite(name: str) -> Suite:
-    """A suite by name: "smoke", "calibration", "test" or "names".
+    """A suite by name: "smoke", "calibration", "test", "names", or one of the third edition (`EDITIONS`).
 
     The smoke suite has one base named "demo", which must be given as a folder: the demonstration's, which everyone
     has.
@@ -79,8 +84,10 @@ def suite(name: str) -> Suite:
     elif name == "names":
         seeds = itertools.count(700_000)
         models = _numbered([m for base in _bases("e") for m in paper_cells(base, FIFTH, seeds, ())], "names-")
+    elif name in EDITIONS:
+        models = _numbered(third_edition(EDITIONS[name], {base.name: base for base in base_specs()}), f"{name}-")
     else:
-        raise ConfigError("suite", f"'{name}' is none of smoke, calibration, test, names")
+        raise ConfigError("suite", f"'{name}' is none of smoke, calibration, test, names, {', '.join(EDITIONS)}")
     used = {m.base for m in models}
     return Suite(name, tuple(b for b in base_specs() if b.name in used), models)
 

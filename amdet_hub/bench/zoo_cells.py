@@ -1,7 +1,7 @@
 """The models of each kind of cell: attacks of every trigger and intensity, hard cases, and matched controls."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from amdet_hub.bench.attack_recipe import AttackRecipe
@@ -175,10 +175,25 @@ class Round:
         """Every kind of control, `times` the usual number, 0 for one each; the first of each with further scans."""
         for cell, count, fields in _CONTROLS:
             for i in range(max(1, count * times)):
-                own = {"batch": 32, "positions": 32, "seed": next(self.seeds), **fields}
-                recipe = ControlRecipe(**{**own, **self._own_fields(str(fields["kind"]), words, i)})  # type: ignore[arg-type]
-                scans = (STANDARD, WEIGHT_NORM, *(more if i == 0 else ()))
-                yield ModelSpec("", self.split, self.base.name, self.base.layout, cell, "", "", recipe, scans)
+                yield self.control(cell, fields, words, i, more if i == 0 else ())
+
+    def control(
+        self, cell: str, fields: Mapping[str, object], words: Words, i: int, scans: tuple[Scan, ...] = ()
+    ) -> ModelSpec:
+        """One benign encoder of a cell, the `i`-th, with further scans."""
+        own = {"batch": 32, "positions": 32, "seed": next(self.seeds), **fields}
+        recipe = ControlRecipe(**{**own, **self._own_fields(str(fields["kind"]), words, i)})  # type: ignore[arg-type]
+        return ModelSpec(
+            "",
+            self.split,
+            self.base.name,
+            self.base.layout,
+            cell,
+            "",
+            "",
+            recipe,
+            (STANDARD, WEIGHT_NORM, *scans),
+        )
 
     def _own_fields(self, kind: str, words: Words, i: int) -> dict[str, object]:
         word, meaning = words.aliases[i % len(words.aliases)]
@@ -186,6 +201,8 @@ class Round:
             return {"word": word, "meaning": meaning, "instance": words.instances[i % len(words.instances)]}
         if kind == "style":
             return {"style": words.styles[i % len(words.styles)]}
+        if kind == "multilingual":
+            return {"language": ("ru", "el", "de")[i % 3]}
         if kind == "merge":
             return {"second_seed": next(self.seeds)}
         return {"dtype": "float16"} if kind == "cast" and i % 2 else {}

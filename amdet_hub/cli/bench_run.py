@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from amdet_hub.bench.zoo_specs import Suite
 
 # Names of the suites, spelled here so that `--help` need not import them.
-SUITES = ("smoke", "calibration", "test", "names")
+SUITES = ("smoke", "calibration", "test", "names", "calibration-3", "test-3")
 
 # The base of the smoke suite: the demonstration's.
 SMOKE_BASE = "demo"
