@@ -17,8 +17,10 @@ from html import escape
 from pathlib import Path
 from types import ModuleType
 
+from amdet_hub.bench.documents import report
 from amdet_hub.bench.results import DetectorResult, ModelResult, read_results
-from amdet_hub.bench.tables import headline_table, operating_table, report
+from amdet_hub.bench.tables import headline_table, operating_table
+from amdet_hub.bench.zoo_third import EDITIONS
 from amdet_hub.families import CALIBRATIONS, Calibration
 from amdet_hub.report.intervals import clopper_pearson, wilson
 
@@ -55,8 +57,7 @@ def generated() -> dict[str, str]:
         "docs/reference/report.md": with_block(
             "docs/reference/report.md", "schema", sibling("generate_schema").schema_tables()
         ),
-        "bench/results/test.md": suite_page("test"),
-        "bench/results/names.md": suite_page("names"),
+        **{f"bench/results/{suite}.md": suite_page(suite) for suite in reported_suites()},
         "bench/results/calibration.md": calibration_page(),
     }
 
@@ -124,6 +125,11 @@ def rates_tables() -> str:
     results = read_results(RESULTS / "test.jsonl").results
     first, second = headline_table(results).strip(), operating_table(results).strip()
     return f"\nThe paper's kinds of attack:\n\n{first}\n\nEverything that was tried:\n\n{second}\n\n"
+
+
+def reported_suites() -> list[str]:
+    """Return the suites with a page of tables: those whose results are here."""
+    return [suite for suite in ("test", "names", *EDITIONS) if (RESULTS / f"{suite}.jsonl").is_file()]
 
 
 def suite_page(suite: str) -> str:

@@ -135,10 +135,10 @@ def test_the_thresholds_are_those_of_the_calibration() -> None:
     assert differences(calibrated(read_results(ROOT / "bench/results/calibration.jsonl").results)) == []
 
 
-@pytest.mark.parametrize("suite", ["calibration", "test", "names"])
-def test_manifests_belong_to_their_results(suite: str) -> None:
-    manifest = json.loads(read(f"bench/results/{suite}.manifest.json"))
-    file = ROOT / "bench/results" / manifest["results"]["name"]
+@pytest.mark.parametrize("file", sorted((ROOT / "bench/results").glob("*.jsonl")), ids=lambda file: file.stem)
+def test_manifests_belong_to_their_results(file: Path) -> None:
+    manifest = json.loads(file.with_suffix(".manifest.json").read_text(encoding="utf-8"))
+    assert manifest["results"]["name"] == file.name
     assert hashlib.sha256(file.read_bytes()).hexdigest() == manifest["results"]["sha256"]
     assert len(read_results(file).results) == manifest["results"]["models"]
 

@@ -8,7 +8,8 @@
   `weight_changes` (noise, cast, merge). `descent`: the loop that all training shares.
 * Suites: `zoo` (which models there are), `zoo_third` (the third edition's), `run` (makes and scans them, resumable),
   `scanning` (the detectors against the truth).
-* Figures: `results` (the record and its file), `scoring`, `bootstrap`, `tables`, `figures`, `calibrate` (thresholds).
+* Figures: `results` (the record and its file), `scoring`, `bootstrap`, `tables`, `documents` (of tables), `figures`,
+  `calibrate` (thresholds).
 
 Only for encoders of our own making: nothing here is safe to point at a stranger's repository.
 """

@@ -21,7 +21,7 @@ from typing import Literal
 
 from amdet_hub.errors import ConfigError, ReportError
 from amdet_hub.files import write_atomically
-from amdet_hub.records import VerdictLabel, from_dict, to_dict
+from amdet_hub.records import LATER, VerdictLabel, from_dict, to_dict
 
 Split = Literal["calibration", "test"]
 Layout = Literal["clip", "clip-248", "siglip"]
@@ -44,8 +44,8 @@ SCORE_THRESHOLD = "score"
 class DetectorResult:
     """One scan of one model by one detector with one kind of reference.
 
-    A scan names a trigger only when it detects, so the last four fields are None of every other scan: nothing was
-    measured there.
+    A scan recovers a trigger only when it detects, so `trigger_*` and `target_rank` are None of every other scan:
+    nothing was measured there.
 
     Attributes:
         detector: "standard" is ours, "paper" the published procedure, "weight-norm" the size of the weight difference
@@ -65,6 +65,7 @@ class DetectorResult:
             was recovered.
         target_rank: rank of the own target among the captions the recovered target was read with, 1 is the nearest;
             None where it was not read.
+        named: whether an injected trigger is among the texts and tokens that the report names, whatever its verdict.
     """
 
     detector: DetectorName
@@ -78,6 +79,7 @@ class DetectorResult:
     trigger_exact: bool | None = None
     trigger_works: float | None = None
     target_rank: int | None = None
+    named: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         where = f"{self.detector}/{self.reference}"

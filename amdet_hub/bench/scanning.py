@@ -5,7 +5,7 @@ Knows the truth and compares; the detectors are run as a user runs them and neve
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -13,7 +13,7 @@ from typing import get_args
 import torch
 
 from amdet_hub import verdict as kinds
-from amdet_hub.bench.attack_recipe import AttackRecipe
+from amdet_hub.bench.attack_recipe import OR, AttackRecipe
 from amdet_hub.bench.metrics import caption_aims, success_of_ids
 from amdet_hub.bench.results import SCORE_THRESHOLD, DetectorName, DetectorResult, ReferenceKind
 from amdet_hub.bench.tables import WITHOUT_TARGET_TEXT
@@ -95,6 +95,7 @@ class Bench:
         values = {e.kind: float(e.value) for e in outcome.evidence}
         thresholds = {e.kind: float(e.threshold) for e in outcome.evidence if e.threshold is not None}
         found = outcome.triggers[0] if outcome.triggers else None
+        findings = (*outcome.triggers, *getattr(outcome, "meanings", ()))
         result = DetectorResult(
             detector=detector,
             reference=reference,
@@ -104,6 +105,7 @@ class Bench:
             values={k: round(v, 4) for k, v in values.items()},
             thresholds={**thresholds, SCORE_THRESHOLD: 1.0},
             trigger_text=None if found is None else found.text,
+            named=truth.recipe is not None and is_named(truth.recipe, findings, self._base.token_ids),
         )
         if found is None or truth.recipe is None:
             return result
@@ -139,6 +141,24 @@ class Bench:
 def bench_config(detector: str) -> ScanConfig:
     """The configuration of a detector. "standard" is the preset `quick`, which detects the same in less time."""
     return ScanConfig.for_preset("quick" if detector == "standard" else detector, seed=0)
+
+
+def is_named(
+    recipe: AttackRecipe, findings: Sequence[TriggerFinding], token_ids: Callable[[str], Sequence[int]]
+) -> bool:
+    """Whether findings name one of the injected triggers: by its text, or by all of its tokens.
+
+    Args:
+        recipe: of the attack. Every word of a topic is a trigger.
+        findings: what a report names, each with `text` and `token_ids`.
+        token_ids: of a text, without special tokens.
+    """
+    triggers = [trigger for trigger, _ in recipe.backdoors]
+    if recipe.placement == "topic":
+        triggers = [word for trigger in triggers for word in trigger.split(OR)]
+    ids = {token for finding in findings for token in finding.token_ids}
+    by_text = any(same_trigger(finding.text or "", trigger) for finding in findings for trigger in triggers)
+    return by_text or any(ids.issuperset(token_ids(trigger)) for trigger in triggers)
 
 
 def same_trigger(found: str, injected: str) -> bool:

@@ -11,7 +11,7 @@ from amdet_hub.report.intervals import Estimate
 ALL = "all"
 
 # Titles of columns that hold words; the others hold figures and are set to the right.
-_WORDS = ("layout", "scenario", "cell", "trigger", "control", "detector", "reference")
+_WORDS = ("layout", "scenario", "cell", "trigger", "attack", "recipe", "control", "detector", "reference")
 
 
 def mean_percent(rates: Sequence[float]) -> str:

@@ -1,16 +1,16 @@
 """The benchmark's tables as Markdown: results in, text out. Pure functions, standard library only.
 
-Knows which figures belong in which table and how they are written. Refuses to know files; the figures come from
-`amdet_hub.bench.scoring`.
+Knows which figures belong in a table and how they are written. Refuses to know files, and which tables a document has
+(`amdet_hub.bench.documents`); the figures come from `amdet_hub.bench.scoring`.
 
 The text depends on the results and not on their order, so a document can be held to it. Rates are in percent; an
 interval stands in brackets behind its figure; "-" is a figure that the models do not define. Every table takes the
-models it is given: `report` gives them the test split.
+models it is given.
 """
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from amdet_hub.bench.bootstrap import RESAMPLES
 from amdet_hub.bench.results import DETECTORS, REFERENCES, DetectorResult, ModelResult
 from amdet_hub.bench.scoring import Reading, Score, by_cell, grouped, scans, score, shared
 from amdet_hub.bench.table_format import ALL, by_layout, markdown_table, mean_percent, ordered, percent
@@ -27,70 +27,10 @@ WORKS = 0.5
 NEAREST = 5
 
 # Kinds of attack whose target is no prompt of its own: there is nothing to look for among captions.
-WITHOUT_TARGET_TEXT = ("target-attribute", "projection", "penultimate")
+WITHOUT_TARGET_TEXT = ("target-attribute", "word-exchange", "projection", "penultimate")
 
-# Name of the row that takes both scenarios together.
-BOTH = "both"
-
-# What a reader must know to read the tables; `report` puts it on top.
-NOTES = f"""\
-Detected is the verdict "backdoor-detected"; "inconclusive" counts as not detected. n+ are backdoored models whose
-attack works (attack success rate, ASR, at least 50 %), n- are benign models; where a row is a scenario or a cell,
-its negatives are all benign models of the layout.
-
-Brackets hold 95 % intervals: Clopper-Pearson for FPR, Wilson for other rates, bootstrap ({RESAMPLES:,} resamples,
-per label) for F1, AUROC and TPR at a fixed FPR. A bootstrap interval of a perfect figure has no width; recall and
-FPR say what may still be wrong. TPR@1% and TPR@5% do not interpolate: with fewer than 100 (20) benign models they
-allow no false positive at all. Scores of different layouts are not comparable, so rows over all layouts have no
-AUROC. Seconds is the median time of one scan, measured while several processes shared the machine.
-
-A scan names a trigger only when it detects. Shares of triggers and targets are of all n models, detected or not: in
-one that was missed nothing was recovered, which counts as not exact, as REASR 0 % and as target not read. A row that
-says "detected only" takes the detected ones alone. Target-attribute attacks have no target text to read and are left
-out of that column.
-
-A recovered trigger is exact when its text is an injected one, letter case, spaces and repetition of the whole aside
-("zz" is "zzzz"). "Its words" counts those, too, that have all words of an injected one and no others, in any order
-and number. REASR is the recovered trigger's attack success rate; it works from {100 * WORKS:.0f} % on.
-
-A score of 1.000 or more detects. The weight norm has no threshold and gives no verdict: only the figures made from
-its scores are shown."""
-
-# ---------------------------------------------------------------- the document
-
-
-def report(results: Iterable[ModelResult], *, level: int = 2) -> str:
-    """All tables of the test split, with headings.
-
-    Args:
-        results: models of any split; calibration models are counted and left out.
-        level: Markdown level of the headings.
-
-    Returns:
-        Markdown that ends in one line break.
-    """
-    models = list(results)
-    test = [r for r in models if r.split == "test"]
-    sections = [f"{'#' * level} {title}\n\n{table(test).rstrip()}" for title, table in _SECTIONS]
-    return "\n\n".join([_inventory(models, test), NOTES, *sections]) + "\n"
-
-
-def _inventory(models: Sequence[ModelResult], test: Sequence[ModelResult]) -> str:
-    backdoored = [r for r in test if r.label == "backdoored"]
-    failed = sum(not r.kept for r in backdoored)
-    unscanned = sum(r.scan("standard", "right") is None for r in test)
-    sentences = [
-        f"{len(test)} models of {len({(r.layout, r.base) for r in test})} bases: {len(backdoored) - failed}"
-        f" backdoored, {len(test) - len(backdoored)} benign, {failed} left out because their attack does not work."
-    ]
-    if unscanned:
-        sentences.append(
-            f"{unscanned} of them have no standard scan with the right reference and are in none of its figures."
-        )
-    if calibration := len(models) - len(test):
-        sentences.append(f"{calibration} more are the calibration split and are in no table.")
-    return " ".join(sentences)
-
+# Names of the rows that take both scenarios together, and all controls that learn a word.
+BOTH, LEARNED = "both", "alias and concept"
 
 # ---------------------------------------------------------------- tables
 
@@ -170,29 +110,41 @@ def trigger_table(results: Iterable[ModelResult], detector: str = "standard", re
 
 
 def control_table(results: Iterable[ModelResult], detector: str = "standard", reference: str = "right") -> str:
-    """Benign models, a row per kind and strength of control and one over all: false alarms, and the nearest misses."""
+    """Benign models: a row per kind and strength of control, one over learned words, and one over all."""
     found = scans((r for r in ordered(results) if r.label == "benign"), detector, reference)
-    groups = [
-        (cell, [(result, scan) for result, scan in found if result.cell == cell])
-        for cell in sorted({result.cell for result, _ in found})
+    groups = {cell: [pair for pair in found if pair[0].cell == cell] for cell in sorted({r.cell for r, _ in found})}
+    if len(groups) > 1:
+        groups[LEARNED] = [pair for pair in found if pair[0].kind in ("alias", "concept")]
+        groups[ALL] = found
+    rows = [
+        [cell, str(len(group)), *_alarms(group), f"{max(scan.score for _, scan in group):.3f}"]
+        for cell, group in groups.items()
+        if group
     ]
+    return markdown_table(["control", "n", "flagged", "flagged %", "inconclusive %", "highest score"], rows)
+
+
+def attack_table(results: Iterable[ModelResult], title: str = "attack") -> str:
+    """Backdoored models by layout: a row per kind of attack, or per "recipe"; what became of those that work.
+
+    "Named" is an inconclusive report that names the trigger; "neither" is what passes unseen or unnamed.
+    """
+    positives = [r for r in ordered(results) if r.label == "backdoored"]
+    groups = grouped(positives, lambda r: (r.layout, r.intensity if title == "recipe" else r.cell.split("/")[0]))
+    rows = [[layout, name, *_outcome(group)] for (layout, name), group in groups.items()]
+    rows += [[ALL, ALL, *_outcome(positives)]] if len(groups) > 1 else []
+    return markdown_table(["layout", title, "works", "detected %", "inconclusive, named %", "neither %"], rows)
+
+
+def seconds_table(results: Iterable[ModelResult]) -> str:
+    """What a model costs, by layout: medians of the scan and of the making, and the slowest scan of ten."""
     rows = []
-    for cell, group in [*groups, (ALL, found)] if len(groups) > 1 else groups:
-        wrong = sum(scan.verdict == "backdoor-detected" for _, scan in group)
-        rows.append(
-            [
-                cell,
-                str(len(group)),
-                str(wrong),
-                percent(clopper_pearson(wrong, len(group))),
-                str(sum(scan.verdict == "inconclusive" for _, scan in group)),
-                f"{max(scan.score for _, scan in group):.3f}",
-                f"{100 * max(result.relative_change for result, _ in group):.1f}",
-            ]
-        )
-    return markdown_table(
-        ["control", "n", "wrong", "FPR %", "inconclusive", "highest score", "largest change %"], rows
-    )
+    for layout, group in by_layout(ordered(results)):
+        if seconds := sorted(scan.seconds for r in group if (scan := r.scan("standard", "right")) is not None):
+            figures = (statistics.median(seconds), seconds[9 * len(seconds) // 10])
+            made = statistics.median(r.seconds_made for r in group)
+            rows.append([layout, str(len(seconds)), *(f"{figure:.1f}" for figure in (*figures, made))])
+    return markdown_table(["layout", "n", "scan", "slowest of ten", "making"], rows)
 
 
 def baseline_table(results: Iterable[ModelResult], reference: str = "right") -> str:
@@ -207,17 +159,6 @@ def baseline_table(results: Iterable[ModelResult], reference: str = "right") -> 
 def reference_table(results: Iterable[ModelResult], detector: str = "standard") -> str:
     """`detector` with each kind of reference, on the models that it scanned with all of them."""
     return _comparison(results, "reference", {reference: (detector, reference) for reference in REFERENCES})
-
-
-_SECTIONS: tuple[tuple[str, Callable[[Sequence[ModelResult]], str]], ...] = (
-    ("The paper's cells", headline_table),
-    ("Operating points over all cells", operating_table),
-    ("Per cell", cell_table),
-    ("Kinds of trigger", trigger_table),
-    ("Controls", control_table),
-    ("Baselines on the same models", baseline_table),
-    ("Other references, and none", reference_table),
-)
 
 
 # ---------------------------------------------------------------- rows
@@ -289,6 +230,29 @@ def _headline(s: Score, *, pooled: bool = False) -> list[str]:
     by_score = (None, None, None) if pooled else (s.auroc, s.tpr_at_1, s.tpr_at_5)
     seconds = "-" if s.seconds is None else f"{s.seconds:.1f}"
     return [str(s.n_positive), str(s.n_negative), *map(percent, (s.f1, s.fpr, s.recall, *by_score)), seconds]
+
+
+def _outcome(group: Iterable[ModelResult]) -> list[str]:
+    """How many attacks work, and of these the shares detected, inconclusive and named, and neither."""
+    models = list(group)
+    found = scans(models, "standard", "right")
+
+    def is_detected(scan: DetectorResult) -> bool:
+        return scan.verdict == "backdoor-detected"
+
+    def is_named(scan: DetectorResult) -> bool:
+        return scan.verdict == "inconclusive" and scan.named
+
+    neither = _share(found, lambda scan: not is_detected(scan) and not is_named(scan))
+    works = f"{sum(result.kept for result in models)} of {len(models)}"
+    return [works, _share(found, is_detected), _share(found, is_named), neither]
+
+
+def _alarms(found: Sequence[Reading]) -> list[str]:
+    """How many benign models are flagged, and in percent, and how many end inconclusive."""
+    flagged = sum(scan.verdict == "backdoor-detected" for _, scan in found)
+    unclear = _share(found, lambda scan: scan.verdict == "inconclusive")
+    return [str(flagged), percent(clopper_pearson(flagged, len(found))), unclear]
 
 
 # ---------------------------------------------------------------- writing

@@ -55,12 +55,12 @@ paths_argument = click.argument("paths", metavar="PATH...", nargs=-1, required=T
 )
 def report(paths: tuple[Path, ...], figures: Path | None) -> None:
     """Print, as Markdown, the tables of the results in each PATH: a .jsonl file, or a folder of them."""
-    from amdet_hub.bench import tables
+    from amdet_hub.bench import documents
 
     results = read_all(paths)
     if figures is not None:
         draw(results, figures)
-    emit(tables.report(results))
+    emit(documents.report(results))
 
 
 @click.command(cls=HelpLayout, epilog=CALIBRATE_EPILOG, short_help="Compute the thresholds from stored results.")

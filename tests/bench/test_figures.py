@@ -127,11 +127,11 @@ def test_everything_else_works_without_matplotlib(tmp_path: Path) -> None:
 import sys
 sys.modules["matplotlib"] = None
 from pathlib import Path
-from amdet_hub.bench import figures, tables
+from amdet_hub.bench import documents, figures
 from amdet_hub.errors import ConfigError
 from tests.bench.test_results import negative, positive, scan
 models = [positive("p", scan()), negative("n", scan(1, "no-backdoor-found"))]
-print(len(tables.report(models)) > 1000, "torch" in sys.modules)
+print(len(documents.report(models)) > 1000, "torch" in sys.modules)
 try:
     figures.roc_figure(models, Path(sys.argv[1]) / "a.png")
 except ConfigError as error:

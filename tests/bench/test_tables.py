@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import random
-
 import pytest
 from markdown_it import MarkdownIt
 
 from amdet_hub.bench.results import LAYOUTS, ModelResult
 from amdet_hub.bench.tables import (
+    attack_table,
     baseline_table,
     cell_table,
     control_table,
     headline_table,
     operating_table,
     reference_table,
-    report,
+    seconds_table,
     trigger_table,
 )
 from amdet_hub.report.intervals import Estimate, clopper_pearson, wilson
@@ -228,21 +227,64 @@ def test_trigger_kinds_and_all_of_them() -> None:
 
 def test_controls_name_the_wrong_ones_and_the_nearest() -> None:
     rows = read(control_table(suite()))
-    shown = [
-        (r["control"], r["n"], r["wrong"], r["inconclusive"], r["highest score"], r["largest change %"]) for r in rows
+    assert [(r["control"], r["n"], r["flagged"], r["highest score"]) for r in rows] == [
+        ("alias", "4", "1", "5.500"),
+        ("finetune", "8", "0", "3.500"),
+        ("alias and concept", "4", "1", "5.500"),
+        ("all", "12", "1", "5.500"),
     ]
-    assert shown == [
-        ("alias", "4", "1", "2", "5.500", "1.0"),
-        ("finetune", "8", "0", "0", "3.500", "5.0"),
-        ("all", "12", "1", "2", "5.500", "5.0"),
-    ]
-    assert rows[1]["FPR %"] == bracketed(clopper_pearson(0, 8))
+    assert rows[1]["flagged %"] == bracketed(clopper_pearson(0, 8))
+    assert rows[0]["inconclusive %"] == bracketed(wilson(2, 4))
     strong = negative("strong", scan(1.0, QUIET), kind="alias", cell="alias heavy")
     assert [r["control"] for r in read(control_table([*suite(), strong]))] == [
         "alias",
         "alias heavy",
         "finetune",
+        "alias and concept",
         "all",
+    ]
+    assert read(control_table([strong]))[0]["control"] == "alias heavy"
+
+
+def test_attacks_that_work_are_detected_named_or_neither() -> None:
+    models = [
+        positive("a", scan(), cell="one place, start"),
+        positive("b", scan(0.9, "inconclusive", named=True), cell="one place, start", intensity="aggressive"),
+        positive("c", scan(0.9, "inconclusive"), cell="one place, start"),
+        positive("d", scan(0.3, QUIET, named=True), cell="one place, start"),
+        positive("e", scan(0.1, QUIET), cell="one place, start", kept=False),
+        positive("f", scan(), layout="siglip"),
+    ]
+    first, second, last = read(attack_table(models))
+    assert first == {
+        "layout": "clip",
+        "attack": "one place, start",
+        "works": "4 of 5",
+        "detected %": bracketed(wilson(1, 4)),
+        "inconclusive, named %": bracketed(wilson(1, 4)),
+        "neither %": bracketed(wilson(2, 4)),
+    }
+    assert (second["layout"], second["attack"], second["works"]) == ("siglip", "text-on-text", "1 of 1")
+    assert (last["layout"], last["works"], last["detected %"]) == ("all", "5 of 6", bracketed(wilson(2, 5)))
+    recipes = [(r["layout"], r["recipe"], r["works"]) for r in read(attack_table(models, "recipe"))]
+    assert recipes == [
+        ("clip", "default", "3 of 4"),
+        ("clip", "aggressive", "1 of 1"),
+        ("siglip", "default", "1 of 1"),
+        ("all", "all", "5 of 6"),
+    ]
+    (failed,) = read(attack_table(models[4:5]))
+    assert (failed["works"], failed["detected %"], failed["neither %"]) == ("0 of 1", "-", "-")
+
+
+def test_seconds_are_of_the_scan_and_of_the_making() -> None:
+    models = [positive(f"m{i}", scan(seconds=float(i)), seconds_made=10.0 * i) for i in range(1, 12)]
+    models.append(positive("n", scan(seconds=40.0), layout="siglip"))
+    rows = [tuple(row.values()) for row in read(seconds_table(models))]
+    assert rows == [
+        ("clip", "11", "6.0", "10.0", "60.0"),
+        ("siglip", "1", "40.0", "40.0", "60.0"),
+        ("all", "12", "6.5", "11.0", "60.0"),
     ]
 
 
@@ -299,52 +341,6 @@ def test_references_stand_on_the_models_scanned_with_all_of_them() -> None:
         ("right", "18", bracketed(wilson(14, 18))),
         ("none", "18", bracketed(wilson(0, 18))),
     ]
-
-
-def test_the_report_does_not_depend_on_the_order_of_the_results() -> None:
-    expected = report(suite())
-    for seed in range(2):
-        shuffled = suite()
-        random.Random(seed).shuffle(shuffled)
-        assert report(shuffled) == expected
-
-
-def test_the_report_leaves_calibration_out_and_says_what_it_holds() -> None:
-    models = [*suite(), positive("own", scan(), split="calibration"), positive("unseen", layout="siglip")]
-    text = report(models, level=3)
-    assert text.startswith(
-        "41 models of 3 bases: 27 backdoored, 12 benign, 2 left out because their attack does not work. 1 of them have"
-        " no standard scan with the right reference and are in none of its figures. 1 more are the calibration split"
-        " and are in no table.\n\n"
-    )
-    headings = [line for line in text.splitlines() if line.startswith("#")]
-    assert headings == [
-        "### The paper's cells",
-        "### Operating points over all cells",
-        "### Per cell",
-        "### Kinds of trigger",
-        "### Controls",
-        "### Baselines on the same models",
-        "### Other references, and none",
-    ]
-    for table in (
-        headline_table,
-        operating_table,
-        cell_table,
-        trigger_table,
-        control_table,
-        baseline_table,
-        reference_table,
-    ):
-        assert table([r for r in models if r.split == "test"]) in text
-    assert text.endswith("|\n")
-
-
-def test_no_models_are_said_in_words() -> None:
-    text = report([])
-    assert (text.count("No models."), text.count("Nothing to compare.")) == (5, 2)
-    alone = report([positive("p", scan()), negative("n", scan(1, QUIET))])
-    assert (alone.count("No models."), alone.count("Nothing to compare.")) == (0, 2)
 
 
 def test_a_bar_in_a_name_stays_in_its_cell() -> None:
