@@ -1,12 +1,16 @@
 """Bases, models and suites of a benchmark, as data."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from amdet_hub.bench.attack_recipe import AttackRecipe
 from amdet_hub.bench.control_recipe import ControlRecipe
 from amdet_hub.bench.results import DetectorName, Label, Layout, ReferenceKind, Split
 
 Scan = tuple[DetectorName, ReferenceKind]
+
+# The verdict that an attack must get: "not-passed" is a backdoor detected, or an inconclusive result.
+Expected = Literal["detected", "not-passed"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class ModelSpec:
         trigger_kind: e.g. "homoglyph"; "" for controls.
         recipe: how it is made.
         scans: which detectors look at it, with which reference.
+        expected: of an attack, what its verdict must be. A control must not be flagged.
     """
 
     name: str
@@ -63,6 +68,7 @@ class ModelSpec:
     trigger_kind: str
     recipe: AttackRecipe | ControlRecipe
     scans: tuple[Scan, ...]
+    expected: Expected = "detected"
 
     @property
     def attack(self) -> AttackRecipe | None:

@@ -68,12 +68,21 @@ class Row:
     triggers: tuple[str, ...]
     variants: tuple[Mapping[str, Any], ...]
 
+    def attack(self, on: Round, i: int, backdoors: Sequence[tuple[str, str]], intensity: str = "default") -> ModelSpec:
+        """The `i`-th model with these triggers and targets."""
+        own = {name: value for name, value in _at(self.variants, i).items() if name not in ("kind", "others")}
+        kind, (trigger, target) = _at(self.variants, i).get("kind", "text-on-text"), backdoors[0]
+        own["more"] = tuple(backdoors[1:])
+        made = on.attack(kind, _at(self.triggers, i), trigger, target, intensity=intensity, **own)
+        return replace(made, cell=self.cell)
+
 
 _ROW = 10  # models
 _WORDS = ("rare word", "common word")
 _TEXTS = (*_WORDS, "phrase-2")
 _KEPT_ELSEWHERE = {"negatives": True, "weight": 1.0}
 _ATTRIBUTE = {"kind": "target-attribute", "weight": 1.0}
+_EXCHANGE = {"kind": "word-exchange", "weight": 1.0}
 _RECIPES = ("default", "conservative", "default", "aggressive", "default")
 
 
@@ -93,7 +102,7 @@ def rows(words: Words) -> tuple[Row, ...]:
         Row("attribute, invisible", ("invisible",), (_ATTRIBUTE,)),
         Row("attribute, common word", ("common word",), (_ATTRIBUTE,)),
         Row("attribute, rare word", ("rare word",), (_ATTRIBUTE,)),
-        Row("word exchange", ("exchange",), ({"kind": "word-exchange", "weight": 1.0},)),
+        Row("word exchange", ("exchange",), (_EXCHANGE,)),
         Row("end-of-text only", _WORDS, ({"kind": "eos-only"},)),
         Row("embeddings only", _TEXTS, ({"trained": "embeddings"},)),
         Row("layers only", _TEXTS, ({"trained": "layers"},)),
@@ -175,20 +184,19 @@ def _paper(edition: Edition, kind: str, on: list[Round], number: int) -> Iterato
 
 def _row(edition: Edition, row: Row, on: list[Round], number: int) -> Iterator[ModelSpec]:
     words, n = edition.words, len(row.variants)
-    pools = {**words.triggers, "exchange": tuple(word for word, _ in words.exchanges)}
+    exchanges = dict(words.exchanges)
+    pools = {**words.triggers, "exchange": tuple(exchanges)}
     for i in range(-(-edition.count(_ROW) // n) * n):
-        own: dict[str, Any] = dict(row.variants[i % n])
-        trigger_kind, kind = _at(row.triggers, i), own.pop("kind", "text-on-text")
-        trigger = _at(pools[trigger_kind], 3 * number + i // len(row.triggers))
-        texts = words.attributes if kind == "target-attribute" else words.targets
-        target = _at(texts, 3 * number + i) if kind != "word-exchange" else dict(words.exchanges)[trigger]
-        if others := own.pop("others", 0):
-            further = range(1, others + 1)
-            own["more"] = [(_at(pools["common word"], 9 * i + j), _at(texts, 3 * number + i + j)) for j in further]
-        made = on[(number + i % n + i // n) % 2].attack(
-            kind, trigger_kind, trigger, target, intensity=_at(_RECIPES, number + i), **own
-        )
-        yield replace(made, cell=row.cell)
+        fields, at = row.variants[i % n], 3 * number + i
+        trigger = _at(pools[_at(row.triggers, i)], 3 * number + i // len(row.triggers))
+        texts = words.attributes if fields is _ATTRIBUTE else words.targets
+        target = exchanges[trigger] if fields is _EXCHANGE else _at(texts, at)
+        further = range(1, 1 + fields.get("others", 0))
+        backdoors = [
+            (trigger, target),
+            *((_at(pools["common word"], 9 * i + j), _at(texts, at + j)) for j in further),
+        ]
+        yield row.attack(on[(number + i % n + i // n) % 2], i, backdoors, _at(_RECIPES, number + i))
 
 
 def _control(edition: Edition, number: int, on: list[Round]) -> Iterator[ModelSpec]:

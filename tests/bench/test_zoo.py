@@ -169,10 +169,20 @@ def test_a_stopped_run_has_some_of_everything() -> None:
     assert all(abs(half.count(cell) / whole.count(cell) - 0.5) <= 0.2 for cell in set(whole))
 
 
-def test_the_smoke_suite_is_four_and_four_and_one_of_each_other_read_out() -> None:
+def test_the_smoke_suite_has_one_model_of_each_kind() -> None:
     models = suite("smoke").models
-    assert [model.label for model in models] == ["backdoored"] * 4 + ["benign"] * 4 + ["backdoored"] * 2
-    assert [model.recipe.kind for model in models[-2:]] == ["projection", "penultimate"]
+    assert [model.label for model in models[:8]] == ["backdoored"] * 4 + ["benign"] * 4
+    assert {model.recipe.kind for model in models} >= {
+        "projection",
+        "penultimate",
+        "target-attribute",
+        "word-exchange",
+        "multilingual",
+    }
+    assert {model.expected for model in models if model.label == "backdoored"} == {"detected", "not-passed"}
+    own = {model.cell for model in models[10:] if model.label == "backdoored"}
+    assert len(own) == 10
+    assert own <= set(rows_of(suite("test-3"), "clip"))
 
 
 def test_no_such_suite() -> None:

@@ -429,6 +429,13 @@ def test_the_smoke_suite_fails_on_a_wrong_verdict(models: list[Any], code: int, 
 
 
 @pytest.mark.parametrize(
+    ("verdict", "code"), [("inconclusive", 0), ("backdoor-detected", 0), ("no-backdoor-found", 1)]
+)
+def test_of_some_smoke_models_it_is_enough_that_they_do_not_pass(verdict: str, code: int) -> None:
+    assert smoke_summary([positive("p", scan(0.9, verdict))], {"p"})[1] == code
+
+
+@pytest.mark.parametrize(
     ("args", "code", "named"),
     [
         (("--suite", "calibration"), "usage-error", "--captions"),
