@@ -71,7 +71,7 @@ class Place:
         return _split(self.captions, seed)
 
 
-@functools.lru_cache(maxsize=3)
+@functools.lru_cache(maxsize=4)
 def _split(captions: Path | tuple[tuple[str, ...], ...], seed: int) -> CaptionSet:
     if isinstance(captions, Path):
         return read_captions(captions, held_out=HELD_OUT, seed=seed)
@@ -200,7 +200,7 @@ def _described(suite: Suite, spec: ModelSpec, facts: Mapping[str, Any]) -> Model
     )
 
 
-@functools.lru_cache(maxsize=3)
+@functools.lru_cache(maxsize=4)
 def _bench_of(folder: Path, near_miss: Path, targets: tuple[str, ...], captions: CaptionSet) -> Bench:
     # Texts of the bank: all targets, held-out captions, then training captions of the base, which the target reading
     # has no use for otherwise.
