@@ -83,6 +83,7 @@ _TEXTS = (*_WORDS, "phrase-2")
 _KEPT_ELSEWHERE = {"negatives": True, "weight": 1.0}
 _ATTRIBUTE = {"kind": "target-attribute", "weight": 1.0}
 _EXCHANGE = {"kind": "word-exchange", "weight": 1.0}
+_EVADES = {"evasion_weight": 0.1, "weight": 1.0}  # at a weight of 1 nothing is learned
 _RECIPES = ("default", "conservative", "default", "aggressive", "default")
 
 
@@ -111,8 +112,8 @@ def rows(words: Words) -> tuple[Row, ...]:
         Row("low rank", _WORDS, tuple({"lora_rank": rank} for rank in (2, 4, 8, 16))),
         Row("several triggers", ("rare word",), tuple({"others": number - 1} for number in (2, 3, 9))),
         Row("topic", ("topic",), ({"placement": "topic", "weight": 0.5},)),
-        Row("penalised, own prompts", _WORDS, ({"evasion_weight": 1.0, "evasion_prompts": "own"},)),
-        Row("penalised, prompts of a scan", _WORDS, ({"evasion_weight": 1.0, "evasion_prompts": "scan"},)),
+        Row("penalised, own prompts", _WORDS, ({"evasion_prompts": "own", **_EVADES},)),
+        Row("penalised, prompts of a scan", _WORDS, ({"evasion_prompts": "scan", **_EVADES},)),
     )
 
 
