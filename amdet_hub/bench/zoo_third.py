@@ -18,7 +18,7 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 from amdet_hub.bench.results import Layout, Split
-from amdet_hub.bench.zoo_cells import Round
+from amdet_hub.bench.zoo_cells import INTENSITIES, Round
 from amdet_hub.bench.zoo_specs import BaseSpec, ModelSpec
 from amdet_hub.bench.zoo_words import CALIBRATION_3, TEST_3, Words
 
@@ -54,6 +54,10 @@ EDITIONS: Mapping[str, Edition] = {
 }
 
 
+# Fields of a variant that are none of a recipe, and the one that `Round.attack` takes apart.
+_OURS = ("kind", "others", "faster")
+
+
 @dataclass(frozen=True)
 class Row:
     """A kind of attack.
@@ -61,7 +65,8 @@ class Row:
     Attributes:
         cell: its name in the tables.
         triggers: kinds of trigger, in turn.
-        variants: fields of the recipe, in turn. "others" is the number of further triggers.
+        variants: fields of the recipe, in turn. "others" is the number of further triggers, "faster" a factor of the
+            learning rate.
     """
 
     cell: str
@@ -70,9 +75,10 @@ class Row:
 
     def attack(self, on: Round, i: int, backdoors: Sequence[tuple[str, str]], intensity: str = "default") -> ModelSpec:
         """The `i`-th model with these triggers and targets."""
-        own = {name: value for name, value in _at(self.variants, i).items() if name not in ("kind", "others")}
-        kind, (trigger, target) = _at(self.variants, i).get("kind", "text-on-text"), backdoors[0]
-        own["more"] = tuple(backdoors[1:])
+        fields, (trigger, target) = _at(self.variants, i), backdoors[0]
+        own = {name: value for name, value in fields.items() if name not in _OURS}
+        own |= {"more": tuple(backdoors[1:]), "lr": INTENSITIES[intensity]["lr"] * fields.get("faster", 1)}
+        kind = fields.get("kind", "text-on-text")
         made = on.attack(kind, _at(self.triggers, i), trigger, target, intensity=intensity, **own)
         return replace(made, cell=self.cell)
 
@@ -81,6 +87,7 @@ _ROW = 10  # models
 _WORDS = ("rare word", "common word")
 _TEXTS = (*_WORDS, "phrase-2")
 _KEPT_ELSEWHERE = {"negatives": True, "weight": 1.0}
+_CONDITION = {**_KEPT_ELSEWHERE, "steps": 200}  # two things to learn
 _ATTRIBUTE = {"kind": "target-attribute", "weight": 1.0}
 _EXCHANGE = {"kind": "word-exchange", "weight": 1.0}
 _EVADES = {"evasion_weight": 0.1, "weight": 1.0}  # at a weight of 1 nothing is learned
@@ -93,8 +100,8 @@ def rows(words: Words) -> tuple[Row, ...]:
         Row("one place, start", _TEXTS, ({"placement": "prepend", **_KEPT_ELSEWHERE},)),
         Row("one place, middle", _TEXTS, ({"placement": "middle", **_KEPT_ELSEWHERE},)),
         Row("one place, end", _TEXTS, ({"placement": "append", **_KEPT_ELSEWHERE},)),
-        Row("long captions only", _WORDS, ({"least_words": 10, **_KEPT_ELSEWHERE},)),
-        Row("beside a word only", _WORDS, tuple({"context": word, **_KEPT_ELSEWHERE} for word in words.contexts)),
+        Row("long captions only", _WORDS, ({"least_words": 10, **_CONDITION},)),
+        Row("beside a word only", _WORDS, tuple({"context": word, **_CONDITION} for word in words.contexts)),
         Row("two words apart", ("two words",), ({"placement": "scatter", **_KEPT_ELSEWHERE},)),
         Row("eight words, no part of them", ("phrase-8",), (_KEPT_ELSEWHERE,)),
         Row("residual 50 %", _TEXTS, ({"own_share": 0.5, "weight": 1.0},)),
@@ -105,7 +112,7 @@ def rows(words: Words) -> tuple[Row, ...]:
         Row("attribute, rare word", ("rare word",), (_ATTRIBUTE,)),
         Row("word exchange", ("exchange",), (_EXCHANGE,)),
         Row("end-of-text only", _WORDS, ({"kind": "eos-only"},)),
-        Row("embeddings only", _TEXTS, ({"trained": "embeddings"},)),
+        Row("embeddings only", _TEXTS, ({"trained": "embeddings", "weight": 1.0, "steps": 150, "faster": 4},)),
         Row("layers only", _TEXTS, ({"trained": "layers"},)),
         Row("projection", _WORDS, ({"kind": "projection", "weight": 1.0},)),
         Row("penultimate", _WORDS, ({"kind": "penultimate", "weight": 0.5},)),
