@@ -161,6 +161,7 @@ class DetectionContext:
         read_outs: the read-outs looked at beside the pooled feature, and the thresholds of each.
         token_ids: `(V',)` ids to sweep, specials excluded (`search.sweep.sweepable_ids`).
         lexicon: which ids some text gives, as words and as characters.
+        characters: look-alike and invisible characters, whose meaning is compared: their ids, in the forms they take.
         extra_candidates: groups of further candidates, `(S, N)` ids each; the best of each group are confirmed.
         place: where sweep and null distribution insert, and where alone success counts. None: they insert at the end,
             and success is the mean over all places.
@@ -174,6 +175,7 @@ class DetectionContext:
     thresholds: Thresholds
     token_ids: Tensor
     lexicon: Lexicon = field(default_factory=Lexicon)
+    characters: Sequence[Candidate] = ()
     extra_candidates: Sequence[Tensor] = ()
     read_outs: Mapping[ReadOut, Thresholds] = field(default_factory=dict)
     place: Place | None = None

@@ -14,6 +14,7 @@ from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.search.candidate_search import CandidateSearch, NamedTrigger
 from amdet_hub.detect.search.held_out import Confirmation
+from amdet_hub.detect.search.meaning import MeaningShift, changed_meanings
 from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary
 from amdet_hub.detect.weights import outstanding_rows
 from amdet_hub.records import ReadOut
@@ -36,6 +37,7 @@ class Detection:
         outstanding: tokens whose embedding rows changed more than all others (`detect.weights.outstanding_rows`); none
             without a reference.
         names: texts and characters for the candidates that pass; for the trigger's name alone.
+        meanings: tokens and characters whose meaning changed most; none without a reference.
         inversion: suspect searched, reference held against it.
         swapped: the same with the roles swapped: the inversion's null.
         landscape: loss surface around the best inverted vector.
@@ -50,6 +52,7 @@ class Detection:
     with_reference: bool
     outstanding: tuple[int, ...] = ()
     names: NamedTrigger = field(default_factory=NamedTrigger)
+    meanings: tuple[MeaningShift, ...] = ()
     inversion: Inversion | None = None
     swapped: Inversion | None = None
     landscape: Landscape | None = None
@@ -91,6 +94,8 @@ class StandardDetector:
             if exact.reference is not None
             else ()
         )
+        screening = search.split(config.sweep.screen_prompts)[0]
+        meanings = changed_meanings(towers.fast, screening, sweeps["pooled"].moved, context)
         detection = _search(towers, prompts, sweeps["pooled"], outstanding, context)
         others: list[Detection] = []
         for read_out in context.read_outs:
@@ -101,7 +106,7 @@ class StandardDetector:
                 sweeps["start"] = sweep_vocabulary(towers.fast, search, own)["pooled"]
             found = _search(towers.reading(read_out), prompts, sweeps[read_out], outstanding, own)
             others.append(replace(found, read_out=read_out))
-        detection = replace(detection, others=tuple(others))
+        detection = replace(detection, meanings=meanings, others=tuple(others))
         decided = detection.deciding(context)
         if exact.reference is None or config.inversion.restarts == 0:
             return detection
@@ -117,7 +122,8 @@ def _search(
 ) -> Detection:
     candidates = CandidateSearch(towers, prompts, context)
     ranked = candidates.rank(candidates.confirm(candidates.propose(sweep, outstanding)))
-    return Detection(sweep, ranked, towers.exact.reference is not None, outstanding, candidates.name(ranked))
+    names = candidates.name(ranked)
+    return Detection(sweep, ranked, towers.exact.reference is not None, outstanding, names)
 
 
 def is_conclusive(confirmations: Sequence[Confirmation], thresholds: Thresholds) -> bool:

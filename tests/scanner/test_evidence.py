@@ -29,7 +29,7 @@ def outcome(
     """Confirmations of (ids, success, collapse, standing), best first; a sweep of four finalists."""
     score = torch.tensor([40.0, 35.0, 32.0, 1.0, 0.0, 0.5])
     ids, copies = torch.arange(1, 7), torch.ones(6, dtype=torch.int64)
-    sweep = Sweep(ids, 4, 6, score, torch.zeros(6), score, copies)
+    sweep = Sweep(ids, 4, 6, score, torch.zeros(6), score, copies, ids)
     made, texts, whole = (
         tuple(Confirmation(t, (s, s, s), (0.0, 0.0, 0.0), c, 16, z) for t, s, c, z in some)
         for some in (found, spelled, characters)

@@ -22,7 +22,7 @@ from amdet_hub.detect.splice import SplicedPrompts, rows_for
 
 _MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation in units of its median absolute deviation
 _FLOOR = 1e-12  # keeps the logarithm of a variance finite when features coincide exactly
-_ROWS = 8192  # positions per forward pass
+ROWS_PER_PASS = 8192  # positions per forward pass
 _GROUP = 1024  # sequences between two reports of progress
 
 
@@ -113,7 +113,7 @@ class SequenceNull:
         self._suspect = SplicedPrompts(towers.suspect, prompts, context.inserts_at)
         clean = towers.reference
         self._reference = SplicedPrompts(clean, prompts, context.inserts_at) if clean is not None else None
-        self._rows, self._config = rows_for(towers.suspect, _ROWS), context.config
+        self._rows, self._config = rows_for(towers.suspect, ROWS_PER_PASS), context.config
         self._ids: list[int] = context.token_ids.tolist()
         self._nulls: dict[tuple[int, ...], Tensor] = {}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class Sweep:
         divergence_z: `(M,)` robust z of log(mean squared feature difference), zeros when there is no reference.
         score: `(M,)` the smaller of the two (collapse alone without a reference), the largest over the copy counts.
         copies: `(M,)` int64, the copy count that gave the score.
+        moved: the tokens that diverge most in the first pass, `SweepConfig.n_moved` of the pooled feature.
     """
 
     token_ids: Tensor
@@ -50,6 +51,7 @@ class Sweep:
     divergence_z: Tensor
     score: Tensor
     copies: Tensor
+    moved: Tensor
 
     def top(self, n: int) -> Tensor:
         """Indices of the `n` best finalists, best first."""
@@ -98,16 +100,19 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
     (screening,) = prompts.split(config.screen_prompts)
     if context.place == "start":
         return passes.rank(screening, [passes.alone(prompts)], null)
-    promising = [ids] * len(passes.read_outs)
+    promising, n = [ids] * len(passes.read_outs), len(null)
+    first = None
     if passes.n_promising < len(ids):
         first = passes.run("preview", prompts.split(config.preview_prompts)[0], ids, config.copies[0], rounded=True)
         promising = passes.best([ids] * len(first), list(first), list(first), passes.n_promising)
     second = passes.run_each("screen", screening, promising, null, config.copies[0])
-    n = len(null)
+    divergence = first[0, 1] if first is not None else second[0][1, :-n]
+    moved = ids[divergence.topk(min(config.n_moved, len(ids))).indices]
     finalists = passes.best(
         promising, [one[:, :-n] for one in second], [one[:, -n:] for one in second], config.n_finalists
     )
-    return passes.rank(prompts, finalists, null)
+    found = passes.rank(prompts, finalists, null)
+    return found | {"pooled": replace(found["pooled"], moved=moved)}
 
 
 class _Passes:
@@ -263,5 +268,6 @@ class _Passes:
                 divergence_z=divergence_z,
                 score=top,
                 copies=torch.tensor(copies)[best[0]],
+                moved=some[:0],
             )
         return found

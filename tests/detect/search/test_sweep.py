@@ -205,7 +205,8 @@ def test_too_few_prompts() -> None:
 
 def test_candidates_are_singles_repetitions_and_pairs() -> None:
     scores = torch.tensor([3.0, 2.0, 1.0, 0.0])
-    found = Sweep(torch.tensor([7, 8, 9, 5]), 3, 50, scores, scores, scores, torch.ones(4, dtype=torch.int64))
+    ones = torch.ones(4, dtype=torch.int64)
+    found = Sweep(torch.tensor([7, 8, 9, 5]), 3, 50, scores, scores, scores, ones, ones)
     assert candidate_triggers(found, 2, (1, 3), 2) == [
         (7,),
         (7,) * 3,

@@ -1,0 +1,139 @@
+"""What a fine-tune taught: tokens and characters that say something else in the suspect than in the reference.
+
+A word that was exchanged, a letter that adds an attribute and a target that keeps most of the prompt collapse little
+or nothing. But what the token *says* changes: the feature that it adds to a prompt lies nearer to what another token
+adds in the reference than to what it adds there itself.
+
+    e(c) = mean over prompts of feature(prompt + c) - feature(prompt), less its mean over random tokens
+    strength(c) = |e_s(c)| (max over tokens b of cos(e_s(c), e_r(b)) - cos(e_s(c), e_r(c))) / median over b of |e_r(b)|
+
+with `s` the suspect, `r` the reference. Drift turns what a weak token says by much and what a strong one says by
+little; neither is strong. The score of a token is its strength over that which one of twenty of the tokens that diverge
+most exceeds: few tokens were taught, and drift moves many. A character shares its bytes with others, so that many move
+together; its score is a robust z among all characters.
+
+Source: this project's (BENCHMARKS.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from amdet_hub.detect.context import Candidate, DetectionContext, TowerPair
+from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.detect.search.null_distribution import ROWS_PER_PASS, robust_z
+from amdet_hub.detect.splice import SplicedPrompts, clean_features, rows_for
+
+_FLOOR = 0.05  # least scale of a character's z, in shares of what a token says
+_USUAL, _LEAST = 0.95, 0.1  # quantile of the tokens' strengths that is the unit of their score, and its least value
+_NAMED = 3  # nearest tokens that put a meaning into words
+_LISTED = 64  # strongest of each kind that are kept
+
+
+@dataclass(frozen=True)
+class MeaningShift:
+    """A token, or a character, and how far its meaning moved.
+
+    Attributes:
+        token_ids: the token alone, or the character's pieces.
+        score: of a token, its strength over that of the strongest twentieth; of a character, its robust z.
+        strength: in shares of what a token of the vocabulary says, the median one.
+        is_character: whether it was tried as a character.
+        said: tokens that said the most alike in the reference, nearest first.
+        says: tokens of the reference that say what it says in the suspect, nearest first.
+    """
+
+    token_ids: Candidate
+    score: float
+    strength: float
+    is_character: bool
+    said: tuple[int, ...]
+    says: tuple[int, ...]
+
+
+def changed_meanings(
+    towers: TowerPair, prompts: PromptSet, moved: Tensor, context: DetectionContext
+) -> tuple[MeaningShift, ...]:
+    """The tokens and characters whose meaning changed most, each kind strongest first; none without a reference.
+
+    Args:
+        towers: suspect and reference.
+        prompts: those of the sweep's second pass.
+        moved: `(M,)` tokens of the sweep that diverge most.
+        context: all tokens, the characters, sizes of the null and of the bank, and the seed.
+    """
+    if towers.reference is None:
+        return ()
+    (shifts,) = context.share("meaning", [0], lambda _: _Meanings(towers, prompts, context).of(moved))
+    return shifts
+
+
+class _Meanings:
+    @torch.inference_mode()
+    def __init__(self, towers: TowerPair, prompts: PromptSet, context: DetectionContext) -> None:
+        assert towers.reference is not None
+        config, ids = context.config.sweep, context.token_ids
+        self._context = context
+        self._suspect, self._reference = _Sayings(towers.suspect, prompts), _Sayings(towers.reference, prompts)
+        order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(context.config.seed))
+        self._bank = ids[order[: max(_NAMED, min(config.n_bank, len(ids) // 4))]]
+        self._null = self._bank[: config.n_null]
+        said = self._reference.of(self._bank[:, None])  # (N, D)
+        self._common, self._typical = said.mean(0), (said - said.mean(0)).norm(dim=1).median()
+        self._directions = F.normalize(said - self._common, dim=1)
+        self._common_now = self._suspect.of(self._null[:, None]).mean(0)
+
+    @torch.inference_mode()
+    def of(self, moved: Tensor) -> tuple[MeaningShift, ...]:
+        tokens, characters = [(token,) for token in moved.tolist()], self._context.characters
+        found = self._strongest(tokens, is_character=False)
+        return (*found, *(self._strongest(characters, is_character=True) if characters else ()))
+
+    def _strongest(self, candidates: Sequence[Candidate], *, is_character: bool) -> list[MeaningShift]:
+        strengths, words = torch.zeros(len(candidates)), torch.zeros(len(candidates), 2, _NAMED, dtype=torch.int64)
+        for length in sorted({len(one) for one in candidates}):
+            rows = [row for row, one in enumerate(candidates) if len(one) == length]
+            strengths[rows], words[rows] = self._measure(torch.tensor([candidates[row] for row in rows]))
+        score = (
+            robust_z(strengths, strengths, _FLOOR)
+            if is_character
+            else strengths / strengths.quantile(_USUAL).clamp(min=_LEAST)
+        )
+        order = score.topk(min(_LISTED, len(score))).indices.tolist()
+        return [
+            MeaningShift(candidates[row], float(score[row]), float(strengths[row]), is_character, said, says)
+            for row in order
+            for said, says in [map(tuple, words[row].tolist())]
+        ]
+
+    def _measure(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """`candidates (C, N)` -> strengths `(C,)`, and the nearest tokens before and now, `(C, 2, 3)` ids."""
+        now = self._suspect.of(candidates) - self._common_now  # (C, D)
+        before = self._reference.of(candidates) - self._common
+        likeness = F.normalize(now, dim=1) @ self._directions.T  # (C, N)
+        alike = F.normalize(before, dim=1) @ self._directions.T
+        itself = (
+            (candidates == self._bank) if candidates.shape[1] == 1 else torch.zeros_like(likeness, dtype=torch.bool)
+        )
+        others = likeness.masked_fill(itself.to(likeness.device), -1.0)
+        gap = others.amax(1) - F.cosine_similarity(now, before)
+        nearest = torch.stack([one.topk(_NAMED, dim=1).indices for one in (alike, others)], dim=1)  # (C, 2, 3)
+        return (now.norm(dim=1) * gap / self._typical).cpu(), self._bank[nearest.cpu()]
+
+
+class _Sayings:
+    """What candidates add to the feature of prompts that they stand behind."""
+
+    def __init__(self, encoder: TextEncoder, prompts: PromptSet) -> None:
+        self._spliced, self._clean = SplicedPrompts(encoder, prompts, "end"), clean_features(encoder, prompts)
+        self._rows = rows_for(encoder, ROWS_PER_PASS)
+
+    def of(self, candidates: Tensor) -> Tensor:
+        """`candidates (C, N)` -> `(C, D)` float32, the mean over the prompts."""
+        size = max(1, self._rows // self._spliced.rows_per_candidate(candidates.shape[1]))
+        parts = [self._spliced.features(part) - self._clean[:, None] for part in torch.split(candidates, size)]
+        return torch.cat([part.mean(0) for part in parts])
