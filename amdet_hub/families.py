@@ -127,15 +127,11 @@ CALIBRATIONS: tuple[Calibration, ...] = (
 PROJECTED = Thresholds(sweep_score=2.5, trigger_success=0.9, trigger_collapse=0.35)
 
 
-# Thresholds of a trigger at the start of a prompt, CLIP with a reference. What a learned word removes there decides;
-# drift hardly stands out.
+# Thresholds of a trigger that works at one place of a prompt, CLIP with a reference. The collapse is that beyond what
+# a strong word removes there.
 #
-# Source: on the demonstration's base and one with CLIP's vocabulary, eight attacks at the start, trained with
-# negatives at the other places: z 4.8 to 9.1, success 1.0, collapse 0.9 to 4.4. Six concept words learned in hard runs
-# (five of them beyond the pooled feature's thresholds, too): z 6.1 to 10, success 1.0, collapse 0.52 to 1.07. Aliases:
-# z at most 6.7, success 0.8, collapse 0.28. Very heavy drift: z 2.5, success 1.0, collapse 0.72. The margins are thin:
-# 1.07 lies below, an attack with a phrase of 0.88 is missed, the next has 1.39.
-STARTING = Thresholds(sweep_score=4.0, trigger_success=0.9, trigger_collapse=1.2)
+# Source: see `bench/results/calibration-3.md`.
+ONE_PLACE = Thresholds(sweep_score=4.0, trigger_success=0.95, trigger_collapse=0.5)
 
 
 def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut, Thresholds]:
@@ -150,7 +146,7 @@ def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut
     found: dict[ReadOut, Thresholds] = {"projected": PROJECTED} if with_reference else {}
     if family == "clip":
         found["penultimate"] = calibration(family, with_reference=with_reference).thresholds
-        found |= {"start": STARTING} if with_reference else {}
+        found |= dict.fromkeys(("start", "middle", "end"), ONE_PLACE) if with_reference else {}
     return found
 
 

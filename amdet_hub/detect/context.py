@@ -17,7 +17,7 @@ from amdet_hub.config import ScanConfig
 from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import ReadableTextEncoder, TextEncoder
-from amdet_hub.detect.splice import Place
+from amdet_hub.detect.splice import PLACES, Place
 from amdet_hub.records import SILENT, Monitor, ReadOut
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class TowerPair:
         reference's: what the tower itself does shows in the pooled feature.
         """
         suspect, reference = self.suspect, self.reference
-        if read_out in ("pooled", "start"):
+        if read_out == "pooled" or read_out in PLACES:
             return self
         assert isinstance(suspect, ReadableTextEncoder)
         if read_out == "projected":
@@ -193,14 +193,15 @@ class DetectionContext:
         few = replace(
             sweep, n_candidates=-(-sweep.n_candidates // 4), n_paired=-(-sweep.n_paired // 2), n_accretions=1
         )
-        if read_out == "start":
+        place: Place | None = next((one for one in PLACES if one == read_out), None)
+        if place == "start":
             few = replace(few, copies=(1,), preview_share=few.preview_share / 8)
         return replace(
             self,
             config=replace(self.config, sweep=few),
             thresholds=self.thresholds_in(read_out),
             read_outs={},
-            place="start" if read_out == "start" else None,
+            place=place,
         )
 
     def searched(self, prompts: PromptSet) -> PromptSet:

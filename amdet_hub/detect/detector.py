@@ -13,9 +13,9 @@ from amdet_hub.detect.inversion.invert import Inversion, PairedInversion
 from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.search.candidate_search import CandidateSearch, NamedTrigger
-from amdet_hub.detect.search.held_out import Confirmation
+from amdet_hub.detect.search.held_out import Confirmation, StrongWords
 from amdet_hub.detect.search.meaning import MeaningShift, changed_meanings
-from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary
+from amdet_hub.detect.search.sweep import Sweep, random_tokens, sweep_vocabulary
 from amdet_hub.detect.weights import outstanding_rows
 from amdet_hub.records import ReadOut
 
@@ -96,15 +96,22 @@ class StandardDetector:
         )
         screening = search.split(config.sweep.screen_prompts)[0]
         meanings = changed_meanings(towers.fast, screening, sweeps["pooled"].moved, context)
-        detection = _search(towers, prompts, sweeps["pooled"], outstanding, context)
+        words = StrongWords(exact, heldout, random_tokens(context)) if "start" in context.read_outs else None
+        detection = _search(towers, prompts, sweeps["pooled"], outstanding, context, words)
         others: list[Detection] = []
         for read_out in context.read_outs:
             if any(one.passes(context.thresholds_in(one.read_out)) for one in (detection, *others)):
                 break
             own = context.reading(read_out)
+            if read_out in ("middle", "end"):
+                before = [c for one in (detection, *others) for c in one.confirmations if c.excesses]
+                if here := CandidateSearch(towers, prompts, own, words).at_place(before):
+                    others.append(replace(detection, confirmations=here, read_out=read_out))
+                continue
             if read_out == "start":
                 sweeps["start"] = sweep_vocabulary(towers.fast, search, own)["pooled"]
-            found = _search(towers.reading(read_out), prompts, sweeps[read_out], outstanding, own)
+            own_words = words if read_out == "start" else None
+            found = _search(towers.reading(read_out), prompts, sweeps[read_out], outstanding, own, own_words)
             others.append(replace(found, read_out=read_out))
         detection = replace(detection, meanings=meanings, others=tuple(others))
         decided = detection.deciding(context)
@@ -118,9 +125,14 @@ class StandardDetector:
 
 
 def _search(
-    towers: Towers, prompts: PromptSet, sweep: Sweep, outstanding: tuple[int, ...], context: DetectionContext
+    towers: Towers,
+    prompts: PromptSet,
+    sweep: Sweep,
+    outstanding: tuple[int, ...],
+    context: DetectionContext,
+    words: StrongWords | None,
 ) -> Detection:
-    candidates = CandidateSearch(towers, prompts, context)
+    candidates = CandidateSearch(towers, prompts, context, words)
     ranked = candidates.rank(candidates.confirm(candidates.propose(sweep, outstanding)))
     names = candidates.name(ranked)
     return Detection(sweep, ranked, towers.exact.reference is not None, outstanding, names)

@@ -92,10 +92,11 @@ class PromptSet:
         """The same prompts, cut to their words `first` to `last`."""
         return PromptSet(self.tokens[:, first:last], self.special, self.source)
 
-    def behind(self, ids: Sequence[int]) -> PromptSet:
-        """The same prompts with `ids` before their first word."""
-        front = torch.tensor(ids, dtype=torch.int64).expand(len(self), -1)
-        return PromptSet(torch.cat([front, self.tokens], dim=1), self.special, self.source)
+    def holding(self, ids: Sequence[int], at: int) -> PromptSet:
+        """The same prompts with `ids` before their word `at`, 0 for the first."""
+        inside = torch.tensor(ids, dtype=torch.int64).expand(len(self), -1)
+        words = [self.tokens[:, :at], inside, self.tokens[:, at:]]
+        return PromptSet(torch.cat(words, dim=1), self.special, self.source)
 
     def framed(self, inserted: Tensor | None = None, at: int | None = None, *, length: int | None = None) -> Tensor:
         """Whole id sequences.

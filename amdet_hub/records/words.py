@@ -12,13 +12,15 @@ ReferenceTrust = Literal["trusted", "user", "declared", "none"]
 VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive", "nothing-to-scan"]
 Confidence = Literal["normal", "reduced"]
 # What consumers read of a text tower: the last layer's feature at the pooled position, the same projected and of unit
-# length, and the state before the last layer. "start" is the pooled feature, with the trigger there alone.
-ReadOut = Literal["pooled", "projected", "penultimate", "start"]
+# length, and the state before the last layer. A place is the pooled feature with the trigger there alone.
+ReadOut = Literal["pooled", "projected", "penultimate", "start", "middle", "end"]
 READ_OUT_WORDS: Mapping[ReadOut, str] = {
     "pooled": "the pooled feature",
     "projected": "the projected feature",
     "penultimate": "the layer before the last (SDXL, clip skip 2)",
     "start": "the start of a prompt only",
+    "middle": "the middle of a prompt only",
+    "end": "the end of a prompt only",
 }
 KeyLayout = Literal["transformers", "openclip", "longclip"]
 AdapterNaming = Literal["kohya", "diffusers", "peft"]

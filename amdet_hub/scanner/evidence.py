@@ -199,7 +199,7 @@ def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, w
         Evidence(
             kinds.COLLAPSE,
             best.relative_collapse,
-            "log variance ratio / sqrt(tokens)",
+            "log variance ratio beyond a strong word's" if best.place else "log variance ratio / sqrt(tokens)",
             best.n_prompts,
             f"it removes {removed:.0%} of what distinguishes held-out prompts, with {n_tokens}"
             f" token{'s' if n_tokens != 1 else ''}",

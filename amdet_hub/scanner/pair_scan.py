@@ -13,6 +13,7 @@ from amdet_hub.detect.detector import Detection, StandardDetector
 from amdet_hub.detect.paper import PaperDetector
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
 from amdet_hub.detect.search.sweep import sweepable_ids
+from amdet_hub.detect.splice import place_index
 from amdet_hub.detect.weights import LONGEST_ASSEMBLY, lineage, weight_difference
 from amdet_hub.encoders.digest import same_projection, same_tower
 from amdet_hub.encoders.load import LoadedTower, renumbered
@@ -180,8 +181,8 @@ class PairScan:
         start, middle, end = best.success_rates
         with timed(self._timings, "target"):
             spoken = clearest_trigger(found, thresholds).token_ids
-            if found.read_out == "start":
-                prompts, spoken = prompts.behind(spoken), ()
+            if best.place:
+                prompts, spoken = prompts.holding(spoken, place_index(prompts, best.place)), ()
             suspect, reader, seed = towers.suspect, towers.reference or towers.suspect, self._config.seed
             nearest = (
                 read_target(spoken, prompts, suspect, reader, tokenizer, seed=seed) if tokenizer is not None else ()

@@ -8,7 +8,7 @@ from amdet_hub.detect.context import Candidate, DetectionContext, Towers
 from amdet_hub.detect.naming.reconstruct import reconstruct_trigger
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.search.beam_search import BeamSearch
-from amdet_hub.detect.search.held_out import Confirmation, Confirmer, peer_baseline
+from amdet_hub.detect.search.held_out import Confirmation, Confirmer, StrongWords, peer_baseline
 from amdet_hub.detect.search.null_distribution import SequenceNull, pattern_of
 from amdet_hub.detect.search.sweep import Sweep
 
@@ -54,9 +54,12 @@ class CandidateSearch:
         towers: suspect and reference; the fast ones rank, the exact ones give the numbers that are judged.
         prompts: those of the sweep, then those it never saw.
         context: settings, thresholds, workers and monitor.
+        words: what a candidate at one place must exceed; None where places are not told apart.
     """
 
-    def __init__(self, towers: Towers, prompts: PromptSet, context: DetectionContext) -> None:
+    def __init__(
+        self, towers: Towers, prompts: PromptSet, context: DetectionContext, words: StrongWords | None = None
+    ) -> None:
         self._towers, self._prompts, self._context = towers, prompts, context
         self._sweep, self._thresholds = context.config.sweep, context.thresholds
         search, heldout = prompts.split(self._sweep.n_prompts, self._sweep.n_heldout_prompts)
@@ -67,9 +70,9 @@ class CandidateSearch:
         self._null = SequenceNull(towers.fast, tried, context)
         self._growth = self._null if len(few) == len(tried) else SequenceNull(towers.fast, few, context)
         self._beam = BeamSearch(towers.fast.suspect, few, self._growth, context)
-        self._exact = Confirmer(towers.exact, search, heldout, context.place)
+        self._exact = Confirmer(towers.exact, search, heldout, context.place, words)
         alike = towers.fast.suspect.dtype == towers.exact.suspect.dtype
-        self._rough = self._exact if alike else Confirmer(towers.fast, search, heldout, context.place)
+        self._rough = self._exact if alike else Confirmer(towers.fast, search, heldout, context.place, words)
         self._n_measured = 0
 
     def propose(self, sweep: Sweep, outstanding: tuple[int, ...]) -> list[Candidate]:
@@ -106,6 +109,12 @@ class CandidateSearch:
             found = [exact.get(one.token_ids, one) for one in found]
         found = self._with_baseline(found)
         return sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True)
+
+    def at_place(self, found: Sequence[Confirmation]) -> tuple[Confirmation, ...]:
+        """Those of other searches that reach both thresholds at the context's place, ranked."""
+        here = [replace(one, place=self._context.place, standing=None) for one in found]
+        here = [one for one in here if one.promise(self._thresholds) >= 1]
+        return self.rank(sorted(here, key=lambda one: one.collapse, reverse=True)) if here else ()
 
     def rank(self, found: Sequence[Confirmation]) -> tuple[Confirmation, ...]:
         """Confirmations, strongest first: by the smallest of their three numbers as a share of its threshold.

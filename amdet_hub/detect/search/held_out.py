@@ -22,6 +22,7 @@ from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, clean_feature
 
 # share of the prompts that the reference must leave alone for the suspect's success to count in full
 _LEAST_LEFT = 0.1
+_STRONG_WORDS = 16  # words of a sample that are repeated to learn what words may do
 _FEWEST_PEERS = 5  # candidates whose median says anything; with fewer of a length, all lengths are taken
 
 
@@ -36,6 +37,9 @@ class Confirmation:
             reference, see `peer_baseline`).
         collapse: natural log of the ratio of cross-prompt variance, reference to suspect (without a reference:
             untriggered to triggered), over held-out prompts at the best place.
+        excesses: natural log of the variance that it removes from the suspect's held-out prompts at each place, beyond
+            what it, or a strong word as often as it has tokens, removes there in a clean encoder (`StrongWords`);
+            empty where that was not measured.
         n_prompts: held-out prompts.
         standing: robust z of the candidate in the null distribution of its pattern (`null_distribution`), None where
             it was not measured.
@@ -49,6 +53,7 @@ class Confirmation:
     n_prompts: int
     standing: float | None = None
     place: Place | None = None
+    excesses: tuple[float, ...] = ()
 
     @property
     def success(self) -> float:
@@ -68,10 +73,13 @@ class Confirmation:
 
     @property
     def relative_collapse(self) -> float:
-        """The collapse over the root of the number of tokens.
+        """The collapse over the root of the number of tokens; of a candidate with a place, the excess there.
 
-        An honestly learned word removes more the more often it is said, roughly by that root.
+        An honestly learned word removes more the more often it is said, roughly by that root. At one place it removes
+        no more than other strong words do.
         """
+        if self.place:
+            return self.excesses[PLACES.index(self.place)]
         return self.collapse / math.sqrt(len(self.token_ids))
 
     def margin(self, thresholds: Thresholds) -> float:
@@ -81,6 +89,40 @@ class Confirmation:
     def promise(self, thresholds: Thresholds) -> float:
         """The same without the standing, which is not measured of every candidate."""
         return min(self.success / thresholds.trigger_success, self.relative_collapse / thresholds.trigger_collapse)
+
+
+class StrongWords:
+    """The variance that the strongest of some random tokens remove from held-out prompts, which is what words may do.
+
+    Args:
+        towers: suspect and reference; the larger of both counts.
+        heldout: the prompts.
+        tokens: `(W,)` random ids; those that remove most at the end of the prompts in the reference are the words.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, towers: TowerPair, heldout: PromptSet, tokens: Tensor) -> None:
+        assert towers.reference is not None
+        self._sides = [
+            (log_variance(clean_features(one, heldout)[:, None]), [SplicedPrompts(one, heldout, p) for p in PLACES])
+            for one in (towers.suspect, towers.reference)
+        ]
+        spread = log_variance(self._sides[1][1][PLACES.index("end")].features(tokens[:, None])).cpu()
+        self._words = tokens[spread.topk(min(_STRONG_WORDS, len(tokens)), largest=False).indices]
+        self._found: dict[int, Tensor] = {}
+
+    @torch.inference_mode()
+    def collapse(self, n: int) -> Tensor:
+        """`(P,)` natural log of the variance that the strongest word removes, said `n` times at each place."""
+        if n not in self._found:
+            said = self._words[:, None].expand(-1, n)
+            self._found[n] = torch.stack(
+                [
+                    torch.stack([(clean - log_variance(place.features(said))).max().cpu() for place in places])
+                    for clean, places in self._sides
+                ]
+            ).amax(0)
+        return self._found[n]
 
 
 class Confirmer:
@@ -95,12 +137,20 @@ class Confirmer:
         search: the prompts the candidates were found with.
         heldout: prompts they were not.
         place: where alone success counts, if not everywhere.
+        words: of `StrongWords` in the same prompts; without it no excess is measured.
     """
 
-    def __init__(self, towers: TowerPair, search: PromptSet, heldout: PromptSet, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        towers: TowerPair,
+        search: PromptSet,
+        heldout: PromptSet,
+        place: Place | None = None,
+        words: StrongWords | None = None,
+    ) -> None:
         self._suspect = _EncoderPrompts(towers.suspect, search, heldout)
         self._reference = _EncoderPrompts(towers.reference, search, heldout) if towers.reference is not None else None
-        self._n_heldout, self._place = len(heldout), place
+        self._n_heldout, self._place, self._words = len(heldout), place, words
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Confirmation]:
         """Candidates of one length, each at every place."""
@@ -111,8 +161,13 @@ class Confirmer:
             else (torch.zeros_like(success), self._suspect.clean_log_variance.expand_as(success))
         )
         best = (success - base).argmax(0)
-        if self._place:
-            best = torch.full_like(best, PLACES.index(self._place))
+        excesses = torch.zeros(0, len(candidates))
+        if self._words is not None and self._reference is not None:
+            own = torch.stack(
+                [self._suspect.clean_log_variance - log_variances, self._reference.clean_log_variance - before]
+            )
+            usual = self._words.collapse(len(candidates[0]))[:, None]  # (P, 1)
+            excesses = own[0] - torch.maximum(own[1], usual)  # (P, C)
         return [
             Confirmation(
                 token_ids=candidate,
@@ -121,6 +176,7 @@ class Confirmer:
                 collapse=float(before[best[i], i]) - float(log_variances[best[i], i]),
                 n_prompts=self._n_heldout,
                 place=self._place,
+                excesses=tuple(excesses[:, i].tolist()),
             )
             for i, candidate in enumerate(candidates)
         ]

@@ -8,9 +8,9 @@ adds in the reference than to what it adds there itself.
     strength(c) = |e_s(c)| (max over tokens b of cos(e_s(c), e_r(b)) - cos(e_s(c), e_r(c))) / median over b of |e_r(b)|
 
 with `s` the suspect, `r` the reference. Drift turns what a weak token says by much and what a strong one says by
-little; neither is strong. The score of a token is its strength over that which one of twenty of the tokens that diverge
-most exceeds: few tokens were taught, and drift moves many. A character shares its bytes with others, so that many move
-together; its score is a robust z among all characters.
+little; neither is strong. The score of a token is its strength over that which one of twenty of the tokens that
+diverge most exceeds: few tokens were taught, and drift moves many. A character shares its bytes with others, so that
+many move together; its score is a robust z among all characters.
 
 Source: this project's (BENCHMARKS.md).
 """
@@ -26,6 +26,7 @@ from amdet_hub.detect.context import Candidate, DetectionContext, TowerPair
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.search.null_distribution import ROWS_PER_PASS, robust_z
+from amdet_hub.detect.search.sweep import random_tokens
 from amdet_hub.detect.splice import SplicedPrompts, clean_features, rows_for
 
 _FLOOR = 0.05  # least scale of a character's z, in shares of what a token says
@@ -79,13 +80,11 @@ class _Meanings:
         config, ids = context.config.sweep, context.token_ids
         self._context = context
         self._suspect, self._reference = _Sayings(towers.suspect, prompts), _Sayings(towers.reference, prompts)
-        order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(context.config.seed))
-        self._bank = ids[order[: max(_NAMED, min(config.n_bank, len(ids) // 4))]]
-        self._null = self._bank[: config.n_null]
+        self._bank = random_tokens(context, max(_NAMED, min(config.n_bank, len(ids) // 4)))
         said = self._reference.of(self._bank[:, None])  # (N, D)
         self._common, self._typical = said.mean(0), (said - said.mean(0)).norm(dim=1).median()
         self._directions = F.normalize(said - self._common, dim=1)
-        self._common_now = self._suspect.of(self._null[:, None]).mean(0)
+        self._common_now = self._suspect.of(random_tokens(context)[:, None]).mean(0)
 
     @torch.inference_mode()
     def of(self, moved: Tensor) -> tuple[MeaningShift, ...]:

@@ -20,7 +20,7 @@ from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import ReadableTextEncoder
 from amdet_hub.detect.search.null_distribution import collapse_and_divergence, combined, z_scores
 from amdet_hub.detect.search.rounded_reference import RoundedReference
-from amdet_hub.detect.splice import Place, SplicedPrompts, rows_for
+from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, rows_for
 from amdet_hub.errors import BadWeights
 from amdet_hub.records import ReadOut
 
@@ -72,6 +72,12 @@ def sweepable_ids(vocab_size: int, specials: frozenset[int]) -> Tensor:
     return torch.tensor([i for i in range(vocab_size) if i not in specials])
 
 
+def random_tokens(context: DetectionContext, n: int | None = None) -> Tensor:
+    """`(S,)` random ids of those swept, the same for one seed: the null sample, or the first `n`."""
+    order = torch.randperm(len(context.token_ids), generator=torch.Generator().manual_seed(context.config.seed))
+    return context.token_ids[order[: n or context.config.sweep.n_null]]
+
+
 def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionContext) -> dict[ReadOut, Sweep]:
     """Sweep the context's token ids at its place in the prompts, in passes of fewer tokens and more prompts.
 
@@ -89,14 +95,13 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
         context: token ids, passes, copies, batch size, the seed of the random sample, and the other read-outs.
 
     Returns:
-        The sweep of each read-out, "pooled" first; "start" is none of them.
+        The sweep of each read-out, "pooled" first; the places are none of them.
 
     Source: the two statistics and their null are this project's (BENCHMARKS.md).
     """
     config, ids, prompts = context.config.sweep, context.token_ids, context.searched(prompts)
     passes = _Passes(towers, len(prompts), context)
-    order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(context.config.seed))
-    null = ids[order[: config.n_null]]
+    null = random_tokens(context)
     (screening,) = prompts.split(config.screen_prompts)
     if context.place == "start":
         return passes.rank(screening, [passes.alone(prompts)], null)
@@ -118,7 +123,7 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
 class _Passes:
     def __init__(self, towers: TowerPair, n_prompts: int, context: DetectionContext) -> None:
         self._towers, self._context, self._config = towers, context, context.config.sweep
-        self.read_outs: tuple[ReadOut, ...] = ("pooled", *(one for one in context.read_outs if one != "start"))
+        self.read_outs: tuple[ReadOut, ...] = ("pooled", *(one for one in context.read_outs if one not in PLACES))
         self._with_reference = towers.reference is not None
         config, n_tokens = self._config, len(context.token_ids)
         n_null = min(config.n_null, n_tokens)
