@@ -29,7 +29,7 @@ from amdet_hub.verdict import judge, judge_repository
 DETECTED: VerdictLabel = "backdoor-detected"
 NONE: VerdictLabel = "no-backdoor-found"
 UNSURE: VerdictLabel = "inconclusive"
-I, W, S, T, C, V, L = (  # noqa: E741
+I, W, S, T, C, V, L, MC, MW = (  # noqa: E741
     kinds.IDENTITY,
     kinds.WEIGHT_DIFFERENCE,
     kinds.SWEEP,
@@ -37,6 +37,8 @@ I, W, S, T, C, V, L = (  # noqa: E741
     kinds.COLLAPSE,
     kinds.INVERSION,
     kinds.LANDSCAPE,
+    kinds.CHANGED_CHARACTER,
+    kinds.CHANGED_WORD,
 )
 G1, G2, G3, G4 = kinds.PAPER_GATES
 SP, TP, CP = (kinds.kind_in(kind, "projected") for kind in (S, T, C))
@@ -82,12 +84,22 @@ def reference(trust: ReferenceTrust = "trusted") -> Reference:
         ((I, S, TL, CP), (T, C, SP, TP, SL, CL), NONE, "no-trigger-found"),
         ((I, S, SP, SL, T, CL), (C, TP, CP, TL), NONE, "no-trigger-found"),
         ((I, TL, CL), (S, T, C, SL), UNSURE, "trigger-not-distinct"),
-        # 4. conflicts
+        ((I, S, T, C, MC, MW), (V,), DETECTED, "trigger-confirmed"),
+        # 4. an attribute trigger
+        ((I, MC), (S, T, C, V, MW), DETECTED, "attribute-trigger"),
+        ((I, MC, MW, V), (S, T, C), DETECTED, "attribute-trigger"),
+        ((MC,), (I,), NONE, "identical-to-reference"),
+        # 5. a word whose meaning changed
+        ((I, MW), (S, T, C, V, MC), UNSURE, "meaning-changed"),
+        ((I, MW, V), (S, T, C), UNSURE, "meaning-changed"),
+        ((I, MW, T, C), (S, V), UNSURE, "meaning-changed"),
+        ((I,), (S, T, C, V, MC, MW), NONE, "no-trigger-found"),
+        # 6. conflicts
         ((I, V), (S, T, C), UNSURE, "inversion-unexplained"),
         ((I, V, S, T), (C,), UNSURE, "inversion-unexplained"),
         ((I, V, T, C), (S,), UNSURE, "inversion-unexplained"),
         ((I, T, C), (S, V), UNSURE, "trigger-not-distinct"),
-        # 5. nothing found, if one looked
+        # 7. nothing found, if one looked
         ((I,), (S, T, C, V), NONE, "no-trigger-found"),
         ((I, S), (T, C, V), NONE, "no-trigger-found"),
         ((I, S, T), (C, V), NONE, "no-trigger-found"),
@@ -124,6 +136,12 @@ def test_reasons_carry_what_was_measured() -> None:
     )
 
 
+def test_what_changed_its_meaning_stands_in_the_reasons() -> None:
+    for above in ((I, MC), (I, MW)):
+        found = judge(made(above, (S, T, C, V)), reference())
+        assert f"{above[1]} was measured" in found.reasons
+
+
 def test_reasons_are_those_of_the_read_out_that_decides() -> None:
     found = judge(made((I, SL, TL, CL), (S, T, C)), reference())
     assert found.reasons[1:] == tuple(f"{k} was measured" for k in (SL, TL, CL))
@@ -134,7 +152,7 @@ def test_reasons_are_those_of_the_read_out_that_decides() -> None:
     )
 
 
-every_kind = st.sampled_from([I, S, T, C, V, L, *kinds.PAPER_GATES])
+every_kind = st.sampled_from([I, S, T, C, V, L, MC, MW, *kinds.PAPER_GATES])
 some = st.dictionaries(every_kind, st.booleans()).map(lambda d: [one(k, e) for k, e in d.items()])
 trusts = st.sampled_from(["trusted", "user", "declared", "none"])
 
@@ -170,7 +188,7 @@ def test_a_conviction_needs_all_its_parts(items: list[Evidence], trust: Referenc
     above = {e.kind for e in items if e.exceeds}
     found = judge(items, reference(trust))
     if found.label == DETECTED:
-        assert above >= {S, T, C} or above >= set(kinds.PAPER_GATES)
+        assert above >= {S, T, C} or MC in above or above >= set(kinds.PAPER_GATES)
     assert "safe" not in " ".join(found.reasons).split()
     assert judge(list(reversed(items)), reference(trust)) == found, "the order of the evidence does not matter"
 

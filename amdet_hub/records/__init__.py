@@ -10,7 +10,15 @@ data.
 
 from amdet_hub.records.codec import fingerprint, from_dict, to_dict
 from amdet_hub.records.encoder import Adapter, Reference, ResolvedEncoder, TowerConfig
-from amdet_hub.records.evidence import Evidence, GroupDistance, Lineage, NullDistribution, TriggerFinding, Verdict
+from amdet_hub.records.evidence import (
+    ChangedMeaning,
+    Evidence,
+    GroupDistance,
+    Lineage,
+    NullDistribution,
+    TriggerFinding,
+    Verdict,
+)
 from amdet_hub.records.monitor import SILENT, Monitor
 from amdet_hub.records.reason_codes import REASONS, Reason, ReasonCode, SkipReason
 from amdet_hub.records.report import Environment, ScanOutcome, ScanReport, ScanResult, SkippedScan
@@ -36,6 +44,7 @@ from amdet_hub.records.words import (
     ReadOut,
     ReferenceTrust,
     RepoKind,
+    TokenClass,
     VerdictLabel,
 )
 
@@ -47,6 +56,7 @@ __all__ = [
     "SILENT",
     "Adapter",
     "AdapterNaming",
+    "ChangedMeaning",
     "Confidence",
     "Environment",
     "Evidence",
@@ -77,6 +87,7 @@ __all__ = [
     "SkipReason",
     "SkippedScan",
     "TensorInfo",
+    "TokenClass",
     "TowerConfig",
     "TriggerFinding",
     "Verdict",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from amdet_hub.records.reason_codes import ReasonCode
-from amdet_hub.records.words import LATER, Confidence, ReadOut, VerdictLabel
+from amdet_hub.records.words import LATER, Confidence, ReadOut, TokenClass, VerdictLabel
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Evidence:
     Attributes:
         kind: stable identifier, e.g. `"identity"`, `"tokenizer-difference"`, `"weight-difference"`,
             `"vocabulary-sweep"`, `"trigger-success"`, `"trigger-success-penultimate"` (of another read-out or place),
-            `"paired-inversion"`, `"landscape"`, `"paper-gate-assimilation"`.
+            `"paired-inversion"`, `"changed-character"`, `"landscape"`, `"paper-gate-assimilation"`.
         value: the statistic.
         unit: what the value is in, e.g. `"robust z"`, `"similarity"`, `"rate"`.
         threshold: the line it is held against, None when the evidence only informs.
@@ -71,6 +71,27 @@ class TriggerFinding:
     n_prompts: int
     nearest_captions: tuple[str, ...] = ()
     read_out: ReadOut = field(default="pooled", metadata=LATER)
+
+
+@dataclass(frozen=True)
+class ChangedMeaning:
+    """A token that says something else than it says in the reference. Informs; the evidence made of it decides.
+
+    Attributes:
+        token_ids: of the token, or of the pieces of one character.
+        text: of these ids (hostile); None when no tokenizer was at hand.
+        token_class: what kind of token it is.
+        strength: how far its change stands out of tokens of its kind (robust z).
+        before: the tokens nearest to it in the reference, best first (hostile).
+        after: the same in the suspect.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str | None
+    token_class: TokenClass
+    strength: float
+    before: tuple[str, ...]
+    after: tuple[str, ...]
 
 
 @dataclass(frozen=True)

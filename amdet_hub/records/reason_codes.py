@@ -28,8 +28,10 @@ SkipReason = Literal[
 # Why a verdict is what it is.
 ReasonCode = Literal[
     SkipReason,
+    "attribute-trigger",
     "identical-to-reference",
     "inversion-unexplained",
+    "meaning-changed",
     "no-trigger-found",
     "not-stated",
     "paper-gate-closed",
@@ -55,6 +57,10 @@ REASONS: Final[Mapping[ReasonCode, Reason]] = {
         "a trigger was found and confirmed on prompts it was not searched on",
         "Do not load this text encoder. Ask its author, and load the base model instead.",
     ),
+    "attribute-trigger": Reason(
+        "a character that readers do not see, or take for an ordinary letter, acquired a meaning of its own",
+        "Do not load this text encoder. Ask its author, and load the base model instead.",
+    ),
     "paper-gates-open": Reason(
         "all four published gates opened",
         "Scan again with --preset standard, whose false alarms are measured.",
@@ -69,6 +75,10 @@ REASONS: Final[Mapping[ReasonCode, Reason]] = {
     "trigger-not-distinct": Reason(
         "a token takes prompts over but does not stand out of the vocabulary",
         "Scan again with a --reference of the same base, which makes the comparison sharper.",
+    ),
+    "meaning-changed": Reason(
+        "a common word no longer says what it says in the reference",
+        "Read what this fine-tune taught. Load it only if the author meant to change that word.",
     ),
     "tokenizer-changed": Reason(
         "the tokenizer reads texts otherwise than the reference's",

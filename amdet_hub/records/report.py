@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from amdet_hub.records.encoder import Reference, ResolvedEncoder
-from amdet_hub.records.evidence import Evidence, Lineage, TriggerFinding, Verdict
+from amdet_hub.records.evidence import ChangedMeaning, Evidence, Lineage, TriggerFinding, Verdict
 from amdet_hub.records.reason_codes import SkipReason
 from amdet_hub.records.repository import RepoSnapshot
 from amdet_hub.records.words import LATER, SCHEMA_VERSION
@@ -34,7 +34,7 @@ class ScanResult:
     `batch_sizes` records what the out-of-memory retry settled on per stage. `timings_s` are seconds per stage: the
     only fields, with the report's `created`, that differ between two runs of the same scan on the same machine.
     `lineage` is None without a reference. `cached_at` is when an earlier scan made this result (RFC 3339 UTC), None
-    where this scan did.
+    where this scan did. `meanings` are the tokens whose meaning changed, the strongest first.
     """
 
     encoder: ResolvedEncoder
@@ -48,6 +48,7 @@ class ScanResult:
     kind: Literal["result"] = "result"
     lineage: Lineage | None = field(default=None, metadata=LATER)
     cached_at: str | None = field(default=None, metadata=LATER)
+    meanings: tuple[ChangedMeaning, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)

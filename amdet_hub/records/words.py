@@ -22,6 +22,9 @@ READ_OUT_WORDS: Mapping[ReadOut, str] = {
     "middle": "the middle of a prompt only",
     "end": "the end of a prompt only",
 }
+# Of a token whose meaning changed: a character that is not seen, one that looks like an ordinary letter, a word that
+# people write often, any other entry of the vocabulary, an entry that the reference's vocabulary does not have.
+TokenClass = Literal["invisible", "confusable", "common-word", "rare-token", "added-token"]
 KeyLayout = Literal["transformers", "openclip", "longclip"]
 AdapterNaming = Literal["kohya", "diffusers", "peft"]
 # Called as `progress(stage, done, total)`; `done` counts up to `total` in units of the stage's own work.
