@@ -58,11 +58,15 @@ def _shown(text: str, index: int, right_to_left: bool) -> str:
 
 def _is_hidden(char: str, right_to_left: bool) -> bool:
     category = unicodedata.category(char)
-    if category in _HIDDEN_CATEGORIES or category == "Zs" or char in _BLANK_LETTERS:
-        return True
-    if "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef":
+    if category in _HIDDEN_CATEGORIES or category == "Zs" or is_invisible(char):
         return True
     return not right_to_left and unicodedata.bidirectional(char) in _RIGHT_TO_LEFT
+
+
+def is_invisible(char: str) -> bool:
+    """Whether a character that is no space is shown as nothing: format characters, blank letters, selectors."""
+    selects = "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+    return selects or char in _BLANK_LETTERS or unicodedata.category(char) == "Cf"
 
 
 def _is_stray_mark(text: str, index: int) -> bool:

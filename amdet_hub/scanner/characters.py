@@ -60,7 +60,7 @@ def characters_with(tokenizer: PromptTokenizer, ids: Sequence[int], *, longest: 
         form
         for c in _that_may_hold(pieces, tokenizer)
         # Between two letters, where a homoglyph stands, there are none where they melt into the letters' tokens.
-        for form in (tokenizer.encode(c), tokenizer.encode(_between_letters(c))[1:-1])
+        for form in (tokenizer.encode(c), tokenizer.encode(between_letters(c))[1:-1])
     )
     shared = {
         one: len(pieces.intersection(one)) for one in forms if 2 <= len(one) <= longest and not pieces.isdisjoint(one)
@@ -78,12 +78,13 @@ def _that_may_hold(pieces: set[int], tokenizer: PromptTokenizer) -> Iterator[str
         small = c.lower()
         if ord(c) < _FIRST_OF_SEVERAL_BYTES or len(small) != 1 or not unicodedata.is_normalized("NFC", c):
             continue
-        held = f"{small} {unicodedata.normalize('NFC', _between_letters(c)).lower()}".encode()
+        held = f"{small} {unicodedata.normalize('NFC', between_letters(c)).lower()}".encode()
         if any(part is None or part in held for part in parts):
             yield c
 
 
-def _between_letters(character: str) -> str:
+def between_letters(character: str) -> str:
+    """A character as it stands inside a word."""
     return f"o{character}o"
 
 
