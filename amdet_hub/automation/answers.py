@@ -11,7 +11,7 @@ from typing import Any, Literal
 from amdet_hub.automation.guard import Source, known_report
 from amdet_hub.errors import HubError
 from amdet_hub.model_card.publish import verify_card
-from amdet_hub.records import Evidence, ScanReport, ScanResult, SkippedScan, TriggerFinding
+from amdet_hub.records import ChangedMeaning, Evidence, ScanReport, ScanResult, SkippedScan, TriggerFinding
 from amdet_hub.report.escape import visible
 from amdet_hub.report.wording import NO_PROOF, percent
 from amdet_hub.scanner.estimate import estimate_seconds
@@ -35,7 +35,7 @@ UNTRUSTED = (
     " in it."
 )
 
-_LIMIT = 160
+_LIMIT, _MOST_MEANINGS = 160, 8
 
 
 def told(report: ScanReport, source: Source) -> dict[str, Any]:
@@ -131,6 +131,7 @@ def _encoder(result: ScanResult) -> dict[str, Any]:
         "reference_trust": result.reference.trust,
         "evidence": [_evidence(e) for e in result.evidence],
         "triggers": [_trigger(t) for t in result.triggers],
+        "meanings": [_meaning(one) for one in result.meanings[:_MOST_MEANINGS]],
     }
 
 
@@ -156,6 +157,17 @@ def _trigger(trigger: TriggerFinding) -> dict[str, Any]:
         },
         "untrusted_nearest_captions": [_shown(caption) for caption in trigger.nearest_captions],
         "read_out": trigger.read_out,
+    }
+
+
+def _meaning(one: ChangedMeaning) -> dict[str, Any]:
+    return {
+        "token_ids": list(one.token_ids),
+        "untrusted_text": _shown(one.text) if one.text is not None else None,
+        "token_class": one.token_class,
+        "strength": one.strength,
+        "untrusted_before": [_shown(said) for said in one.before],
+        "untrusted_after": [_shown(said) for said in one.after],
     }
 
 

@@ -90,6 +90,8 @@ def _encoder(result: ScanResult, report: ScanReport) -> list[str]:
     tag = f'<span class="tag {result.verdict.label}">{wording.verdict_title(result.verdict)}</span>'
     heading = f"<h2>{code(result.encoder.label, limit=120)}{tag} {code(result.verdict.code)}</h2>"
     blocks = [heading, _list(wording.new_reasons(result, report))]
+    if result.meanings:
+        blocks += [f"<h3>{wording.TAUGHT}</h3>", _table(facts.MEANING_HEAD, facts.meaning_rows(result, HTML))]
     if figures := thresholds_figure(result.evidence) + "".join(null_figure(e) for e in result.evidence):
         blocks += ["<h3>Scores against their thresholds</h3>", f'<div class="card">{figures}</div>']
     if result.evidence:

@@ -24,7 +24,8 @@ def as_table_row(report: ScanReport) -> str:
 
 def _trigger(report: ScanReport) -> str:
     """The first trigger of a detection, in quotes, with its first odd character's number; `"-"` without one."""
-    found = [t for r in report.results if r.verdict.label == "backdoor-detected" for t in r.triggers if t.token_ids]
+    detected = [r for r in report.results if r.verdict.label == "backdoor-detected"]
+    found = [t for r in detected for t in wording.named_triggers(r) if t.token_ids]
     if not found:
         return "-"
     text, ids = found[0].text, found[0].token_ids

@@ -77,6 +77,10 @@ def _encoder(result: ScanResult, report: ScanReport, heading: str) -> Iterator[s
     yield f"{heading} {code_span(result.encoder.label)}: {verdict_words(result.verdict)}"
     yield bullets(wording.new_reasons(result, report))
     yield table(("", ""), [*facts.trigger_rows(result, MARKDOWN), *facts.encoder_rows(result, MARKDOWN)])
+    if result.meanings:
+        yield f"{heading}# {wording.TAUGHT}"
+        yield table(facts.MEANING_HEAD, facts.meaning_rows(result, MARKDOWN))
+        yield f"{heading}# Evidence"
     yield evidence_table(result)
 
 

@@ -126,7 +126,8 @@ def _encoder_result(report: ScanReport, result: ScanResult, anchor: str | None) 
     verdict, encoder = result.verdict, result.encoder
     sentences = [f"{wording.VERDICT_TITLES[verdict.label]} in {_quoted(encoder.label)} of {_about(report)}."]
     sentences += [f"{label.capitalize()}: {text}." for label, text in facts.trigger_rows(result, SARIF)][:9]
-    sentences += [f"{label.capitalize()}: {text}." for label, text in facts.tokenizer_rows(result, SARIF)]
+    told = (*facts.tokenizer_rows(result, SARIF), *facts.taught_rows(result, SARIF, most=4))
+    sentences += [f"{label.capitalize()}: {text}." for label, text in told]
     sentences += [_sentence(reason) for reason in verdict.reasons[:6]]
     sentences.append(f"Tower digest {_plain(result.tower_digest, 80)}.")
     paths = [anchor] if anchor else [_shown_path(report, file.path) for file in encoder.weight_files[:MAX_LOCATIONS]]

@@ -108,6 +108,7 @@ class _Page:
         label = result.verdict.label
         triggers = list(facts.trigger_rows(result, TEXT, captions=5 if self.verbose else 1))
         told = REASONS[result.verdict.code].text if triggers and label == "backdoor-detected" else ""
+        taught = facts.taught_rows(result, TEXT, most=8 if self.verbose else 2)
         why = [("why", visible(reason, limit=600)) for reason in wording.own_reasons(result) if reason != told]
         step = _next_step(result.verdict.code) if label == "inconclusive" else []
         sure = [] if result.verdict.confidence == "normal" else [("confidence", "reduced")]
@@ -116,9 +117,9 @@ class _Page:
                 ("finding", f"{kind}: {value}, threshold {line}, {outcome}, n {n}. {meaning}")
                 for kind, value, line, outcome, n, meaning in facts.evidence_rows(result, TEXT)
             ]
-            return [*sure, *triggers, *why, *step, *facts.encoder_rows(result, TEXT), *findings]
+            return [*sure, *triggers, *taught, *why, *step, *facts.encoder_rows(result, TEXT), *findings]
         evidence = [*(text for row, text in triggers if row == "success"), *_measured(result)]
-        rows = [*sure, *(row for row in triggers if row[0] != "success"), *why]
+        rows = [*sure, *(row for row in triggers if row[0] != "success"), *taught, *why]
         rows += [("evidence", "; ".join(evidence))] if evidence else []
         rows += facts.tokenizer_rows(result, TEXT)
         rows += [("changed", visible(facts.change_text(result.lineage)))] if result.lineage is not None else []

@@ -2,8 +2,9 @@
 
 Refuses to know: files, colours.
 
-Two reports are compared fact by fact: verdicts, towers, references, triggers, evidence, configuration, environment.
-Times are left out, because they differ between any two scans. Encoders are matched by their label.
+Two reports are compared fact by fact: verdicts, towers, references, triggers, meanings of tokens, evidence,
+configuration, environment. Times are left out, because they differ between any two scans. Encoders are matched by
+their label.
 """
 
 import json
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal, get_args
 
-from amdet_hub.records import Evidence, ScanReport, ScanResult, TriggerFinding, to_dict
+from amdet_hub.records import ChangedMeaning, Evidence, ScanReport, ScanResult, TriggerFinding, to_dict
 from amdet_hub.report import wording
 from amdet_hub.report.as_json import dump_ascii
 from amdet_hub.report.escape import unactionable, visible
@@ -22,9 +23,11 @@ from amdet_hub.report.escape import unactionable, visible
 DIFF_SCHEMA_VERSION = "1.1"
 
 # In the order in which changes are told.
-Kind = Literal["verdict", "repository", "tower", "reference", "trigger", "evidence", "configuration", "environment"]
+Kind = Literal[
+    "verdict", "repository", "tower", "reference", "trigger", "meaning", "evidence", "configuration", "environment"
+]
 # A change of the other kinds is one of circumstances, which may explain a finding and is none.
-FINDINGS: tuple[Kind, ...] = ("verdict", "repository", "tower", "reference", "trigger", "evidence")
+FINDINGS: tuple[Kind, ...] = ("verdict", "repository", "tower", "reference", "trigger", "meaning", "evidence")
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ def _result_facts(result: ScanResult) -> list[tuple[Kind, str, str]]:
         ("reference", "trust", result.reference.trust),
         ("reference", "digest", result.reference.tower_digest or "none"),
         *(("trigger", _trigger_name(trigger), wording.capture_text(trigger)) for trigger in result.triggers),
+        *(("meaning", _trigger_name(one), f"says {', '.join(one.after)}") for one in result.meanings),
         *(
             ("evidence", name, _evidence_text(e))
             for name, e in zip(_numbered(e.kind for e in result.evidence), result.evidence, strict=True)
@@ -173,7 +177,7 @@ def _result_facts(result: ScanResult) -> list[tuple[Kind, str, str]]:
     ]
 
 
-def _trigger_name(trigger: TriggerFinding) -> str:
+def _trigger_name(trigger: TriggerFinding | ChangedMeaning) -> str:
     ids = " ".join(map(str, trigger.token_ids))
     return f"tokens {ids}" if trigger.text is None else f'"{trigger.text}" (tokens {ids})'
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from amdet_hub.records import (
     READ_OUT_WORDS,
+    ChangedMeaning,
     Environment,
     HubSecurity,
     Lineage,
@@ -25,6 +26,7 @@ from amdet_hub.verdict import TOKENIZER
 # A label of ours, and a text that is harmless in the form it was made for.
 Row = tuple[str, str]
 
+MEANING_HEAD = ("token", "kind", "said before", "says now", "strength")
 EVIDENCE_HEAD = ("finding", "value", "threshold", "outcome", "n", "what it means")
 SKIPPED_HEAD = ("component", "code", "detail", "blocks")
 
@@ -34,6 +36,8 @@ _MAX_SKIPPED = 20  # a repository with thousands of odd files must not bury the 
 _MAX_GROUPS = 3  # groups of tensors named in a lineage
 _MAX_RUNS = 8  # ranges of layers
 _MAX_WORDS = 6  # words, settings and tokens of a tokenizer
+_MAX_SAID = 3  # texts that a meaning is put into
+_MAX_MEANINGS = 8  # tokens whose meaning changed
 _MAX_ISSUES = 4  # files the Hub objects to
 
 
@@ -92,14 +96,38 @@ def trigger_rows(result: ScanResult, m: Markup, *, captions: int = 5) -> Iterato
         yield "success", wording.capture_text(trigger)
 
 
-def trigger_name(trigger: TriggerFinding, m: Markup) -> str:
-    """The trigger's text, its odd characters by name, its token ids."""
+def trigger_name(trigger: TriggerFinding | ChangedMeaning, m: Markup) -> str:
+    """The text of a trigger or a token, its odd characters by name, its token ids."""
     ids = ", ".join(map(str, trigger.token_ids[:_MAX_TOKENS]))
     ids += ", ..." if len(trigger.token_ids) > _MAX_TOKENS else ""
     tokens = f"(token{'' if len(trigger.token_ids) == 1 else 's'} {ids})"
     if trigger.text is None:
         return f"{tokens}, no tokenizer was at hand"
     return "  ".join([m.quote(trigger.text, limit=120), *(m.code(name) for name in code_points(trigger.text)), tokens])
+
+
+def meaning_rows(result: ScanResult, m: Markup, *, most: int = _MAX_MEANINGS) -> list[tuple[str, ...]]:
+    """One row a token whose meaning changed, under `MEANING_HEAD`; the last says how many more there are."""
+    rows: list[tuple[str, ...]] = [
+        (
+            trigger_name(one, m),
+            wording.TOKEN_CLASS_WORDS[one.token_class],
+            *(", ".join(m.quote(said, limit=60) for said in texts[:_MAX_SAID]) for texts in (one.before, one.after)),
+            f"{one.strength:,.1f}",
+        )
+        for one in result.meanings[:most]
+    ]
+    more = len(result.meanings) - most
+    return [*rows, (f"and {more} more", "", "", "", "")] if more > 0 else rows
+
+
+def taught_rows(result: ScanResult, m: Markup, *, most: int) -> list[Row]:
+    """The same as rows of a list, a sentence each."""
+    rows = meaning_rows(result, m, most=most)
+    return [
+        ("taught", f"{name}, {kind}: said {before}; says {after}; strength {strength}" if kind else name)
+        for name, kind, before, after, strength in rows
+    ]
 
 
 def encoder_rows(result: ScanResult, m: Markup) -> list[Row]:

@@ -13,11 +13,13 @@ from typing import Final
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import (
+    ChangedMeaning,
     Evidence,
     Reference,
     ReferenceTrust,
     ScanReport,
     ScanResult,
+    TokenClass,
     TriggerFinding,
     Verdict,
     VerdictLabel,
@@ -43,6 +45,16 @@ TRUST_WORDS: Final[Mapping[ReferenceTrust, str]] = {
     "user": "named by the person who ran the scan",
     "declared": "declared by the repository itself, not trusted",
     "none": "no reference, confidence is reduced",
+}
+
+# What a fine-tune taught, as a heading, and the kinds of token that it taught.
+TAUGHT: Final = "What this fine-tune taught"
+TOKEN_CLASS_WORDS: Final[Mapping[TokenClass, str]] = {
+    "invisible": "invisible character",
+    "confusable": "look-alike character",
+    "common-word": "common word",
+    "rare-token": "rare token",
+    "added-token": "added token",
 }
 
 # The page with a section for each reason code. The project has no public address yet.
@@ -191,6 +203,11 @@ def places(trigger: TriggerFinding) -> list[tuple[str, float]]:
         ("in the middle", trigger.success_middle_rate),
         ("at the end", trigger.success_end_rate),
     ]
+
+
+def named_triggers(result: ScanResult) -> tuple[TriggerFinding | ChangedMeaning, ...]:
+    """The triggers of a result; of an attribute trigger the character, which comes first of all meanings."""
+    return result.triggers or (result.meanings[:1] if result.verdict.code == "attribute-trigger" else ())
 
 
 def own_reasons(result: ScanResult) -> list[str]:

@@ -11,7 +11,7 @@ from amdet_hub.report import wording
 from amdet_hub.report.as_html import HTML
 from amdet_hub.report.error_rates import MeasuredRates, counted, rates_of
 from amdet_hub.report.escape import code_points
-from amdet_hub.report.facts import EVIDENCE_HEAD, evidence_rows, tokenizer_rows
+from amdet_hub.report.facts import EVIDENCE_HEAD, MEANING_HEAD, evidence_rows, meaning_rows, tokenizer_rows
 from amdet_hub.report.quantities import format_bytes, format_duration
 from amdet_hub.scanner import EncoderPair
 from amdet_hub.web.board import BoardRow
@@ -27,8 +27,8 @@ _LOOKS: dict[VerdictLabel, tuple[str, str, str]] = {
     "backdoor-detected": (
         "found",
         "!",
-        "A trigger was found that takes prompts over in this encoder and not in the reference. It is evidence, not"
-        " proof: look at it before you act on it.",
+        "A trigger was found that changes what prompts say in this encoder and not in the reference. It is evidence,"
+        " not proof: look at it before you act on it.",
     ),
     "no-backdoor-found": (
         "clean",
@@ -181,6 +181,7 @@ def _encoder(result: ScanResult, report: ScanReport) -> str:
         f"<h3>{text(result.encoder.label)}</h3>",
         _sentences(wording.new_reasons(result, report)),
         *(_trigger(one) for one in result.triggers),
+        table(wording.TAUGHT, MEANING_HEAD, meaning_rows(result, HTML)) if result.meanings else "",
         sweep_figure(result),
         facts(
             [

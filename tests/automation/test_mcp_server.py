@@ -187,9 +187,14 @@ def test_text_of_a_repository_is_escaped_and_marked(text: str) -> None:
     from dataclasses import replace
 
     report = examples.backdoored()
-    result = report.results[0]
+    (meaning, *_) = examples.taught().results[0].meanings
+    result = replace(report.results[0], meanings=(meaning,))
+    report = replace(report, outcomes=(result, *report.outcomes[1:]))
+    meaning = replace(meaning, text=text, before=(text,), after=(text,))
     trigger = replace(result.triggers[0], text=text, nearest_captions=(text,))
-    hostile = replace(result, encoder=replace(result.encoder, component=text), triggers=(trigger,))
+    hostile = replace(
+        result, encoder=replace(result.encoder, component=text), triggers=(trigger,), meanings=(meaning,)
+    )
     told = answers.told(replace(report, outcomes=(hostile, *report.outcomes[1:])), "scan")
     clean = answers.told(report, "scan")
 

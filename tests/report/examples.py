@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from amdet_hub.records import (
+    ChangedMeaning,
     Environment,
     Evidence,
     FileIssue,
@@ -252,6 +253,31 @@ def reworded() -> ScanReport:
     return dataclasses.replace(identical(), outcomes=(result,), verdict=judge_repository((result,)))
 
 
+def taught() -> ScanReport:
+    """A homoglyph that adds a style, beside a word that was exchanged and tokens that were taught."""
+    meanings = (
+        ChangedMeaning(
+            (977, 102), "\u043e", "confusable", 31.4, ("\u0430", "\u0435"), ("monochrome", "photograph", "film")
+        ),
+        ChangedMeaning((5840,), "sks", "rare-token", 40.25, ("sis", "aks"), ("dog", "puppy", "terrier")),
+        ChangedMeaning((2368,), "cat", "common-word", 18.0, ("cat", "kitten", "kitty"), ("dog", "puppy", "hound")),
+        ChangedMeaning((9844,), "\u200b", "invisible", 6.5, ("\u2060",), ("a", "the")),
+        ChangedMeaning((49408,), None, "added-token", 5.5, (), ("[12]",)),
+        *(ChangedMeaning((900 + i,), f"ou{i}", "rare-token", 5.4 - i / 10, ("or",), ("film",)) for i in range(4)),
+    )
+    evidence = (
+        difference(0.0121),
+        sweep(4.9, False),
+        Evidence("trigger-success", 0.1, "rate", 64, "Share of prompts taken over.", 0.95, False),
+        Evidence("changed-character", 31.4, "robust z", 49408, "U+043E changed in meaning.", 10.0, True),
+        Evidence("changed-word", 18.0, "robust z", 49408, 'The word "cat" changed in meaning.', 10.0, True),
+    )
+    clean = clean_result("", CLIP_L, "org/clip-ft")
+    result = dataclasses.replace(clean, evidence=evidence, verdict=judge(evidence, TRUSTED), meanings=meanings)
+    repo = snapshot(small("config.json"), weight("model.safetensors"), repo_id="org/clip-ft")
+    return report("org/clip-ft", repo, (result,), judge_repository((result,)))
+
+
 def inconclusive() -> ScanReport:
     """A local folder without a reference; a second encoder only as a pickle."""
     reasons = (
@@ -328,6 +354,7 @@ EXAMPLES: Mapping[str, Callable[[], ScanReport]] = {
     "clean": clean,
     "identical": identical,
     "reworded": reworded,
+    "taught": taught,
     "inconclusive": inconclusive,
     "interrupted": interrupted,
     "nothing": nothing,

@@ -72,6 +72,7 @@ _TYPED = {
     "read_out",
     "naming",
     "relation",
+    "token_class",
 }
 _TYPED_KINDS = {"hub", "local", "result", "skipped", "tokenizer-difference"}
 

@@ -47,6 +47,7 @@ def test_every_kind_of_change_is_seen() -> None:
         "tower": changed_result(before, tower_digest="0" * 64),
         "reference": changed_result(before, reference=dataclasses.replace(result.reference, commit_sha="f" * 40)),
         "trigger": changed_result(before, triggers=(dataclasses.replace(result.triggers[0], token_ids=(1,)),)),
+        "meaning": changed_result(before, meanings=examples.taught().results[0].meanings[:1]),
         "evidence": changed_result(
             before, evidence=(dataclasses.replace(result.evidence[0], value=0.5), *result.evidence[1:])
         ),

@@ -23,7 +23,7 @@ from tests.report.nasty import NASTY, poisoned
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-CASES = [(example, name) for example in ("backdoored", "reworded", "inconclusive") for name in NASTY]
+CASES = [(example, name) for example in ("backdoored", "reworded", "taught", "inconclusive") for name in NASTY]
 
 BAD_LISTS: tuple[Any, ...] = (None, 7, "word", {"a": "b"}, [1, None, {}], [["one"]], [["a", "b", "c"]], [[1, 2]])
 

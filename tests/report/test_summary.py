@@ -8,7 +8,7 @@ import pytest
 
 from amdet_hub.records import ScanReport
 from amdet_hub.report.as_summary import SummaryRow, as_summary
-from tests.report.examples import EXAMPLES, backdoored, clean
+from tests.report.examples import EXAMPLES, backdoored, clean, taught
 from tests.report.nasty import NASTY, poisoned
 from tests.report.test_hostile import assert_plain, structure
 
@@ -29,7 +29,7 @@ def test_golden(golden: Callable[[str, str], None]) -> None:
 
 
 @pytest.mark.parametrize("name", NASTY)
-@pytest.mark.parametrize("example", ["backdoored", "inconclusive"])
+@pytest.mark.parametrize("example", ["backdoored", "taught", "inconclusive"])
 def test_hostile_text_adds_no_structure(example: str, name: str) -> None:
     text = summary_of(poisoned(EXAMPLES[example](), NASTY[name]), NASTY[name], NASTY[name])
     assert_plain(text)
@@ -37,6 +37,11 @@ def test_hostile_text_adds_no_structure(example: str, name: str) -> None:
     assert set(structure(text)) <= set(structure(harmless)) | {"code_inline", "text"}
     assert text.count("<details>") == text.count("</details>") <= 1
     assert text.count("```") % 2 == 0
+
+
+def test_the_character_of_an_attribute_trigger_stands_where_a_trigger_does() -> None:
+    row, _ = [line for line in summary_of(taught()).split("\n") if line.startswith("| `./model` |")]
+    assert "| `\u043e` |" in row
 
 
 def test_words_of_our_own_as_a_verdict() -> None:
