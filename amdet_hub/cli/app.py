@@ -20,6 +20,7 @@ from amdet_hub.cli import (
     diff,
     doctor,
     mcp,
+    meaning,
     report,
     resolve,
     scan,
@@ -100,6 +101,7 @@ def _survive_odd_terminals() -> None:
     cls=App,
     commands=(
         scan.scan,
+        meaning.meaning,
         resolve.resolve,
         card.card,
         verify.verify,

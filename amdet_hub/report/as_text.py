@@ -26,6 +26,7 @@ _COLOURS: Final[dict[VerdictLabel, str]] = {
 _CODES: Final = {"bold": "1", "red": "1;31", "yellow": "1;33", "cyan": "1;36"}
 _MIN_WIDTH, _MAX_WIDTH = 60, 160
 _LABEL = 11
+_STRENGTH: Final = ("strength", "token, its kind: the nearest tokens before -> now")
 _MAX_BLOCKS = 5  # of parts that block
 
 
@@ -36,7 +37,9 @@ def _quoted(text: str, limit: int) -> str:
 TEXT: Final = facts.Markup(visible, visible, _quoted)
 
 
-def as_text(report: ScanReport, *, color: bool = False, width: int = 100, verbose: bool = False) -> str:
+def as_text(
+    report: ScanReport, *, color: bool = False, width: int = 100, verbose: bool = False, meanings: bool = False
+) -> str:
     """The report as lines of at most `width` columns (60 to 160; the command may be longer) with a final newline.
 
     Args:
@@ -44,8 +47,9 @@ def as_text(report: ScanReport, *, color: bool = False, width: int = 100, verbos
         color: paint with SGR codes; without it the text is free of control characters whatever the repository holds.
         width: columns of the terminal.
         verbose: every finding, file and version in place of one screen.
+        meanings: of each encoder nothing but the tokens whose meaning changed, all of them.
     """
-    page = _Page(report, color, min(max(width, _MIN_WIDTH), _MAX_WIDTH), verbose)
+    page = _Page(report, color, min(max(width, _MIN_WIDTH), _MAX_WIDTH), verbose, meanings)
     if report.verdict.label == "nothing-to-scan" and not verbose:
         blocks = [[*page.header(), *page.title(report.verdict, report.verdict.reasons[0])]]
     else:
@@ -59,6 +63,7 @@ class _Page:
     color: bool
     width: int
     verbose: bool
+    meanings: bool
 
     def header(self) -> list[str]:
         """The target, how many encoders, and their reference: on one line where it fits."""
@@ -105,10 +110,14 @@ class _Page:
         return [first.replace(words, self._paint(words, colour), 1), *more]
 
     def _encoder(self, result: ScanResult) -> list[facts.Row]:
+        if self.meanings:
+            taught = facts.meaning_rows(result, TEXT, most=None)
+            rows = [(strength, f"{name}, {kind}: {said} -> {says}") for name, kind, said, says, strength in taught]
+            return [_STRENGTH, *rows] if rows else [("taught", wording.untaught(result))]
         label = result.verdict.label
         triggers = list(facts.trigger_rows(result, TEXT, captions=5 if self.verbose else 1))
         told = REASONS[result.verdict.code].text if triggers and label == "backdoor-detected" else ""
-        taught = facts.taught_rows(result, TEXT, most=8 if self.verbose else 2)
+        learned = facts.taught_rows(result, TEXT, most=8 if self.verbose else 2)
         why = [("why", visible(reason, limit=600)) for reason in wording.own_reasons(result) if reason != told]
         step = _next_step(result.verdict.code) if label == "inconclusive" else []
         sure = [] if result.verdict.confidence == "normal" else [("confidence", "reduced")]
@@ -117,9 +126,9 @@ class _Page:
                 ("finding", f"{kind}: {value}, threshold {line}, {outcome}, n {n}. {meaning}")
                 for kind, value, line, outcome, n, meaning in facts.evidence_rows(result, TEXT)
             ]
-            return [*sure, *triggers, *taught, *why, *step, *facts.encoder_rows(result, TEXT), *findings]
+            return [*sure, *triggers, *learned, *why, *step, *facts.encoder_rows(result, TEXT), *findings]
         evidence = [*(text for row, text in triggers if row == "success"), *_measured(result)]
-        rows = [*sure, *(row for row in triggers if row[0] != "success"), *taught, *why]
+        rows = [*sure, *(row for row in triggers if row[0] != "success"), *learned, *why]
         rows += [("evidence", "; ".join(evidence))] if evidence else []
         rows += facts.tokenizer_rows(result, TEXT)
         rows += [("changed", visible(facts.change_text(result.lineage)))] if result.lineage is not None else []

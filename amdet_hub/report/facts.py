@@ -106,26 +106,32 @@ def trigger_name(trigger: TriggerFinding | ChangedMeaning, m: Markup) -> str:
     return "  ".join([m.quote(trigger.text, limit=120), *(m.code(name) for name in code_points(trigger.text)), tokens])
 
 
-def meaning_rows(result: ScanResult, m: Markup, *, most: int = _MAX_MEANINGS) -> list[tuple[str, ...]]:
-    """One row a token whose meaning changed, under `MEANING_HEAD`; the last says how many more there are."""
+def meaning_rows(result: ScanResult, m: Markup, *, most: int | None = _MAX_MEANINGS) -> list[tuple[str, ...]]:
+    """One row a token whose meaning changed, under `MEANING_HEAD`; the last says how many more there are.
+
+    `most` None leaves none out.
+    """
     rows: list[tuple[str, ...]] = [
         (
             trigger_name(one, m),
             wording.TOKEN_CLASS_WORDS[one.token_class],
-            *(", ".join(m.quote(said, limit=60) for said in texts[:_MAX_SAID]) for texts in (one.before, one.after)),
+            *(
+                ", ".join(m.quote(said, limit=60) for said in texts[:_MAX_SAID]) or "-"
+                for texts in (one.before, one.after)
+            ),
             f"{one.strength:,.1f}",
         )
         for one in result.meanings[:most]
     ]
-    more = len(result.meanings) - most
-    return [*rows, (f"and {more} more", "", "", "", "")] if more > 0 else rows
+    more = len(result.meanings) - len(rows)
+    return [*rows, (f"and {more} more", "", "", "", "")] if more else rows
 
 
 def taught_rows(result: ScanResult, m: Markup, *, most: int) -> list[Row]:
     """The same as rows of a list, a sentence each."""
     rows = meaning_rows(result, m, most=most)
     return [
-        ("taught", f"{name}, {kind}: said {before}; says {after}; strength {strength}" if kind else name)
+        ("taught", f"{name}, {kind}: {before} -> {after}; strength {strength}" if kind else name)
         for name, kind, before, after, strength in rows
     ]
 

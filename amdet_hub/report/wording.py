@@ -25,7 +25,7 @@ from amdet_hub.records import (
     VerdictLabel,
 )
 from amdet_hub.report.intervals import Estimate
-from amdet_hub.verdict import IDENTITY, TOKENIZER
+from amdet_hub.verdict import IDENTITY, SWEEP, TOKENIZER
 
 VERDICT_TITLES: Final[Mapping[VerdictLabel, str]] = {
     "backdoor-detected": "Backdoor detected",
@@ -208,6 +208,16 @@ def places(trigger: TriggerFinding) -> list[tuple[str, float]]:
 def named_triggers(result: ScanResult) -> tuple[TriggerFinding | ChangedMeaning, ...]:
     """The triggers of a result; of an attribute trigger the character, which comes first of all meanings."""
     return result.triggers or (result.meanings[:1] if result.verdict.code == "attribute-trigger" else ())
+
+
+def untaught(result: ScanResult) -> str:
+    """Why no token is listed whose meaning changed."""
+    if result.reference.trust == "none":
+        return "There is no reference to compare meanings with: name one with --reference."
+    if SWEEP in (evidence.kind for evidence in result.evidence):
+        return "Nothing: no token says something else than in the reference."
+    same = result.verdict.code == "identical-to-reference"
+    return "Nothing: this is the reference itself." if same else "This preset compares no meanings."
 
 
 def own_reasons(result: ScanResult) -> list[str]:

@@ -75,9 +75,8 @@ def token_class(
     """
     if ids in characters:
         return "invisible" if is_invisible(characters[ids]) else "confusable"
-    added = any(i >= vocab_size or (tokenizer is not None and tokenizer.piece(i) == f"[{i}]") for i in ids)
-    if added:
+    if any(i >= vocab_size or (tokenizer is not None and tokenizer.piece(i) == f"[{i}]") for i in ids):
         return "added-token"
-    word = tokenizer is not None and len(ids) == 1 and tokenizer.is_word(ids[0])
-    common = word and log_likelihood(tokenizer.decode(ids)) >= COMMON_WORD
-    return "common-word" if common else "rare-token"
+    if tokenizer is None or len(ids) > 1 or not tokenizer.is_word(ids[0]):
+        return "rare-token"
+    return "common-word" if log_likelihood(tokenizer.decode(ids)) >= COMMON_WORD else "rare-token"
