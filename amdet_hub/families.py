@@ -502,3 +502,14 @@ def trusted_reference(config: TowerConfig, claims: Collection[str] = ()) -> Trus
 def trusted_file(sha256: str) -> TrustedReference | None:
     """The trusted reference whose whole file has this sha256, None when there is none."""
     return next((row for row in _ROWS if row.sha256 == sha256), None)
+
+
+@dataclass(frozen=True)
+class MeaningThresholds:
+    """Robust z from which on a token's change of meaning counts, by the class of the token."""
+
+    character: float
+    word: float
+
+
+MEANING = MeaningThresholds(character=10.0, word=10.0)
