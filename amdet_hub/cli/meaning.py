@@ -21,8 +21,9 @@ Examples:
   {prog} meaning ./dreambooth --reference openai/clip-vit-large-patch14 --json
 
 Each token whose meaning changed, with its class (a character that is not seen, one that looks like an ordinary letter,
-a common word, a rare or an added token), the tokens nearest to it before and after, and how far the change stands out
-(robust z). The scan is the one of `scan`: a result of an earlier one is used again, and the exit code is the same.
+a common word, a rare or an added token), the tokens nearest to it before and now, and how far the change stands out:
+of a character a robust z, of another token a multiple of what the most changed tokens usually reach. The scan is the
+one of `scan`: a result of an earlier one is used again, and the exit code is the same.
 Exit codes: 0 no backdoor found, 1 backdoor detected, 2 usage or error, 3 inconclusive, 130 interrupted.
 """
 

@@ -81,7 +81,8 @@ class ChangedMeaning:
         token_ids: of the token, or of the pieces of one character.
         text: of these ids (hostile); None when no tokenizer was at hand.
         token_class: what kind of token it is.
-        strength: how far its change stands out of tokens of its kind (robust z).
+        strength: how far its change stands out: of a character by a robust z among all characters that hide, of
+            another token as a multiple of what one of twenty of the most changed tokens exceeds.
         before: the tokens nearest to it in the reference, best first (hostile).
         after: the same in the suspect.
     """

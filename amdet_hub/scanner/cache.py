@@ -26,7 +26,7 @@ from amdet_hub import __version__
 from amdet_hub.config import ScanConfig
 from amdet_hub.encoders.file_identity import file_identity
 from amdet_hub.errors import ReportError
-from amdet_hub.families import CALIBRATIONS
+from amdet_hub.families import CALIBRATIONS, MEANING
 from amdet_hub.files import read_json_object
 from amdet_hub.hub import cache as files
 from amdet_hub.hub.settings import HubSettings, own_cache
@@ -123,7 +123,8 @@ def _say_ignored(path: Path) -> None:
 
 def judged_by() -> str:
     """Our version and a digest of all thresholds: a part of every key of a cached verdict."""
-    return f"{__version__} {fingerprint({'calibrations': [to_dict(row) for row in CALIBRATIONS]})[:16]}"
+    thresholds = {"calibrations": [to_dict(row) for row in CALIBRATIONS], "meaning": to_dict(MEANING)}
+    return f"{__version__} {fingerprint(thresholds)[:16]}"
 
 
 def _place(digests: TowerDigests, key: Mapping[str, Any]) -> str:

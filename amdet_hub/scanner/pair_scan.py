@@ -20,8 +20,8 @@ from amdet_hub.encoders.load import LoadedTower, renumbered
 from amdet_hub.encoders.tokenizer import PromptTokenizer
 from amdet_hub.encoders.tower_config import pooled_id
 from amdet_hub.errors import BadRepository, ConfigError
-from amdet_hub.families import calibration, read_out_thresholds
-from amdet_hub.records import Evidence, ReadOut, Reference, ScanResult, TriggerFinding
+from amdet_hub.families import MEANING, calibration, read_out_thresholds
+from amdet_hub.records import ChangedMeaning, Evidence, ReadOut, Reference, ScanResult, TriggerFinding
 from amdet_hub.scanner.characters import character_sequences
 from amdet_hub.scanner.evidence import (
     identity_evidence,
@@ -33,10 +33,12 @@ from amdet_hub.scanner.evidence import (
 )
 from amdet_hub.scanner.feature_cache import FeatureCache
 from amdet_hub.scanner.loading import PairLoader, pair_tokenizer, special_tokens, tokenizer_difference
+from amdet_hub.scanner.meanings import in_words, meaning_evidence
 from amdet_hub.scanner.nearest_texts import read_target
 from amdet_hub.scanner.references import ChosenReference
 from amdet_hub.scanner.resolve import EncoderPair
 from amdet_hub.scanner.runtime import timed
+from amdet_hub.scanner.token_classes import lookalike_characters
 from amdet_hub.scanner.token_text import is_character, lexicon_of, typeable
 from amdet_hub.scanner.trigger_choice import choose_trigger, clearest_trigger
 from amdet_hub.verdict import judge
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
     from amdet_hub.scanner.session import ScanSession
 
 
-# A detector's evidence, and how to name the trigger should the verdict call for it.
-_Detected = tuple[list[Evidence], Callable[[], TriggerFinding] | None]
+# A detector's evidence, the tokens whose meaning changed, and how to name the trigger should the verdict call for it.
+_Detected = tuple[list[Evidence], tuple[ChangedMeaning, ...], Callable[[], TriggerFinding] | None]
 
 
 class PairScan:
@@ -88,7 +90,7 @@ class PairScan:
             evidence.append(weight_evidence(weight_difference(suspect.tensors, reference.tensors)))
         if read is not None:
             evidence.append(tokenizer_evidence(read))
-        detected, name_trigger = ([], None) if identical else self._detect(suspect, reference, chosen)
+        detected, meanings, name_trigger = ([], (), None) if identical else self._detect(suspect, reference, chosen)
         evidence += detected
         verdict = judge(evidence, chosen.record)
         return ScanResult(
@@ -97,10 +99,11 @@ class PairScan:
             reference=chosen.record,
             verdict=verdict,
             evidence=tuple(evidence),
-            triggers=(name_trigger(),) if name_trigger is not None and verdict.label == "backdoor-detected" else (),
+            triggers=(name_trigger(),) if name_trigger is not None and verdict.code == "trigger-confirmed" else (),
             batch_sizes=dict(self._workers.batch_sizes),
             timings_s={k: round(s, 3) for k, s in (*self._timings.items(), *self._workers.stage_seconds.items())},
             lineage=origin,
+            meanings=meanings,
         )
 
     def _is_reference(self, suspect: LoadedTower, reference: LoadedTower) -> bool:
@@ -126,12 +129,14 @@ class PairScan:
         pair = TowerPair(suspect.encoder, reference.encoder if reference is not None else None)
         towers, sweep = Towers.on(pair, session.device, session.dtype), config.sweep
         calibrated = calibration(encoder.config.family, with_reference=reference is not None).thresholds
+        characters = lookalike_characters(tokenizer, longest=sweep.max_pieces) if tokenizer is not None else {}
         context = DetectionContext(
             config=config,
             thresholds=config.thresholds.over(calibrated),
             read_outs=self._read_outs(suspect, reference),
             token_ids=sweepable_ids(encoder.config.vocab_size, special.all()),
             lexicon=lexicon_of(tokenizer, longest=sweep.max_pieces),
+            characters=tuple(characters),
             extra_candidates=(
                 character_sequences(tokenizer, longest=sweep.max_pieces) if sweep.characters and tokenizer else ()
             ),
@@ -143,13 +148,17 @@ class PairScan:
             prompts = self._prompts(config.inversion.n_prompts, tokenizer, special)
             with timed(self._timings, "paper"):
                 found_paper = PaperDetector().detect(towers, prompts, context)
-            return paper_evidence(found_paper, config), None
+            return paper_evidence(found_paper, config), (), None
         prompts = self._prompts(sweep.n_prompts + sweep.n_heldout_prompts, tokenizer, special)
         with timed(self._timings, "standard"):
             found = StandardDetector().detect(towers, prompts, context)
         pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
+        rows = reference.encoder.config.vocab_size if reference is not None else 0
+        meanings = in_words(found.meanings, tokenizer, characters, rows)
+        evidence = standard_evidence(found, context.thresholds, pieces, context.read_outs)
         return (
-            standard_evidence(found, context.thresholds, pieces, context.read_outs),
+            [*evidence, *meaning_evidence(meanings, MEANING, len(context.token_ids))],
+            meanings,
             lambda: self._name_trigger(found.deciding(context), context, prompts, towers.fast, tokenizer),
         )
 
