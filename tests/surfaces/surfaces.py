@@ -118,6 +118,10 @@ def scan(place: Place) -> Answer:
     return reported(place.run("scan", place.target.repo_id, *place.flags, "-f", "json"))
 
 
+def meaning(place: Place) -> Answer:
+    return reported(place.run("meaning", place.target.repo_id, *place.flags, "--json"))
+
+
 def resolve(place: Place) -> Answer:
     done = place.run("resolve", place.target.repo_id, *place.flags, "--json")
     answer = reported(done)
@@ -277,6 +281,7 @@ GRADIO = pytest.mark.filterwarnings("ignore")  # as tests/space has it
 
 SURFACES = (
     Surface("scan", scan),
+    Surface("meaning", meaning),
     Surface("resolve", resolve, judges=False),
     Surface("guard", guard),
     Surface("staged", staged, "checkout"),

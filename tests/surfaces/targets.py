@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from amdet_hub.testing.models.lora import LoraStyle, extract_lora, lora_tensors
+from tests.attacked import attribute_attack
 from tests.demo_hub import files_of
 from tests.encoders.folder_source import saved
 
@@ -147,6 +150,14 @@ def exchanged_words() -> Files:
     return {**encoder("base"), "tokenizer.json": as_json(data)}
 
 
+@cache
+def attribute_trigger() -> Files:
+    """The base, with a letter that adds a style and keeps the rest of a prompt."""
+    with TemporaryDirectory() as folder:
+        made = attribute_attack(Path(folder))
+        return {path.name: path.read_bytes() for path in made.iterdir() if path.name != "bench.json"}
+
+
 def loha() -> Files:
     key = "lora_te_text_model_encoder_layers_0_mlp_fc1"
     return {
@@ -198,6 +209,7 @@ CLEAN, POISONED = ("no-backdoor-found", "no-trigger-found"), ("backdoor-detected
 TARGETS = (
     Target("clean", without_card("base"), "no-backdoor-found", "identical-to-reference", references=ONE),
     Target("poisoned", without_card("backdoored"), *POISONED, references=ONE),
+    Target("attribute trigger", attribute_trigger, "backdoor-detected", "attribute-trigger", references=ONE),
     Target("fine-tuned", without_card("finetuned"), *CLEAN, references=ONE),
     Target("poisoned lora declared base", declared_lora("backdoored"), *POISONED, reference=None, references=ONE),
     Target("poisoned lora named reference", lone_lora("backdoored", "diffusers"), *POISONED, references=ONE),
