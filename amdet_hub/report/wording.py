@@ -80,7 +80,7 @@ LIMITS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
         # Source: the first as measured (BENCHMARKS.md, "What it misses"); the second by construction.
         "Known to be missed inside the text encoder:",
         (
-            "attacks that change one attribute and keep the rest of the prompt",
+            "attacks in which a rare word changes one attribute and keeps the rest of the prompt",
             "backdoors that the encoder it is compared with has too",
         ),
     ),
