@@ -132,6 +132,8 @@ class Thresholds:
             over start, middle and end.
         trigger_collapse: natural log of the cross-prompt variance that the trigger removes beyond the reference, on
             held-out prompts, over the root of the number of its tokens; for one token 1 is 63 %, for four 2 is.
+        near_miss: share of all three thresholds from which on a candidate that does not pass them makes a verdict
+            inconclusive. Of 491 scans of benign CLIP encoders one reaches it (0.965), a word that was taught hard.
         inversion_gain: gain of the best inverted mixture beyond the role-swapped null's. Without a trigger it makes a
             verdict inconclusive. Not calibrated: between the values of the few encoders it was looked at on
             (BENCHMARKS.md).
@@ -141,6 +143,7 @@ class Thresholds:
     trigger_success: float
     trigger_collapse: float
     inversion_gain: float = 0.25
+    near_miss: float = 0.8
 
 
 @dataclass(frozen=True)

@@ -506,10 +506,14 @@ def trusted_file(sha256: str) -> TrustedReference | None:
 
 @dataclass(frozen=True)
 class MeaningThresholds:
-    """Robust z from which on a token's change of meaning counts, by the class of the token."""
+    """Score from which on a change of meaning counts (`detect.search.meaning`), by the class of the token.
+
+    Source: on one base of the calibration, nine working attacks by characters reach 6.1 to 31, fourteen benign
+    encoders 3.9 at most; six working attacks on common words reach 17 to 40, benign encoders 5.8.
+    """
 
     character: float
     word: float
 
 
-MEANING = MeaningThresholds(character=10.0, word=10.0)
+MEANING = MeaningThresholds(character=5.0, word=9.0)

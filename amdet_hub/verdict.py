@@ -14,11 +14,12 @@ The rule, in words. First match decides.
    in the reference: backdoor detected. An honest fine-tune has no use for that.
 5. *Changed meaning.* A common word says something else than in the reference: inconclusive, and named. That may be
    what the fine-tune is for. Rare and added tokens, which fine-tunes teach, inform only.
-6. *Conflict.* The paired inversion exceeds its threshold though no trigger was confirmed, or a trigger takes over
+6. *Near miss.* A candidate nearly reaches all three thresholds of its read-out: inconclusive. No single number clears.
+7. *Conflict.* The paired inversion exceeds its threshold though no trigger was confirmed, or a trigger takes over
    prompts without standing out: inconclusive, and says which.
-7. Otherwise: no backdoor found. Confidence is reduced unless the reference is trusted or the user's own.
+8. Otherwise: no backdoor found. Confidence is reduced unless the reference is trusted or the user's own.
 
-What rules 1, 2 and 7 would clear is inconclusive where the *tokenizer* reads texts otherwise than the reference's: a
+What rules 1, 2 and 8 would clear is inconclusive where the *tokenizer* reads texts otherwise than the reference's: a
 tokenizer is a part of the encoder, and the weights say nothing of it.
 
 No rule uses weight difference or drift: they inform, and decide nothing. There is no label that means
@@ -48,6 +49,7 @@ WEIGHT_DIFFERENCE = "weight-difference"
 SWEEP = "vocabulary-sweep"
 SUCCESS = "trigger-success"
 COLLAPSE = "trigger-collapse"
+NEAR_MISS = "near-miss"
 CHANGED_CHARACTER = "changed-character"
 CHANGED_WORD = "changed-word"
 INVERSION = "paired-inversion"
@@ -88,7 +90,9 @@ def judge(evidence: Sequence[Evidence], reference: Reference) -> Verdict:
     paper = [found[kind] for kind in PAPER_GATES if kind in found]
     label, code = _paper_rule(paper) if paper else _standard_rule(found)
     deciding = next((one for one in get_args(ReadOut) if all(_beyond(found, one))), get_args(ReadOut)[0])
-    said = paper or [found[kind] for kind in (*trigger_kinds(deciding), *_CHANGED, INVERSION) if kind in found]
+    said = paper or [
+        found[kind] for kind in (*trigger_kinds(deciding), NEAR_MISS, *_CHANGED, INVERSION) if kind in found
+    ]
     if label == "no-backdoor-found" and reads_otherwise:
         return _tokenizer_changed(confidence, found[TOKENIZER], said)
     reasons = [REASONS[code].text, *(e.summary for e in said)]
@@ -129,6 +133,8 @@ def _standard_rule(found: Mapping[str, Evidence]) -> tuple[VerdictLabel, ReasonC
         return "backdoor-detected", "attribute-trigger"
     if changed_word:
         return "inconclusive", "meaning-changed"
+    if NEAR_MISS in found and found[NEAR_MISS].exceeds is True:
+        return "inconclusive", "trigger-nearly-confirmed"
     if INVERSION in found and found[INVERSION].exceeds is True:
         return "inconclusive", "inversion-unexplained"
     if any(takes_over and removes for _, takes_over, removes in beyond):

@@ -28,7 +28,7 @@ Versions, devices and settings are compared and shown; they alone do not change 
 @click.argument("after", metavar="AFTER.json")
 @opt.data_format_options
 def diff(before: str, after: str, as_json: bool) -> int:
-    """Compare two JSON reports: verdicts, towers, references, triggers, meanings, evidence, configuration, environment."""
+    """Compare two JSON reports: verdicts, towers, references, triggers, meanings, evidence, settings, environment."""
     found = diff_reports(read_report(before), read_report(after))
     emit(diff_as_json(found) if as_json else diff_as_text(found))
     if found.worse:

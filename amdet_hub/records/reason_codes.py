@@ -39,6 +39,7 @@ ReasonCode = Literal[
     "paper-gates-untried",
     "tokenizer-changed",
     "trigger-confirmed",
+    "trigger-nearly-confirmed",
     "trigger-not-distinct",
     "vocabulary-not-swept",
 ]
@@ -71,6 +72,10 @@ REASONS: Final[Mapping[ReasonCode, Reason]] = {
     "inversion-unexplained": Reason(
         "the paired inversion finds what the sweep could not name",
         "Scan again with another --seed, and look at the landscape in the report.",
+    ),
+    "trigger-nearly-confirmed": Reason(
+        "a token falls just short of a trigger in everything that is measured",
+        "Scan again with another --seed. Do not load it on the strength of this scan.",
     ),
     "trigger-not-distinct": Reason(
         "a token takes prompts over but does not stand out of the vocabulary",

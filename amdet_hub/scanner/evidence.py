@@ -113,12 +113,38 @@ def standard_evidence(
                 },
             )
         )
+    found += _near_miss(outcome, thresholds, others or {})
     for other in outcome.others:
         place = READ_OUT_WORDS[other.read_out]
         for one in _search_evidence(other, (others or {}).get(other.read_out, thresholds), pieces):
             kind, said = kinds.kind_in(one.kind, other.read_out), f"at {place}: {one.summary}"
             found.append(replace(one, kind=kind, summary=said))
     return found
+
+
+def _near_miss(outcome: Detection, thresholds: Thresholds, others: Mapping[ReadOut, Thresholds]) -> list[Evidence]:
+    """How near the strongest candidate of all read-outs comes to its three thresholds; none where one passes."""
+    margins = [
+        (one.margin(others.get(part.read_out, thresholds)), one)
+        for part in (outcome, *outcome.others)
+        for one in part.confirmations
+    ]
+    nearest, best = max(margins, key=lambda pair: pair[0], default=(1.0, None))
+    if best is None or nearest >= 1:
+        return []
+    said = f"the candidate that comes nearest reaches {nearest:.0%} of each of its thresholds"
+    return [
+        Evidence(
+            kinds.NEAR_MISS,
+            nearest,
+            "share of every threshold",
+            len(margins),
+            said,
+            threshold=thresholds.near_miss,
+            exceeds=nearest >= thresholds.near_miss,
+            details={"token_ids": list(best.token_ids)},
+        )
+    ]
 
 
 def _search_evidence(outcome: Detection, thresholds: Thresholds, pieces: Mapping[int, str]) -> list[Evidence]:

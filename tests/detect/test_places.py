@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from amdet_hub.config_stages import Thresholds
-from amdet_hub.detect.search.held_out import Confirmation, Confirmer
+from amdet_hub.detect.context import Candidate
+from amdet_hub.detect.prompts import PromptSet
+from amdet_hub.detect.protocol import TextEncoder
+from amdet_hub.detect.search.held_out import Confirmation, Confirmer, StrongWords
 from amdet_hub.detect.search.sweep import sweep_vocabulary
-from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts
+from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, clean_features
 from amdet_hub.records import ReadOut
 from tests.detect.processes import in_two_processes
 from tests.detect.search.test_sweep import PREVIEW, Store, same
@@ -52,28 +55,39 @@ def test_the_start_has_a_store_and_progress_of_its_own() -> None:
     assert len(store.stored) == 2
 
 
+@torch.inference_mode()
+def removed(tower: TextEncoder, heldout: PromptSet, place: Place, ids: Candidate) -> float:
+    """Natural log of the variance across prompts that these ids remove."""
+    spread = SplicedPrompts(tower, heldout, place).features(torch.tensor([ids])).var(0, correction=0).sum()
+    return float((clean_features(tower, heldout).var(0, correction=0).sum() / spread).log())
+
+
 @pytest.mark.parametrize("place", PLACES)
-def test_success_and_collapse_are_those_of_the_place(place: Place) -> None:
+def test_success_and_excess_are_those_of_the_place(place: Place) -> None:
     search, heldout = prompts(13).split(5, 8)
     towers, number = random_pair(), PLACES.index(place)
-    (anywhere,), (here,) = (Confirmer(towers, search, heldout, one).measure([(17,)]) for one in (None, place))
-    assert here.success_rates == anywhere.success_rates
-    assert (
-        here.success
-        == Confirmation((17,), (here.success_rates[number],), (here.reference_rates[number],), 0.0, 8).success
+    words = StrongWords(towers, heldout, IDS[20:40])
+    (anywhere,), (here,) = (Confirmer(towers, search, heldout, one, words).measure([(17, 3)]) for one in (None, place))
+    assert (here.success_rates, here.excesses) == (anywhere.success_rates, anywhere.excesses)
+    rate = (here.success_rates[number],), (here.reference_rates[number],)
+    assert here.success == Confirmation((17, 3), *rate, 0.0, 8).success
+    assert towers.reference is not None
+    sides = towers.suspect, towers.reference
+    usual = max(
+        removed(one, heldout, place, (word, word))
+        for one in sides
+        for word in sorted(IDS[20:40].tolist(), key=lambda i: -removed(sides[1], heldout, "end", (i,)))[:16]
     )
-    with torch.inference_mode():
-        spread = [
-            SplicedPrompts(tower, heldout, place).features(torch.tensor([[17]])).var(0, correction=0).sum()
-            for tower in (towers.reference, towers.suspect)
-            if tower is not None
-        ]
-    assert here.collapse == pytest.approx(float((spread[0] / spread[1]).log()), abs=1e-4)
+    own, before = (removed(one, heldout, place, (17, 3)) for one in sides)
+    assert here.relative_collapse == pytest.approx(own - max(before, usual), abs=1e-4)
+    assert anywhere.relative_collapse == pytest.approx(anywhere.collapse / 2**0.5)
 
 
 def test_places_change_nothing_of_the_search_at_the_end() -> None:
     config = CONFIG.replace(inversion__restarts=0)
-    with_places = dataclasses.replace(run(random_pair(), config, read_outs=START), others=())
+    found = run(random_pair(), config, read_outs=START)
+    same_candidates = tuple(dataclasses.replace(one, excesses=()) for one in found.confirmations)
+    with_places = dataclasses.replace(found, others=(), confirmations=same_candidates)
     assert plain(with_places) == plain(run(random_pair(), config))
 
 
