@@ -508,12 +508,12 @@ def trusted_file(sha256: str) -> TrustedReference | None:
 class MeaningThresholds:
     """Score from which on a change of meaning counts (`detect.search.meaning`), by the class of the token.
 
-    Source: on one base of the calibration, nine working attacks by characters reach 6.1 to 31, fourteen benign
-    encoders 3.9 at most; six working attacks on common words reach 17 to 40, benign encoders 5.8.
+    Source: on one base of the calibration, six working attacks by characters reach 7.3 to 59, fourteen benign encoders
+    5.1 at most; five on common words reach 17 to 44, benign encoders 9.4.
     """
 
     character: float
     word: float
 
 
-MEANING = MeaningThresholds(character=5.0, word=9.0)
+MEANING = MeaningThresholds(character=6.0, word=12.0)

@@ -4,7 +4,7 @@ A word that was exchanged, a letter that adds an attribute and a target that kee
 or nothing. But what the token *says* changes: the feature that it adds to a prompt lies nearer to what another token
 adds in the reference than to what it adds there itself.
 
-    e(c) = mean over prompts of feature(prompt + c) - feature(prompt), less its mean over random tokens
+    e(c) = mean over prompts of feature(prompt + c) - feature(prompt), less its mean over random sequences as long
     strength(c) = |e_s(c)| (max over tokens b of cos(e_s(c), e_r(b)) - cos(e_s(c), e_r(c))) / median over b of |e_r(b)|
 
 with `s` the suspect, `r` the reference. Drift turns what a weak token says by much and what a strong one says by
@@ -82,9 +82,8 @@ class _Meanings:
         self._suspect, self._reference = _Sayings(towers.suspect, prompts), _Sayings(towers.reference, prompts)
         self._bank = random_tokens(context, max(_NAMED, min(config.n_bank, len(ids) // 4)))
         said = self._reference.of(self._bank[:, None])  # (N, D)
-        self._common, self._typical = said.mean(0), (said - said.mean(0)).norm(dim=1).median()
-        self._directions = F.normalize(said - self._common, dim=1)
-        self._common_now = self._suspect.of(random_tokens(context)[:, None]).mean(0)
+        said -= said.mean(0)
+        self._typical, self._directions = said.norm(dim=1).median(), F.normalize(said, dim=1)
 
     @torch.inference_mode()
     def of(self, moved: Tensor) -> tuple[MeaningShift, ...]:
@@ -111,8 +110,11 @@ class _Meanings:
 
     def _measure(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """`candidates (C, N)` -> strengths `(C,)`, and the nearest tokens before and now, `(C, 2, 3)` ids."""
-        now = self._suspect.of(candidates) - self._common_now  # (C, D)
-        before = self._reference.of(candidates) - self._common
+        random = random_tokens(self._context)
+        like_it = random[: len(random) // candidates.shape[1] * candidates.shape[1]].view(-1, candidates.shape[1])
+        now, before = (
+            side.of(candidates) - side.of(like_it).mean(0) for side in (self._suspect, self._reference)
+        )  # (C, D)
         likeness = F.normalize(now, dim=1) @ self._directions.T  # (C, N)
         alike = F.normalize(before, dim=1) @ self._directions.T
         itself = (

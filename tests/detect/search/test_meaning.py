@@ -70,9 +70,9 @@ def test_an_unchanged_encoder_taught_nothing() -> None:
 
 def test_a_character_is_measured_as_its_pieces() -> None:
     others = [(token, token + 1) for token in range(30, 50)]
-    found = changed_meanings(pair({CAT: DOG}), prompts(4), IDS[:3], context((5, CAT), *others))
+    found = changed_meanings(pair({CAT: DOG}), prompts(4), IDS[:3], context((CAT, CAT), *others))
     first = strongest(found, is_character=True)
-    assert first.token_ids == (5, CAT)
+    assert first.token_ids == (CAT, CAT)
     assert first.score > 3 * max(one.score for one in found if one.is_character and one is not first)
     assert sum(one.is_character for one in found) == 21
 
