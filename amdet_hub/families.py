@@ -130,8 +130,10 @@ PROJECTED = Thresholds(sweep_score=2.5, trigger_success=0.9, trigger_collapse=0.
 # Thresholds of a trigger that works at one place of a prompt, CLIP with a reference. The collapse is that beyond what
 # a strong word removes there.
 #
-# Source: see `bench/results/calibration-3.md`.
-ONE_PLACE = Thresholds(sweep_score=4.0, trigger_success=0.95, trigger_collapse=0.5)
+# Source: on one base of the calibration, six of seven attacks trained with negatives at the other places exceed strong
+# words by 1.6 to 3.4 (a letter in the middle by 0.5: missed). Five words that were taught as hard as can be exceed them
+# by 0.5 at most, said eight times.
+ONE_PLACE = Thresholds(sweep_score=4.0, trigger_success=0.95, trigger_collapse=1.0)
 
 
 def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut, Thresholds]:
@@ -508,12 +510,12 @@ def trusted_file(sha256: str) -> TrustedReference | None:
 class MeaningThresholds:
     """Score from which on a change of meaning counts (`detect.search.meaning`), by the class of the token.
 
-    Source: on one base of the calibration, six working attacks by characters reach 7.3 to 59, fourteen benign encoders
-    5.1 at most; five on common words reach 17 to 44, benign encoders 9.4.
+    Source: on one base of the calibration, five working attacks by characters reach 6.8 to 59 over four seeds, the
+    heaviest benign fine-tunes 3.4; four on common words reach 17 to 44, benign encoders 5.8 at most.
     """
 
     character: float
     word: float
 
 
-MEANING = MeaningThresholds(character=6.0, word=12.0)
+MEANING = MeaningThresholds(character=5.0, word=10.0)

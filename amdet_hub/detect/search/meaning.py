@@ -10,7 +10,7 @@ adds in the reference than to what it adds there itself.
 with `s` the suspect, `r` the reference. Drift turns what a weak token says by much and what a strong one says by
 little; neither is strong. The score of a token is its strength over that which one of twenty of the tokens that
 diverge most exceeds: few tokens were taught, and drift moves many. A character shares its bytes with others, so that
-many move together; its score is a robust z among all characters.
+many move together; its score is a robust z among all characters, whose scale is at least half that strength.
 
 Source: this project's (BENCHMARKS.md).
 """
@@ -29,7 +29,6 @@ from amdet_hub.detect.search.null_distribution import ROWS_PER_PASS, robust_z
 from amdet_hub.detect.search.sweep import random_tokens
 from amdet_hub.detect.splice import SplicedPrompts, clean_features, rows_for
 
-_FLOOR = 0.05  # least scale of a character's z, in shares of what a token says
 _USUAL, _LEAST = 0.95, 0.1  # quantile of the tokens' strengths that is the unit of their score, and its least value
 _NAMED = 3  # nearest tokens that put a meaning into words
 _LISTED = 64  # strongest of each kind that are kept
@@ -88,25 +87,22 @@ class _Meanings:
     @torch.inference_mode()
     def of(self, moved: Tensor) -> tuple[MeaningShift, ...]:
         tokens, characters = [(token,) for token in moved.tolist()], self._context.characters
-        found = self._strongest(tokens, is_character=False)
-        return (*found, *(self._strongest(characters, is_character=True) if characters else ()))
+        strengths, words = self._measured(tokens)
+        usual = float(strengths.quantile(_USUAL).clamp(min=_LEAST))
+        found = _strongest(tokens, strengths / usual, strengths, words, is_character=False)
+        if characters:
+            strengths, words = self._measured(characters)
+            score = robust_z(strengths, strengths, usual / 2)
+            found += _strongest(characters, score, strengths, words, is_character=True)
+        return tuple(found)
 
-    def _strongest(self, candidates: Sequence[Candidate], *, is_character: bool) -> list[MeaningShift]:
+    def _measured(self, candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
+        """`_measure` of candidates whatever their lengths."""
         strengths, words = torch.zeros(len(candidates)), torch.zeros(len(candidates), 2, _NAMED, dtype=torch.int64)
         for length in sorted({len(one) for one in candidates}):
             rows = [row for row, one in enumerate(candidates) if len(one) == length]
             strengths[rows], words[rows] = self._measure(torch.tensor([candidates[row] for row in rows]))
-        score = (
-            robust_z(strengths, strengths, _FLOOR)
-            if is_character
-            else strengths / strengths.quantile(_USUAL).clamp(min=_LEAST)
-        )
-        order = score.topk(min(_LISTED, len(score))).indices.tolist()
-        return [
-            MeaningShift(candidates[row], float(score[row]), float(strengths[row]), is_character, said, says)
-            for row in order
-            for said, says in [map(tuple, words[row].tolist())]
-        ]
+        return strengths, words
 
     def _measure(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """`candidates (C, N)` -> strengths `(C,)`, and the nearest tokens before and now, `(C, 2, 3)` ids."""
@@ -124,6 +120,17 @@ class _Meanings:
         gap = others.amax(1) - F.cosine_similarity(now, before)
         nearest = torch.stack([one.topk(_NAMED, dim=1).indices for one in (alike, others)], dim=1)  # (C, 2, 3)
         return (now.norm(dim=1) * gap / self._typical).cpu(), self._bank[nearest.cpu()]
+
+
+def _strongest(
+    candidates: Sequence[Candidate], score: Tensor, strengths: Tensor, words: Tensor, *, is_character: bool
+) -> list[MeaningShift]:
+    order = score.topk(min(_LISTED, len(score))).indices.tolist()
+    return [
+        MeaningShift(candidates[row], float(score[row]), float(strengths[row]), is_character, said, says)
+        for row in order
+        for said, says in [map(tuple, words[row].tolist())]
+    ]
 
 
 class _Sayings:
