@@ -130,9 +130,9 @@ PROJECTED = Thresholds(sweep_score=2.5, trigger_success=0.9, trigger_collapse=0.
 # Thresholds of a trigger that works at one place of a prompt, CLIP with a reference. The collapse is that beyond what
 # a strong word removes there.
 #
-# Source: on one base of the calibration, six of seven attacks trained with negatives at the other places exceed strong
-# words by 1.6 to 3.4 (a letter in the middle by 0.5: missed). Five words that were taught as hard as can be exceed them
-# by 0.5 at most, said eight times.
+# Source: on one base of the calibration, six of seven attacks trained with negatives at the other places exceed
+# strong words by 1.6 to 3.4 (a letter in the middle by 0.5: missed). Five words that were taught as hard as can be
+# exceed them by 0.5 at most, said eight times.
 ONE_PLACE = Thresholds(sweep_score=4.0, trigger_success=0.95, trigger_collapse=1.0)
 
 
