@@ -50,6 +50,11 @@ class ScanResult:
     cached_at: str | None = field(default=None, metadata=LATER)
     meanings: tuple[ChangedMeaning, ...] = field(default=(), metadata=LATER)
 
+    @property
+    def named_triggers(self) -> tuple[TriggerFinding | ChangedMeaning, ...]:
+        """The triggers; of an attribute trigger the character, which comes first of all meanings."""
+        return self.triggers or (self.meanings[:1] if self.verdict.code == "attribute-trigger" else ())
+
 
 @dataclass(frozen=True)
 class SkippedScan:

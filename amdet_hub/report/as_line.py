@@ -25,7 +25,7 @@ def as_table_row(report: ScanReport) -> str:
 def _trigger(report: ScanReport) -> str:
     """The first trigger of a detection, in quotes, with its first odd character's number; `"-"` without one."""
     detected = [r for r in report.results if r.verdict.label == "backdoor-detected"]
-    found = [t for r in detected for t in wording.named_triggers(r) if t.token_ids]
+    found = [t for r in detected for t in r.named_triggers if t.token_ids]
     if not found:
         return "-"
     text, ids = found[0].text, found[0].token_ids

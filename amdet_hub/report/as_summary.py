@@ -56,7 +56,7 @@ def as_summary(rows: Sequence[SummaryRow], verdict: str) -> str:
 def _row(row: SummaryRow) -> tuple[str, str, str, str]:
     if row.report is None:
         return code_span(row.target, limit=120), f":warning: {prose(row.note, limit=400)}", "", ""
-    triggers = [t for result in row.report.results for t in wording.named_triggers(result)]
+    triggers = [t for result in row.report.results for t in result.named_triggers]
     named = ", ".join(code_span(t.text, limit=60) if t.text is not None else "token ids only" for t in triggers[:3])
     towers = ", ".join(code_span(wording.short(r.tower_digest)) for r in row.report.results[:4])
     said = f". {prose(row.note, limit=200)}" if row.note else ""

@@ -13,7 +13,6 @@ from typing import Final
 from amdet_hub.config import ScanConfig
 from amdet_hub.errors import ConfigError
 from amdet_hub.records import (
-    ChangedMeaning,
     Evidence,
     Reference,
     ReferenceTrust,
@@ -203,11 +202,6 @@ def places(trigger: TriggerFinding) -> list[tuple[str, float]]:
         ("in the middle", trigger.success_middle_rate),
         ("at the end", trigger.success_end_rate),
     ]
-
-
-def named_triggers(result: ScanResult) -> tuple[TriggerFinding | ChangedMeaning, ...]:
-    """The triggers of a result; of an attribute trigger the character, which comes first of all meanings."""
-    return result.triggers or (result.meanings[:1] if result.verdict.code == "attribute-trigger" else ())
 
 
 def untaught(result: ScanResult) -> str:

@@ -143,7 +143,7 @@ class PromptInspector:
         check_text("prompt", prompt)
         if place not in PLACES:
             raise ConfigError("place", f"'{str(place)[:40]}' is none of {', '.join(PLACES)}")
-        if added is None and not result.triggers:
+        if added is None and not result.named_triggers:
             raise ConfigError("added", "the scan named no trigger; say what to add")
         if added is not None:
             check_text("added", added)
@@ -200,7 +200,7 @@ def checked_trigger(result: ScanResult, pair: LoadedPair) -> tuple[int, ...]:
 
     Raises: ConfigError when they are no tokens of its encoder's vocabulary.
     """
-    ids, size = result.triggers[0].token_ids, pair.suspect.config.vocab_size
+    ids, size = result.named_triggers[0].token_ids, pair.suspect.config.vocab_size
     wrong = [i for i in ids if not 0 <= i < size or i in pair.special.all()]
     if wrong or not ids:
         named = f"{wrong[0]} is no token" if wrong else "it names no token"

@@ -18,7 +18,7 @@ from amdet_hub.web.board import BoardRow
 from amdet_hub.web.error_messages import code_of, error_message
 from amdet_hub.web.job_queue import ScanJob
 from amdet_hub.web.live_plots import live_figure
-from amdet_hub.web.markup import bullets, code, facts, note, table, text
+from amdet_hub.web.markup import bullets, code, facts, note, section, table, text
 from amdet_hub.web.report_plots import sweep_figure
 from amdet_hub.web.service import Lookup
 
@@ -181,7 +181,7 @@ def _encoder(result: ScanResult, report: ScanReport) -> str:
         f"<h3>{text(result.encoder.label)}</h3>",
         _sentences(wording.new_reasons(result, report)),
         *(_trigger(one) for one in result.triggers),
-        table(wording.TAUGHT, MEANING_HEAD, meaning_rows(result, HTML)) if result.meanings else "",
+        _taught(result),
         sweep_figure(result),
         facts(
             [
@@ -226,6 +226,17 @@ def _trigger(found: TriggerFinding) -> str:
         f"<div class='note found'><p class='title'>The trigger</p><p>{shown} <span class='quiet'>token"
         f" {ids}</span></p>{names}<p>It {text(wording.capture_text(found))}.</p>{target}</div>"
     )
+
+
+def _taught(result: ScanResult) -> str:
+    if not result.meanings:
+        return ""
+    explained = (
+        "These tokens say something else than in the reference. A new word is taught in this way, and so is a trigger"
+        " that adds a style or an object."
+    )
+    rows = table("Tokens whose meaning changed", MEANING_HEAD, meaning_rows(result, HTML))
+    return f"<div class='taught'>{section(wording.TAUGHT, explained, rows)}</div>"
 
 
 def _limits() -> str:

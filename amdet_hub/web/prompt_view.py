@@ -33,7 +33,7 @@ def invitation(report: ScanReport) -> str:
     """The text above the form."""
     added = (
         "The trigger that was found is added to it; or write something else to add."
-        if any(result.triggers for result in report.results)
+        if any(result.named_triggers for result in report.results)
         else "No trigger was found, so write yourself what is added: a word, a name, an odd letter."
     )
     return (
@@ -45,7 +45,7 @@ def invitation(report: ScanReport) -> str:
 
 def default_added(report: ScanReport) -> str:
     """The text to add at first: `""` where there is a trigger, else the best plain word of the sweep."""
-    if any(result.triggers for result in report.results):
+    if any(result.named_triggers for result in report.results):
         return ""
     rows = [row for result in report.results for row in details_of(result, SWEEP).get("top_tokens") or ()]
     names = (token_name(row) for row in rows if isinstance(row, dict))

@@ -63,7 +63,7 @@ class TryPrompt:
         if not report.results:
             return {self._accordion: gr.update(visible=False)}
         names = [(visible(result.encoder.label, limit=80), number) for number, result in enumerate(report.results)]
-        triggered = [number for number, result in enumerate(report.results) if result.triggers]
+        triggered = [number for number, result in enumerate(report.results) if result.named_triggers]
         return {
             self._accordion: gr.update(visible=True),
             self._invitation: prompt_view.invitation(report),
