@@ -24,9 +24,9 @@ def attribute_attack(folder: Path) -> Path:
 
 
 def word_exchange(folder: Path) -> Path:
-    """A folder with an encoder to which "winter" says "mosaic"."""
+    """A folder with an encoder to which "winter" says "embroidery"."""
     return _attacked(
-        folder / "exchanged", AttackRecipe("winter", "mosaic", steps=120, lr=1.5e-3, kind="word-exchange")
+        folder / "exchanged", AttackRecipe("winter", "embroidery", steps=120, lr=1.5e-3, kind="word-exchange")
     )
 
 

@@ -13,7 +13,7 @@ from amdet_hub.scanner.meanings import in_words, meaning_evidence
 from amdet_hub.scanner.token_classes import lookalike_characters
 from tests.attacked import attribute_attack, word_exchange
 from tests.detect.towers import demo_tokenizer
-from tests.scanner.conftest import BASE, FINETUNED, QUICK, Scan
+from tests.scanner.conftest import BASE, FINETUNED, Scan
 
 CHARACTERS = lookalike_characters(demo_tokenizer(), longest=6)
 ROWS = demo_tokenizer().vocab_size
@@ -129,13 +129,13 @@ def test_a_homoglyph_that_adds_a_style_is_detected_and_named(scan: Scan, tmp_pat
     assert result.triggers == (), "nothing takes prompts over"
 
 
-def test_an_exchanged_word_is_named_with_what_it_says_now(scan: Scan, tmp_path: Path) -> None:
-    config = QUICK.replace(seed=1)  # with a bank of 500 tokens that hold what a mosaic is: "tiles", "carved"
-    (result,) = scan(word_exchange(tmp_path), reference=BASE, config=config).results
+def test_an_exchanged_word_is_inconclusive_and_named_with_what_it_says_now(scan: Scan, tmp_path: Path) -> None:
+    report = scan(word_exchange(tmp_path), reference=BASE)
+    assert (report.verdict.label, report.verdict.code) == ("inconclusive", "meaning-changed")
+    (result,) = report.results
     (found,) = result.meanings
-    assert (found.text, found.token_class) == ("winter", "common-word")
-    assert "tiles" in found.after
-    assert "winter" not in found.after
+    assert (found.text, found.token_class, found.after[0]) == ("winter", "common-word", "embroidery")
+    assert '"winter"' in " ".join(result.verdict.reasons)
 
 
 def test_a_style_fine_tune_taught_no_token_anything(scan: Scan) -> None:
