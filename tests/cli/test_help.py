@@ -16,6 +16,7 @@ from tests.cli.conftest import Run, error_codes
 HEAVY = ("torch", "transformers", "huggingface_hub", "accelerate", "safetensors", "tokenizers", "numpy", "yaml")
 VERBS = (
     "scan",
+    "meaning",
     "resolve",
     "card",
     "verify",
