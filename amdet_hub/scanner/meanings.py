@@ -66,10 +66,11 @@ def _text(ids: Candidate, tokenizer: PromptTokenizer) -> str:
 
 
 def _said(ids: Candidate, tokenizer: PromptTokenizer | None) -> tuple[str, ...]:
-    """The texts of the nearest tokens, whole words before pieces."""
+    """The texts of the nearest tokens, whole words before pieces; halves of characters where there is nothing else."""
     if tokenizer is None:
         return tuple(f"[{i}]" for i in ids[:_SAID])
-    words_first = sorted(ids, key=lambda i: not tokenizer.is_word(i))
+    readable = [i for i in ids if (text := tokenizer.decode((i,))).isprintable() and "\ufffd" not in text]
+    words_first = sorted(readable or ids, key=lambda i: not tokenizer.is_word(i))
     return tuple(dict.fromkeys(_text((i,), tokenizer) for i in words_first))[:_SAID]
 
 

@@ -48,6 +48,12 @@ def test_bytes_that_are_no_text_are_shown_as_such() -> None:
     assert [one.text for one in worded(shift(first, 6.0), shift(second, 5.5))] == ["\\xd6", "\\x85"]
 
 
+def test_halves_of_characters_say_nothing_beside_a_word() -> None:
+    half, red = ids("\u0585")[:1], ids("red")
+    (mixed,) = worded(MeaningShift(ids("cat"), 6.0, 1.0, False, (*half, *red), half))
+    assert (mixed.before, mixed.after) == (("red",), ("\\xd6",))
+
+
 def test_characters_come_first_and_each_of_them_once() -> None:
     alone, inside = ids("\u0585"), ids("o\u0585o")[1:-1]
     assert alone != inside
