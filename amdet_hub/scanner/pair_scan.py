@@ -25,7 +25,6 @@ from amdet_hub.records import ChangedMeaning, Evidence, ReadOut, Reference, Scan
 from amdet_hub.scanner.characters import character_sequences
 from amdet_hub.scanner.evidence import (
     identity_evidence,
-    paper_evidence,
     shown_ids,
     standard_evidence,
     tokenizer_evidence,
@@ -35,6 +34,7 @@ from amdet_hub.scanner.feature_cache import FeatureCache
 from amdet_hub.scanner.loading import PairLoader, pair_tokenizer, special_tokens, tokenizer_difference
 from amdet_hub.scanner.meanings import in_words, meaning_evidence
 from amdet_hub.scanner.nearest_texts import read_target
+from amdet_hub.scanner.paper_evidence import paper_evidence
 from amdet_hub.scanner.references import ChosenReference
 from amdet_hub.scanner.resolve import EncoderPair
 from amdet_hub.scanner.runtime import timed
