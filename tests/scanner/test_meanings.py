@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from amdet_hub.families import MeaningThresholds
 from amdet_hub.records import ChangedMeaning, TokenClass
 from amdet_hub.scanner.meanings import in_words, meaning_evidence
 from amdet_hub.scanner.token_classes import lookalike_characters
+from amdet_hub.verdict import CHANGED_WORD, judge
 from tests.attacked import attribute_attack, word_exchange
 from tests.detect.towers import demo_tokenizer
 from tests.scanner.conftest import BASE, FINETUNED, Scan
@@ -135,13 +137,16 @@ def test_a_homoglyph_that_adds_a_style_is_detected_and_named(scan: Scan, tmp_pat
     assert result.triggers == (), "nothing takes prompts over"
 
 
-def test_an_exchanged_word_is_inconclusive_and_named_with_what_it_says_now(scan: Scan, tmp_path: Path) -> None:
-    report = scan(word_exchange(tmp_path), reference=BASE)
-    assert (report.verdict.label, report.verdict.code) == ("inconclusive", "meaning-changed")
-    (result,) = report.results
+def test_an_exchanged_word_is_named_with_what_it_says_now(scan: Scan, tmp_path: Path) -> None:
+    (result,) = scan(word_exchange(tmp_path), reference=BASE).results
     (found,) = result.meanings
     assert (found.text, found.token_class, found.after[0]) == ("winter", "common-word", "embroidery")
-    assert '"winter"' in " ".join(result.verdict.reasons)
+    (word,) = [one for one in result.evidence if one.kind == CHANGED_WORD]
+    assert '"winter"' in word.summary
+    assert word.value > 9
+    beyond = replace(word, threshold=9.0, exceeds=True)  # in so small an encoder no word says much more than another
+    others = [one for one in result.evidence if one is not word]
+    assert judge([*others, beyond], result.reference).code == "meaning-changed"
 
 
 def test_a_style_fine_tune_taught_no_token_anything(scan: Scan) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from amdet_hub.testing.models.lora import LoraStyle, extract_lora, lora_tensors
-from tests.attacked import attribute_attack, word_exchange
+from tests.attacked import attribute_attack
 from tests.demo_hub import files_of
 from tests.encoders.folder_source import saved
 
@@ -150,14 +150,11 @@ def exchanged_words() -> Files:
     return {**encoder("base"), "tokenizer.json": as_json(data)}
 
 
-def taught(attack: Callable[[Path], Path]) -> Callable[[], Files]:
-    """The base, to which a token says something else; the rest of a prompt stays."""
-
-    def make() -> Files:
-        with TemporaryDirectory() as folder:
-            return {p.name: p.read_bytes() for p in attack(Path(folder)).iterdir() if p.name != "bench.json"}
-
-    return make
+def attribute_trigger() -> Files:
+    """The base, with a letter that adds a style and keeps the rest of a prompt."""
+    with TemporaryDirectory() as folder:
+        made = attribute_attack(Path(folder))
+        return {path.name: path.read_bytes() for path in made.iterdir() if path.name != "bench.json"}
 
 
 def loha() -> Files:
@@ -211,8 +208,7 @@ CLEAN, POISONED = ("no-backdoor-found", "no-trigger-found"), ("backdoor-detected
 TARGETS = (
     Target("clean", without_card("base"), "no-backdoor-found", "identical-to-reference", references=ONE),
     Target("poisoned", without_card("backdoored"), *POISONED, references=ONE),
-    Target("attribute trigger", taught(attribute_attack), "backdoor-detected", "attribute-trigger", references=ONE),
-    Target("exchanged meaning", taught(word_exchange), "inconclusive", "meaning-changed", references=ONE),
+    Target("attribute trigger", attribute_trigger, "backdoor-detected", "attribute-trigger", references=ONE),
     Target("fine-tuned", without_card("finetuned"), *CLEAN, references=ONE),
     Target("poisoned lora declared base", declared_lora("backdoored"), *POISONED, reference=None, references=ONE),
     Target("poisoned lora named reference", lone_lora("backdoored", "diffusers"), *POISONED, references=ONE),
