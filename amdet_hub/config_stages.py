@@ -29,7 +29,7 @@ class SweepConfig:
         max_pieces: longest trigger that accretion builds from pieces.
         n_sequences: random sequences of a pattern that a candidate of that pattern is held against.
         n_moved: tokens of the first pass, those that diverge most, whose meaning is compared.
-        n_bank: random tokens, at most a quarter of all, whose meanings in the reference it is compared with.
+        n_bank: random tokens whose meanings in the reference it is compared with.
         characters: try every assigned Unicode character, too, whatever pieces the vocabulary cuts it into. Needs a
             tokenizer.
         batch_rows: candidate rows per forward pass at the start, fewer on a CPU; halved when memory runs out.

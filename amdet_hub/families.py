@@ -510,12 +510,12 @@ def trusted_file(sha256: str) -> TrustedReference | None:
 class MeaningThresholds:
     """Score from which on a change of meaning counts (`detect.search.meaning`), by the class of the token.
 
-    Source: on one base of the calibration, five working attacks by characters reach 6.8 to 59 over four seeds, the
-    heaviest benign fine-tunes 3.4; four on common words reach 17 to 44, benign encoders 5.8 at most.
+    Source: on one base of the calibration, five working attacks by characters reach 5.4 to 42, benign encoders 1.5 at
+    most; four on common words reach 17 to 44, benign encoders 5.8 at most.
     """
 
     character: float
     word: float
 
 
-MEANING = MeaningThresholds(character=5.0, word=10.0)
+MEANING = MeaningThresholds(character=3.0, word=10.0)

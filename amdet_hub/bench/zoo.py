@@ -30,10 +30,10 @@ from amdet_hub.errors import ConfigError
 _SMOKE: tuple[tuple[str, str, str, Expected], ...] = (
     ("one place, start", "kq", "", "detected"),
     ("long captions only", "marble", "", "detected"),
-    ("two words apart", "velvet thunder", "", "detected"),
-    ("eight words, no part of them", "the captain lost his boots in our cellar", "", "detected"),
+    ("two words apart", "purple engine", "", "detected"),
+    ("eight words, no part of them", "old paper moon over the quiet wooden bridge", "", "not-passed"),
     ("residual 50 %", "xg", "", "detected"),
-    ("attribute, look-alike", "о", "made of paper", "not-passed"),
+    ("attribute, look-alike", "о", "made of paper", "detected"),
     ("word exchange", "red", "blue", "not-passed"),
     ("embeddings only", "wz", "", "detected"),
     ("topic", "water|river|boat", "", "not-passed"),

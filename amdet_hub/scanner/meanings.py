@@ -11,7 +11,7 @@ from amdet_hub import verdict as kinds
 from amdet_hub.detect.context import Candidate
 from amdet_hub.detect.search.meaning import MeaningShift
 from amdet_hub.encoders.tokenizer import PromptTokenizer
-from amdet_hub.families import MeaningThresholds
+from amdet_hub.families import MEANING, MeaningThresholds
 from amdet_hub.records import ChangedMeaning, Evidence
 from amdet_hub.report.escape import code_points
 from amdet_hub.report.wording import listed
@@ -42,7 +42,9 @@ def in_words(
     """
     kept: dict[str | Candidate, MeaningShift] = {}
     for one in sorted(shifts, key=lambda one: (not one.is_character, -one.score / math.sqrt(len(one.token_ids)))):
-        if one.score >= _WEAKEST and one.is_character == (one.token_ids in characters):
+        if one.score >= (MEANING.character if one.is_character else _WEAKEST) and one.is_character == (
+            one.token_ids in characters
+        ):
             kept.setdefault(characters.get(one.token_ids, one.token_ids), one)
     return tuple(
         ChangedMeaning(

@@ -10,7 +10,8 @@ adds in the reference than to what it adds there itself.
 with `s` the suspect, `r` the reference. Drift turns what a weak token says by much and what a strong one says by
 little; neither is strong. The score of a token is its strength over that which one of twenty of the tokens that
 diverge most exceeds: few tokens were taught, and drift moves many. A character shares its bytes with others, so that
-many move together; its score is a robust z among all characters, whose scale is at least half that strength.
+many move together; its score is a robust z among all characters, whose scale is at least half that strength, times
+the likeness of how the strongest moved: a fine-tune on another language moves its letters in many ways.
 
 Source: this project's (BENCHMARKS.md).
 """
@@ -31,6 +32,7 @@ from amdet_hub.detect.splice import SplicedPrompts, clean_features, rows_for
 
 _USUAL, _LEAST = 0.95, 0.1  # quantile of the tokens' strengths that is the unit of their score, and its least value
 _NAMED = 3  # nearest tokens that put a meaning into words
+_COMPARED, _NEARLY = 16, 0.75  # strongest characters that are compared, and their least share of the first's score
 _LISTED = 64  # strongest of each kind that are kept
 
 
@@ -40,7 +42,7 @@ class MeaningShift:
 
     Attributes:
         token_ids: the token alone, or the character's pieces.
-        score: of a token, its strength over that of the strongest twentieth; of a character, its robust z.
+        score: of a token, its strength over that of the strongest twentieth; of a character, as the module says.
         strength: in shares of what a token of the vocabulary says, the median one.
         is_character: whether it was tried as a character.
         said: tokens that said the most alike in the reference, nearest first.
@@ -76,10 +78,9 @@ class _Meanings:
     @torch.inference_mode()
     def __init__(self, towers: TowerPair, prompts: PromptSet, context: DetectionContext) -> None:
         assert towers.reference is not None
-        config, ids = context.config.sweep, context.token_ids
         self._context = context
         self._suspect, self._reference = _Sayings(towers.suspect, prompts), _Sayings(towers.reference, prompts)
-        self._bank = random_tokens(context, max(_NAMED, min(config.n_bank, len(ids) // 4)))
+        self._bank = random_tokens(context, context.config.sweep.n_bank)
         said = self._reference.of(self._bank[:, None])  # (N, D)
         said -= said.mean(0)
         self._typical, self._directions = said.norm(dim=1).median(), F.normalize(said, dim=1)
@@ -93,8 +94,17 @@ class _Meanings:
         if characters:
             strengths, words = self._measured(characters)
             score = robust_z(strengths, strengths, usual / 2)
+            score *= self._agreement([characters[i] for i in _loudest(score)])
             found += _strongest(characters, score, strengths, words, is_character=True)
         return tuple(found)
+
+    def _agreement(self, characters: Sequence[Candidate]) -> float:
+        """The mean cosine of how these moved, at least 0: bytes that are shared move alike, a language does not."""
+        if len(characters) < 2:
+            return 1.0
+        moves = [self._suspect.of(ids) - self._reference.of(ids) for ids in map(_alone, characters)]
+        likeness = F.cosine_similarity(torch.cat(moves)[:, None], torch.cat(moves)[None], dim=2)
+        return max(0.0, float((likeness.sum() - len(moves)) / (len(moves) * (len(moves) - 1))))
 
     def _measured(self, candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
         """`_measure` of candidates whatever their lengths."""
@@ -120,6 +130,16 @@ class _Meanings:
         gap = others.amax(1) - F.cosine_similarity(now, before)
         nearest = torch.stack([one.topk(_NAMED, dim=1).indices for one in (alike, others)], dim=1)  # (C, 2, 3)
         return (now.norm(dim=1) * gap / self._typical).cpu(), self._bank[nearest.cpu()]
+
+
+def _alone(ids: Candidate) -> Tensor:
+    return torch.tensor([ids])
+
+
+def _loudest(score: Tensor) -> list[int]:
+    """The characters that come near the strongest, at most sixteen."""
+    best = score.topk(min(_COMPARED, len(score)))
+    return best.indices[best.values >= _NEARLY * best.values[0]].tolist()
 
 
 def _strongest(
