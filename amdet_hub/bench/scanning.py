@@ -176,7 +176,7 @@ def _score(detector: str, values: Mapping[str, float], thresholds: Mapping[str, 
     ours = map(kinds.trigger_kinds, get_args(ReadOut))
     measured = [
         min(values[kind] / thresholds[kind] if thresholds[kind] else float(values[kind] > 0) for kind in needed)
-        for needed in (ours if detector == "standard" else [kinds.PAPER_GATES])
+        for needed in ([*ours, (kinds.CHANGED_CHARACTER,)] if detector == "standard" else [kinds.PAPER_GATES])
         if all(kind in values for kind in needed)
     ]
     return round(max(measured, default=0.0), 4)  # 0 where recognised as its reference, and not measured
