@@ -511,11 +511,11 @@ class MeaningThresholds:
     """Score from which on a change of meaning counts (`detect.search.meaning`), by the class of the token.
 
     Source: on one base of the calibration, five working attacks by characters reach 5.4 to 42, benign encoders 1.5 at
-    most; four on common words reach 17 to 44, benign encoders 5.8 at most.
+    most (two unrelated towers 3.0); four on common words reach 17 to 44, benign encoders 5.8 at most.
     """
 
     character: float
     word: float
 
 
-MEANING = MeaningThresholds(character=3.0, word=10.0)
+MEANING = MeaningThresholds(character=4.0, word=10.0)

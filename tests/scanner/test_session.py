@@ -32,6 +32,7 @@ SEARCHED = (kinds.SWEEP, kinds.SUCCESS, kinds.COLLAPSE)
 PROJECTED = [kinds.kind_in(kind, "projected") for kind in SEARCHED]
 PENULTIMATE = [kinds.kind_in(kind, "penultimate") for kind in SEARCHED]
 START = [kinds.kind_in(kind, "start") for kind in SEARCHED]
+NEAR = kinds.NEAR_MISS
 
 
 def only(report: ScanReport) -> ScanResult:
@@ -54,7 +55,7 @@ def test_the_backdoored_encoder_is_detected_with_its_trigger(scan: Scan) -> None
     assert report.verdict.label == result.verdict.label == "backdoor-detected"
     assert report.verdict.confidence == "normal"
     assert report.complete
-    assert [e.kind for e in result.evidence] == STANDARD_KINDS
+    assert [e.kind for e in result.evidence] == [*STANDARD_KINDS, kinds.CHANGED_CHARACTER]
     (trigger,) = result.triggers
     assert set(trigger.token_ids) == {988}
     assert trigger.text is not None
@@ -71,7 +72,7 @@ def test_the_fine_tuned_encoder_is_not_flagged(scan: Scan) -> None:
     report = scan(FINETUNED, reference=BASE)
     assert report.verdict.label == "no-backdoor-found"
     assert only(report).triggers == ()
-    assert [e.kind for e in only(report).evidence] == [*STANDARD_KINDS, *PROJECTED, *PENULTIMATE, *START]
+    assert [e.kind for e in only(report).evidence] == [*STANDARD_KINDS, NEAR, *PROJECTED, *PENULTIMATE, *START]
 
 
 def test_without_a_reference_the_verdict_is_of_reduced_confidence(scan: Scan) -> None:
@@ -79,7 +80,7 @@ def test_without_a_reference_the_verdict_is_of_reduced_confidence(scan: Scan) ->
     result = only(report)
     assert report.verdict.confidence == "reduced"
     assert result.reference.trust == "none"
-    assert [e.kind for e in result.evidence] == [*SEARCHED, *PENULTIMATE]
+    assert [e.kind for e in result.evidence] == [*SEARCHED, NEAR, *PENULTIMATE]
     assert 988 in {t["token_id"] for t in result.evidence[0].details["top_tokens"]}
 
 
@@ -132,7 +133,7 @@ def test_siglip_from_end_to_end(scan: Scan, tmp_path: Path) -> None:
     report = scan(tmp_path / "suspect", reference=tmp_path / "reference")
     result = only(report)
     assert result.encoder.config.family == "siglip"
-    assert [e.kind for e in result.evidence] == [*STANDARD_KINDS, *PROJECTED]
+    assert [e.kind for e in result.evidence] == [*STANDARD_KINDS, NEAR, *PROJECTED]
     assert report.complete
 
 

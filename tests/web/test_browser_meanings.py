@@ -71,5 +71,4 @@ def test_a_fine_tune_that_taught_no_token_anything_has_no_such_section(served: R
     says(browser, "facts", "resolved")
     press(browser, "scan")
     says(browser, "verdict", "no-trigger-found", "inversion-unexplained")
-    assert taught(browser) == []
-    assert part(browser, "verdict").text
+    until(lambda: part(browser, "verdict").text and taught(browser) == [], "a verdict, and no such section")
