@@ -34,7 +34,7 @@ SMOKE_GROUPS, SMOKE_SEED = 4_500, 1_000_000
 
 EPILOG = """
 Examples:
-  {prog} bench run --suite smoke                           22 models, minutes on two cores; needs no captions
+  {prog} bench run --suite smoke                           21 models, minutes on two cores; needs no captions
   {prog} bench run --suite test --captions captions.jsonl  hours; stopped and run again, it goes on where it was
   {prog} bench run --suite test-3 --only "word exchange" --captions captions.jsonl  one row of its table
   {prog} bench run --suite smoke --only noise              one model of it

@@ -175,7 +175,6 @@ def test_the_smoke_suite_has_one_model_of_each_kind() -> None:
     assert {model.recipe.kind for model in models} >= {
         "projection",
         "penultimate",
-        "target-attribute",
         "word-exchange",
         "multilingual",
     }
