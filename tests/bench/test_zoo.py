@@ -180,7 +180,7 @@ def test_the_smoke_suite_has_one_model_of_each_kind() -> None:
     }
     assert {model.expected for model in models if model.label == "backdoored"} == {"detected", "not-passed"}
     own = {model.cell for model in models[10:] if model.label == "backdoored"}
-    assert len(own) == 10
+    assert len(own) == 9
     assert own <= set(rows_of(suite("test-3"), "clip"))
 
 
