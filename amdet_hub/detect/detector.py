@@ -104,9 +104,9 @@ class StandardDetector:
                 break
             own = context.reading(read_out)
             if read_out in ("middle", "end"):
-                before = [c for one in (detection, *others) for c in one.confirmations if c.excesses]
-                if here := CandidateSearch(towers, prompts, own, words).at_place(before):
-                    others.append(replace(detection, confirmations=here, read_out=read_out))
+                if here := _reaching((detection, *others), own):
+                    ranked = CandidateSearch(towers, prompts, own, words).rank(here)
+                    others.append(replace(detection, confirmations=ranked, read_out=read_out))
                 continue
             if read_out == "start":
                 sweeps["start"] = sweep_vocabulary(towers.fast, search, own)["pooled"]
@@ -136,6 +136,18 @@ def _search(
     ranked = candidates.rank(candidates.confirm(candidates.propose(sweep, outstanding)))
     names = candidates.name(ranked)
     return Detection(sweep, ranked, towers.exact.reference is not None, outstanding, names)
+
+
+def _reaching(found: Sequence[Detection], context: DetectionContext) -> list[Confirmation]:
+    """Candidates of other searches that reach both thresholds at the context's place, those that remove most first."""
+    here = [
+        replace(one, place=context.place, standing=None)
+        for part in found
+        for one in part.confirmations
+        if one.excesses
+    ]
+    reaching = [one for one in here if one.promise(context.thresholds) >= 1]
+    return sorted(reaching, key=lambda one: one.collapse, reverse=True)
 
 
 def is_conclusive(confirmations: Sequence[Confirmation], thresholds: Thresholds) -> bool:

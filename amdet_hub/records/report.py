@@ -34,8 +34,8 @@ class ScanResult:
     `batch_sizes` records what the out-of-memory retry settled on per stage. `timings_s` are seconds per stage: the
     only fields, with the report's `created`, that differ between two runs of the same scan on the same machine.
     `lineage` is None without a reference. `cached_at` is when an earlier scan made this result (RFC 3339 UTC), None
-    where this scan did. `meanings` are the tokens whose meaning changed, characters that
-    hide first, then the strongest.
+    where this scan did. `meanings` are the tokens whose meaning changed, characters that hide first, then the
+    strongest.
     """
 
     encoder: ResolvedEncoder

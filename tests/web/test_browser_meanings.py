@@ -72,3 +72,4 @@ def test_a_fine_tune_that_taught_no_token_anything_has_no_such_section(served: R
     press(browser, "scan")
     says(browser, "verdict", "no-trigger-found", "inversion-unexplained")
     until(lambda: part(browser, "verdict").text and taught(browser) == [], "a verdict, and no such section")
+    assert taught(browser) == []

@@ -110,12 +110,6 @@ class CandidateSearch:
         found = self._with_baseline(found)
         return sorted(found, key=lambda one: (one.promise(self._thresholds), one.collapse), reverse=True)
 
-    def at_place(self, found: Sequence[Confirmation]) -> tuple[Confirmation, ...]:
-        """Those of other searches that reach both thresholds at the context's place, ranked."""
-        here = [replace(one, place=self._context.place, standing=None) for one in found]
-        here = [one for one in here if one.promise(self._thresholds) >= 1]
-        return self.rank(sorted(here, key=lambda one: one.collapse, reverse=True)) if here else ()
-
     def rank(self, found: Sequence[Confirmation]) -> tuple[Confirmation, ...]:
         """Confirmations, strongest first: by the smallest of their three numbers as a share of its threshold.
 

@@ -102,8 +102,9 @@ class _Meanings:
         """The mean cosine of how these moved, at least 0: bytes that are shared move alike, a language does not."""
         if len(characters) < 2:
             return 1.0
-        moves = [self._suspect.of(ids) - self._reference.of(ids) for ids in map(_alone, characters)]
-        likeness = F.cosine_similarity(torch.cat(moves)[:, None], torch.cat(moves)[None], dim=2)
+        alone = [torch.tensor([ids]) for ids in characters]
+        moves = torch.cat([self._suspect.of(ids) - self._reference.of(ids) for ids in alone])
+        likeness = F.cosine_similarity(moves[:, None], moves[None], dim=2)
         return max(0.0, float((likeness.sum() - len(moves)) / (len(moves) * (len(moves) - 1))))
 
     def _measured(self, candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
@@ -130,10 +131,6 @@ class _Meanings:
         gap = others.amax(1) - F.cosine_similarity(now, before)
         nearest = torch.stack([one.topk(_NAMED, dim=1).indices for one in (alike, others)], dim=1)  # (C, 2, 3)
         return (now.norm(dim=1) * gap / self._typical).cpu(), self._bank[nearest.cpu()]
-
-
-def _alone(ids: Candidate) -> Tensor:
-    return torch.tensor([ids])
 
 
 def _loudest(score: Tensor) -> list[int]:
