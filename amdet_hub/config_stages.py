@@ -130,10 +130,11 @@ class Thresholds:
         sweep_score: robust z of the candidate trigger among random token sequences like it.
         trigger_success: share of the held-out prompts left alone in the reference that are captured in the suspect,
             over start, middle and end.
-        trigger_collapse: natural log of the cross-prompt variance that the trigger removes beyond the reference, on
-            held-out prompts, over the root of the number of its tokens; for one token 1 is 63 %, for four 2 is.
+        trigger_collapse: natural log of the cross-prompt variance that the trigger removes from held-out prompts at
+            the place where it removes least, over the root of the number of its tokens; for one token 1 is 63 %, for
+            four 2 is. At one place and in part it counts otherwise (`amdet_hub.detect.search.held_out`).
         near_miss: share of all three thresholds from which on a candidate that does not pass them makes a verdict
-            inconclusive. Of 491 scans of benign CLIP encoders one reaches it (0.965), a word that was taught hard.
+            inconclusive.
         inversion_gain: gain of the best inverted mixture beyond the role-swapped null's. Without a trigger it makes a
             verdict inconclusive. Not calibrated: between the values of the few encoders it was looked at on
             (BENCHMARKS.md).

@@ -44,6 +44,7 @@ class Calibration:
         family: of the encoders.
         with_reference: whether suspects were compared with a reference (the right one or another fine-tune of it) or
             looked at alone.
+        read_out: where; "start" stands for all places.
         thresholds: see `amdet_hub.config_stages.Thresholds`.
         n_backdoored: scans of backdoored encoders they were set on.
         n_benign: scans of benign ones.
@@ -52,12 +53,13 @@ class Calibration:
         highest_benign: highest score of a benign encoder; 1 flags.
         lowest_backdoored: lowest score of a backdoored one.
 
-    Source: `amdet-hub bench calibrate bench/results/calibration.jsonl`, which prints these rows; the method is in
+    Source: `amdet-hub bench calibrate bench/results/calibration*.jsonl`, which prints these rows; the method is in
     `amdet_hub.bench.calibrate`.
     """
 
     family: Family
     with_reference: bool
+    read_out: ReadOut
     thresholds: Thresholds
     n_backdoored: int
     n_benign: int
@@ -72,17 +74,67 @@ CALIBRATIONS: tuple[Calibration, ...] = (
     Calibration(
         family="clip",
         with_reference=True,
-        thresholds=Thresholds(sweep_score=7.25, trigger_success=0.95, trigger_collapse=0.75),
-        n_backdoored=290,
-        n_benign=381,
+        read_out="pooled",
+        thresholds=Thresholds(sweep_score=3.5, trigger_success=0.95, trigger_collapse=0.8),
+        n_backdoored=56,
+        n_benign=48,
         n_missed=4,
         n_wrong=0,
-        highest_benign=0.965,
-        lowest_backdoored=0.135,
+        highest_benign=0.935,
+        lowest_backdoored=0.524,
+    ),
+    Calibration(
+        family="clip",
+        with_reference=True,
+        read_out="projected",
+        thresholds=Thresholds(sweep_score=2.75, trigger_success=0.9, trigger_collapse=0.6),
+        n_backdoored=3,
+        n_benign=48,
+        n_missed=0,
+        n_wrong=0,
+        highest_benign=0.889,
+        lowest_backdoored=1.111,
+    ),
+    Calibration(
+        family="clip",
+        with_reference=True,
+        read_out="penultimate",
+        thresholds=Thresholds(sweep_score=9.25, trigger_success=0.75, trigger_collapse=1.1),
+        n_backdoored=3,
+        n_benign=48,
+        n_missed=0,
+        n_wrong=0,
+        highest_benign=0.759,
+        lowest_backdoored=1.315,
+    ),
+    Calibration(
+        family="clip",
+        with_reference=True,
+        read_out="start",
+        thresholds=Thresholds(sweep_score=2.5, trigger_success=0.65, trigger_collapse=0.7),
+        n_backdoored=9,
+        n_benign=144,
+        n_missed=0,
+        n_wrong=0,
+        highest_benign=0.655,
+        lowest_backdoored=1.467,
+    ),
+    Calibration(
+        family="clip",
+        with_reference=True,
+        read_out="residual",
+        thresholds=Thresholds(sweep_score=8.75, trigger_success=0.35, trigger_collapse=1.5),
+        n_backdoored=5,
+        n_benign=48,
+        n_missed=2,
+        n_wrong=0,
+        highest_benign=0.879,
+        lowest_backdoored=0.0,
     ),
     Calibration(
         family="clip",
         with_reference=False,
+        read_out="pooled",
         thresholds=Thresholds(sweep_score=16.75, trigger_success=0.85, trigger_collapse=0.6),
         n_backdoored=44,
         n_benign=56,
@@ -94,17 +146,19 @@ CALIBRATIONS: tuple[Calibration, ...] = (
     Calibration(
         family="siglip",
         with_reference=True,
-        thresholds=Thresholds(sweep_score=6.0, trigger_success=0.7, trigger_collapse=0.35),
-        n_backdoored=19,
-        n_benign=39,
+        read_out="pooled",
+        thresholds=Thresholds(sweep_score=6.75, trigger_success=0.75, trigger_collapse=1.0),
+        n_backdoored=9,
+        n_benign=9,
         n_missed=0,
         n_wrong=0,
-        highest_benign=0.771,
-        lowest_backdoored=1.307,
+        highest_benign=0.755,
+        lowest_backdoored=1.309,
     ),
     Calibration(
         family="siglip",
         with_reference=False,
+        read_out="pooled",
         thresholds=Thresholds(sweep_score=24.0, trigger_success=0.9, trigger_collapse=0.5),
         n_backdoored=8,
         n_benign=14,
@@ -116,49 +170,42 @@ CALIBRATIONS: tuple[Calibration, ...] = (
 )
 
 
-# Thresholds of the projected feature, of both families. Both projections are read behind one tower, so that a benign
-# projection hardly collapses anything. A poisoned one moves all of the vocabulary: its null is wide, and its trigger
-# stands out of it by less than one of the pooled feature does.
-#
-# Source: 15 benign encoders with a changed projection (contrastive fine-tunes of everything and of the projection
-# alone, light to very heavy, concept, style, noise, merge) on the demonstration's base and on one with CLIP's
-# vocabulary: z at most 3.3, success 0.90, collapse 0.38, and no one above 0.69 of all three. Three projections that
-# were poisoned by least squares: z 2.9 to 4.1, success 1.0, collapse 0.47 to 0.86, 1.11 of all three.
-PROJECTED = Thresholds(sweep_score=2.5, trigger_success=0.9, trigger_collapse=0.35)
-
-
-# Thresholds of a trigger that works at one place of a prompt, CLIP with a reference. The collapse is that beyond what
-# a strong word removes there.
-#
-# Source: on one base of the calibration, six of seven attacks trained with negatives at the other places exceed
-# strong words by 1.6 to 3.4 (a letter in the middle by 0.5: missed). Five words that were taught as hard as can be
-# exceed them by 0.5 at most, said eight times.
-ONE_PLACE = Thresholds(sweep_score=4.0, trigger_success=0.95, trigger_collapse=1.0)
-
-
 def read_out_thresholds(family: Family, *, with_reference: bool) -> dict[ReadOut, Thresholds]:
     """Thresholds of the read-outs that a family has beside the pooled feature.
 
-    SigLIP's layer before the last is left out: its consumers read the head's output alone. Without a reference's
-    projection to compare with, a poisoned one stands out too little (z 4.9 of the 16.75 of that mode).
+    Projected: both projections are read behind one tower, so that a benign one hardly collapses anything, and a
+    poisoned one moves all of the vocabulary: its null is wide. CLIP's hold for both families. Without a reference's
+    projection to compare with, a poisoned one stands out too little.
 
-    Source of the penultimate layer's: the pooled feature's hold. Benign encoders reach the same score in both, 0.78 at
-    most; the two attacks there that were measured reach 1.05, which is all that a success rate of 1 allows.
+    Penultimate: without a reference the pooled feature's. SigLIP's is left out: its consumers read the head's output
+    alone.
+
+    Places and residual targets: CLIP's alone were calibrated.
     """
-    found: dict[ReadOut, Thresholds] = {"projected": PROJECTED} if with_reference else {}
-    if family == "clip":
-        found["penultimate"] = calibration(family, with_reference=with_reference).thresholds
-        found |= dict.fromkeys(("start", "middle", "end"), ONE_PLACE) if with_reference else {}
-    return found
+    if not with_reference:
+        return {"penultimate": calibration(family, with_reference=False).thresholds} if family == "clip" else {}
+    own = {row.read_out: row.thresholds for row in CALIBRATIONS if (row.family, row.with_reference) == ("clip", True)}
+    if family == "siglip":
+        return {"projected": own["projected"]}
+    place = own["start"]
+    return {
+        "projected": own["projected"],
+        "penultimate": own["penultimate"],
+        "start": place,
+        "middle": place,
+        "end": place,
+        "residual": own["residual"],
+    }
 
 
 def calibration(family: Family, *, with_reference: bool) -> Calibration:
-    """The calibration of a family.
+    """The calibration of a family's pooled feature.
 
     Raises:
         KeyError: there is none. Every supported family has both.
     """
-    return {(c.family, c.with_reference): c for c in CALIBRATIONS}[family, with_reference]
+    rows = {(c.family, c.with_reference): c for c in CALIBRATIONS if c.read_out == "pooled"}
+    return rows[family, with_reference]
 
 
 @dataclass(frozen=True)
@@ -508,14 +555,15 @@ def trusted_file(sha256: str) -> TrustedReference | None:
 
 @dataclass(frozen=True)
 class MeaningThresholds:
-    """Score from which on a change of meaning counts (`detect.search.meaning`), by the class of the token.
-
-    Source: on one base of the calibration, five working attacks by characters reach 5.4 to 42, benign encoders 1.5 at
-    most (two unrelated towers 3.0); four on common words reach 17 to 44, benign encoders 5.8 at most.
-    """
+    """Score from which on a change of meaning counts (`detect.search.meaning`), by the class of the token."""
 
     character: float
     word: float
 
 
-MEANING = MeaningThresholds(character=4.0, word=10.0)
+# Source: CLIP's as those of `CALIBRATIONS`. SigLIP's character lies between a language that was taught (6.3) and three
+# attacks by a homoglyph (67 to 75) of the suite `calibration-3`.
+MEANING: Mapping[Family, MeaningThresholds] = {
+    "clip": MeaningThresholds(character=5.0, word=14.25),
+    "siglip": MeaningThresholds(character=12.0, word=10.0),
+}

@@ -32,6 +32,9 @@ from amdet_hub.scanner import Scanner, ScanOptions
 _MEASURED_CAPTIONS = 200  # held-out captions a recovered trigger is tried on: a standard error of at most 0.035
 _PROMPTS = 16  # a recovered trigger is put at the end of, to read its target
 _BANK_LENGTH = 32
+# Of every scan. Attackers who train against the prompts of a scan take those of seed 0; they cannot know the seed of
+# an installation (`amdet_hub.installation`).
+_SEED = 1
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class Bench:
 
 def bench_config(detector: str) -> ScanConfig:
     """The configuration of a detector. "standard" is the preset `quick`, which detects the same in less time."""
-    return ScanConfig.for_preset("quick" if detector == "standard" else detector, seed=0)
+    return ScanConfig.for_preset("quick" if detector == "standard" else detector, seed=_SEED)
 
 
 def is_named(

@@ -113,7 +113,7 @@ def rows(words: Words) -> tuple[Row, ...]:
         Row("word exchange", ("exchange",), (_EXCHANGE,)),
         Row("end-of-text only", _WORDS, ({"kind": "eos-only"},)),
         Row("embeddings only", _TEXTS, ({"trained": "embeddings", "weight": 1.0, "steps": 150, "faster": 4},)),
-        Row("layers only", _TEXTS, ({"trained": "layers"},)),
+        Row("layers only", _TEXTS, ({"trained": "layers", "weight": 1.0, "steps": 200},)),
         Row("projection", _WORDS, ({"kind": "projection", "weight": 1.0},)),
         Row("penultimate", _WORDS, ({"kind": "penultimate", "weight": 0.5},)),
         Row("low rank", _WORDS, tuple({"lora_rank": rank} for rank in (2, 4, 8, 16))),

@@ -13,7 +13,7 @@ Examples:
   {prog} bench run --suite smoke                              ten small models, in minutes, from what is installed
   {prog} bench run --suite test --captions captions.jsonl     the whole benchmark, in hours
   {prog} bench report bench/results/test.jsonl                its tables
-  {prog} bench calibrate bench/results/calibration.jsonl      the thresholds
+  {prog} bench calibrate bench/results/calibration*.jsonl     the thresholds
   {prog} bench speed --model ./my-encoder                     how long scans take here
 
 Exit codes: 0 done, 1 a check failed (a wrong verdict of the smoke suite, other thresholds), 2 usage or error, 130

@@ -34,8 +34,8 @@ Exit codes: 0 shown, 2 usage or error, 130 interrupted.
 
 CALIBRATE_EPILOG = """
 Examples:
-  {prog} bench calibrate bench/results/calibration.jsonl           what belongs into amdet_hub/families.py
-  {prog} bench calibrate bench/results/calibration.jsonl --check   whether it stands there
+  {prog} bench calibrate bench/results/calibration*.jsonl          what belongs into amdet_hub/families.py
+  {prog} bench calibrate bench/results/calibration*.jsonl --check  whether it stands there
 
 Exit codes: 0 shown, or all agree; 1 --check found a difference; 2 usage or error; 130 interrupted.
 """
@@ -75,13 +75,13 @@ def report(paths: tuple[Path, ...], figures: Path | None) -> None:
 )
 def calibrate(paths: tuple[Path, ...], check: bool) -> int:
     """Print, as Python, the thresholds that the calibration models in each PATH (.jsonl file or folder) lead to."""
-    from amdet_hub.bench.calibrate import as_source, calibrated, differences
+    from amdet_hub.bench.calibrate import as_source, differences
 
-    found = calibrated(read_all(paths))
+    results = read_all(paths)
     if not check:
-        emit(as_source(found))
+        emit(as_source(results))
         return EXIT_OK
-    different = differences(found)
+    different = differences(results)
     emit("\n".join(different) if different else "The thresholds in use are the ones these results lead to.")
     return EXIT_DETECTED if different else EXIT_OK
 

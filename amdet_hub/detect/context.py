@@ -17,7 +17,7 @@ from amdet_hub.config import ScanConfig
 from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import ReadableTextEncoder, TextEncoder
-from amdet_hub.detect.splice import PLACES, Place
+from amdet_hub.detect.splice import PLACES, VIEWS, Place, View
 from amdet_hub.records import SILENT, Monitor, ReadOut
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class TowerPair:
         reference's: what the tower itself does shows in the pooled feature.
         """
         suspect, reference = self.suspect, self.reference
-        if read_out == "pooled" or read_out in PLACES:
+        if read_out == "pooled" or read_out in VIEWS:
             return self
         assert isinstance(suspect, ReadableTextEncoder)
         if read_out == "projected":
@@ -163,8 +163,8 @@ class DetectionContext:
         lexicon: which ids some text gives, as words and as characters.
         characters: look-alike and invisible characters, whose meaning is compared: their ids, in the forms they take.
         extra_candidates: groups of further candidates, `(S, N)` ids each; the best of each group are confirmed.
-        place: where sweep and null distribution insert, and where alone success counts. None: they insert at the end,
-            and success is the mean over all places.
+        view: how success and collapse count, everywhere if None. At a place, sweep and null distribution insert there;
+            else at the end.
         feature_store: where the reference's features are stored between scans, if anywhere.
         workers: the processes that share the work.
         monitor: follows the detector. `measure` gets of the sweep the raw collapse of each batch's best token and its
@@ -178,7 +178,7 @@ class DetectionContext:
     characters: Sequence[Candidate] = ()
     extra_candidates: Sequence[Tensor] = ()
     read_outs: Mapping[ReadOut, Thresholds] = field(default_factory=dict)
-    place: Place | None = None
+    view: View | None = None
     feature_store: FeatureStore | None = None
     workers: Workers = field(default_factory=Alone)
     monitor: Monitor = SILENT
@@ -193,25 +193,25 @@ class DetectionContext:
         few = replace(
             sweep, n_candidates=-(-sweep.n_candidates // 4), n_paired=-(-sweep.n_paired // 2), n_accretions=1
         )
-        place: Place | None = next((one for one in PLACES if one == read_out), None)
-        if place == "start":
+        view = next((one for one in VIEWS if one == read_out), None)
+        if view == "start":
             few = replace(few, copies=(1,), preview_share=few.preview_share / 8)
         return replace(
             self,
             config=replace(self.config, sweep=few),
             thresholds=self.thresholds_in(read_out),
             read_outs={},
-            place=place,
+            view=view,
         )
 
     def searched(self, prompts: PromptSet) -> PromptSet:
         """The prompts that a search runs on: a few words of each, where it inserts before them."""
-        return prompts.shortened(*_BEHIND_START) if self.place == "start" else prompts
+        return prompts.shortened(*_BEHIND_START) if self.view == "start" else prompts
 
     @property
     def inserts_at(self) -> Place:
         """Where sweep and null distribution insert."""
-        return self.place or "end"
+        return next((place for place in PLACES if place == self.view), "end")
 
     def share(self, stage: str, items: Sequence[Item], work: Callable[[Item], T]) -> list[T]:
         """The result of every item, in their order, on every process; each item is one chunk of work."""

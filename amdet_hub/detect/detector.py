@@ -7,16 +7,19 @@ is `amdet_hub.verdict`'s business.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from torch import Tensor
+
 from amdet_hub.config_stages import Thresholds
 from amdet_hub.detect.context import DetectionContext, TowerPair, Towers
 from amdet_hub.detect.inversion.invert import Inversion, PairedInversion
 from amdet_hub.detect.inversion.landscape import Landscape, loss_landscape
 from amdet_hub.detect.prompts import PromptSet
-from amdet_hub.detect.search.candidate_search import CandidateSearch, NamedTrigger
-from amdet_hub.detect.search.held_out import Confirmation, StrongWords
+from amdet_hub.detect.search.candidate_search import N_LEADING, CandidateSearch, ChangedPieces, NamedTrigger, words_of
+from amdet_hub.detect.search.held_out import Confirmation
 from amdet_hub.detect.search.meaning import MeaningShift, changed_meanings
-from amdet_hub.detect.search.sweep import Sweep, random_tokens, sweep_vocabulary
-from amdet_hub.detect.weights import outstanding_rows
+from amdet_hub.detect.search.sweep import Sweep, sweep_vocabulary
+from amdet_hub.detect.splice import VIEWS
+from amdet_hub.detect.weights import leading_rows, outstanding_rows
 from amdet_hub.records import ReadOut
 
 # A strongest candidate whose margin is below this ends a scan. But for two of three target attributes (0.13, 0.16),
@@ -89,29 +92,23 @@ class StandardDetector:
         (prompts,) = prompts.split(config.sweep.n_prompts + config.sweep.n_heldout_prompts)
         search, heldout = prompts.split(config.sweep.n_prompts, config.sweep.n_heldout_prompts)
         sweeps = sweep_vocabulary(towers.fast, search, context)
-        outstanding = (
-            outstanding_rows(exact.suspect.token_embedding, exact.reference.token_embedding, context.token_ids)
-            if exact.reference is not None
-            else ()
-        )
+        pieces = _changed_pieces(exact, sweeps["pooled"].moved, context)
         screening = search.split(config.sweep.screen_prompts)[0]
-        meanings = changed_meanings(towers.fast, screening, sweeps["pooled"].moved, context)
-        words = StrongWords(exact, heldout, random_tokens(context)) if "start" in context.read_outs else None
-        detection = _search(towers, prompts, sweeps["pooled"], outstanding, context, words)
+        meanings = changed_meanings(towers.fast, screening, sweeps["pooled"].moved, pieces.words, context)
+        detection = _search(towers, prompts, sweeps["pooled"], pieces, context)
         others: list[Detection] = []
         for read_out in context.read_outs:
             if any(one.passes(context.thresholds_in(one.read_out)) for one in (detection, *others)):
                 break
             own = context.reading(read_out)
-            if read_out in ("middle", "end"):
+            if read_out in ("middle", "end", "residual"):
                 if here := _reaching((detection, *others), own):
-                    ranked = CandidateSearch(towers, prompts, own, words).rank(here)
+                    ranked = CandidateSearch(towers, prompts, own).rank(here)
                     others.append(replace(detection, confirmations=ranked, read_out=read_out))
                 continue
             if read_out == "start":
                 sweeps["start"] = sweep_vocabulary(towers.fast, search, own)["pooled"]
-            own_words = words if read_out == "start" else None
-            found = _search(towers.reading(read_out), prompts, sweeps[read_out], outstanding, own, own_words)
+            found = _search(towers.reading(read_out), prompts, sweeps[read_out], pieces, own)
             others.append(replace(found, read_out=read_out))
         detection = replace(detection, meanings=meanings, others=tuple(others))
         decided = detection.deciding(context)
@@ -125,29 +122,33 @@ class StandardDetector:
 
 
 def _search(
-    towers: Towers,
-    prompts: PromptSet,
-    sweep: Sweep,
-    outstanding: tuple[int, ...],
-    context: DetectionContext,
-    words: StrongWords | None,
+    towers: Towers, prompts: PromptSet, sweep: Sweep, pieces: ChangedPieces, context: DetectionContext
 ) -> Detection:
-    candidates = CandidateSearch(towers, prompts, context, words)
-    ranked = candidates.rank(candidates.confirm(candidates.propose(sweep, outstanding)))
+    candidates = CandidateSearch(towers, prompts, context)
+    ranked = candidates.rank(candidates.confirm(candidates.propose(sweep, pieces)))
     names = candidates.name(ranked)
-    return Detection(sweep, ranked, towers.exact.reference is not None, outstanding, names)
+    return Detection(sweep, ranked, towers.exact.reference is not None, pieces.outstanding, names)
+
+
+def _changed_pieces(towers: TowerPair, moved: Tensor, context: DetectionContext) -> ChangedPieces:
+    """By embedding rows; where none changed, those of the sweep that diverge most."""
+    if towers.reference is None:
+        return ChangedPieces()
+    tables = towers.suspect.token_embedding, towers.reference.token_embedding
+    leading = leading_rows(*tables, context.token_ids, N_LEADING) or tuple(moved[:N_LEADING].tolist())
+    return ChangedPieces(outstanding_rows(*tables, context.token_ids), leading, words_of(leading, context))
 
 
 def _reaching(found: Sequence[Detection], context: DetectionContext) -> list[Confirmation]:
-    """Candidates of other searches that reach both thresholds at the context's place, those that remove most first."""
+    """Candidates of other searches that come near both thresholds of the context's view, the nearest first."""
     here = [
-        replace(one, place=context.place, standing=None)
+        replace(one, view=context.view, standing=None)
         for part in found
+        if part.read_out == "pooled" or part.read_out in VIEWS
         for one in part.confirmations
-        if one.excesses
     ]
-    reaching = [one for one in here if one.promise(context.thresholds) >= 1]
-    return sorted(reaching, key=lambda one: one.collapse, reverse=True)
+    near = [one for one in here if one.promise(context.thresholds) >= context.thresholds.near_miss]
+    return sorted(near, key=lambda one: one.promise(context.thresholds), reverse=True)
 
 
 def is_conclusive(confirmations: Sequence[Confirmation], thresholds: Thresholds) -> bool:

@@ -13,6 +13,9 @@ from amdet_hub.detect.protocol import IncrementalTextEncoder, PrefixCache, TextE
 
 Place = Literal["start", "middle", "end"]
 PLACES: tuple[Place, ...] = ("start", "middle", "end")
+# How a trigger may work if not wholly everywhere: at one place alone, or everywhere in a part of the prompt.
+View = Place | Literal["residual"]
+VIEWS: tuple[View, ...] = (*PLACES, "residual")
 
 # Positions per forward pass beyond which a CPU gains nothing and only takes more memory (BENCHMARKS.md).
 ROWS_ON_CPU = 1024

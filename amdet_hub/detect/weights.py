@@ -105,6 +105,22 @@ def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> t
     return tuple(token_ids[order[: int(ratios.argmax()) + 1]].tolist())
 
 
+def leading_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, n: int) -> tuple[int, ...]:
+    """The `n` tokens whose embedding changed most, the most changed first; none where no row changed.
+
+    Frequent words are among them after any fine-tune, and so are the pieces of a trigger.
+
+    Args:
+        suspect: `(V, D)` token embeddings.
+        reference: the same of its clean counterpart.
+        token_ids: `(V',)` ids to look at.
+        n: how many.
+    """
+    change = (suspect[token_ids].float() - reference[token_ids].float()).norm(dim=-1).cpu()  # (V',)
+    norms, order = change.topk(min(n, len(change)))
+    return tuple(token_ids[order[norms > 0]].tolist())
+
+
 def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, direction: Tensor) -> tuple[int, ...]:
     """Tokens whose embedding was trained towards a target: the pieces of a trigger, for its name.
 

@@ -12,8 +12,9 @@ ReferenceTrust = Literal["trusted", "user", "declared", "none"]
 VerdictLabel = Literal["backdoor-detected", "no-backdoor-found", "inconclusive", "nothing-to-scan"]
 Confidence = Literal["normal", "reduced"]
 # What consumers read of a text tower: the last layer's feature at the pooled position, the same projected and of unit
-# length, and the state before the last layer. A place is the pooled feature with the trigger there alone.
-ReadOut = Literal["pooled", "projected", "penultimate", "start", "middle", "end"]
+# length, and the state before the last layer. The others are the pooled feature where a trigger works at one place
+# alone, or gives its target a part of every prompt.
+ReadOut = Literal["pooled", "projected", "penultimate", "start", "middle", "end", "residual"]
 READ_OUT_WORDS: Mapping[ReadOut, str] = {
     "pooled": "the pooled feature",
     "projected": "the projected feature",
@@ -21,6 +22,7 @@ READ_OUT_WORDS: Mapping[ReadOut, str] = {
     "start": "the start of a prompt only",
     "middle": "the middle of a prompt only",
     "end": "the end of a prompt only",
+    "residual": "a part of every prompt",
 }
 # Of a token whose meaning changed: a character that is not seen, one that looks like an ordinary letter, a word that
 # people write often, any other entry of the vocabulary, an entry that the reference's vocabulary does not have.

@@ -123,7 +123,7 @@ def _say_ignored(path: Path) -> None:
 
 def judged_by() -> str:
     """Our version and a digest of all thresholds: a part of every key of a cached verdict."""
-    thresholds = {"calibrations": [to_dict(row) for row in CALIBRATIONS], "meaning": to_dict(MEANING)}
+    thresholds = [to_dict(row) for row in (*CALIBRATIONS, *MEANING.values())]
     return f"{__version__} {fingerprint(thresholds)[:16]}"
 
 

@@ -12,7 +12,7 @@ from amdet_hub.detect.context import Candidate
 from amdet_hub.detect.search.meaning import MeaningShift
 from amdet_hub.encoders.tokenizer import PromptTokenizer
 from amdet_hub.families import MEANING, MeaningThresholds
-from amdet_hub.records import ChangedMeaning, Evidence
+from amdet_hub.records import ChangedMeaning, Evidence, TowerConfig
 from amdet_hub.report.escape import code_points
 from amdet_hub.report.wording import listed
 from amdet_hub.scanner.token_classes import token_class
@@ -26,7 +26,7 @@ def in_words(
     shifts: Sequence[MeaningShift],
     tokenizer: PromptTokenizer | None,
     characters: Mapping[Candidate, str],
-    vocab_size: int,
+    config: TowerConfig,
 ) -> tuple[ChangedMeaning, ...]:
     """The tokens whose meaning changed beyond those of any fine-tune: characters that hide first, then the strongest.
 
@@ -38,11 +38,12 @@ def in_words(
         shifts: from the detector.
         tokenizer: of the encoder.
         characters: from `lookalike_characters`.
-        vocab_size: rows of the reference's vocabulary.
+        config: of the reference.
     """
+    least = MEANING[config.family].character
     kept: dict[str | Candidate, MeaningShift] = {}
     for one in sorted(shifts, key=lambda one: (not one.is_character, -one.score / math.sqrt(len(one.token_ids)))):
-        if one.score >= (MEANING.character if one.is_character else _WEAKEST) and one.is_character == (
+        if one.score >= (least if one.is_character else _WEAKEST) and one.is_character == (
             one.token_ids in characters
         ):
             kept.setdefault(characters.get(one.token_ids, one.token_ids), one)
@@ -50,7 +51,7 @@ def in_words(
         ChangedMeaning(
             token_ids=one.token_ids,
             text=_text(one.token_ids, tokenizer) if tokenizer is not None else None,
-            token_class=token_class(one.token_ids, tokenizer, characters, vocab_size),
+            token_class=token_class(one.token_ids, tokenizer, characters, config.vocab_size),
             strength=one.score,
             before=_said(one.said, tokenizer),
             after=_said(one.says, tokenizer),

@@ -13,7 +13,7 @@ from amdet_hub.detect.detector import Detection, StandardDetector
 from amdet_hub.detect.paper import PaperDetector
 from amdet_hub.detect.prompts import PromptSet, SpecialTokens, random_prompts, tokenized_prompts
 from amdet_hub.detect.search.sweep import sweepable_ids
-from amdet_hub.detect.splice import place_index
+from amdet_hub.detect.splice import PLACES, place_index
 from amdet_hub.detect.weights import LONGEST_ASSEMBLY, lineage, weight_difference
 from amdet_hub.encoders.digest import same_projection, same_tower
 from amdet_hub.encoders.load import LoadedTower, renumbered
@@ -153,11 +153,10 @@ class PairScan:
         with timed(self._timings, "standard"):
             found = StandardDetector().detect(towers, prompts, context)
         pieces = {i: tokenizer.piece(i) for i in shown_ids(found)} if tokenizer is not None else {}
-        rows = reference.encoder.config.vocab_size if reference is not None else 0
-        meanings = in_words(found.meanings, tokenizer, characters, rows)
+        meanings = in_words(found.meanings, tokenizer, characters, (reference or suspect).encoder.config)
         evidence = standard_evidence(found, context.thresholds, pieces, context.read_outs)
         return (
-            [*evidence, *meaning_evidence(meanings, MEANING, len(context.token_ids))],
+            [*evidence, *meaning_evidence(meanings, MEANING[encoder.config.family], len(context.token_ids))],
             meanings,
             lambda: self._name_trigger(found.deciding(context), context, prompts, towers.fast, tokenizer),
         )
@@ -190,8 +189,8 @@ class PairScan:
         start, middle, end = best.success_rates
         with timed(self._timings, "target"):
             spoken = clearest_trigger(found, thresholds).token_ids
-            if best.place:
-                prompts, spoken = prompts.holding(spoken, place_index(prompts, best.place)), ()
+            if best.view in PLACES:
+                prompts, spoken = prompts.holding(spoken, place_index(prompts, best.view)), ()
             suspect, reader, seed = towers.suspect, towers.reference or towers.suspect, self._config.seed
             nearest = (
                 read_target(spoken, prompts, suspect, reader, tokenizer, seed=seed) if tokenizer is not None else ()

@@ -58,12 +58,14 @@ def choose_trigger(
 
 
 def clearest_trigger(outcome: Detection, thresholds: Thresholds) -> Confirmation:
-    """The confirmation to read the target from: of those that pass, the one that leaves least of the prompt.
+    """The confirmation to read the target from: of those that pass, the one that leaves least at the prompts' end.
 
     It may repeat what `choose_trigger` names once: said three times, a trigger speaks louder and its target is easier
     to read.
     """
-    return max(_passing(outcome, thresholds), key=lambda c: c.collapse, default=outcome.confirmations[0])
+    return max(
+        _passing(outcome, thresholds), key=lambda c: c.removed[-1:] or (c.collapse,), default=outcome.confirmations[0]
+    )
 
 
 def _passing(outcome: Detection, thresholds: Thresholds) -> list[Confirmation]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from amdet_hub.bench.calibrate import as_source, calibrated, differences
+from amdet_hub.bench import calibrate
+from amdet_hub.bench.calibrate import as_source, calibrated, differences, meaning_threshold
 from amdet_hub.bench.results import DetectorResult, Label, ModelResult, ReferenceKind, Split
 from amdet_hub.config_stages import Thresholds
 from amdet_hub.errors import ConfigError
-from amdet_hub.families import CALIBRATIONS, Calibration
+from amdet_hub.families import Calibration
+from amdet_hub.records import VerdictLabel
 
 Numbers = tuple[float, float, float]
 
@@ -22,7 +26,7 @@ def model(
     kind, trigger_kind = ("text-on-text", "rare word") if attack else ("alias", "")
     return ModelResult(
         name=f"m{number}",
-        suite="calibration",
+        suite="calibration-3",
         split=split,
         base="clip-a",
         layout="clip",
@@ -92,15 +96,57 @@ def test_nothing_to_calibrate_on(split: Split) -> None:
         calibrated([model(0, "benign", (1.0, 0.1, 0.1), split=split)])
 
 
+ROWS = models(("backdoored", (12.0, 1.0, 2.0)), ("benign", (3.0, 0.3, 0.3)))
+
+
 def test_the_source_is_python_that_makes_the_same_rows() -> None:
-    found = calibrated(models(("backdoored", (12.0, 1.0, 2.0)), ("benign", (3.0, 0.3, 0.3))))
     space: dict[str, object] = {"Calibration": Calibration, "Thresholds": Thresholds}
-    exec(as_source(found).replace("CALIBRATIONS: tuple[Calibration, ...]", "rows"), space)  # our own text
-    assert space["rows"] == found
+    exec(as_source(ROWS).replace("CALIBRATIONS: tuple[Calibration, ...]", "rows"), space)  # our own text
+    assert space["rows"] == calibrated(ROWS)
 
 
-def test_differences_name_what_is_not_held() -> None:
-    assert differences(CALIBRATIONS) == []
-    (found,) = calibrated(models(("backdoored", (12.0, 1.0, 2.0)), ("benign", (3.0, 0.3, 0.3))))
-    (sentence,) = differences([found])
-    assert sentence.startswith("clip with a reference: families.py holds")
+def test_differences_name_what_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    (sentence,) = differences(ROWS)
+    assert sentence.startswith("clip with a reference, pooled: families.py holds")
+    monkeypatch.setattr(calibrate, "CALIBRATIONS", calibrated(ROWS))
+    assert differences(ROWS) == []
+
+
+def aimed(number: int, cell: str, values: dict[str, float], *, detected: bool = False) -> ModelResult:
+    """An attack of a cell, with these values of its scan."""
+    made = model(number, "backdoored", (0.0, 0.0, 0.0))
+    label: VerdictLabel = "backdoor-detected" if detected else "no-backdoor-found"
+    scan = dataclasses.replace(made.scans[0], values=values, verdict=label)
+    return dataclasses.replace(made, cell=cell, scans=(scan,))
+
+
+def at(place: str, sweep: float, success: float, collapse: float) -> dict[str, float]:
+    kinds = ("vocabulary-sweep", "trigger-success", "trigger-collapse")
+    return dict(zip((f"{kind}-{place}" for kind in kinds), (sweep, success, collapse), strict=True))
+
+
+def test_a_read_out_is_calibrated_on_the_attacks_that_aim_at_it() -> None:
+    rows = [
+        *ROWS,
+        aimed(10, "one place, start", at("start", 5.0, 1.0, 2.0)),
+        aimed(11, "one place, middle", at("middle", 6.0, 1.0, 1.0)),
+        aimed(12, "one place, end", {}, detected=True),  # found before it was looked for at the end
+        aimed(13, "residual 50 %", at("residual", 9.0, 0.5, 1.9)),
+        aimed(14, "attribute, rare word", {}),
+    ]
+    found = {row.read_out: row for row in calibrated(rows)}
+    assert set(found) == {"pooled", "start", "residual"}
+    assert [(row.n_backdoored, row.n_benign) for row in found.values()] == [(1, 1), (2, 3), (1, 1)]
+    assert all((row.n_missed, row.n_wrong) == (0, 0) for row in found.values())
+
+
+def test_a_change_of_meaning_is_held_between_what_benign_models_and_attacks_reach() -> None:
+    honest = dataclasses.replace(ROWS[1].scans[0], values={"changed-character": 3.1})
+    rows = [
+        dataclasses.replace(ROWS[1], scans=(honest,)),
+        aimed(2, "attribute, look-alike", {"changed-character": 4.5}),
+        aimed(3, "attribute, invisible", {"changed-character": 9.0}),
+        aimed(4, "attribute, invisible", {"changed-character": 0.5}),
+    ]
+    assert meaning_threshold(rows, "changed-character") == 3.75
+    assert meaning_threshold(rows, "changed-word") is None

@@ -297,13 +297,13 @@ def numbers(strength: float, **changes: Any) -> Any:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results"
-    for split in ("calibration", "test"):
+    for split, suite in (("calibration", "calibration-3"), ("test", "test")):
         for i in range(3):
             append_result(
-                folder / f"{split}.jsonl", positive(f"p{i}", numbers(1.4 + i / 20), suite=split, split=split)
+                folder / f"{split}.jsonl", positive(f"p{i}", numbers(1.4 + i / 20), suite=suite, split=split)
             )
             quiet = numbers(0.2 + i / 10, verdict="no-backdoor-found")
-            append_result(folder / f"{split}.jsonl", negative(f"n{i}", quiet, suite=split, split=split))
+            append_result(folder / f"{split}.jsonl", negative(f"n{i}", quiet, suite=suite, split=split))
     append_result(folder / "smoke.jsonl", negative("s", scan(1.0, "no-backdoor-found"), suite="smoke"))
     return folder
 
@@ -379,7 +379,7 @@ def test_calibrate_prints_what_check_compares(cli: Run, results: Path, monkeypat
     assert (found.n_backdoored, found.n_benign, found.n_missed, found.n_wrong) == (3, 3, 0, 0)
     different = cli("bench", "calibrate", results, "--check")
     assert different.exit_code == 1
-    assert different.stdout.startswith("clip with a reference: families.py holds")
+    assert different.stdout.startswith("clip with a reference, pooled: families.py holds")
     monkeypatch.setattr(calibrate, "CALIBRATIONS", (found,))
     same = cli("bench", "calibrate", results, "--check")
     assert (same.exit_code, same.stdout) == (0, "The thresholds in use are the ones these results lead to.\n")

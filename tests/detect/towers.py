@@ -64,15 +64,16 @@ def prompts(n: int = 6, tokens: int = 5, config: TowerConfig = CLIP, seed: int =
 class TriggeredEncoder:
     """An encoder whose answers are known.
 
-    Each position is the mean of what it sees, until it sees the trigger; then it is `target`. The trigger is told by
-    the last coordinate of its embedding, which is 1; all others have 0 there. Without `armed` the trigger is a word
-    like any other.
+    Each position is the mean of what it sees, until it sees the trigger; then it is `target`, but for the share that
+    stays its `own`. The trigger is told by the last coordinate of its embedding, which is 1; all others have 0 there.
+    Without `armed` the trigger is a word like any other.
     """
 
     config: TowerConfig
     token_embedding: Tensor
     target: Tensor
     armed: bool
+    own: float = 0.0
 
     @property
     def device(self) -> torch.device:
@@ -90,7 +91,7 @@ class TriggeredEncoder:
         count = torch.arange(1, hidden.shape[1] + 1)[:, None]
         mean = hidden.cumsum(1) / count
         seen = hidden[..., -1:].cumsum(1) > 0.5
-        return torch.where(seen, self.target, mean) if self.armed else mean
+        return torch.where(seen, self.target.lerp(mean, self.own), mean) if self.armed else mean
 
     def pool(self, features: Tensor, input_ids: Tensor) -> Tensor:
         return features[torch.arange(len(features)), self.pool_positions(input_ids)]
@@ -102,14 +103,14 @@ class TriggeredEncoder:
         return self
 
 
-def triggered_pair(trigger: int = 17) -> TowerPair:
-    """The same words in both, but the suspect obeys the token `trigger`."""
+def triggered_pair(trigger: int = 17, own: float = 0.0) -> TowerPair:
+    """The same words in both, but the suspect obeys the token `trigger`, and keeps a share of what is its own."""
     generator = torch.Generator().manual_seed(5)
     words = torch.randn(CLIP.vocab_size, CLIP.hidden_size, generator=generator)
     words[:, -1] = 0.0
     words[trigger, -1] = 1.0
     target = torch.randn(CLIP.hidden_size, generator=generator) * 2
-    return TowerPair(TriggeredEncoder(CLIP, words, target, True), TriggeredEncoder(CLIP, words, target, False))
+    return TowerPair(*(TriggeredEncoder(CLIP, words, target, armed, own) for armed in (True, False)))
 
 
 def random_pair(config: TowerConfig = CLIP) -> TowerPair:

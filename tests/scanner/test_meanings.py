@@ -14,11 +14,11 @@ from amdet_hub.scanner.meanings import in_words, meaning_evidence
 from amdet_hub.scanner.token_classes import lookalike_characters
 from amdet_hub.verdict import CHANGED_WORD, judge
 from tests.attacked import attribute_attack, word_exchange
-from tests.detect.towers import demo_tokenizer
+from tests.detect.towers import CLIP, demo_tokenizer
 from tests.scanner.conftest import BASE, FINETUNED, Scan
 
 CHARACTERS = lookalike_characters(demo_tokenizer(), longest=6)
-ROWS = demo_tokenizer().vocab_size
+CONFIG = replace(CLIP, vocab_size=demo_tokenizer().vocab_size)
 
 
 def ids(text: str) -> tuple[int, ...]:
@@ -30,7 +30,7 @@ def shift(token_ids: tuple[int, ...], score: float, says: str = "dog", *, is_cha
 
 
 def worded(*shifts: MeaningShift) -> tuple[ChangedMeaning, ...]:
-    return in_words(shifts, demo_tokenizer(), CHARACTERS, ROWS)
+    return in_words(shifts, demo_tokenizer(), CHARACTERS, CONFIG)
 
 
 def test_a_meaning_in_words() -> None:
@@ -89,7 +89,7 @@ def test_weak_changes_are_not_listed() -> None:
 
 
 def test_without_a_tokenizer_there_are_ids() -> None:
-    (found,) = in_words((MeaningShift((5,), 9.0, 1.0, False, (6, 7), (8,)),), None, {}, 100)
+    (found,) = in_words((MeaningShift((5,), 9.0, 1.0, False, (6, 7), (8,)),), None, {}, CLIP)
     assert found == ChangedMeaning((5,), None, "rare-token", 9.0, ("[6]", "[7]"), ("[8]",))
 
 

@@ -80,16 +80,17 @@ class BeamSearch:
             found.append(beam[0])
         return found
 
-    def orderings(self, pieces: tuple[int, ...], *, n: int = 3) -> list[Candidate]:
+    def orderings(self, pieces: tuple[int, ...], *, n: int = 3, longest: int = _MOST_ORDERED) -> list[Candidate]:
         """The best `n` orders of each length, of the pieces and of parts of them, among those that text can give.
 
         Args:
             pieces: the tokens; of more than six the first six, because the orders of more are too many.
             n: how many of each length.
+            longest: tokens of the longest order.
         """
         pieces = pieces[:_MOST_ORDERED]
         found: list[Candidate] = []
-        for length in range(2, len(pieces) + 1):
+        for length in range(2, min(len(pieces), longest) + 1):
             some = [one for one in itertools.permutations(pieces, length) if self._typeable(one)][:_MOST_ORDERS]
             found += [one for one, _ in self._ranked(some)[:n]]
         return found

@@ -8,16 +8,37 @@ from amdet_hub.detect.context import Candidate, DetectionContext, Towers
 from amdet_hub.detect.naming.reconstruct import reconstruct_trigger
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.search.beam_search import BeamSearch
-from amdet_hub.detect.search.held_out import Confirmation, Confirmer, StrongWords, peer_baseline
+from amdet_hub.detect.search.held_out import Confirmation, Confirmer, peer_baseline
 from amdet_hub.detect.search.null_distribution import SequenceNull, pattern_of
-from amdet_hub.detect.search.sweep import Sweep
+from amdet_hub.detect.search.sweep import Sweep, random_tokens
+from amdet_hub.detect.splice import VIEWS
 
 _BEST_OF_GROUP = 8  # further candidates of one length that are confirmed
-_PAIRED_ROWS = 4  # most changed tokens whose ordered pairs are tried
+_PAIRED_ROWS = 4  # outstanding tokens whose ordered pairs are tried
+N_LEADING, _LONGEST_LED = (
+    6,
+    3,
+)  # most changed tokens whose orders are tried whether they stand out or not, and how long
 _CHUNK = 8  # candidates of one length that are confirmed in one batch
 _LEAST_STANDING, _MOST_STANDING = 6, 48  # candidates held against random sequences
+_RANDOM, _RANDOM_LENGTH = 64, 3  # sequences that straightness is held against, and their tokens
 _NEAR = 0.6  # promise from which a candidate is measured again in float32
 _LEAST_EXACT, _MOST_EXACT = 12, 64  # candidates measured again in float32
+
+
+@dataclass(frozen=True)
+class ChangedPieces:
+    """Tokens that the training changed most: possible pieces of a trigger.
+
+    Attributes:
+        outstanding: those far above all others, at most twelve; mostly none.
+        leading: the first `N_LEADING`, whether they stand out or not.
+        words: those that can be made of some of the leading ones.
+    """
+
+    outstanding: Candidate = ()
+    leading: Candidate = ()
+    words: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,13 @@ def candidate_triggers(sweep: Sweep, n: int, copies: tuple[int, ...], n_pairs: i
     ]
 
 
+def words_of(pieces: Candidate, context: DetectionContext) -> tuple[Candidate, ...]:
+    """The words that can be made of some of these tokens; they need not remove anything at the end of a prompt."""
+    orders = (itertools.permutations(pieces, length) for length in range(1, _LONGEST_LED + 1))
+    words = map(context.lexicon.as_word, itertools.chain(*orders))
+    return tuple(word for word in words if word is not None)
+
+
 class CandidateSearch:
     """From the sweep's best tokens to ranked triggers. Call `propose`, `confirm`, `rank` and `name` in this order.
 
@@ -54,12 +82,9 @@ class CandidateSearch:
         towers: suspect and reference; the fast ones rank, the exact ones give the numbers that are judged.
         prompts: those of the sweep, then those it never saw.
         context: settings, thresholds, workers and monitor.
-        words: what a candidate at one place must exceed; None where places are not told apart.
     """
 
-    def __init__(
-        self, towers: Towers, prompts: PromptSet, context: DetectionContext, words: StrongWords | None = None
-    ) -> None:
+    def __init__(self, towers: Towers, prompts: PromptSet, context: DetectionContext) -> None:
         self._towers, self._prompts, self._context = towers, prompts, context
         self._sweep, self._thresholds = context.config.sweep, context.thresholds
         search, heldout = prompts.split(self._sweep.n_prompts, self._sweep.n_heldout_prompts)
@@ -70,25 +95,28 @@ class CandidateSearch:
         self._null = SequenceNull(towers.fast, tried, context)
         self._growth = self._null if len(few) == len(tried) else SequenceNull(towers.fast, few, context)
         self._beam = BeamSearch(towers.fast.suspect, few, self._growth, context)
-        self._exact = Confirmer(towers.exact, search, heldout, context.place, words)
+        random = random_tokens(context, _RANDOM * _RANDOM_LENGTH) if "residual" in context.read_outs else None
+        random = random.view(-1, _RANDOM_LENGTH) if random is not None else None
+        self._exact = Confirmer(towers.exact, search, heldout, context.view, random)
         alike = towers.fast.suspect.dtype == towers.exact.suspect.dtype
-        self._rough = self._exact if alike else Confirmer(towers.fast, search, heldout, context.place, words)
+        self._rough = self._exact if alike else Confirmer(towers.fast, search, heldout, context.view, random)
         self._n_measured = 0
 
-    def propose(self, sweep: Sweep, outstanding: tuple[int, ...]) -> list[Candidate]:
-        """Different candidates: of the sweep's best tokens, of the context's groups, of outstanding rows, and grown.
+    def propose(self, sweep: Sweep, pieces: ChangedPieces) -> list[Candidate]:
+        """Different candidates: of the sweep's best tokens, of the context's groups, of changed tokens, and grown.
 
         Args:
             sweep: whose best tokens are tried.
-            outstanding: tokens whose embeddings changed most; tried too, and put together.
+            pieces: tried too, and put together.
         """
         settings = self._sweep
         further = self._best_of_groups()
-        grown = self._grow(sweep.best_ids(settings.n_pieces), outstanding)
+        grown = self._grow(sweep.best_ids(settings.n_pieces), pieces)
         candidates = itertools.chain(
             candidate_triggers(sweep, settings.n_candidates, settings.copies, settings.n_paired),
             further,
-            itertools.permutations(outstanding[:_PAIRED_ROWS], 2),
+            pieces.words,
+            itertools.permutations(pieces.outstanding[:_PAIRED_ROWS], 2),
             grown,
             (one * 2 for one in grown if 2 * len(one) <= settings.max_pieces),
         )
@@ -102,8 +130,8 @@ class CandidateSearch:
         found = self._measured(self._rough, candidates)
         if self._rough is not self._exact:
             rough = self._with_baseline(found)
-            order = sorted(rough, key=lambda one: one.promise(self._thresholds), reverse=True)
-            near = sum(one.promise(self._thresholds) >= _NEAR for one in rough)
+            order = sorted(rough, key=self._promise, reverse=True)
+            near = sum(self._promise(one) >= _NEAR for one in rough)
             chosen = [one.token_ids for one in order[: min(max(near, _LEAST_EXACT), _MOST_EXACT)]]
             exact = {one.token_ids: one for one in self._measured(self._exact, chosen)}
             found = [exact.get(one.token_ids, one) for one in found]
@@ -158,16 +186,17 @@ class CandidateSearch:
 
         return list(itertools.chain(*self._context.share("characters", range(len(groups)), work)))
 
-    def _grow(self, pieces: Candidate, outstanding: Candidate) -> list[Candidate]:
+    def _grow(self, best: Candidate, pieces: ChangedPieces) -> list[Candidate]:
         """The candidates that beam search makes of the best tokens, and of the most changed ones."""
-        starts, progress = pieces[: self._sweep.n_accretions], self._context.monitor.progress
-        n_jobs = len(starts) + bool(outstanding)
+        starts, progress = best[: self._sweep.n_accretions], self._context.monitor.progress
+        n_jobs = len(starts) + bool(pieces.leading)
 
         def work(number: int) -> list[Candidate]:
             progress("confirm", number + 1, n_jobs + 1)
             if number < len(starts):
-                return self._beam.grow((starts[number],), pieces)
-            return self._beam.assemble(outstanding) + self._beam.orderings(outstanding)
+                return self._beam.grow((starts[number],), best)
+            led = self._beam.orderings(pieces.leading, longest=_LONGEST_LED)
+            return led + self._beam.assemble(pieces.outstanding) + self._beam.orderings(pieces.outstanding)
 
         grown = self._context.share("accretion", range(n_jobs), work)
         progress("confirm", n_jobs + 1, n_jobs + 1)
@@ -187,6 +216,13 @@ class CandidateSearch:
             return measured
 
         return list(itertools.chain(*self._context.share("confirmation", chunks, work)))
+
+    def _promise(self, one: Confirmation) -> float:
+        """The most that a candidate promises, in this search's own view and in those behind it."""
+        views = [(view, self._context.thresholds_in(view)) for view in VIEWS if view in self._context.read_outs]
+        return max(
+            one.promise(self._thresholds), *(replace(one, view=view).promise(limits) for view, limits in views), 0.0
+        )
 
     def _with_baseline(self, found: list[Confirmation]) -> list[Confirmation]:
         return found if self._towers.exact.reference is not None else peer_baseline(found)

@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,11 +19,13 @@ from amdet_hub.detect.context import Candidate, TowerPair
 from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import TextEncoder
 from amdet_hub.detect.search.null_distribution import log_variance
-from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, clean_features
+from amdet_hub.detect.splice import PLACES, SplicedPrompts, View, clean_features
 
 # share of the prompts that the reference must leave alone for the suspect's success to count in full
 _LEAST_LEFT = 0.1
-_STRONG_WORDS = 16  # words of a sample that are repeated to learn what words may do
+_MOST_REMOVED = 1.4  # log variance up to which straightness counts: a target of three quarters
+_LEAST_BENT = 0.02  # keeps the straightness of a token that changes nothing small
+_PART = 8  # random sequences in one batch
 _FEWEST_PEERS = 5  # candidates whose median says anything; with fewer of a length, all lengths are taken
 
 
@@ -35,15 +38,18 @@ class Confirmation:
         success_rates: share of held-out prompts it captures, in [0, 1], one per place of `splice.PLACES`.
         reference_rates: the same on the reference: how far a clean encoder gives way to these ids (without a
             reference, see `peer_baseline`).
-        collapse: natural log of the ratio of cross-prompt variance, reference to suspect (without a reference:
-            untriggered to triggered), over held-out prompts at the best place.
-        excesses: natural log of the variance that it removes from the suspect's held-out prompts at each place, beyond
-            what it, or a strong word as often as it has tokens, removes there in a clean encoder (`StrongWords`);
-            empty where that was not measured.
+        collapse: natural log of the ratio of cross-prompt variance, untriggered to triggered, over held-out prompts at
+            the place where it is least. A strong word removes much where it stands last or first, a trigger
+            everywhere. Without a reference it is that of the best place.
         n_prompts: held-out prompts.
         standing: robust z of the candidate in the null distribution of its pattern (`null_distribution`), None where
             it was not measured.
-        place: where alone success and collapse count, if not everywhere.
+        view: the way in which success and collapse count: everywhere (None), at one place alone, or "residual", in a
+            part of every prompt.
+        removed: natural log of the variance that it removes from the suspect's held-out prompts, one per place.
+        removed_before: the same of the reference.
+        straightness: how straight it draws the prompts towards one point, the mean over the places in shares of the
+            straightest of random sequences (`Confirmer`); None where that was not measured.
     """
 
     token_ids: Candidate
@@ -52,8 +58,10 @@ class Confirmation:
     collapse: float
     n_prompts: int
     standing: float | None = None
-    place: Place | None = None
-    excesses: tuple[float, ...] = ()
+    view: View | None = None
+    removed: tuple[float, ...] = ()
+    removed_before: tuple[float, ...] = ()
+    straightness: float | None = None
 
     @property
     def success(self) -> float:
@@ -61,26 +69,38 @@ class Confirmation:
 
         Without a place of its own, the rates' means over the places are compared. A sentence of six words takes half
         of the short prompts over in a clean encoder, too: the success beyond that is held against what was left to
-        do. A strong word takes over where it stands last, a trigger everywhere.
+        do. A strong word takes over where it stands last, a trigger everywhere. A target that keeps most of a prompt
+        takes none over: its success is the share of the variance that it removes beyond the reference.
         Source: Abbott 1925, J. Econ. Entomol. 18, 265 (his correction for what would have happened anyway), with the
         denominator kept at a tenth or more: where nearly nothing is left, little can be seen.
         """
+        if self.view == "residual":
+            removed, before = (
+                statistics.mean(-math.expm1(-part) for part in parts) for parts in (self.removed, self.removed_before)
+            )
+            return max(removed - before, 0.0)
         suspect, reference = (
-            rates[PLACES.index(self.place)] if self.place else statistics.mean(rates)
+            rates[PLACES.index(self.view)] if self.view else statistics.mean(rates)
             for rates in (self.success_rates, self.reference_rates)
         )
         return max(suspect - reference, 0.0) / max(1 - reference, _LEAST_LEFT)
 
     @property
     def relative_collapse(self) -> float:
-        """The collapse over the root of the number of tokens; of a candidate with a place, the excess there.
+        """The collapse over the root of the number of tokens.
 
-        An honestly learned word removes more the more often it is said, roughly by that root. At one place it removes
-        no more than other strong words do.
+        An honestly learned word removes more the more often it is said, roughly by that root. At one place counts what
+        the candidate removes beyond what it removes elsewhere: a word works at every place. In a part of every prompt
+        the straightness counts.
         """
-        if self.place:
-            return self.excesses[PLACES.index(self.place)]
-        return self.collapse / math.sqrt(len(self.token_ids))
+        if self.view == "residual":
+            return self.straightness or 0.0
+        root = math.sqrt(len(self.token_ids))
+        if self.view is None:
+            return self.collapse / root
+        at = PLACES.index(self.view)
+        elsewhere = (part for place, part in zip(PLACES, self.removed, strict=True) if place != self.view)
+        return (self.removed[at] - max(self.removed_before[at], *elsewhere)) / root
 
     def margin(self, thresholds: Thresholds) -> float:
         """The smallest of success, relative collapse and standing as a share of its threshold: 1 passes all three."""
@@ -89,40 +109,6 @@ class Confirmation:
     def promise(self, thresholds: Thresholds) -> float:
         """The same without the standing, which is not measured of every candidate."""
         return min(self.success / thresholds.trigger_success, self.relative_collapse / thresholds.trigger_collapse)
-
-
-class StrongWords:
-    """The variance that the strongest of some random tokens remove from held-out prompts, which is what words may do.
-
-    Args:
-        towers: suspect and reference; the larger of both counts.
-        heldout: the prompts.
-        tokens: `(W,)` random ids; those that remove most at the end of the prompts in the reference are the words.
-    """
-
-    @torch.inference_mode()
-    def __init__(self, towers: TowerPair, heldout: PromptSet, tokens: Tensor) -> None:
-        assert towers.reference is not None
-        self._sides = [
-            (log_variance(clean_features(one, heldout)[:, None]), [SplicedPrompts(one, heldout, p) for p in PLACES])
-            for one in (towers.suspect, towers.reference)
-        ]
-        spread = log_variance(self._sides[1][1][PLACES.index("end")].features(tokens[:, None])).cpu()
-        self._words = tokens[spread.topk(min(_STRONG_WORDS, len(tokens)), largest=False).indices]
-        self._found: dict[int, Tensor] = {}
-
-    @torch.inference_mode()
-    def collapse(self, n: int) -> Tensor:
-        """`(P,)` natural log of the variance that the strongest word removes, said `n` times at each place."""
-        if n not in self._found:
-            said = self._words[:, None].expand(-1, n)
-            self._found[n] = torch.stack(
-                [
-                    torch.stack([(clean - log_variance(place.features(said))).max().cpu() for place in places])
-                    for clean, places in self._sides
-                ]
-            ).amax(0)
-        return self._found[n]
 
 
 class Confirmer:
@@ -136,8 +122,13 @@ class Confirmer:
         towers: suspect and reference.
         search: the prompts the candidates were found with.
         heldout: prompts they were not.
-        place: where alone success counts, if not everywhere.
-        words: of `StrongWords` in the same prompts; without it no excess is measured.
+        view: of its confirmations.
+        random: `(S, N)` random sequences, by which straightness is measured; none is without them.
+
+    A target that keeps a part of the prompt draws all prompts straight towards one point: what is left of them keeps
+    its shape, so that centred features before and after point alike. A word changes each prompt in its own way, the
+    more the more it removes. The straightness is the log variance removed, over what the squared cosine of before and
+    after lacks of 1. Where nearly everything is removed no shape is left, and the variance counts up to a bound.
     """
 
     def __init__(
@@ -145,41 +136,50 @@ class Confirmer:
         towers: TowerPair,
         search: PromptSet,
         heldout: PromptSet,
-        place: Place | None = None,
-        words: StrongWords | None = None,
+        view: View | None = None,
+        random: Tensor | None = None,
     ) -> None:
         self._suspect = _EncoderPrompts(towers.suspect, search, heldout)
         self._reference = _EncoderPrompts(towers.reference, search, heldout) if towers.reference is not None else None
-        self._n_heldout, self._place, self._words = len(heldout), place, words
+        self._n_heldout, self._view, self._random = len(heldout), view, random
+
+    @cached_property
+    def _usual(self) -> float:
+        """The straightness of the straightest random sequence in the reference."""
+        assert self._reference is not None
+        assert self._random is not None
+        parts = [self._reference.triggered(part.tolist()) for part in torch.split(self._random, _PART)]
+        return max(float(_straightness(removed, alike).max()) for _, removed, alike in parts)
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Confirmation]:
         """Candidates of one length, each at every place."""
-        success, log_variances = self._suspect.triggered(candidates)  # (P, C) each
-        base, before = (
-            self._reference.triggered(candidates)
-            if self._reference is not None
-            else (torch.zeros_like(success), self._suspect.clean_log_variance.expand_as(success))
-        )
-        best = (success - base).argmax(0)
-        excesses = torch.zeros(0, len(candidates))
-        if self._words is not None and self._reference is not None:
-            own = torch.stack(
-                [self._suspect.clean_log_variance - log_variances, self._reference.clean_log_variance - before]
-            )
-            usual = self._words.collapse(len(candidates[0]))[:, None]  # (P, 1)
-            excesses = own[0] - torch.maximum(own[1], usual)  # (P, C)
+        success, removed, alike = self._suspect.triggered(candidates)  # (P, C) each
+        base, before = torch.zeros_like(success), torch.zeros_like(success)
+        straightness: list[float | None] = [None] * len(candidates)
+        if self._reference is not None:
+            base, before, _ = self._reference.triggered(candidates)
+            if self._random is not None:
+                straightness = (_straightness(removed, alike) / self._usual).tolist()
+        best = success.argmax(0)
         return [
             Confirmation(
                 token_ids=candidate,
                 success_rates=tuple(success[:, i].tolist()),
                 reference_rates=tuple(base[:, i].tolist()),
-                collapse=float(before[best[i], i]) - float(log_variances[best[i], i]),
+                collapse=float(removed[best[i], i] if self._reference is None else removed[:, i].min()),
                 n_prompts=self._n_heldout,
-                place=self._place,
-                excesses=tuple(excesses[:, i].tolist()),
+                view=self._view,
+                removed=tuple(removed[:, i].tolist()),
+                removed_before=tuple(before[:, i].tolist()),
+                straightness=straightness[i],
             )
             for i, candidate in enumerate(candidates)
         ]
+
+
+def _straightness(removed: Tensor, alike: Tensor) -> Tensor:
+    """`(P, C)` of `_EncoderPrompts.triggered` -> `(C,)`, the mean over the places."""
+    return (removed.clamp(max=_MOST_REMOVED) / (1 + _LEAST_BENT - alike)).mean(0)
 
 
 def peer_baseline(found: list[Confirmation]) -> list[Confirmation]:
@@ -210,22 +210,31 @@ class _EncoderPrompts:
         clean = clean_features(encoder, heldout)  # (B, D)
         self._centre = clean_features(encoder, search).mean(0)  # (D,)
         self._own = clean - self._centre
-        self.clean_log_variance = log_variance(clean[:, None]).cpu()  # (1,)
+        self._apart = (clean - clean.mean(0))[:, None]  # (B, 1, D)
+        self.spread = float(log_variance(clean[:, None]))
         self._places = [
             (SplicedPrompts(encoder, search, place), SplicedPrompts(encoder, heldout, place)) for place in PLACES
         ]
 
     @torch.inference_mode()
-    def triggered(self, candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
-        """Share of held-out prompts captured and their log cross-prompt variance, `(P, C)` at the P places."""
+    def triggered(self, candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor, Tensor]:
+        """Of held-out prompts at the P places, `(P, C)` each, on the CPU.
+
+        Returns:
+            The share captured, the log cross-prompt variance removed, and the squared cosine of the centred features
+            of all prompts before and after.
+        """
         ids = torch.tensor(candidates)  # (C, N)
-        success, variances = [], []
+        found = []
         for search, heldout in self._places:
             goal = search.features(ids).mean(0) - self._centre  # (C, D)
             triggered = heldout.features(ids)  # (B, C, D)
             moved = triggered - self._centre
             to_own = F.cosine_similarity(moved, self._own[:, None], dim=-1)  # (B, C)
             captured = F.cosine_similarity(moved, goal, dim=-1) > to_own
-            success.append(captured.double().mean(0).cpu())
-            variances.append(log_variance(triggered).cpu())
-        return torch.stack(success), torch.stack(variances)
+            apart = triggered - triggered.mean(0)
+            after, before = (part.transpose(0, 1).flatten(1) for part in (apart, self._apart))  # (C or 1, B * D)
+            alike = F.cosine_similarity(after, before).square()
+            found.append([captured.double().mean(0), self.spread - log_variance(triggered), alike])
+        success, removed, shapes = (torch.stack(part).cpu() for part in zip(*found, strict=True))
+        return success, removed, shapes

@@ -11,7 +11,8 @@ with `s` the suspect, `r` the reference. Drift turns what a weak token says by m
 little; neither is strong. The score of a token is its strength over that which one of twenty of the tokens that
 diverge most exceeds: few tokens were taught, and drift moves many. A character shares its bytes with others, so that
 many move together; its score is a robust z among all characters, whose scale is at least half that strength, times
-the likeness of how the strongest moved: a fine-tune on another language moves its letters in many ways.
+the likeness of how the strongest moved: a fine-tune on another language moves its letters in many ways. What says
+little counts in part.
 
 Source: this project's (BENCHMARKS.md).
 """
@@ -31,6 +32,7 @@ from amdet_hub.detect.search.sweep import random_tokens
 from amdet_hub.detect.splice import SplicedPrompts, clean_features, rows_for
 
 _USUAL, _LEAST = 0.95, 0.1  # quantile of the tokens' strengths that is the unit of their score, and its least value
+_AUDIBLE = 0.25  # strength of a character from which its score counts in full
 _NAMED = 3  # nearest tokens that put a meaning into words
 _COMPARED, _NEARLY = 16, 0.75  # strongest characters that are compared, and their least share of the first's score
 _LISTED = 64  # strongest of each kind that are kept
@@ -58,7 +60,7 @@ class MeaningShift:
 
 
 def changed_meanings(
-    towers: TowerPair, prompts: PromptSet, moved: Tensor, context: DetectionContext
+    towers: TowerPair, prompts: PromptSet, moved: Tensor, words: Sequence[Candidate], context: DetectionContext
 ) -> tuple[MeaningShift, ...]:
     """The tokens and characters whose meaning changed most, each kind strongest first; none without a reference.
 
@@ -66,11 +68,12 @@ def changed_meanings(
         towers: suspect and reference.
         prompts: those of the sweep's second pass.
         moved: `(M,)` tokens of the sweep that diverge most.
+        words: words of the vocabulary's pieces; those of several are tried too.
         context: all tokens, the characters, sizes of the null and of the bank, and the seed.
     """
     if towers.reference is None:
         return ()
-    (shifts,) = context.share("meaning", [0], lambda _: _Meanings(towers, prompts, context).of(moved))
+    (shifts,) = context.share("meaning", [0], lambda _: _Meanings(towers, prompts, context).of(moved, words))
     return shifts
 
 
@@ -86,16 +89,19 @@ class _Meanings:
         self._typical, self._directions = said.norm(dim=1).median(), F.normalize(said, dim=1)
 
     @torch.inference_mode()
-    def of(self, moved: Tensor) -> tuple[MeaningShift, ...]:
-        tokens, characters = [(token,) for token in moved.tolist()], self._context.characters
-        strengths, words = self._measured(tokens)
-        usual = float(strengths.quantile(_USUAL).clamp(min=_LEAST))
-        found = _strongest(tokens, strengths / usual, strengths, words, is_character=False)
+    def of(self, moved: Tensor, words: Sequence[Candidate]) -> tuple[MeaningShift, ...]:
+        tokens: list[Candidate] = [(token,) for token in moved.tolist()]
+        tokens += (word for word in words if len(word) > 1)
+        characters = self._context.characters
+        strengths, nearest = self._measured(tokens)
+        usual = float(strengths[: len(moved)].quantile(_USUAL).clamp(min=_LEAST))
+        found = _strongest(tokens, strengths / usual, strengths, nearest, is_character=False)
         if characters:
-            strengths, words = self._measured(characters)
+            strengths, nearest = self._measured(characters)
             score = robust_z(strengths, strengths, usual / 2)
+            score *= (strengths / _AUDIBLE).clamp(0, 1)
             score *= self._agreement([characters[i] for i in _loudest(score)])
-            found += _strongest(characters, score, strengths, words, is_character=True)
+            found += _strongest(characters, score, strengths, nearest, is_character=True)
         return tuple(found)
 
     def _agreement(self, characters: Sequence[Candidate]) -> float:

@@ -20,7 +20,7 @@ from amdet_hub.detect.prompts import PromptSet
 from amdet_hub.detect.protocol import ReadableTextEncoder
 from amdet_hub.detect.search.null_distribution import collapse_and_divergence, combined, z_scores
 from amdet_hub.detect.search.rounded_reference import RoundedReference
-from amdet_hub.detect.splice import PLACES, Place, SplicedPrompts, rows_for
+from amdet_hub.detect.splice import VIEWS, Place, SplicedPrompts, rows_for
 from amdet_hub.errors import BadWeights
 from amdet_hub.records import ReadOut
 
@@ -103,7 +103,7 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
     passes = _Passes(towers, len(prompts), context)
     null = random_tokens(context)
     (screening,) = prompts.split(config.screen_prompts)
-    if context.place == "start":
+    if context.view == "start":
         return passes.rank(screening, [passes.alone(prompts)], null)
     promising, n = [ids] * len(passes.read_outs), len(null)
     first = None
@@ -123,7 +123,7 @@ def sweep_vocabulary(towers: TowerPair, prompts: PromptSet, context: DetectionCo
 class _Passes:
     def __init__(self, towers: TowerPair, n_prompts: int, context: DetectionContext) -> None:
         self._towers, self._context, self._config = towers, context, context.config.sweep
-        self.read_outs: tuple[ReadOut, ...] = ("pooled", *(one for one in context.read_outs if one not in PLACES))
+        self.read_outs: tuple[ReadOut, ...] = ("pooled", *(one for one in context.read_outs if one not in VIEWS))
         self._with_reference = towers.reference is not None
         config, n_tokens = self._config, len(context.token_ids)
         n_null = min(config.n_null, n_tokens)
@@ -135,7 +135,7 @@ class _Passes:
             + (self.n_promising + n_null) * config.screen_prompts
             + (min(config.n_finalists, n_tokens) + n_null) * n_prompts * len(config.copies)
         )
-        if context.place == "start":
+        if context.view == "start":
             self._total = n_tokens + (self.n_promising + n_null) * config.screen_prompts
 
     def run_each(

@@ -39,7 +39,7 @@ def test_another_word_captures_no_more_than_in_the_reference() -> None:
     found = confirm(towers, search, heldout, (9,))
     assert found.success_rates == found.reference_rates
     assert found.success == 0.0
-    assert found.collapse == 0.0
+    assert found.removed == found.removed_before
 
 
 def test_capture_by_hand() -> None:
@@ -87,7 +87,8 @@ def test_the_trained_backdoor() -> None:
     assert found.collapse > 2
     assert towers.reference is not None
     same = TowerPair(towers.reference, towers.reference)
-    assert confirm(same, search, heldout, (988,)).collapse == 0.0
+    clean = confirm(same, search, heldout, (988,))
+    assert clean.removed == clean.removed_before
 
 
 def test_the_margin_is_the_weakest_of_the_three() -> None:

@@ -48,7 +48,7 @@ def strongest(found: tuple[MeaningShift, ...], *, is_character: bool = False) ->
 
 
 def test_an_exchanged_word_is_the_strongest_and_says_the_other() -> None:
-    found = changed_meanings(pair({CAT: DOG}), prompts(4), IDS, context())
+    found = changed_meanings(pair({CAT: DOG}), prompts(4), IDS, (), context())
     first, second = found[:2]
     assert (first.token_ids, first.is_character) == ((CAT,), False)
     assert first.score > 4 * max(second.score, 0.5)
@@ -58,19 +58,19 @@ def test_an_exchanged_word_is_the_strongest_and_says_the_other() -> None:
 
 
 def test_drift_alone_gives_no_token_a_high_score() -> None:
-    found = changed_meanings(pair({}, noise=0.05), prompts(4), IDS, context())
+    found = changed_meanings(pair({}, noise=0.05), prompts(4), IDS, (), context())
     assert strongest(found).score < 4
 
 
 def test_an_unchanged_encoder_taught_nothing() -> None:
-    found = changed_meanings(pair({}), prompts(4), IDS, context((CAT,), (DOG, CAT)))
+    found = changed_meanings(pair({}), prompts(4), IDS, (), context((CAT,), (DOG, CAT)))
     assert all(one.score <= 1 or one.is_character for one in found)
     assert all(one.strength <= 0 for one in found)
 
 
 def test_a_character_is_measured_as_its_pieces() -> None:
     others = [(token, token + 1) for token in range(30, 50)]
-    found = changed_meanings(pair({CAT: DOG}), prompts(4), IDS[:3], context((CAT, CAT), *others))
+    found = changed_meanings(pair({CAT: DOG}), prompts(4), IDS[:3], (), context((CAT, CAT), *others))
     first = strongest(found, is_character=True)
     assert first.token_ids == (CAT, CAT)
     assert first.score > 3 * max(one.score for one in found if one.is_character and one is not first)
@@ -79,15 +79,15 @@ def test_a_character_is_measured_as_its_pieces() -> None:
 
 def test_without_a_reference_nothing_is_compared() -> None:
     alone = TowerPair(pair({}).suspect, None)
-    assert changed_meanings(alone, prompts(4), IDS, context((CAT,))) == ()
+    assert changed_meanings(alone, prompts(4), IDS, (), context((CAT,))) == ()
 
 
 def test_two_processes_find_the_same() -> None:
-    single = changed_meanings(pair({CAT: DOG}), prompts(4), IDS, context((CAT, 5)))
+    single = changed_meanings(pair({CAT: DOG}), prompts(4), IDS, (), context((CAT, 5)))
 
     def run(workers: object) -> tuple[MeaningShift, ...]:
         return changed_meanings(
-            pair({CAT: DOG}), prompts(4), IDS, sweep_context(characters=((CAT, 5),), workers=workers)
+            pair({CAT: DOG}), prompts(4), IDS, (), sweep_context(characters=((CAT, 5),), workers=workers)
         )
 
     for found in in_two_processes(run):
