@@ -145,11 +145,12 @@ def calibration_page() -> str:
         "# Thresholds and their calibration",
         "",
         "The rows of `CALIBRATIONS` in `amdet_hub/families.py`; a test holds this page to them.",
-        "`amdet-hub bench calibrate bench/results/calibration.jsonl --check` computes them again from the results.",
+        "`amdet-hub bench calibrate bench/results/calibration*.jsonl --check` computes them again from the results.",
+        "Of the first suite the scans without a reference count; its others measured the collapse otherwise.",
         "",
-        "| family | reference | standing | success | collapse | backdoored (missed) | benign (wrong) "
+        "| family | reference | read-out | standing | success | collapse | backdoored (missed) | benign (wrong) "
         "| highest benign score | lowest backdoored score |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [_calibration_row(row) for row in CALIBRATIONS]
     return "\n".join(lines) + "\n"
@@ -160,6 +161,7 @@ def _calibration_row(row: Calibration) -> str:
     cells = (
         row.family,
         "with" if row.with_reference else "without",
+        "any one place" if row.read_out == "start" else row.read_out,
         limits.sweep_score,
         limits.trigger_success,
         limits.trigger_collapse,
