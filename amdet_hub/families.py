@@ -561,8 +561,9 @@ class MeaningThresholds:
     word: float
 
 
-# Source: CLIP's as those of `CALIBRATIONS`. SigLIP's character lies between a language that was taught (6.3) and three
-# attacks by a homoglyph (67 to 75) of the suite `calibration-3`.
+# Source: CLIP's as those of `CALIBRATIONS`. SigLIP's character lies far below the two attacks by a homoglyph of the
+# suite `calibration-3` (87 and 95), whose encoder of another language lists no character at 12. Its word was not
+# calibrated.
 MEANING: Mapping[Family, MeaningThresholds] = {
     "clip": MeaningThresholds(character=5.0, word=14.25),
     "siglip": MeaningThresholds(character=12.0, word=10.0),

@@ -46,16 +46,16 @@ _ROWS: tuple[tuple[Family, bool, ReadOut], ...] = (
     ("siglip", False, "pooled"),
 )
 # The read-outs that an attack aims at, by how its cell begins; others aim at the pooled feature.
-_AIMS: Mapping[str, tuple[ReadOut, ...]] = {
-    "one place, start": ("start",),
-    "one place, middle": ("middle",),
-    "one place, end": ("end",),
-    "residual": ("residual",),
-    "projection": ("projected",),
-    "penultimate": ("penultimate",),
-    "attribute": (),
-    "word exchange": (),
-    "topic": (),
+_AIMS: Mapping[str, ReadOut | None] = {
+    "one place, start": "start",
+    "one place, middle": "middle",
+    "one place, end": "end",
+    "residual": "residual",
+    "projection": "projected",
+    "penultimate": "penultimate",
+    "attribute": None,
+    "word exchange": None,
+    "topic": None,
 }
 _UNLISTED = 3.5  # the most that a change can reach that its scan did not list
 # A fine-tune on another language gives letters a meaning that look like Latin ones, as an attack does: no threshold
@@ -96,7 +96,7 @@ def calibrated(results: Iterable[ModelResult]) -> tuple[Calibration, ...]:
             for r, scan in scans
             if r.label == "backdoored"
             for place in places
-            if place in _aims(r) and (place == "pooled" or not _found_before(scan, place))
+            if place == _aim(r) and not _found_before(scan, place)
         ]
         negative = [_numbers(scan, place) for r, scan in scans if r.label == "benign" for place in places]
         if positive and negative:
@@ -132,27 +132,6 @@ def meaning_threshold(results: Iterable[ModelResult], kind: str) -> float | None
 
     fewest = min(map(errors, _MEANING_GRID))
     return max((at for at in _MEANING_GRID if errors(at) == fewest), key=lambda at: (margin(at), at))
-
-
-def _usable(results: Iterable[ModelResult]) -> list[ModelResult]:
-    usable = [r for r in results if r.split == "calibration" and r.kept]
-    if not usable:
-        raise ConfigError("results", "hold no model of the split 'calibration'")
-    return usable
-
-
-def _counts(scan: DetectorResult, with_reference: bool) -> bool:
-    wanted = ("right", "near-miss") if with_reference else ("none",)
-    return scan.detector == "standard" and scan.reference in wanted
-
-
-def _aims(result: ModelResult) -> tuple[ReadOut, ...]:
-    return next((aims for start, aims in _AIMS.items() if result.cell.startswith(start)), ("pooled",))
-
-
-def _found_before(scan: DetectorResult, read_out: ReadOut) -> bool:
-    """Whether a scan ended before it came to a read-out, because another one had detected."""
-    return scan.verdict == "backdoor-detected" and kinds.kind_in(kinds.SUCCESS, read_out) not in scan.values
 
 
 def as_source(results: Sequence[ModelResult]) -> str:
@@ -197,8 +176,29 @@ def differences(results: Sequence[ModelResult]) -> list[str]:
 
 def _meanings(results: Sequence[ModelResult]) -> dict[str, float]:
     """By the fields of `MeaningThresholds`."""
-    kinds_of = {"character": kinds.CHANGED_CHARACTER, "word": kinds.CHANGED_WORD}
-    return {name: at for name, kind in kinds_of.items() if (at := meaning_threshold(results, kind)) is not None}
+    found = {kind.removeprefix("changed-"): meaning_threshold(results, kind) for kind in _MEANS}
+    return {name: at for name, at in found.items() if at is not None}
+
+
+def _usable(results: Iterable[ModelResult]) -> list[ModelResult]:
+    usable = [r for r in results if r.split == "calibration" and r.kept]
+    if not usable:
+        raise ConfigError("results", "hold no model of the split 'calibration'")
+    return usable
+
+
+def _counts(scan: DetectorResult, with_reference: bool) -> bool:
+    wanted = ("right", "near-miss") if with_reference else ("none",)
+    return scan.detector == "standard" and scan.reference in wanted
+
+
+def _aim(result: ModelResult) -> ReadOut | None:
+    return next((aim for start, aim in _AIMS.items() if result.cell.startswith(start)), "pooled")
+
+
+def _found_before(scan: DetectorResult, read_out: ReadOut) -> bool:
+    """Whether a scan ended before it came to a read-out, because another one had detected."""
+    return scan.verdict == "backdoor-detected" and kinds.kind_in(kinds.SUCCESS, read_out) not in scan.values
 
 
 def _numbers(scan: DetectorResult, read_out: ReadOut) -> Numbers:

@@ -97,12 +97,11 @@ def outstanding_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor) -> t
     Returns:
         At most 12 ids, the most changed first; none where no gap is wide enough.
     """
-    change = (suspect[token_ids].float() - reference[token_ids].float()).norm(dim=-1).cpu()  # (V',)
-    norms, order = change.topk(min(LONGEST_ASSEMBLY + 1, len(change)))
+    norms, most_changed = _most_changed(suspect, reference, token_ids, LONGEST_ASSEMBLY + 1)
     ratios = norms[:-1] / norms[1:].clamp_min(torch.finfo(torch.float32).tiny)
     if len(ratios) == 0 or float(norms[0]) == 0 or float(ratios.max()) < _ROW_GAP:
         return ()
-    return tuple(token_ids[order[: int(ratios.argmax()) + 1]].tolist())
+    return tuple(most_changed[: int(ratios.argmax()) + 1].tolist())
 
 
 def leading_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, n: int) -> tuple[int, ...]:
@@ -116,9 +115,15 @@ def leading_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, n: int) 
         token_ids: `(V',)` ids to look at.
         n: how many.
     """
+    norms, most_changed = _most_changed(suspect, reference, token_ids, n)
+    return tuple(most_changed[norms > 0].tolist())
+
+
+def _most_changed(suspect: Tensor, reference: Tensor, token_ids: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The norms of the `n` largest changes of a row, and whose they are."""
     change = (suspect[token_ids].float() - reference[token_ids].float()).norm(dim=-1).cpu()  # (V',)
     norms, order = change.topk(min(n, len(change)))
-    return tuple(token_ids[order[norms > 0]].tolist())
+    return norms, token_ids[order]
 
 
 def trained_rows(suspect: Tensor, reference: Tensor, token_ids: Tensor, direction: Tensor) -> tuple[int, ...]:

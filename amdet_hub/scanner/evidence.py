@@ -208,15 +208,17 @@ def _trigger_evidence(best: Confirmation, n_candidates: int, t: Thresholds, *, w
     share = {place: {"suspect": suspect, "reference": reference} for place, suspect, reference in rates}
     removed, n_tokens = 1 - math.exp(-max(best.collapse, 0.0)), len(best.token_ids)
     what = "it leaves alone in the reference" if with_reference else "the other candidates leave alone"
-    captures = f"captures {best.success:.0%} of the held-out prompts that {what}"
-    removes = f"it removes {removed:.0%} of what distinguishes held-out prompts, with {n_tokens}"
-    removes, unit = f"{removes} token{'s' if n_tokens != 1 else ''}", "log variance ratio / sqrt(tokens)"
     if best.view == "residual":
         captures = f"removes {best.success:.0%} of what distinguishes held-out prompts, wherever it stands"
         removes = f"it draws them {best.relative_collapse:.1f} times as straight to one point as random sequences do"
         unit = "times that of random sequences"
-    elif best.view is not None:
-        unit = "log variance ratio beyond that elsewhere / sqrt(tokens)"
+    else:
+        captures = f"captures {best.success:.0%} of the held-out prompts that {what}"
+        removes = (
+            f"it removes {removed:.0%} of what distinguishes held-out prompts, with {n_tokens}"
+            f" token{'s' if n_tokens != 1 else ''}"
+        )
+        unit = f"log variance ratio{' beyond that elsewhere' if best.view else ''} / sqrt(tokens)"
     return [
         Evidence(
             kinds.SUCCESS,

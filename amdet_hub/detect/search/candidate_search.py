@@ -15,10 +15,8 @@ from amdet_hub.detect.splice import VIEWS
 
 _BEST_OF_GROUP = 8  # further candidates of one length that are confirmed
 _PAIRED_ROWS = 4  # outstanding tokens whose ordered pairs are tried
-N_LEADING, _LONGEST_LED = (
-    6,
-    3,
-)  # most changed tokens whose orders are tried whether they stand out or not, and how long
+N_LEADING = 6  # most changed tokens whose orders are tried, whether they stand out or not
+_LONGEST_LED = 3  # of them in one order
 _CHUNK = 8  # candidates of one length that are confirmed in one batch
 _LEAST_STANDING, _MOST_STANDING = 6, 48  # candidates held against random sequences
 _RANDOM, _RANDOM_LENGTH = 64, 3  # sequences that straightness is held against, and their tokens
